@@ -1,0 +1,199 @@
+"""The command line: each command is one call into the library. Results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tpt import commands
+from tpt.config import PRESETS, load_config, render_toml
+from tpt.errors import ConfigError, TPTError
+from tpt.jsonl import to_line, to_table
+from tpt.report.text import printable, round_table
+from tpt.rounds import Run
+from tpt.run_dir import RunDir, lock
+from tpt.stages import do_stage
+
+app = typer.Typer(
+    name="tpt",
+    help="Think, prune, train: a language model learns from its own verified solutions.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    json = "json"
+
+
+RunPath = Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+SetOption = Annotated[list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")]
+RoundOption = Annotated[int, typer.Option("--round", help="Which round; 0 is the base model.", min=0)]
+
+
+@app.command()
+def init(
+    example: Annotated[str, typer.Argument(help="Which example to start from.")] = "quickstart",
+    sets: SetOption = [],  # noqa: B006  (typer reads the default, and never changes it)
+) -> None:
+    """Print a complete config, every key with its meaning: tpt init > run.toml."""
+    print(render_toml(commands.example_config(example, sets)), end="")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A config file, or a run directory to go on with.", metavar="CONFIG")],
+    out: Annotated[Path | None, typer.Option("--out", help="The run directory; default runs/ and the config's name.")] = None,
+    sets: SetOption = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")] = False,
+    format: FormatOption = Format.table,
+) -> None:
+    """Do the whole loop: score the base model, then rounds of think, prune, train, evaluate. Resumes."""
+    if config.is_dir():
+        out = out or config
+        config = config / "config.toml"
+        RunDir(out).require()
+    out = out or Path("runs") / config.stem
+    loaded = load_config(config, sets)
+    if dry_run:
+        _print_result(commands.plan_of(loaded, out), format)
+        return
+    try:
+        for record in Run(out, loaded, progress=True).rounds():
+            if format is Format.table and record.index:
+                _print_rounds(RunDir(out), file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; nothing is lost. Go on with: tpt run {out}", file=sys.stderr)
+        raise
+    commands.write_report(RunDir(out))
+    _report(RunDir(out), format)
+
+
+@app.command()
+def status(path: RunPath, format: FormatOption = Format.table) -> None:
+    """Say how far a run is: which stages of which rounds are done."""
+    _print_result(commands.status(RunDir(path)), format)
+
+
+@app.command()
+def show(
+    path: RunPath,
+    round: RoundOption,
+    problem: Annotated[str, typer.Option("--problem", help="Id of a problem; without one, the ids and their scores.")] = "",
+    format: FormatOption = Format.table,
+) -> None:
+    """Show a problem's traces in a round, with verdicts and what was trained on."""
+    found = commands.show(RunDir(path), round, problem)
+    if format is Format.json or not problem:
+        _print_result(found, format)
+    else:
+        print(printable(commands.render_problem(found)))
+
+
+@app.command()
+def report(path: RunPath, format: FormatOption = Format.table) -> None:
+    """Print the round table and write report.md into the run directory."""
+    commands.write_report(RunDir(path))
+    _report(RunDir(path), format)
+
+
+@app.command()
+def check(
+    problems: Annotated[str, typer.Argument(help="A problem source, such as gsm8k?split=train or mine.jsonl.")],
+    against: Annotated[str, typer.Option("--against", help="Held-out source: report what the two have in common.")] = "",
+    columns: Annotated[list[str], typer.Option("--column", help="FIELD=COLUMN of your own file.")] = [],  # noqa: B006
+    format: FormatOption = Format.table,
+) -> None:
+    """Prove that every gold answer passes its own verifier; find duplicates and overlap with held-out problems."""
+    found = commands.check_sources(problems, against, commands.parse_columns(columns))
+    _print_result(found, format)
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+def _stage_command(stage: str, summary: str) -> None:
+    def command(path: RunPath, round: RoundOption, format: FormatOption = Format.table) -> None:
+        RunDir(path).require()
+        with lock(RunDir(path)):
+            manifest = do_stage(path, stage, round, progress=True)
+        _print_result(manifest["counts"], format)
+
+    command.__doc__ = summary
+    app.command(name=stage)(command)
+
+
+_stage_command("think", "Sample and judge the traces of one round; resumes.")
+_stage_command("prune", "Choose one round's training examples.")
+_stage_command("train", "Fine-tune on one round's examples.")
+_stage_command("evaluate", "Score one round's model on the held-out problems; resumes.")
+
+
+@app.command()
+def verify(
+    problems: Annotated[str, typer.Argument(help="A problem source.")],
+    traces: Annotated[Path, typer.Argument(help="JSONL with problem_id and completion on every line.")],
+) -> None:
+    """Judge traces, yours or another tool's; prints verdicts as JSONL."""
+    for verdict in commands.verify_file(problems, traces):
+        print(to_line(verdict))
+
+
+@app.command("pass-at-k")
+def pass_at_k(
+    verdicts: Annotated[Path, typer.Argument(help="A verdicts.jsonl.")],
+    k: Annotated[str, typer.Option("--k", help="Comma-separated k; default 1, 2, 4, … up to the samples.")] = "",
+    format: FormatOption = Format.table,
+) -> None:
+    """Print unbiased pass@k, strict and lenient, with standard errors over problems."""
+    _print_result(commands.pass_at_k_of(verdicts, commands.parse_ks(k)), format)
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 1 an error that was explained, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except TPTError as error:
+        _fail(error, 1)
+    except OSError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"error: {printable(str(error))}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _report(run: RunDir, format: Format) -> None:
+    if format is Format.json:
+        print(json.dumps(commands.report_json(run), indent=2))
+        return
+    _print_rounds(run, file=sys.stdout)
+    print(f"\n{commands.headline_of(run)}\nReport: {run.report}")
+
+
+def _print_rounds(run: RunDir, *, file: Any) -> None:
+    console = Console(file=file, width=None if file.isatty() else 140)
+    console.print(round_table(commands.rows_of(run)))
+
+
+def _print_result(result: Any, format: Format) -> None:
+    table = to_table(result)
+    if format is Format.json:
+        print(json.dumps(table, indent=2, ensure_ascii=False))
+    else:
+        print(printable(commands.render(table)))

@@ -1,0 +1,271 @@
+"""What the commands of the command line do: plain functions from paths to plain values."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tpt.check import check
+from tpt.config import RunConfig, load_config
+from tpt.errors import ConfigError, RunError, did_you_mean
+from tpt.evaluate import default_ks, pass_at_k_of_verdicts
+from tpt.jsonl import read_records, to_table, write_text
+from tpt.problems import load_problems
+from tpt.prune import wanted_size
+from tpt.records import Example, Problem, Trace, Verdict
+from tpt.report.rows import Row, report_rows
+from tpt.report.text import headline, markdown_report
+from tpt.rounds import Run, best_round, load_both, stop_reason
+from tpt.run_dir import STAGES, RunDir
+from tpt.verifiers.kinds import judge, verifier_for
+
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+def example_config(name: str, overrides: list[str]) -> RunConfig:
+    """Return the config of a shipped example.
+
+    Raises:
+        ConfigError: there is no such example.
+    """
+    known = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
+    if name not in known:
+        raise ConfigError(f"no example {name!r}, there are: {', '.join(known)}.{did_you_mean(name, known)}")
+    return load_config(EXAMPLES / f"{name}.toml", overrides)
+
+
+def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
+    """Return what a run would do, after checking its problems."""
+    train, heldout = load_both(config)
+    size = wanted_size(config.prune, 1)
+    return {
+        "run directory": str(out),
+        "exists": RunDir(out).config.exists(),
+        "model": config.model,
+        "rounds": config.rounds,
+        "training problems": len(train),
+        "held-out problems": len(heldout),
+        "samples a round, at most": len(train) * config.think.samples,
+        "examples a round": "all that are solved" if size is None else size,
+        "held-out samples a round": len(heldout) * config.evaluate.samples,
+    }
+
+
+def status(run: RunDir) -> dict[str, Any]:
+    """Return how far a run is."""
+    opened = Run(run.path)
+    records = opened.records()
+    rounds = {}
+    for place in run.rounds():
+        stages = STAGES if place.index else ("evaluate",)
+        done = {stage: place.manifest(stage).exists() for stage in stages}
+        rounds[place.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
+    return {
+        "run directory": str(run.path),
+        "rounds": rounds,
+        "finished rounds": len(records),
+        "best": f"round-{best_round(records).index}" if records else None,
+        "next": stop_reason(records, opened.config) or f"go on with: tpt run {run.path}",
+    }
+
+
+def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
+    """Return a problem's traces with verdicts in a round; without an id, every problem's score.
+
+    Raises:
+        RunError: the round or the problem is not there.
+    """
+    run.require()
+    place = run.round(index)
+    problems = {problem.id: problem for path in (run.problems, run.heldout) for problem in read_records(path, Problem)}
+    parts = [(place.traces, place.verdicts), (place.evaluate_traces, place.evaluate_verdicts)]
+    parts = [part for part in parts if part[0].exists()]
+    if not parts:
+        there = ", ".join(str(each.index) for each in run.rounds())
+        raise RunError(f"{run.path}: round {index} has no traces yet; rounds there: {there or 'none'}")
+    verdicts = {(v.problem_id, v.sample): v for _, path in parts if path.exists() for v in read_records(path, Verdict)}
+    if not problem_id:
+        scores: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for verdict in verdicts.values():
+            scores[verdict.problem_id][0] += verdict.outcome == "CORRECT"
+            scores[verdict.problem_id][1] += 1
+        return {key: f"{correct} of {total} correct" for key, (correct, total) in sorted(scores.items())}
+    if problem_id not in problems:
+        raise RunError(f"{run.path}: no problem {problem_id!r}.{did_you_mean(problem_id, problems)}")
+    trained = {e.sample for e in read_records(place.examples, Example) if e.problem_id == problem_id} if place.examples.exists() else set()
+    found = []
+    for path, _ in parts:
+        for trace in read_records(path, Trace):
+            if trace.problem_id == problem_id:
+                verdict = verdicts.get((problem_id, trace.sample))
+                found.append({**to_table(trace), "verdict": to_table(verdict), "trained_on": trace.sample in trained})
+    return {"problem": to_table(problems[problem_id]), "traces": found}
+
+
+def render_problem(found: dict[str, Any]) -> str:
+    """Return what ``show`` found of one problem as text to read."""
+    problem = found["problem"]
+    lines = [problem["id"], "", problem["question"], "", f"gold answer: {problem['answer']}"]
+    for trace in found["traces"]:
+        verdict = trace["verdict"] or {"outcome": "not judged", "strict": False, "extracted": None}
+        kept = ", trained on" if trace["trained_on"] else ""
+        form = "format kept" if verdict["strict"] else "format not kept"
+        lines += [
+            "",
+            f"--- sample {trace['sample']}: {verdict['outcome']} ({form}, answer read: {verdict['extracted']}), "
+            f"{trace['finish_reason']} after {trace['completion_tokens']} tokens{kept}",
+            trace["completion"],
+        ]
+    return "\n".join(lines)
+
+
+def check_sources(problems: str, against: str, columns: dict[str, str]) -> dict[str, Any]:
+    """Check a problem source, and its overlap with a held-out one."""
+    heldout = load_problems(against, columns=columns) if against else None
+    found = check(load_problems(problems, columns=columns), heldout, verifier_for=verifier_for)
+    return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}
+
+
+def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
+    """Yield the verdicts of a trace file against a problem source.
+
+    The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing.
+
+    Raises:
+        RunError: the file is missing or a line is no trace of these problems.
+    """
+    problems = {problem.id: problem for problem in load_problems(source)}
+    counted: dict[str, int] = defaultdict(int)
+    for number, line in enumerate(_lines(traces), start=1):
+        try:
+            row = json.loads(line)
+            problem_id, completion = str(row["problem_id"]), str(row["completion"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{traces}, line {number}: no JSON object with problem_id and completion: {error}") from None
+        if problem_id not in problems:
+            raise RunError(f"{traces}, line {number}: no problem {problem_id!r} in {source}.{did_you_mean(problem_id, problems)}")
+        sample = row.get("sample", counted[problem_id])
+        counted[problem_id] += 1
+        trace = Trace(problem_id, int(sample), completion, row.get("finish_reason", "stop"), 0, 0)
+        yield from judge([trace], problems)
+
+
+def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
+    """Return a row of strict and lenient pass@k for every k.
+
+    Raises:
+        EstimateError: a k is larger than the samples of some problem.
+    """
+    verdicts = read_records(path, Verdict)
+    if not verdicts:
+        raise RunError(f"{path}: holds no verdicts")
+    rows = []
+    for k in ks or default_ks(verdicts):
+        strict = pass_at_k_of_verdicts(verdicts, k, strict=True)
+        lenient = pass_at_k_of_verdicts(verdicts, k, strict=False)
+        rows.append(
+            {
+                "k": k,
+                "strict": round(strict.mean, 4),
+                "strict stderr": round(strict.stderr, 4),
+                "lenient": round(lenient.mean, 4),
+                "lenient stderr": round(lenient.stderr, 4),
+            }
+        )
+    return rows
+
+
+def rows_of(run: RunDir) -> list[Row]:
+    """Return the report's rows of the finished rounds."""
+    records = Run(run.path).records()
+    return report_rows(run, records, best=best_round(records).index if records else 0)
+
+
+def headline_of(run: RunDir) -> str:
+    """Return what a run achieved, in one sentence."""
+    rows = rows_of(run)
+    return headline(next(row for row in rows if row.best), rows[0]) if rows else "No round is finished yet."
+
+
+def report_json(run: RunDir) -> dict[str, Any]:
+    """Return the round table and the round records as plain values."""
+    opened = Run(run.path)
+    records = opened.records()
+    return {
+        "rows": to_table(rows_of(run)),
+        "rounds": to_table(records),
+        "best": best_round(records).index if records else None,
+        "stopped": stop_reason(records, opened.config),
+    }
+
+
+def write_report(run: RunDir) -> None:
+    """Write report.md into the run directory."""
+    opened = Run(run.path)
+    records = opened.records()
+    text = markdown_report(rows_of(run), records, title=run.path.name, stopped=stop_reason(records, opened.config))
+    write_text(run.report, text)
+
+
+def parse_ks(text: str) -> list[int]:
+    """Read ``"1,5,20"``; ConfigError when it is not of that form."""
+    try:
+        ks = [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        ks = [0]
+    if any(k < 1 for k in ks):
+        raise ConfigError(f"--k {text}: expected whole numbers from 1 on, separated by commas, such as --k 1,5,20")
+    return ks
+
+
+def parse_columns(pairs: list[str]) -> dict[str, str]:
+    """Read ``["question=prompt"]``; ConfigError when a part is not of that form."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise ConfigError(f"--column {pair}: expected FIELD=COLUMN, such as --column question=prompt")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def render(table: Any, indent: str = "") -> str:
+    """Return plain values as text to read: one ``key: value`` a line, rows of equal keys as columns."""
+    if isinstance(table, list) and table and all(isinstance(row, dict) for row in table):
+        return _columns(table, indent)
+    if isinstance(table, list):
+        return "\n".join(f"{indent}- {value}" for value in table)
+    if not isinstance(table, dict):
+        return f"{indent}{table}"
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, dict | list) and value:
+            lines += [f"{indent}{key}:", render(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {_plain(value)}")
+    return "\n".join(lines)
+
+
+def _columns(rows: list[dict[str, Any]], indent: str) -> str:
+    keys = list(rows[0])
+    cells = [keys, *[[str(_plain(row.get(key))) for key in keys] for row in rows]]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
+    return "\n".join(indent + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value == [] or value == {}:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from (line for line in file if line.strip())
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path}: not UTF-8 text: {error}") from None

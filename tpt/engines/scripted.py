@@ -1,0 +1,101 @@
+"""An engine without a model, for tests and documentation: a script writes the completions."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from tpt.engines import Completion, Guarantee, Request, RequestId
+from tpt.errors import EngineError
+from tpt.records import FinishReason
+
+STOP_ID = 256
+"""The end-of-turn token; ids 0 to 255 are the bytes of UTF-8."""
+_LONGEST_WAIT = 8
+
+
+class ScriptedEngine:
+    """Completes each request with ``script(request)``, after a pseudo-random number of steps.
+
+    The completion depends on the request alone; only the order in which completions come out depends on ``order_seed``
+    and on what else is in flight. Text longer than ``max_tokens`` bytes, the stop token counted, is cut there and ends
+    by ``length``.
+    """
+
+    guarantee: Guarantee = "batch-invariant"
+    slots: int
+
+    def __init__(self, script: Callable[[Request], str], *, slots: int = 8, order_seed: int = 0) -> None:
+        """Take a script that maps the same request to the same text every time."""
+        if slots < 1:
+            raise EngineError(f"engine.slots must be 1 or more, got {slots}")
+        self.slots = slots
+        self._script = script
+        self._order = random.Random(order_seed)
+        self._order_seed = order_seed
+        self._known: set[RequestId] = set()
+        self._queue: deque[Request] = deque()
+        self._running: dict[RequestId, tuple[Completion, int]] = {}
+        """By request: its completion and the steps still to wait."""
+
+    def add(self, request: Request) -> None:
+        """Queue a request; EngineError for one that is in flight already."""
+        if request.id in self._running or any(queued.id == request.id for queued in self._queue):
+            raise EngineError(
+                f"request {request.id} is queued or running already; every (problem, sample) is one request"
+            )
+        self._queue.append(request)
+
+    def step(self) -> list[Completion]:
+        """Let every running request wait one step less and return those that are through."""
+        while self._queue and len(self._running) < self.slots:
+            request = self._queue.popleft()
+            self._running[request.id] = (
+                _completed(request, self._script(request)),
+                self._order.randint(1, _LONGEST_WAIT),
+            )
+        finished = [completion for completion, wait in self._running.values() if wait == 1]
+        self._running = {key: (done, wait - 1) for key, (done, wait) in self._running.items() if wait > 1}
+        self._known -= {completion.id for completion in finished}
+        self._order.shuffle(finished)
+        return finished
+
+    def cancel(self, ids: set[RequestId]) -> int:
+        """Drop these requests; a running one is counted with all the tokens of its script."""
+        self._queue = deque(request for request in self._queue if request.id not in ids)
+        self._known -= ids
+        dropped = [self._running.pop(key)[0] for key in ids & self._running.keys()]
+        return sum(len(completion.token_ids) for completion in dropped)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that decide what comes out when."""
+        return {
+            "engine": "scripted",
+            "slots": self.slots,
+            "order_seed": self._order_seed,
+            "guarantee": self.guarantee,
+            "stop_ids": [STOP_ID],
+        }
+
+    def close(self) -> None:
+        """Drop everything in flight."""
+        self._queue.clear()
+        self._running.clear()
+
+
+def encode(text: str) -> tuple[int, ...]:
+    """Return the bytes of a text as token ids."""
+    return tuple(text.encode())
+
+
+def decode(token_ids: tuple[int, ...]) -> str:
+    """Return the text of token ids, the stop token left out; bytes cut in the middle of a character are replaced."""
+    return bytes(token for token in token_ids if token != STOP_ID).decode(errors="replace")
+
+
+def _completed(request: Request, text: str) -> Completion:
+    token_ids = (*encode(text), STOP_ID)[: request.sampling.max_tokens]
+    reason: FinishReason = "stop" if token_ids[-1:] == (STOP_ID,) else "length"
+    return Completion(request.id, token_ids, decode(token_ids), reason)

@@ -1,0 +1,209 @@
+"""Records on disk: append, read, replace. A torn last line is work still owed, never a crash."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from tpt.errors import RunError
+
+R = TypeVar("R")
+
+
+def to_line(record: Any) -> str:
+    """Return a record as one line of JSON, keys in the order of its fields, without the line break."""
+    line = json.dumps(to_table(record), ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair has no UTF-8 form; escaped, it survives the round trip.
+        return json.dumps(to_table(record))
+    return line
+
+
+def to_table(record: Any) -> Any:
+    """Return a record, or anything made of records, as plain JSON values."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {field.name: to_table(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    if isinstance(record, Enum):
+        return record.value
+    if isinstance(record, dict):
+        return {str(key): to_table(value) for key, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [to_table(value) for value in record]
+    return record
+
+
+def from_table(kind: type[R], table: dict[str, Any]) -> R:
+    """Build a record from plain JSON values.
+
+    Raises:
+        ValueError: a field is missing, unknown, or of the wrong type.
+    """
+    fields = _fields(kind)
+    unknown = table.keys() - fields.keys()
+    if unknown:
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r}; {kind.__name__} has {', '.join(fields)}")
+    try:
+        return kind(**{name: _coerced(fields[name], value) for name, value in table.items()})
+    except TypeError as error:
+        raise ValueError(str(error).replace("__init__()", kind.__name__)) from None
+
+
+def append_record(file: TextIO, record: Any) -> None:
+    """Write one record as one line and hand it to the operating system at once."""
+    file.write(to_line(record) + "\n")
+    file.flush()
+
+
+def open_append(path: Path) -> TextIO:
+    """Open a record file for appending, cutting off a torn last line first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        whole = _whole_lines(path)
+        if whole < path.stat().st_size:
+            os.truncate(path, whole)
+    return path.open("a", encoding="utf-8", newline="\n")
+
+
+def read_records(path: Path, kind: type[R]) -> list[R]:
+    """Read a record file; see ``iterate_records``."""
+    return list(iterate_records(path, kind))
+
+
+def iterate_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """Yield the records of a file, leaving out a torn last line.
+
+    Raises:
+        RunError: the file is missing, or a whole line is no record of this kind.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield from_table(kind, json.loads(line))
+                except (ValueError, AttributeError) as error:
+                    raise RunError(f"{path}, line {number}: not a {kind.__name__} record: {error}") from None
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+
+
+def replace_records(path: Path, records: Iterable[Any]) -> None:
+    """Write a whole record file atomically: a reader sees the old file or the new one, never a part."""
+    with _atomic(path) as file:
+        for record in records:
+            file.write(to_line(record) + "\n")
+
+
+def write_json(path: Path, table: Any) -> None:
+    """Write an indented JSON file atomically."""
+    with _atomic(path) as file:
+        json.dump(to_table(table), file, ensure_ascii=False, indent=2)
+        file.write("\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with _atomic(path) as file:
+        file.write(text)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; RunError when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise RunError(f"{path}: damaged: {error}. Delete it to have it made again") from None
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _atomic:
+    """A text file that appears under its name only when it is whole and on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> TextIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = self.partial.open("w", encoding="utf-8", newline="\n")
+        return self.file
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None:
+                self.file.flush()
+                os.fsync(self.file.fileno())
+        finally:
+            # Closing flushes again, so on a full disk it fails like the write before it.
+            try:
+                self.file.close()
+            except OSError:
+                if kind is None:
+                    raise
+        if kind is None:
+            os.replace(self.partial, self.path)
+        else:
+            self.partial.unlink(missing_ok=True)
+
+
+def _whole_lines(path: Path) -> int:
+    """Return the size in bytes up to and with the last line break."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
+
+
+@cache
+def _fields(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _coerced(hint: Any, value: Any) -> Any:
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _coerced(next(each for each in arguments if each is not type(None)), value)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ValueError(f"{value!r} is none of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is dict:
+        key, item = arguments
+        return {key(name): _coerced(item, each) for name, each in value.items()}
+    if origin is list:
+        return [_coerced(arguments[0], each) for each in value]
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_table(hint, value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    if isinstance(hint, type) and hint in (str, int, bool) and type(value) is not hint:
+        raise ValueError(f"expected {hint.__name__}, got {value!r:.80}")
+    return value

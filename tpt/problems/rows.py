@@ -1,0 +1,215 @@
+"""JSONL, JSON, CSV, TSV and Parquet files as rows that know where they stand, numbers kept as they were written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tpt.errors import ProblemError, did_you_mean
+from tpt.problems.spec import TABLE_SUFFIXES
+
+_EXCERPT = 60
+_CELL_LIMIT = 2**31 - 1
+
+
+class Numeral(str):
+    """A number in the digits it was written in: ``2125362.0`` and 50-digit integers survive."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file."""
+
+    where: str
+    """For messages: ``data.jsonl, line 3``."""
+    cells: dict[str, Any]
+    """Column to value: text, Numeral, bool, None, or lists and dicts of those."""
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read every row of a file by its suffix; blank lines are left out.
+
+    Raises:
+        ProblemError: the file is missing, empty, damaged, or a row is not a table of columns.
+    """
+    _require_file(path)
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            rows = list(_parquet_rows(path))
+        elif suffix in (".csv", ".tsv"):
+            rows = list(_csv_rows(path, "\t" if suffix == ".tsv" else ","))
+        elif suffix == ".json" and _first_character(path) == b"[":
+            rows = list(_array_rows(path))
+        else:
+            rows = list(_line_rows(path))
+    except OSError as error:
+        raise ProblemError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not rows:
+        raise ProblemError(f"{path}: the file is empty; expected at least one problem.")
+    return rows
+
+
+def cell_text(row: Row, column: str) -> str | None:
+    """Return a cell as text, numbers as written; None for null, NaN or an absent cell.
+
+    Raises:
+        ProblemError: the cell is a list or an object, or holds characters that no text file can.
+    """
+    value = row.cells.get(column)
+    if value is None or (isinstance(value, Numeral) and value.lower() == "nan"):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise ProblemError(f"{row.where}: column {column!r} holds {kind}; expected text or a number.")
+    if "\0" in value:
+        raise ProblemError(f"{row.where}: column {column!r} holds a NUL character; the file may be damaged.")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ProblemError(f"{row.where}: column {column!r} holds half a surrogate pair, which is no character.")
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a cell with its numerals as int and float; ValueError when one has no such form."""
+    if isinstance(value, Numeral):
+        return json.loads(value)
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    return value
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse JSON with its numbers as Numeral.
+
+    Raises:
+        ProblemError: with an excerpt around the place that is not valid.
+    """
+    try:
+        return json.loads(text, parse_int=Numeral, parse_float=Numeral, parse_constant=Numeral)
+    except json.JSONDecodeError as error:
+        start = max(0, error.pos - _EXCERPT // 2)
+        raise ProblemError(
+            f"{where}, column {error.colno}: not valid JSON: {error.msg}, at {text[start : start + _EXCERPT]!r}."
+        ) from None
+    except RecursionError:
+        raise ProblemError(f"{where}: JSON nested too deeply, from {text[:_EXCERPT]!r} on.") from None
+
+
+def _require_file(path: Path) -> None:
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise ProblemError(f"{path} is a folder; expected a file ending in {', '.join(TABLE_SUFFIXES)}.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise ProblemError(f"{path}: no such file; the folder {folder} does not exist.")
+    names = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in TABLE_SUFFIXES)
+    raise ProblemError(f"{path}: no such file.{did_you_mean(path.name, names)}")
+
+
+def _first_character(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
+def _decode(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ProblemError(
+            f"{where}{f', line {line}' if line > 1 else ''}: not UTF-8: byte 0x{data[error.start]:02x} at offset "
+            f"{error.start}. Save the file as UTF-8."
+        ) from None
+
+
+def _row(value: Any, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise ProblemError(f"{where}: expected a JSON object with one problem's columns, got {json.dumps(value)[:60]}.")
+    return Row(where, value)
+
+
+def _line_rows(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, data in enumerate(file, start=1):
+            where = f"{path}, line {number}"
+            text = _decode(data, where) if number == 1 else _decode_line(data, where)
+            if text.strip():
+                yield _row(parse_json(text, where), where)
+
+
+def _decode_line(data: bytes, where: str) -> str:
+    """Decode a line after the first: there a byte order mark is content and no signature."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return _decode(data, where)
+
+
+def _array_rows(path: Path) -> Iterator[Row]:
+    values = parse_json(_decode(path.read_bytes(), str(path)), str(path))
+    for number, value in enumerate(values, start=1):
+        yield _row(value, f"{path}, item {number}")
+
+
+def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
+    text = _decode(path.read_bytes(), str(path))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    limit = csv.field_size_limit(_CELL_LIMIT)
+    line = 1
+    try:
+        header = next(reader, [])
+        if len(set(header)) < len(header):
+            twice = next(name for name in header if header.count(name) > 1)
+            raise ProblemError(f"{path}, line 1: column {twice!r} is there twice. Rename one of them.")
+        line = reader.line_num + 1
+        for cells in reader:
+            where = f"{path}, line {line}"
+            if len(cells) > len(header):
+                raise ProblemError(f"{where}: {len(cells)} cells, but the header names {len(header)} columns.")
+            if cells:
+                yield Row(where, {name: cell or None for name, cell in zip(header, cells, strict=False)})
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ProblemError(f"{path}, from line {line} on: not valid CSV: {error}. Check the quotes.") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        values = pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise ProblemError(f"{path}: not a readable Parquet file: {error}") from None
+    for number, value in enumerate(values, start=1):
+        where = f"{path}, row {number}"
+        yield Row(where, {name: _from_arrow(each, where) for name, each in value.items()})
+
+
+def _from_arrow(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float | Decimal):
+        return Numeral(value)
+    if isinstance(value, list):
+        return [_from_arrow(each, where) for each in value]
+    if isinstance(value, dict):
+        return {name: _from_arrow(each, where) for name, each in value.items()}
+    if isinstance(value, bytes):
+        return _decode(value, where)
+    return str(value)

@@ -1,0 +1,120 @@
+"""Source specs: ``NAME?param=value&param=value``, ``NAME:REST?params`` or ``PATH.jsonl?params``.
+
+Names and values are percent-decoded, so a value may hold ``&`` (``%26``) or ``=``; a ``+`` stays a ``+``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import NoReturn
+from urllib.parse import unquote
+
+from tpt.errors import ProblemError, did_you_mean
+
+SOURCES = ("gsm8k", "reasoning_gym", "word_problems")
+TABLE = "table"
+"""The name of a spec that is a path to the user's own file."""
+
+TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A source spec, taken apart."""
+
+    text: str
+    """As the user wrote it."""
+    name: str
+    """One of SOURCES, or TABLE."""
+    rest: str
+    """What follows the colon; for a TABLE the path; may be empty."""
+    params: dict[str, str]
+
+
+def parse_spec(text: str) -> Spec:
+    """Take a source spec apart.
+
+    Raises:
+        ProblemError: for an unknown source name or a malformed parameter.
+    """
+    body, mark, query = text.rpartition("?")
+    if not mark:
+        body, query = text, ""
+    params = _params(text, query)
+    head, _, rest = body.partition(":")
+    if head in SOURCES:
+        return Spec(text, head, rest, params)
+    if PurePath(body).suffix.lower() in TABLE_SUFFIXES:
+        return Spec(text, TABLE, body, params)
+    raise ProblemError(
+        f"problem source {text!r}: {head!r} is unknown.{did_you_mean(head, SOURCES)} "
+        f"Allowed: {', '.join(SOURCES)}, or the path of a file ending in {', '.join(TABLE_SUFFIXES)}."
+    )
+
+
+def allow_params(spec: Spec, allowed: Iterable[str]) -> None:
+    """Raise ProblemError when the spec has a parameter that its source does not know."""
+    names = sorted(allowed)
+    for name in spec.params:
+        if name not in names:
+            raise ProblemError(
+                f"problem source {spec.text!r}: parameter {name!r} is unknown.{did_you_mean(name, names)} "
+                f"Allowed: {', '.join(names)}."
+            )
+
+
+def allow_no_rest(spec: Spec) -> None:
+    """Raise ProblemError when something follows the name of a source that takes nothing there."""
+    if spec.rest:
+        raise ProblemError(
+            f"problem source {spec.text!r}: {spec.name} takes nothing after a colon, got {spec.rest!r}. "
+            f"Write parameters as {spec.name}?param=value."
+        )
+
+
+def int_param(spec: Spec, name: str, *, default: int, least: int) -> int:
+    """Return a whole-number parameter of at least ``least``."""
+    text = spec.params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        bad_value(spec, name, f"a whole number from {least} up")
+    value = int(text)
+    if value < least:
+        bad_value(spec, name, f"a whole number from {least} up")
+    return value
+
+
+def choice_param(spec: Spec, name: str, allowed: Iterable[str], *, default: str | None = None) -> str:
+    """Return a parameter that is one of a few words; without a default it must be there."""
+    words = list(allowed)
+    value = spec.params.get(name, default)
+    if value is None:
+        raise ProblemError(f"problem source {spec.text!r} needs {' or '.join(f'?{name}={word}' for word in words)}.")
+    if value not in words:
+        bad_value(spec, name, f"one of {', '.join(words)}", did_you_mean(value, words))
+    return value
+
+
+def bad_value(spec: Spec, name: str, allowed: str, hint: str = "") -> NoReturn:
+    """Raise the ProblemError of a parameter whose value is not allowed."""
+    raise ProblemError(
+        f"problem source {spec.text!r}: {name} = {spec.params[name]!r} is not allowed.{hint} Allowed: {allowed}."
+    )
+
+
+def _params(text: str, query: str) -> dict[str, str]:
+    params: dict[str, str] = {}
+    for part in query.split("&") if query else []:
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise ProblemError(
+                f"problem source {text!r}: {part!r} is no parameter. Write NAME?param=value&param=value."
+            )
+        name = unquote(name)
+        if name in params:
+            raise ProblemError(f"problem source {text!r}: parameter {name!r} is given twice. Leave one of them out.")
+        params[name] = unquote(value)
+    return params

@@ -1,0 +1,142 @@
+"""Prune: keep only traces proved correct, and choose from them the constant-size training set.
+
+The paper's policy (one unique correct trace of each of M random solved problems, replaced every round) is the
+default; the others are values of the same settings.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tpt.config import PruneConfig
+from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
+from tpt.seeds import seed_for, shuffled
+from tpt.stats import equation_chain
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was kept, and from how much."""
+
+    examples: list[Example]
+    problems: int
+    solved_problems: int
+    """Problems with at least one keepable trace."""
+    keepable_traces: int
+    duplicate_traces: int
+    size_wanted: int
+    problems_kept: int
+
+
+def is_keepable(trace: Trace, verdict: Verdict, policy: PruneConfig) -> bool:
+    """Return whether a trace may be trained on; one cut off at max_tokens never may."""
+    if trace.finish_reason != "stop":
+        return False
+    if not policy.correct_only:
+        return True
+    return verdict.outcome is Outcome.CORRECT and (verdict.strict or not policy.require_format)
+
+
+def wanted_size(policy: PruneConfig, round_index: int) -> int | None:
+    """Return how many problems round ``round_index`` (from 1) trains on; None for all that are solved."""
+    if policy.size == "all":
+        return None
+    return max(1, round(policy.size * policy.growth ** (round_index - 1)))
+
+
+def problem_order(problem_ids: Sequence[str], seed: int, round_index: int) -> list[str]:
+    """Return the random order in which a round walks its problems, the same for sampling and selection."""
+    return shuffled(list(problem_ids), seed, "problem order", round_index)
+
+
+def select(
+    traces: Sequence[Trace],
+    verdicts: Sequence[Verdict],
+    problems: Mapping[str, Problem],
+    *,
+    policy: PruneConfig,
+    messages: Callable[[Problem], list[Message]],
+    seed: int,
+    round_index: int,
+) -> Pruned:
+    """Choose the training examples of a round; sorted by ``(problem_id, sample)``.
+
+    Problems are taken in the round's random order until ``size`` have a keepable trace.
+    """
+    by_problem: dict[str, list[Trace]] = defaultdict(list)
+    keepable = 0
+    for trace, verdict in zip(traces, verdicts, strict=True):
+        if is_keepable(trace, verdict, policy):
+            by_problem[trace.problem_id].append(trace)
+            keepable += 1
+    unique = {problem_id: _without_duplicates(found, policy.dedupe) for problem_id, found in by_problem.items()}
+    size = wanted_size(policy, round_index)
+    order = [each for each in problem_order(list(problems), seed, round_index) if each in unique]
+    chosen = order if size is None else order[:size]
+    examples = [
+        Example(
+            problem_id=trace.problem_id,
+            sample=trace.sample,
+            messages=[*messages(problems[problem_id]), {"role": "assistant", "content": trace.completion}],
+        )
+        for problem_id in sorted(chosen)
+        for trace in _picked(unique[problem_id], policy, random.Random(seed_for(seed, "pick", round_index, problem_id)))
+    ]
+    return Pruned(
+        examples=examples,
+        problems=len(problems),
+        solved_problems=len(unique),
+        keepable_traces=keepable,
+        duplicate_traces=keepable - sum(map(len, unique.values())),
+        size_wanted=len(problems) if size is None else size,
+        problems_kept=len(chosen),
+    )
+
+
+def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:
+    if dedupe == "none":
+        return traces
+    seen: dict[object, Trace] = {}
+    for trace in traces:
+        chain = tuple(equation_chain(trace.completion)) if dedupe == "equations" else ()
+        # Traces without any equation have no chain to compare, so their text stands for it.
+        seen.setdefault(chain or trace.completion.strip(), trace)
+    return list(seen.values())
+
+
+def _picked(traces: list[Trace], policy: PruneConfig, random_source: random.Random) -> list[Trace]:
+    count = len(traces) if policy.per_problem == "all" else min(policy.per_problem, len(traces))
+    ordered = sorted(traces, key=lambda trace: trace.sample)
+    if policy.pick == "random":
+        picked = random_source.sample(ordered, count)
+    elif policy.pick == "diverse":
+        picked = _most_diverse(ordered, count, random_source)
+    elif policy.pick == "first":
+        picked = ordered[:count]
+    else:
+        longest_first = policy.pick == "longest"
+        picked = sorted(ordered, key=lambda trace: trace.completion_tokens, reverse=longest_first)[:count]
+    return sorted(picked, key=lambda trace: trace.sample)
+
+
+def _most_diverse(traces: list[Trace], count: int, random_source: random.Random) -> list[Trace]:
+    """Start from a random trace and add, each time, the one least like those already picked."""
+    grams = {trace.sample: _word_pairs(trace.completion) for trace in traces}
+    picked = [random_source.choice(traces)]
+    while len(picked) < count:
+        rest = [trace for trace in traces if trace not in picked]
+        picked.append(min(rest, key=lambda t: max(_likeness(grams[t.sample], grams[p.sample]) for p in picked)))
+    return picked
+
+
+def _word_pairs(text: str) -> set[tuple[str, str]]:
+    words = text.split()
+    return set(zip(words, words[1:], strict=False))
+
+
+def _likeness(one: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:
+    """Jaccard index."""
+    return len(one & other) / max(1, len(one | other))

@@ -1,0 +1,1 @@
+"""RoundRecords → a table that reads at a glance, and Markdown."""

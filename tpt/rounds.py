@@ -1,0 +1,184 @@
+"""Run: rounds of think, prune, train and evaluate on one run directory; resumes, keeps the best round, stops."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tpt.check import check_problems
+from tpt.config import RunConfig, load_config, render_toml
+from tpt.errors import ProblemError, RunError
+from tpt.jsonl import from_table, read_json, read_records, replace_records, to_table, write_json, write_text
+from tpt.problems import check_disjoint, load_problems
+from tpt.records import EvalReport, Problem, RoundRecord
+from tpt.run_dir import STAGES, RoundDir, RunDir, lock, log_event
+from tpt.stage_server import StageServer
+from tpt.verifiers.kinds import judge_one
+
+_MAY_CHANGE = ("rounds", "stop.patience")
+"""Keys that a run may be resumed with other values of: no finished stage depends on them."""
+
+
+class Run:
+    """A run directory and its config.
+
+    ::
+
+        run = tpt.Run("runs/first", tpt.load_config("run.toml"))
+        for record in run.rounds():
+            print(record.index, record.evaluate.pass_at_k[1])
+    """
+
+    def __init__(self, path: Path | str, config: RunConfig | None = None, *, progress: bool = False) -> None:
+        """Open a run directory, or, given a config, make it.
+
+        Raises:
+            RunError: there is no run and no config, or the run there has another config.
+        """
+        self.dir = RunDir(path)
+        self.progress = progress
+        if config is None:
+            self.dir.require()
+            self.config = load_config(self.dir.config)
+        else:
+            self.config = _with_absolute_paths(config)
+
+    def rounds(self) -> Iterator[RoundRecord]:
+        """Do every round that is not done yet, and yield each round's record, the base model's (round 0) first.
+
+        Killed at any moment and called again, it goes on where it was.
+
+        Raises:
+            RunLockedError: another process is writing this run.
+        """
+        with lock(self.dir) as held, contextlib.ExitStack() as stack:
+            if held.left_by and self.progress:
+                print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
+            self.prepare()
+            server: StageServer | None = None
+            records: list[RoundRecord] = []
+            while len(records) <= self.config.rounds and not stop_reason(records, self.config):
+                place = self.dir.round(len(records))
+                for stage in STAGES if place.index else ("evaluate",):
+                    if server is None:
+                        server = stack.enter_context(
+                            StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress)
+                        )
+                    server.do(stage, place.index)
+                records.append(round_record(self.dir, place))
+                write_json(place.record, records[-1])
+                write_text(self.dir.best, f"round-{best_round(records).index}\n")
+                yield records[-1]
+            log_event(self.dir, "finished", why=stop_reason(records, self.config))
+
+    def records(self) -> list[RoundRecord]:
+        """Return the records of the rounds that are finished."""
+        finished = [place for place in self.dir.rounds() if place.record.exists()]
+        return [from_table(RoundRecord, read_json(place.record)) for place in finished]
+
+    def prepare(self) -> None:
+        """Make the run directory: config, problems frozen and checked; nothing if it is there already.
+
+        Raises:
+            RunError: the run there has another config.
+            ProblemError: the problems cannot be read, overlap, or have a gold answer that its own verifier refuses.
+        """
+        if self.dir.config.exists():
+            _check_same_config(self.dir, self.config)
+        if self.dir.problems.exists() and self.dir.heldout.exists():
+            write_text(self.dir.config, render_toml(self.config))
+            return
+        train, heldout = load_both(self.config)
+        write_text(self.dir.config, render_toml(self.config))
+        replace_records(self.dir.problems, train)
+        replace_records(self.dir.heldout, heldout)
+
+
+def load_both(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
+    """Load the training and the held-out problems and check them: golds verify, the two are disjoint."""
+    source = config.problems
+    train = load_problems(
+        source.train, columns=source.columns, kind=source.kind or None, limit=source.max_train or None, seed=config.seed
+    )
+    heldout = load_problems(
+        source.heldout, columns=source.columns, kind=source.kind or None, limit=source.max_heldout or None, seed=config.seed
+    )
+    check_disjoint(train, heldout)
+    for name, problems in (("train", train), ("heldout", heldout)):
+        failures = check_problems(problems, judge_one).gold_failures
+        if failures:
+            first = failures[0]
+            raise ProblemError(
+                f"problems.{name}: {len(failures)} of {len(problems)} gold answers do not pass their own verifier, such as "
+                f"{first.problem_id} with answer {first.answer!r:.80}: {first.outcome} {first.detail}. See them all with: "
+                "tpt check SOURCE; then mend the answers or set problems.kind"
+            )
+    return train, heldout
+
+
+def round_record(run: RunDir, place: RoundDir) -> RoundRecord:
+    """Put together what a finished round's manifests say."""
+    manifests = {stage: read_json(place.manifest(stage)) for stage in (STAGES if place.index else ("evaluate",))}
+    counts = {stage: dict(manifest["counts"]) for stage, manifest in manifests.items()}
+    report = from_table(EvalReport, counts["evaluate"]["report"])
+    model = str(place.checkpoint.relative_to(run.path)) if place.index else read_json(run.path / "base.json")["model"]
+    return RoundRecord(
+        index=place.index,
+        model=model,
+        evaluate=report,
+        think=counts.get("think"),
+        prune=counts.get("prune"),
+        train=counts.get("train"),
+        wall_s=round(sum(each["wall_s"] for each in counts.values()), 3),
+    )
+
+
+def best_round(records: list[RoundRecord]) -> RoundRecord:
+    """Return the round with the highest strict held-out pass@1, the earliest of equals."""
+    return max(records, key=lambda record: (record.evaluate.pass_at_k[1].mean, -record.index))
+
+
+def stop_reason(records: list[RoundRecord], config: RunConfig) -> str:
+    """Return why no further round is done, or "" when one is."""
+    if len(records) > config.rounds:
+        return f"all {config.rounds} rounds are done"
+    if records and config.stop.patience:
+        best = best_round(records).index
+        waited = records[-1].index - best
+        if waited >= config.stop.patience:
+            return f"no held-out gain over round {best} in {waited} rounds (stop.patience = {config.stop.patience})"
+    return ""
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """A run's config must mean the same from whichever folder it is resumed."""
+    changed = config
+    if Path(config.model).exists():
+        changed = changed.model_copy(update={"model": str(Path(config.model).resolve())})
+    if config.data.file:
+        data = config.data.model_copy(update={"file": str(Path(config.data.file).resolve())})
+        changed = changed.model_copy(update={"data": data})
+    return changed
+
+
+def _check_same_config(run: RunDir, config: RunConfig) -> None:
+    before, now = _flat(to_table(load_config(run.config).model_dump())), _flat(to_table(config.model_dump()))
+    changed = [key for key in now if before.get(key) != now[key] and key not in _MAY_CHANGE]
+    if changed:
+        shown = "\n".join(f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed[:10])
+        raise RunError(
+            f"{run.path}: holds a run with another config:\n{shown}\n"
+            f"Use another directory (--out), or go on with the config that is there: tpt run {run.path}"
+        )
+
+
+def _flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and key != "columns":
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,383 @@
+"""The stages of a round on a run directory: what each reads, does and leaves behind.
+
+A stage reads files, writes files, and writes its manifest last. It is done when the manifest is there and was made
+from the inputs that are there now; a done stage returns at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tpt.config import RunConfig, load_config
+from tpt.desk import model_digest, open_chat, open_engine, prompt_template, sampling_of
+from tpt.engines import Sampling
+from tpt.errors import ConfigError, RunError
+from tpt.evaluate import evaluation_report
+from tpt.jsonl import read_json, read_records, replace_records, to_table, write_json
+from tpt.progress import Display
+from tpt.prune import is_keepable, problem_order, select, wanted_size
+from tpt.records import Example, Outcome, Problem, Trace, Verdict
+from tpt.run_dir import RoundDir, RunDir, digest_of, fingerprint, log_event, read_manifest, require_output, write_manifest
+from tpt.seeds import seed_for
+from tpt.think import Collected, Desk, Fixed, Progress, Sampler, UntilFull, collect
+from tpt.train import train
+from tpt.verifiers.kinds import FORMATS, judge
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One stage of one round, and what it needs to know."""
+
+    run: RunDir
+    place: RoundDir
+    config: RunConfig
+    progress: bool
+
+    def display(self, stage: str, total: int) -> Display:
+        """Return the stage's progress display."""
+        return Display(f"round {self.place.index} {stage}", total=total, enabled=self.progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weights to sample from or to start training from."""
+
+    spec: str
+    digest: str
+
+
+def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bool = False) -> dict[str, Any]:
+    """Do one stage of one round, unless it is done, and return its manifest.
+
+    Raises:
+        StaleStageError: the stage was done with other inputs than those there now.
+        RunError: an earlier stage that this one needs is not done.
+    """
+    run = RunDir(run_path)
+    run.require()
+    if stage != "evaluate" and round_index < 1:
+        raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
+    work = Work(run, run.round(round_index), load_config(run.config), progress)
+    log_event(run, "begin", stage=stage, round=round_index)
+    manifest = _STAGES[stage](work)
+    log_event(run, "end", stage=stage, round=round_index)
+    return manifest
+
+
+def think_stage(work: Work) -> dict[str, Any]:
+    """Sample (or take from elsewhere) this round's traces and judge them."""
+    config, place, run = work.config, work.place, work.run
+    model = _model_before(work)
+    settings = {
+        "seed": config.seed,
+        "data": config.data.model_dump(include={"source", "file"}),
+        "prompt": config.prompt.model_dump(),
+        "engine": config.engine.model_dump(exclude={"slots", "threads"}),
+        "think": config.think.model_dump(),
+        # Until-full sampling stops at what the pruning policy can use.
+        "prune": config.prune.model_dump(include={"correct_only", "require_format", "size", "growth"}),
+        "formats": FORMATS,
+    }
+    inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
+    if config.data.source == "file":
+        inputs["file"] = _file_digest(config.data.file)
+    if done := read_manifest(place, "think", inputs):
+        return done
+    started = time.monotonic()
+    problems = _by_id(run.problems)
+    if config.data.source == "self":
+        counts = _think_with_model(work, model, problems)
+    else:
+        counts = _take_traces(work, problems)
+    traces, verdicts = read_records(place.traces, Trace), read_records(place.verdicts, Verdict)
+    counts |= {"outcomes": _outcomes(verdicts), "wall_s": round(time.monotonic() - started, 3)}
+    counts["truncated"] = sum(trace.finish_reason == "length" for trace in traces)
+    return write_manifest(
+        place,
+        "think",
+        inputs=inputs,
+        outputs={"traces": place.traces, "verdicts": place.verdicts},
+        settings=settings,
+        counts=counts,
+    )
+
+
+def prune_stage(work: Work) -> dict[str, Any]:
+    """Choose this round's training examples from its traces and verdicts."""
+    config, place, run = work.config, work.place, work.run
+    settings = {"seed": config.seed, "prune": config.prune.model_dump(), "data": config.data.model_dump()}
+    inputs = {
+        "problems": fingerprint(run.problems),
+        "traces": _output_of(place, "think", "traces", place.traces),
+        "verdicts": _output_of(place, "think", "verdicts", place.verdicts),
+        "settings": digest_of(settings),
+    }
+    earlier: list[Example] = []
+    if config.data.mode == "accumulate" and place.index > 1:
+        before = run.round(place.index - 1)
+        inputs["earlier examples"] = _output_of(before, "prune", "examples", before.examples)
+        earlier = read_records(before.examples, Example)
+    if done := read_manifest(place, "prune", inputs):
+        return done
+    started = time.monotonic()
+    pruned = select(
+        read_records(place.traces, Trace),
+        read_records(place.verdicts, Verdict),
+        _by_id(run.problems),
+        policy=config.prune,
+        messages=open_chat(config, _model_before(work).spec, run.path / "cache").messages,
+        seed=config.seed,
+        round_index=place.index,
+    )
+    _check_yield(work, pruned.problems_kept, pruned.size_wanted)
+    replace_records(place.examples, [*earlier, *pruned.examples])
+    counts = {name: value for name, value in to_table(pruned).items() if name != "examples"}
+    counts |= {
+        "examples": len(earlier) + len(pruned.examples),
+        "new_examples": len(pruned.examples),
+        "wall_s": round(time.monotonic() - started, 3),
+    }
+    outputs = {"examples": place.examples}
+    return write_manifest(place, "prune", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
+
+
+def train_stage(work: Work) -> dict[str, Any]:
+    """Fine-tune the round's start model on its examples."""
+    config, place, run = work.config, work.place, work.run
+    model = _base(run, config) if config.train.start_from == "base" else _model_before(work)
+    settings = {"seed": config.seed, "train": config.train.model_dump(), "prompt": config.prompt.model_dump()}
+    inputs = {
+        "examples": _output_of(place, "prune", "examples", place.examples),
+        "model": model.digest,
+        "settings": digest_of(settings),
+    }
+    if done := read_manifest(place, "train", inputs):
+        return done
+    started = time.monotonic()
+    examples = read_records(place.examples, Example)
+    with work.display("train", total=1) as display:
+        counts = train(
+            examples,
+            _by_id(run.problems),
+            config=config.train,
+            prompt=prompt_template(config),
+            model=model.spec,
+            out=place.checkpoint,
+            seed=seed_for(config.seed, "train", place.index),
+            progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
+        )
+        display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
+    counts["wall_s"] = round(time.monotonic() - started, 3)
+    outputs = {"checkpoint": place.checkpoint}
+    return write_manifest(place, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
+
+
+def evaluate_stage(work: Work) -> dict[str, Any]:
+    """Sample the held-out problems from the round's model, judge them, and compute the scores."""
+    config, place, run = work.config, work.place, work.run
+    model = _base(run, config) if place.index == 0 else _model_after(place)
+    settings = {
+        "seed": config.seed,
+        "prompt": config.prompt.model_dump(),
+        "engine": config.engine.model_dump(exclude={"slots", "threads"}),
+        "evaluate": config.evaluate.model_dump(),
+        "formats": FORMATS,
+    }
+    inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
+    if done := read_manifest(place, "evaluate", inputs):
+        return done
+    started = time.monotonic()
+    problems = _by_id(run.heldout)
+    sampler = Fixed(sorted(problems), config.evaluate.samples)
+    title = "base model's score" if place.index == 0 else "evaluate"
+    with work.display(title, total=sampler.target) as display:
+        collected, described = _sample(
+            work, model, problems, sampler=sampler, sampling=sampling_of(config.evaluate), display=display, at=place.evaluate
+        )
+        verdicts = read_records(place.evaluate_verdicts, Verdict)
+        report = evaluation_report(
+            read_records(place.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed
+        )
+        strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
+        display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}")
+    counts = {**to_table(collected), "report": to_table(report), "wall_s": round(time.monotonic() - started, 3)}
+    return write_manifest(
+        place,
+        "evaluate",
+        inputs=inputs,
+        outputs={"traces": place.evaluate_traces, "verdicts": place.evaluate_verdicts},
+        settings={**settings, "engine": described},
+        counts=counts,
+    )
+
+
+_STAGES: dict[str, Callable[[Work], dict[str, Any]]] = {
+    "think": think_stage,
+    "prune": prune_stage,
+    "train": train_stage,
+    "evaluate": evaluate_stage,
+}
+
+
+def _think_with_model(work: Work, model: Model, problems: dict[str, Problem]) -> dict[str, Any]:
+    config, place = work.config, work.place
+    sampler: Sampler
+    if config.think.sampler == "fixed":
+        sampler, unit = Fixed(sorted(problems), config.think.samples), "samples"
+    else:
+        order = problem_order(list(problems), config.seed, place.index)
+        size = wanted_size(config.prune, place.index)
+        sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
+    with work.display(f"think ({unit})", total=sampler.target) as display:
+        collected, described = _sample(
+            work, model, problems, sampler=sampler, sampling=sampling_of(config.think), display=display, at=place.path
+        )
+        rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
+        display.finish(f"{sampler.reached()} {unit}, {collected.traces} traces, {rate:,.0f} tokens/s")
+    return {**to_table(collected), "engine": described}
+
+
+def _sample(
+    work: Work,
+    model: Model,
+    problems: dict[str, Problem],
+    *,
+    sampler: Sampler,
+    sampling: Sampling,
+    display: Display,
+    at: Path,
+) -> tuple[Collected, dict[str, Any]]:
+    """Run the sampler on an engine; traces, verdicts and surplus go into the folder ``at``."""
+    config, index = work.config, work.place.index
+    stage = "think" if at == work.place.path else "evaluate"
+    chat = open_chat(config, model.spec, work.run.path / "cache")
+    prompt_ids = {problem_id: chat.prompt_ids(problem) for problem_id, problem in problems.items()}
+    longest = max(map(len, prompt_ids.values())) + sampling.max_tokens
+    engine = open_engine(config, model.spec, cache=work.run.path / "cache", longest=longest)
+    started = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        rate = progress.tokens / max(time.monotonic() - started, 1e-9)
+        display.update(progress.reached, note=f"{progress.correct} correct, {rate:,.0f} tokens/s")
+
+    try:
+        desk = Desk(
+            problems=problems,
+            prompt_ids=prompt_ids,
+            engine=engine,
+            sampling=sampling,
+            seed_of=lambda key: seed_for(config.seed, stage, index, *key),
+            judge=judge,
+            keepable=lambda trace, verdict: is_keepable(trace, verdict, config.prune),
+            on_progress=show,
+        )
+        collected = collect(
+            sampler,
+            desk,
+            traces_path=at / "traces.jsonl",
+            verdicts_path=at / "verdicts.jsonl",
+            surplus_path=at / "surplus.jsonl",
+        )
+        return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}
+    finally:
+        engine.close()
+
+
+def _take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
+    """Take traces that the round's model did not sample: human solutions, or another model's file."""
+    config, place = work.config, work.place
+    if config.data.source == "file":
+        given = [trace for trace in read_records(Path(config.data.file), Trace) if trace.problem_id in problems]
+        if not given:
+            raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
+    else:
+        given = [_human_trace(problem) for problem in problems.values() if problem.solution]
+        if not given:
+            raise ConfigError('data.source = "human", but no training problem has a solution; map the column "solution"')
+    traces = sorted(given, key=lambda trace: (trace.problem_id, trace.sample))
+    replace_records(place.traces, traces)
+    replace_records(place.verdicts, judge(traces, problems))
+    return {"traces": len(traces)}
+
+
+def _human_trace(problem: Problem) -> Trace:
+    return Trace(
+        problem_id=problem.id,
+        sample=0,
+        completion=problem.solution or "",
+        finish_reason="stop",
+        completion_tokens=0,
+        seed=0,
+    )
+
+
+def _check_yield(work: Work, kept: int, wanted: int) -> None:
+    """Say plainly when fewer problems were solved than the training set was to hold."""
+    if kept >= wanted:
+        return
+    said = (
+        f"round {work.place.index} prune: {kept} problems have a keepable trace, {wanted} were wanted (prune.size). "
+        "Raise think.samples, add problems, or lower prune.size"
+    )
+    if kept == 0:
+        raise RunError(
+            f"{said}. Nothing is left to train on: look at the traces with: tpt show {work.run.path} --round {work.place.index}"
+        )
+    if work.config.prune.if_short == "stop":
+        raise RunError(f'{said}; prune.if_short = "stop" ends the run here')
+    if work.progress:
+        print(f"{said}; going on with {kept}", file=sys.stderr)
+
+
+def _base(run: RunDir, config: RunConfig) -> Model:
+    """Return the base model, whose digest is taken once and kept: later changes of its files must not go unseen."""
+    path = run.path / "base.json"
+    if not path.exists():
+        write_json(path, {"model": config.model, "digest": model_digest(config.model)})
+    return Model(config.model, read_json(path)["digest"])
+
+
+def _model_before(work: Work) -> Model:
+    """Return the model that a round starts with: the last round's, or the base model."""
+    if work.place.index == 1:
+        return _base(work.run, work.config)
+    return _model_after(work.run.round(work.place.index - 1))
+
+
+def _model_after(place: RoundDir) -> Model:
+    manifest = place.manifest("train")
+    if not manifest.exists():
+        raise RunError(f"{place.checkpoint}: round {place.index} has no trained model yet. Do its train stage first")
+    if not place.checkpoint.is_dir():
+        raise RunError(f"{place.checkpoint}: missing, though {manifest} says it was written. Delete {manifest} to make it again")
+    # The digest of the weights was taken when they were written; reading them all again for every stage would cost
+    # minutes with a large model.
+    return Model(str(place.checkpoint), read_json(manifest)["outputs"]["checkpoint"])
+
+
+def _output_of(place: RoundDir, stage: str, name: str, path: Path) -> str:
+    manifest = place.manifest(stage)
+    if not manifest.exists():
+        raise RunError(f"round {place.index} has no finished {stage} stage ({manifest} is missing). Do it first")
+    return require_output(manifest, name, path)
+
+
+def _by_id(path: Path) -> dict[str, Problem]:
+    return {problem.id: problem for problem in read_records(path, Problem)}
+
+
+def _file_digest(path: str) -> str:
+    if not Path(path).is_file():
+        raise ConfigError(f"data.file = {path!r}: no such file")
+    return fingerprint(Path(path))
+
+
+def _outcomes(verdicts: list[Verdict]) -> dict[str, int]:
+    counts = Counter(str(verdict.outcome) for verdict in verdicts)
+    return {str(outcome): counts[str(outcome)] for outcome in Outcome}

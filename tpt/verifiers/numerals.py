@@ -1,0 +1,233 @@
+# ruff: noqa: RUF001 - look-alikes of ASCII digits and signs are the subject here
+"""Reads one number, exactly, from a short piece of text.
+
+Callers pass a bounded piece (see ``WINDOW``), for some patterns here look back over what they have read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+WINDOW = 400
+"""Longest piece of text worth reading, in characters."""
+MAX_DIGITS = 300
+"""Longest run of digits that is still a number to us; more is hostile or broken."""
+MAX_EXPONENT = 300
+"""Largest absolute power of ten; ``1e999999999`` must not be computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numeral:
+    """One answer as read: a number, or a text that holds digits but is not one number (``2:30``, ``3-4``)."""
+
+    value: Fraction | None
+    """None when the text is not one number."""
+    text: str
+    """As found, with its currency, percent sign or scale word."""
+    percent: bool = False
+    scale: str = ""
+    """``million``, ``dozen``, …: already multiplied into the value."""
+
+
+SCALES = {
+    "k": 1_000,
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 1_000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+
+# Thousands commas in threes, or as in India (1,30,000).
+_PLAIN = r"(?:(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+NUMBER = re.compile(
+    rf"""(?P<sign>[-+]?)(?:[$€£¥₹]?(?P<sign_2>(?<=[$€£¥₹])-?))?
+    (?: (?P<whole>[0-9]+)?\s?\\[cdt]?frac\s?
+            (?:\{{\s?(?P<top>-?{_PLAIN})\s?\}}|(?P<top_digit>[0-9]))\s?
+            (?:\{{\s?(?P<bottom>{_PLAIN})\s?\}}|(?P<bottom_digit>[0-9]))
+      | (?P<mixed>[0-9]+)\s(?P<mixed_top>[0-9]+)/(?P<mixed_bottom>[0-9]+)
+      | (?P<number>{_PLAIN})
+        (?: \s?/\s?(?P<divisor>{_PLAIN})
+          | [eE](?P<exponent>[-+]?[0-9]+)(?![0-9A-Za-z])
+          | \s?(?:[*x]|\\times|\\cdot)\s?10\s?(?:\^|\*\*)\s?\{{?(?P<power>[-+]?[0-9]+)\}}?
+        )?
+    )""",
+    re.VERBOSE,
+)
+_SUFFIX = re.compile(
+    r"(?::00\s?[ap]\.?m\b)|[\s$)\]}*]{0,6}(?:(?P<percent>%|percent|per\ cent|pct)"
+    r"|(?P<scale>dozen|hundred|thousand|million|billion|trillion)s?\b)"
+    r"|(?P<k>k)(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(
+    r"""(?: [\s:*_`"'“”‘’(){\[=≈~>]
+      | \\[(\[]
+      | \\(?:boxed|fbox|approx|displaystyle|left)(?![A-Za-z])
+      | \$ | [€£¥₹](?=\s*-?\s*[0-9.])
+      | (?:USD|US(?=\$)|Rs\.?|about|approximately|roughly|exactly|only|the|final|answer|is)(?![A-Za-z])
+      | [A-Za-z]\s?=
+    )*""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CLOSERS = re.compile(r"(?:[$)\]}*`\"'”’%]|\\[)\]])*")
+# What may not follow a number: it would make the number a part of something else.
+_UNCLEAR_AFTER = re.compile(
+    r"""[0-9_&@#\x00-\x08\x0e-\x1f\x7f] | [.,]\s?[0-9] | \([0-9]
+      | ![\s]*[})$\]]                                          # a factorial
+      | \s*(?:[=>]|<(?![/|])|[:+*/]\s*[-$(\\]*\s*[0-9a-zA-Z(](?<![a-zA-Z])|-\s*[$(\\]*[0-9(])
+      | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
+      | \s*(?:to|or|and|through|vs\.?|versus|[,;&~])\s*[-+$]*\.?[0-9]
+      | \s+[-+$]*\.?[0-9]                                      # 10 12
+      | \s?x\s?[0-9(]
+      | [a-fijn-rt-vx-z](?![A-Za-z])                           # 3x: algebra, not a unit
+      | \s*\\(?!(?:text|math|mbox|quad|qquad|right|approx|degree|end|big|n)|[%$),;!:\]\s\\])
+      | \s*(?:[+*-]\s*)\\
+      # 2 hours and 30 minutes; 18 eggs or 20
+      | \s+(?!(?:for|in|per|of|since|because|as|from|by|at|after|with|on|out|than|if|when|over|is|are|means|which
+              |every|each|so|plus|minus|times)\b)
+        [A-Za-z]+\.?,?\s+(?:(?:and|or|to|&)\s+)?[-$]*[0-9]
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_ENUMERATION = re.compile(r"[0-9]{1,2}[.):]\s+[*_]*[A-Za-z]")
+
+_CHARACTERS = {
+    **{0xFF10 + digit: str(digit) for digit in range(10)},
+    **dict.fromkeys(map(ord, "−－–‐‑‒﹣"), "-"),
+    **dict.fromkeys(map(ord, "×·⋅✕＊"), "*"),
+    **dict.fromkeys(map(ord, "÷⁄∕／"), "/"),
+    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
+    **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+    **{ord(char): text for char, text in zip("．，％＄：＃＝²³", (*".,%$:#=", "^2", "^3"), strict=True)},
+    **{ord(char): f" {text}" for char, text in {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}.items()},
+}
+_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|bm)\s?\{([^{}]*)\}")
+_LATEX_COMMA = re.compile(r"\{,\}\s?|,\s?\\[!,;: ]\s?|(?<=[0-9])\\,(?=[0-9]{3})")
+_LATEX_SPACE = re.compile(r"\\[!,;: ]|~")
+_BOLD = re.compile(r"(?<![0-9])\*\*|\*\*(?![0-9 ])")
+
+
+def tidy(text: str) -> str:
+    """Return the text with typographic and LaTeX variants of digits, signs and spaces in their plain form."""
+    if not text.isascii():
+        text = text.translate(_CHARACTERS)
+    if "\\" in text or "{,}" in text:
+        text = _LATEX_TEXT.sub(r"\1", text.replace("\\$", "$").replace("\\%", "%"))
+        text = _LATEX_SPACE.sub(" ", _LATEX_COMMA.sub(",", text))
+    # 9**9 is a power and stays; **9** is bold.
+    return _BOLD.sub("", text) if "**" in text else text
+
+
+def read_start(text: str, *, heading: bool = False, strict_start: bool = False) -> Numeral | None:
+    """Read the answer that a tidied text begins with; None when it does not begin with one.
+
+    Args:
+        text: What follows an answer mark. Only the first line with content counts.
+        heading: The mark may also be a Markdown heading, so ``1. First`` is not an answer.
+        strict_start: A text that starts with anything else than a number is unclear, not absent.
+    """
+    lead = _LEAD.match(text)
+    start = lead.end() if lead else 0
+    # A line of its own may be a numbered list: "Answer:\n1. First, ..."
+    enumerated = (heading or "\n" in text[:start]) and _ENUMERATION.match(text, start)
+    end = text.find("\n", start)
+    line = text[start:] if end < 0 else text[start:end]
+    if enumerated or not _has_digit(line):
+        return None
+    match = NUMBER.match(line)
+    if match is None:
+        words = line[0].isalpha() or line[0] in "#<|"
+        return None if words and not strict_start else Numeral(None, line.strip())
+    numeral = finish(match, line)
+    if numeral.value is None and "=" in line:
+        right = line[line.rfind("=") + 1 :]
+        lead = _LEAD.match(right)
+        again = NUMBER.match(right, lead.end() if lead else 0)
+        return finish(again, right) if again else numeral
+    return numeral
+
+
+def finish(match: re.Match[str], text: str) -> Numeral:
+    """Read a match of NUMBER together with what follows it in the text: percent, scale, or something that spoils it."""
+    suffix = _SUFFIX.match(text, match.end())
+    end = suffix.end() if suffix else match.end()
+    closers = _CLOSERS.match(text, end)
+    unclear = _UNCLEAR_AFTER.match(text, end) or _UNCLEAR_AFTER.match(text, closers.end() if closers else end)
+    value = None if unclear else _value(match)
+    if value is None:
+        return Numeral(None, text[match.start() :].strip())
+    if suffix is None:
+        return Numeral(value, match.group())
+    scale = (suffix["scale"] or suffix["k"] or "").lower()
+    return Numeral(value * SCALES.get(scale, 1), text[match.start() : end], suffix["percent"] is not None, scale)
+
+
+def read_all(text: str) -> Numeral | None:
+    """Read a text that is one number and nothing else, such as a gold answer; None when it is not."""
+    if len(text) > WINDOW:
+        return None
+    text = tidy(text).strip()
+    lead = _LEAD.match(text)
+    match = NUMBER.match(text, lead.end() if lead else 0)
+    if match is None:
+        return None
+    suffix = _SUFFIX.match(text, match.end())
+    closers = _CLOSERS.match(text, suffix.end() if suffix else match.end())
+    rest = text[closers.end() :] if closers else ""
+    numeral = finish(match, text)
+    return None if rest.strip(" .") or numeral.value is None else numeral
+
+
+def plain_number(text: str) -> Fraction | None:
+    """Return the value of digits with an optional sign, thousands commas and decimal part; None beyond MAX_DIGITS."""
+    if len(text) > MAX_DIGITS:
+        return None
+    whole, _, decimals = text.replace(",", "").partition(".")
+    if not decimals:
+        return Fraction(int(whole or "0"))
+    return Fraction(int(whole + decimals), 10 ** len(decimals))
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    """Return the exact value of a match of NUMBER; None for a zero divisor or a number too large to compute."""
+    group = match.groupdict()
+    if group["number"] is not None:
+        value = plain_number(group["number"])
+        exponent = group["exponent"] or group["power"]
+        if exponent is not None and value is not None:
+            value = _scaled(value, exponent)
+        value = _ratio(value, group["divisor"])
+    elif group["mixed"] is not None:
+        value = _mixed(group["mixed"], _ratio(plain_number(group["mixed_top"]), group["mixed_bottom"]))
+    else:
+        top = plain_number(group["top"] or group["top_digit"])
+        value = _mixed(group["whole"], _ratio(top, group["bottom"] or group["bottom_digit"]))
+    return -value if value is not None and "-" in (group["sign"], group["sign_2"]) else value
+
+
+def _ratio(top: Fraction | None, divisor: str | None) -> Fraction | None:
+    if divisor is None or top is None:
+        return top
+    bottom = plain_number(divisor)
+    return top / bottom if bottom else None
+
+
+def _mixed(whole: str | None, part: Fraction | None) -> Fraction | None:
+    if whole is None or part is None:
+        return part
+    value = plain_number(whole)
+    return None if value is None else value + part
+
+
+def _scaled(value: Fraction, exponent: str) -> Fraction | None:
+    if len(exponent) > 5 or abs(int(exponent)) > MAX_EXPONENT:
+        return None
+    return value * Fraction(10) ** int(exponent)
+
+
+def _has_digit(text: str) -> bool:
+    return any(digit in text for digit in "0123456789")
