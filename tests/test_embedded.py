@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tpt.embedded import FOLDER
 from tpt.embedded.build import STAGES, build, build_model, stage_rng, train_stage
 from tpt.embedded.corpus import draw_documents
-from tpt.embedded.score import is_lenient, is_strict, score
+from tpt.embedded.score import score
 from tpt.embedded.tokenizer import build_tokenizer
-from tpt.problems.word_problems import share_of, word_problems
+from tpt.problems.word_problems import word_problems
 
 RECORD = json.loads((FOLDER / "build.json").read_text())
 
@@ -111,30 +111,9 @@ def test_rebuild_starts_with_the_recorded_losses() -> None:
 
 
 def test_corpus_keeps_off_both_splits() -> None:
-    assert share_of([("has", 5, 0), ("gain", 3, 0), ("ask", 0, 0)]) in ("train", "heldout", "pretrain")
     questions = {d.question for stage in STAGES for d in draw_documents(Random(3), stage.mixture, 3000)}
     problems = word_problems(split="train", size=2000) + word_problems(split="heldout", size=2000)
     assert not questions & {p.question for p in problems}
-
-
-@pytest.mark.parametrize(
-    ("completion", "strict", "lenient"),
-    [
-        ("5 * 3 = 15\n#### 15", True, True),
-        ("#### 15", True, True),
-        ("5 * 3 = 15\nThe answer is 15.", False, True),
-        ("5 * 3 = 15\nAnswer: 15", False, True),
-        ("The answer is 15 apples.", False, True),
-        ("#### 15 apples", False, True),
-        ("#### 150", False, False),
-        ("5 * 3 = 15", False, False),
-        ("#### 15\n#### 16", False, False),
-        ("", False, False),
-    ],
-)
-def test_strict_and_lenient(completion: str, strict: bool, lenient: bool) -> None:
-    assert is_strict(completion, "15") is strict
-    assert is_lenient(completion, "15") is lenient
 
 
 @pytest.mark.slow

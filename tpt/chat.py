@@ -26,6 +26,9 @@ _PROBE_SYSTEM = "Probe of the system text."
 _PROBE_QUESTION = "Probe of the question."
 _PROBE_ANSWER = "Probe of the answer."
 _FIXED_DATE = "26 Jul 2024"
+# Some templates write today's date, but a prompt must not change from one day to the next: the macro hides the clock
+# function of the renderer, and date_string is what Llama 3's templates take instead of it.
+_NO_CLOCK = f"{{% macro strftime_now(pattern) %}}{_FIXED_DATE}{{% endmacro %}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Chat:
                 "never end; set eos_token in its tokenizer_config.json"
             )
         self.template_name = "plain" if tokenizer.chat_template is None else "tokenizer"
+        self._template = "" if tokenizer.chat_template is None else _NO_CLOCK + tokenizer.get_chat_template()
         self._has_system_role = self._probe_system_role()
         self._bos = self._probe_bos()
         self.end_of_turn_id = self._probe_end_of_turn()
@@ -119,9 +123,8 @@ class Chat:
 
     def fingerprint(self) -> str:
         """Return the sha256 over everything that decides how a problem becomes tokens, the vocabulary apart."""
-        template = None if self.template_name == "plain" else self.tokenizer.get_chat_template()
         parts = {
-            "template": template,
+            "template": self._template,
             "system": self.prompt.system,
             "user": self.prompt.template,
             "few_shot": self.prompt.few_shot,
@@ -159,16 +162,17 @@ class Chat:
             tokenize=True,
             return_dict=False,
             sanitize_control_tokens=True,
+            chat_template=self._template,
             date_string=_FIXED_DATE,
-            strftime_now=_fixed_date,
         )
         return [int(token) for token in ids]
 
     def _template_text(self, turns: list[Message]) -> str:
         """Return the template's text for probe turns, generation prompt left out."""
-        return str(
-            self.tokenizer.apply_chat_template(turns, tokenize=False, date_string=_FIXED_DATE, strftime_now=_fixed_date)
+        text = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, chat_template=self._template, date_string=_FIXED_DATE
         )
+        return str(text)
 
     @staticmethod
     def _plain_text(turns: list[Message]) -> str:
@@ -232,8 +236,3 @@ class Chat:
         control = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
         ids = self.tokenizer(tail, add_special_tokens=False).input_ids
         return next((int(token) for token in ids if token in control), eos)
-
-
-def _fixed_date(pattern: str) -> str:
-    """Stand in for the clock that some templates read: a prompt must not change from one day to the next."""
-    return _FIXED_DATE

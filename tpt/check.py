@@ -12,7 +12,6 @@ from tpt.problems.overlap import Overlap, check_disjoint, closest_pairs, duplica
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement, Verifier
 
-
 _SHOWN = 5
 
 

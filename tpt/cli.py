@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from tpt import commands
-from tpt.config import PRESETS, load_config, render_toml
+from tpt.config import load_config, render_toml
 from tpt.errors import ConfigError, TPTError
 from tpt.jsonl import to_line, to_table
 from tpt.report.text import printable, round_table
@@ -38,7 +38,9 @@ class Format(StrEnum):
 
 RunPath = Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
-SetOption = Annotated[list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")]
+SetOption = Annotated[
+    list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")
+]
 RoundOption = Annotated[int, typer.Option("--round", help="Which round; 0 is the base model.", min=0)]
 
 
@@ -54,9 +56,13 @@ def init(
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="A config file, or a run directory to go on with.", metavar="CONFIG")],
-    out: Annotated[Path | None, typer.Option("--out", help="The run directory; default runs/ and the config's name.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The run directory; default runs/ and the config's name.")
+    ] = None,
     sets: SetOption = [],  # noqa: B006
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")
+    ] = False,
     format: FormatOption = Format.table,
 ) -> None:
     """Do the whole loop: score the base model, then rounds of think, prune, train, evaluate. Resumes."""
@@ -90,7 +96,9 @@ def status(path: RunPath, format: FormatOption = Format.table) -> None:
 def show(
     path: RunPath,
     round: RoundOption,
-    problem: Annotated[str, typer.Option("--problem", help="Id of a problem; without one, the ids and their scores.")] = "",
+    problem: Annotated[
+        str, typer.Option("--problem", help="Id of a problem; without one, the ids and their scores.")
+    ] = "",
     format: FormatOption = Format.table,
 ) -> None:
     """Show a problem's traces in a round, with verdicts and what was trained on."""
@@ -111,7 +119,9 @@ def report(path: RunPath, format: FormatOption = Format.table) -> None:
 @app.command()
 def check(
     problems: Annotated[str, typer.Argument(help="A problem source, such as gsm8k?split=train or mine.jsonl.")],
-    against: Annotated[str, typer.Option("--against", help="Held-out source: report what the two have in common.")] = "",
+    against: Annotated[
+        str, typer.Option("--against", help="Held-out source: report what the two have in common.")
+    ] = "",
     columns: Annotated[list[str], typer.Option("--column", help="FIELD=COLUMN of your own file.")] = [],  # noqa: B006
     format: FormatOption = Format.table,
 ) -> None:

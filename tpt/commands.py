@@ -89,13 +89,14 @@ def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     verdicts = {(v.problem_id, v.sample): v for _, path in parts if path.exists() for v in read_records(path, Verdict)}
     if not problem_id:
         scores: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for verdict in verdicts.values():
-            scores[verdict.problem_id][0] += verdict.outcome == "CORRECT"
-            scores[verdict.problem_id][1] += 1
+        for (scored, _), judged in verdicts.items():
+            scores[scored][0] += judged.outcome == "CORRECT"
+            scores[scored][1] += 1
         return {key: f"{correct} of {total} correct" for key, (correct, total) in sorted(scores.items())}
     if problem_id not in problems:
         raise RunError(f"{run.path}: no problem {problem_id!r}.{did_you_mean(problem_id, problems)}")
-    trained = {e.sample for e in read_records(place.examples, Example) if e.problem_id == problem_id} if place.examples.exists() else set()
+    examples = read_records(place.examples, Example) if place.examples.exists() else []
+    trained = {example.sample for example in examples if example.problem_id == problem_id}
     found = []
     for path, _ in parts:
         for trace in read_records(path, Trace):
@@ -146,7 +147,9 @@ def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
         except (ValueError, TypeError, KeyError) as error:
             raise RunError(f"{traces}, line {number}: no JSON object with problem_id and completion: {error}") from None
         if problem_id not in problems:
-            raise RunError(f"{traces}, line {number}: no problem {problem_id!r} in {source}.{did_you_mean(problem_id, problems)}")
+            raise RunError(
+                f"{traces}, line {number}: no problem {problem_id!r} in {source}.{did_you_mean(problem_id, problems)}"
+            )
         sample = row.get("sample", counted[problem_id])
         counted[problem_id] += 1
         trace = Trace(problem_id, int(sample), completion, row.get("finish_reason", "stop"), 0, 0)
@@ -250,7 +253,9 @@ def _columns(rows: list[dict[str, Any]], indent: str) -> str:
     keys = list(rows[0])
     cells = [keys, *[[str(_plain(row.get(key))) for key in keys] for row in rows]]
     widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
-    return "\n".join(indent + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+    return "\n".join(
+        indent + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -90,9 +90,13 @@ class PruneConfig(Section):
     """Which traces become training examples."""
 
     correct_only: bool = Field(True, description="keep only traces whose answer is right; false: no pruning")
-    require_format: bool = Field(True, description="with correct_only: and only those that kept the asked answer format")
+    require_format: bool = Field(
+        True, description="with correct_only: and only those that kept the asked answer format"
+    )
     per_problem: Count | Literal["all"] = Field(1, description='traces kept of one problem, or "all"')
-    size: Count | Literal["all"] = Field(2000, description='problems in the training set, the same each round, or "all"')
+    size: Count | Literal["all"] = Field(
+        2000, description='problems in the training set, the same each round, or "all"'
+    )
     growth: float = Field(1.0, gt=0, description="size is multiplied by this each round")
     pick: Literal["random", "first", "shortest", "longest", "diverse"] = Field(
         "random", description="which of a problem's keepable traces are taken"
@@ -108,7 +112,9 @@ class PruneConfig(Section):
 class DataConfig(Section):
     """What a round trains on."""
 
-    mode: Literal["replace", "accumulate"] = Field("replace", description="this round's examples, or all rounds' so far")
+    mode: Literal["replace", "accumulate"] = Field(
+        "replace", description="this round's examples, or all rounds' so far"
+    )
     source: Literal["self", "human", "file"] = Field(
         "self", description="the model's own traces, the source's human solutions, or another model's traces"
     )
@@ -117,7 +123,9 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _file_goes_with_source(self) -> Self:
         if (self.source == "file") != bool(self.file):
-            raise ValueError(f'file and source = "file" go together, got source = "{self.source}", file = "{self.file}"')
+            raise ValueError(
+                f'file and source = "file" go together, got source = "{self.source}", file = "{self.file}"'
+            )
         return self
 
 
@@ -141,7 +149,9 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _micro_batches_fill_a_batch(self) -> Self:
         if self.batch_size % self.micro_batch_size:
-            raise ValueError(f"batch_size = {self.batch_size} is no multiple of micro_batch_size = {self.micro_batch_size}")
+            raise ValueError(
+                f"batch_size = {self.batch_size} is no multiple of micro_batch_size = {self.micro_batch_size}"
+            )
         return self
 
 
@@ -319,7 +329,11 @@ def _explain(error: ValidationError, where: str) -> str:
     lines: list[str] = []
     for item in error.errors():
         # A union reports each of its branches in the path; the key itself is what the user wrote.
-        path = [str(part) for part in item["loc"] if not str(part).startswith(("literal[", "constrained-", "int", "function"))]
+        path = [
+            str(part)
+            for part in item["loc"]
+            if not str(part).startswith(("literal[", "constrained-", "int", "function"))
+        ]
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key {key!r}.{did_you_mean(path[-1], _known_keys(path[:-1]))}")

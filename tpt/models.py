@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -164,7 +165,8 @@ def _forget_quantization(model: PreTrainedModel) -> None:
     """Make a dequantised model an ordinary one, so that save_pretrained writes what from_pretrained reads."""
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    del model.hf_quantizer
+    if hasattr(model, "hf_quantizer"):
+        del model.hf_quantizer
 
 
 def _cached(source: ModelSource, cache: Path | None) -> ModelSource:
@@ -243,7 +245,7 @@ def _explained(source: ModelSource) -> Iterator[None]:
     """Turn the libraries' loading errors into a ModelError that names the spec."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         hint = ""
         if source.kind == "hub":
             hint = (

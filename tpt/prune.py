@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tpt.config import PruneConfig
+from tpt.equations import equation_chain
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.seeds import seed_for, shuffled
-from tpt.stats import equation_chain
 
 
 @dataclass(frozen=True, slots=True)

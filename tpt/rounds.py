@@ -10,7 +10,7 @@ from pathlib import Path
 from tpt.check import check_problems
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.errors import ProblemError, RunError
-from tpt.jsonl import from_table, read_json, read_records, replace_records, to_table, write_json, write_text
+from tpt.jsonl import from_table, read_json, replace_records, to_table, write_json, write_text
 from tpt.problems import check_disjoint, load_problems
 from tpt.records import EvalReport, Problem, RoundRecord
 from tpt.run_dir import STAGES, RoundDir, RunDir, lock, log_event
@@ -103,7 +103,11 @@ def load_both(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
         source.train, columns=source.columns, kind=source.kind or None, limit=source.max_train or None, seed=config.seed
     )
     heldout = load_problems(
-        source.heldout, columns=source.columns, kind=source.kind or None, limit=source.max_heldout or None, seed=config.seed
+        source.heldout,
+        columns=source.columns,
+        kind=source.kind or None,
+        limit=source.max_heldout or None,
+        seed=config.seed,
     )
     check_disjoint(train, heldout)
     for name, problems in (("train", train), ("heldout", heldout)):

@@ -50,7 +50,9 @@ class RunDir:
     def require(self) -> None:
         """Raise RunError unless this is a run directory."""
         if not self.config.is_file():
-            raise RunError(f"{self.path}: not a run directory (no config.toml). Start one with: tpt run run.toml --out {self.path}")
+            raise RunError(
+                f"{self.path}: not a run directory (no config.toml). Start one with: tpt run run.toml --out {self.path}"
+            )
 
 
 class RoundDir:
@@ -122,7 +124,9 @@ def require_output(manifest_path: Path, name: str, path: Path) -> str:
     """Return the digest of an earlier stage's output after checking that it is still what that stage wrote."""
     recorded: str = read_json(manifest_path)["outputs"][name]
     if not path.exists():
-        raise RunError(f"{path}: missing, though {manifest_path} says it was written. Delete {manifest_path} to make it again")
+        raise RunError(
+            f"{path}: missing, though {manifest_path} says it was written. Delete {manifest_path} to make it again"
+        )
     found = fingerprint(path)
     if found != recorded:
         raise StaleStageError(

@@ -28,10 +28,15 @@ class StageServer:
 
     def __init__(self, run_path: Path, *, lock_descriptor: int, progress: bool) -> None:
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "tpt.stage_server", str(theirs.fileno()), str(run_path), str(int(progress))]
+        arguments = [str(theirs.fileno()), str(run_path), str(int(progress))]
+        command = [sys.executable, "-c", "from tpt.stage_server import main; main()", *arguments]
+        # Idle threads that spin take the cores from the ones at work whenever anything else runs on the machine.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
         with theirs:
             # The server and its children share the run's lock: while one of them lives, nobody else can write.
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL, env=environment
+            )
         self._line = ours.makefile("rw", encoding="utf-8")
         ours.close()
 
@@ -48,7 +53,9 @@ class StageServer:
         print(json.dumps([stage, round_index]), file=self._line, flush=True)
         answer = self._line.readline()
         if not answer:
-            raise errors.RunError(f"the {stage} stage of round {round_index} ended without an answer; see the messages above")
+            raise errors.RunError(
+                f"the {stage} stage of round {round_index} ended without an answer; see the messages above"
+            )
         error = json.loads(answer)
         if error is not None:
             kind = getattr(errors, error["kind"], errors.RunError)
@@ -92,7 +99,7 @@ def _in_child(
         _end_with_parent(server)
         os._exit(_do_stage(run_path, stage, round_index, progress=progress, sending=sending))
     os.close(sending)
-    ready, _, _ = select.select([receiving, hung_up], [], [])
+    ready, _, _ = select.select([receiving, hung_up.fileno()], [], [])
     if receiving not in ready:
         os.kill(child, signal.SIGKILL)
     with open(receiving, encoding="utf-8") as pipe:
@@ -121,7 +128,10 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
     except errors.TPTError as error:
         _send(sending, {"kind": type(error).__name__, "message": str(error)})
     except OSError as error:
-        said = f"the {stage} stage of round {round_index} could not go on: {error}. Finished records are kept; put that right and run the same command again"
+        said = (
+            f"the {stage} stage of round {round_index} could not go on: {error}. Finished records are kept; put that "
+            "right and run the same command again"
+        )
         _send(sending, {"kind": "RunError", "message": said})
     except BaseException as error:
         traceback.print_exc()
@@ -150,5 +160,6 @@ def _end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve as the arguments say: descriptor of the line, run directory, and whether to show progress."""
     serve(int(sys.argv[1]), sys.argv[2], progress=sys.argv[3] == "1")

@@ -23,7 +23,16 @@ from tpt.jsonl import read_json, read_records, replace_records, to_table, write_
 from tpt.progress import Display
 from tpt.prune import is_keepable, problem_order, select, wanted_size
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
-from tpt.run_dir import RoundDir, RunDir, digest_of, fingerprint, log_event, read_manifest, require_output, write_manifest
+from tpt.run_dir import (
+    RoundDir,
+    RunDir,
+    digest_of,
+    fingerprint,
+    log_event,
+    read_manifest,
+    require_output,
+    write_manifest,
+)
 from tpt.seeds import seed_for
 from tpt.think import Collected, Desk, Fixed, Progress, Sampler, UntilFull, collect
 from tpt.train import train
@@ -169,6 +178,7 @@ def train_stage(work: Work) -> dict[str, Any]:
             prompt=prompt_template(config),
             model=model.spec,
             out=place.checkpoint,
+            cache=run.path / "cache",
             seed=seed_for(config.seed, "train", place.index),
             progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
         )
@@ -198,7 +208,13 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
     title = "base model's score" if place.index == 0 else "evaluate"
     with work.display(title, total=sampler.target) as display:
         collected, described = _sample(
-            work, model, problems, sampler=sampler, sampling=sampling_of(config.evaluate), display=display, at=place.evaluate
+            work,
+            model,
+            problems,
+            sampler=sampler,
+            sampling=sampling_of(config.evaluate),
+            display=display,
+            at=place.evaluate,
         )
         verdicts = read_records(place.evaluate_verdicts, Verdict)
         report = evaluation_report(
@@ -299,7 +315,9 @@ def _take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
     else:
         given = [_human_trace(problem) for problem in problems.values() if problem.solution]
         if not given:
-            raise ConfigError('data.source = "human", but no training problem has a solution; map the column "solution"')
+            raise ConfigError(
+                'data.source = "human", but no training problem has a solution; map the column "solution"'
+            )
     traces = sorted(given, key=lambda trace: (trace.problem_id, trace.sample))
     replace_records(place.traces, traces)
     replace_records(place.verdicts, judge(traces, problems))
@@ -355,7 +373,9 @@ def _model_after(place: RoundDir) -> Model:
     if not manifest.exists():
         raise RunError(f"{place.checkpoint}: round {place.index} has no trained model yet. Do its train stage first")
     if not place.checkpoint.is_dir():
-        raise RunError(f"{place.checkpoint}: missing, though {manifest} says it was written. Delete {manifest} to make it again")
+        raise RunError(
+            f"{place.checkpoint}: missing, though {manifest} says it was written. Delete {manifest} to make it again"
+        )
     # The digest of the weights was taken when they were written; reading them all again for every stage would cost
     # minutes with a large model.
     return Model(str(place.checkpoint), read_json(manifest)["outputs"]["checkpoint"])

@@ -134,7 +134,7 @@ class UntilFull:
             self._solved[position] = True
             self._solved_count += 1
         self._settle()
-        if position < self._opened and not self._is_settled(position):
+        if not self._is_settled(position):
             heapq.heappush(self._retries, position)
 
     def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
@@ -159,7 +159,9 @@ class UntilFull:
         return self._solved[position] or self._tries[position] >= self._samples
 
     def _settle(self) -> None:
-        while self._settled < len(self._order) and self._settled_solved < self._size and self._is_settled(self._settled):
+        while (
+            self._settled < len(self._order) and self._settled_solved < self._size and self._is_settled(self._settled)
+        ):
             self._settled_solved += self._solved[self._settled]
             self._settled += 1
 

@@ -24,10 +24,12 @@ def train(
     out: Path,
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Fine-tune ``model`` on the examples, write the checkpoint ``out``, and return what there is to say about it.
 
-    ``progress`` is called after each optimizer step with (step, steps, loss).
+    ``progress`` is called after each optimizer step with (step, steps, loss). ``cache`` keeps a GGUF start model
+    dequantised for the next round that starts from it.
 
     Raises:
         TrainError: the examples must not be trained on, or training changed nothing; ``out`` is then untouched.
@@ -37,10 +39,10 @@ def train(
     from tpt.models import load_model, load_tokenizer
 
     clock = _Clock()
-    chat = Chat(load_tokenizer(model), prompt)
+    chat = Chat(load_tokenizer(model, cache=cache), prompt)
     encoded = sft.encode(examples, problems, chat, max_length=config.max_length)
     clock.lap("encode_s")
-    weights = load_model(model, dtype="float32")
+    weights = load_model(model, dtype="float32", cache=cache)
     before = sft.snapshot(weights)
     clock.lap("load_s")
     log = sft.fit(weights, chat.tokenizer, encoded.rows, config=config, seed=seed, progress=progress)
@@ -64,7 +66,9 @@ def train(
         "target_tokens": log.target_tokens,
         "total_tokens": log.total_tokens,
         "padding_share": round(log.padding_tokens / (log.padding_tokens + log.total_tokens), 4),
-        **{name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in asdict(change).items()},
+        **{
+            name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in asdict(change).items()
+        },
         "precision": log.precision,
         "saved_dtype": "float32",
         "device": str(weights.device),

@@ -86,7 +86,7 @@ def test_short_questions_match_as_a_whole():
 
 
 def test_boilerplate_is_not_compared_and_does_not_hide_a_leak():
-    frame = "State the final answer to the following arithmetic problem in digits: {} plus {} minus {} times {} minus {} plus {}"
+    frame = "State the final answer to the following problem in digits: {} plus {} minus {} times {} minus {} plus {}"
     rng = random.Random(1)
     numbers = [tuple(rng.randrange(10**6) for _ in range(6)) for _ in range(1001)]
     train = problems("train", *(frame.format(*each) for each in numbers[:1000]))

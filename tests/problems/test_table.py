@@ -141,9 +141,9 @@ GOOD = b'{"question": "q", "answer": "1"}\n'
         (b"", "a.jsonl: the file is empty"),
         (b"\n \n", "a.jsonl: the file is empty"),
         (GOOD + b'{"question": }\n', r"line 2, column 14: not valid JSON: .*'\{\"question\": \}"),
-        (GOOD + b'{"question": "q", "ans', "line 2, column 22: not valid JSON"),
-        (GOOD + b"[1, 2]\n", r"line 2: expected a JSON object .*got \[\"1\", \"2\"\]"),
-        (GOOD + b"null\n", "line 2: expected a JSON object"),
+        (GOOD + b'{"question": "q", "ans', "line 2, column 19: not valid JSON: Unterminated string"),
+        (GOOD + b"[1, 2]\n", "line 2: expected a JSON object .*, got a list"),
+        (GOOD + b"null\n", "line 2: expected a JSON object .*, got null"),
         (GOOD + b'{"question": "\xff"}\n', "line 2: not UTF-8: byte 0xff at offset 14"),
         ('{"question": "q"}'.encode("utf-16"), "line 1: not UTF-8: byte 0xff at offset 0"),
         (
@@ -195,36 +195,44 @@ def test_other_damage_is_explained(tmp_path):
     with pytest.raises(ProblemError, match="not a readable Parquet file"):
         load_problems(str(tmp_path / "a.parquet"))
     (tmp_path / "a.json").write_text('[{"question": "q", "answer": 1}, 7]')
-    with pytest.raises(ProblemError, match="a.json, item 2: expected a JSON object"):
+    with pytest.raises(ProblemError, match=r"a\.json, item 2: expected a JSON object"):
         load_problems(str(tmp_path / "a.json"))
     path = write(tmp_path / "mine.jsonl", {"question": "q", "answer": 1})
-    with pytest.raises(ProblemError, match="no such file. Did you mean 'mine.jsonl'"):
+    with pytest.raises(ProblemError, match=r"no such file\. Did you mean 'mine\.jsonl'"):
         load_problems(str(tmp_path / "mien.jsonl"))
     with pytest.raises(ProblemError, match=r"the folder .*nowhere does not exist"):
         load_problems(str(tmp_path / "nowhere" / "mine.jsonl"))
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(ProblemError, match="is a folder"):
         load_problems(str(tmp_path / "folder.jsonl"))
-    with pytest.raises(ProblemError, match="'qestion' is unknown. Did you mean 'question'"):
+    with pytest.raises(ProblemError, match=r"'qestion' is unknown\. Did you mean 'question'"):
         load_problems(path, columns={"qestion": "q"})
     with pytest.raises(ProblemError, match="no column 'working' for the solution"):
         load_problems(path, columns={"solution": "working"})
 
 
-def test_random_bytes_never_escape_as_another_error(tmp_path):
+def test_damaged_bytes_never_escape_as_another_error(tmp_path):
     rng = random.Random(0)
-    valid = "".join(to_line(random_problem(rng, index)) + "\n" for index in range(3)).encode()
-    for _ in range(300):
-        data = bytearray(valid)
-        for _ in range(rng.randint(1, 5)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        for suffix in ("jsonl", "json", "csv", "parquet"):
-            path = tmp_path / f"fuzz.{suffix}"
+    problems = [random_problem(rng, index) for index in range(3)]
+    replace_records(tmp_path / "fuzz.jsonl", problems)
+    (tmp_path / "fuzz.json").write_text(json.dumps([json.loads(to_line(problem)) for problem in problems]))
+    (tmp_path / "fuzz.csv").write_text("question,answer\n" + '"a, b",1\n"c ""d""",2\n' * 5)
+    table = pyarrow.Table.from_pylist([{"question": f"q{i}", "answer": i / 3} for i in range(20)])
+    pyarrow.parquet.write_table(table, tmp_path / "fuzz.parquet")
+    refused = 0
+    for path in sorted(tmp_path.iterdir()):
+        valid = path.read_bytes()
+        for _ in range(100):
+            data = bytearray(valid)
+            for _ in range(rng.randint(1, 5)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
             path.write_bytes(data)
             try:
                 load_problems(str(path))
             except ProblemError as error:
+                refused += 1
                 assert "fuzz." in str(error)
+    assert refused > 100
 
 
 def test_split_takes_disjoint_sides_that_make_the_whole(tmp_path):

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - look-alikes of ASCII digits and signs are the subject here
 """The judgement of numeric answers: a table of forms, hostile completions, and real solutions."""
 
 from __future__ import annotations
@@ -25,6 +24,18 @@ RIGHT, WRONG, NONE = Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER
 
 # gold, completion: the value is right and the format was kept
 STRICT = [
+    ("18", "**#### 18**"),
+    ("18", "#### 18 dollars"),
+    ("18", "#### 18."),
+    ("18", "#### 18 (because 9 * 2 = 18)"),
+    ("18", "#### 18 eggs per day for 7 days"),
+    ("18", "#### 18\n\nLet me know if you have another problem!"),
+    ("18", "The result is #### 18"),
+    ("50", "#### 50 percent"),
+    ("18", "#### 18 cm^2"),
+    ("18", "#### 18 m²"),
+    ("18", "#### 18€"),
+    ("18", "#### 18 eggs/day"),
     ("18", "#### 18"),
     ("18", "9 * 2 = 18\n#### 18"),
     ("18", "9 * 2 = 18\n#### 18\n\n  \n"),
@@ -46,9 +57,6 @@ STRICT = [
 LENIENT = [
     ("18", "#### $18"),
     ("18", "#### **18**"),
-    ("18", "**#### 18**"),
-    ("18", "#### 18 dollars"),
-    ("18", "#### 18."),
     ("18", "#### [18]"),
     ("18", "#### +18"),
     ("18", "#### `18`"),
@@ -56,11 +64,7 @@ LENIENT = [
     ("18", "#### **Answer:** 18"),
     ("18", "#### x = 18"),
     ("18", "#### 9 * 2 = 18"),
-    ("18", "#### 18 (because 9 * 2 = 18)"),
-    ("18", "#### 18 eggs per day for 7 days"),
     ("18", "#### Janet makes $18."),
-    ("18", "#### 18\n\nLet me know if you have another problem!"),
-    ("18", "The result is #### 18"),
     ("18", "#### 18 #### "),
     ("18", "#### 18\n\n#### Explanation\nShe sells what is left."),
     ("18", "#### Step 1: Count the eggs\n16 - 7 = 9\n#### Step 2: Sell them\nShe makes 18"),
@@ -85,7 +89,6 @@ LENIENT = [
     ("0.00000016", "#### 1.6 \\times 10^{-7}"),
     ("0.00000016", "#### 1.6 × 10^-7"),
     ("50", "#### 50%"),
-    ("50", "#### 50 percent"),
     ("50", "#### 50\\%"),
     ("0.5", "#### 50%"),
     ("0.125", "#### 12.5 %"),
@@ -93,14 +96,10 @@ LENIENT = [
     ("1500000", "#### $1.5 million"),
     ("18000", "#### 18k"),
     ("24", "#### 2 dozen"),
-    ("18", "#### 18 cm^2"),
-    ("18", "#### 18 m²"),
     ("18", "#### 18km"),
-    ("18", "#### 18€"),
     ("18", "#### £18"),
     ("18", "#### USD 18"),
     ("18", "#### Rs. 18"),
-    ("18", "#### 18 eggs/day"),
     ("18", "#### 18th"),
     ("2", "#### 2:00 PM"),
     ("18", "\\boxed{18}"),
@@ -192,6 +191,8 @@ REFUSED = [
     ("12", "#### 12.5.3"),
     ("274", "#### 2,74"),
     ("1234", "#### 12,34"),
+    ("111", "#### 0,111"),
+    ("18", "#### 180%"),
     ("1", "#### 1\x008"),
     ("18", "#### 1\x008"),
     ("8", "#### 1\x008"),

@@ -66,20 +66,20 @@ STAGES = (
             drill=0.25,
             step_counts=(2, 3, 4, 5),
         ),
-        documents=90_000,
+        documents=80_000,
         learning_rate=5e-3,
     ),
     Stage(
         Mixture(
-            careful=(0.30, 0.20, 0.08, 0.03),
-            guess=0.12,
-            slip=0.4,
-            skip=0.12,
-            other_format=0.2,
+            careful=(0.52, 0.42, 0.17, 0.04),
+            guess=0.08,
+            slip=0.33,
+            skip=0.1,
+            other_format=0.32,
             drill=0.1,
             step_counts=(2, 3, 4, 5),
         ),
-        documents=24_000,
+        documents=20_000,
         learning_rate=2.5e-3,
     ),
 )
@@ -131,7 +131,9 @@ def train_stage(
         torch.optim.AdamW(others, lr=stage.learning_rate * stage.adamw_share, weight_decay=0.0, betas=(0.9, 0.95)),
     ]
     steps = math.ceil(stage.documents / BATCH_SIZE)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda s: _rate(s, stage.warmup_steps, steps)) for o in optimizers]
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(o, lambda s: _rate(s, stage.warmup_steps, steps)) for o in optimizers
+    ]
     log = StageLog([])
     model.train()
     for input_ids, weights in islice(_batches(tokenizer, stage, rng), last_step):
@@ -200,7 +202,7 @@ def build(out: Path, *, seed: int = 0) -> dict[str, Any]:
     logs = [train_stage(model, tokenizer, stage, stage_rng(seed, i)) for i, stage in enumerate(STAGES)]
     model.generation_config.max_new_tokens = 128
     model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    tokenizer.save_pretrained(out, save_jinja_files=False)
     problems = word_problems(split="heldout", size=200)
     record = {
         "seed": seed,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tpt.records import Problem
+from tpt.records import Outcome, Problem
+from tpt.verifiers.number import verify_number
 
 MAX_TOKENS = 80
 """No document of the corpus has a longer completion."""
@@ -41,10 +42,9 @@ def score(
 ) -> Score:
     """Sample every problem and judge the completions."""
     completions = sample_completions(model, tokenizer, problems, samples=samples, temperature=temperature, seed=seed)
-    strict = torch.tensor([[is_strict(c, p.answer) for c in row] for p, row in zip(problems, completions, strict=True)])
-    lenient = torch.tensor(
-        [[is_lenient(c, p.answer) for c in row] for p, row in zip(problems, completions, strict=True)]
-    )
+    verdicts = [[verify_number(p, text) for text in row] for p, row in zip(problems, completions, strict=True)]
+    strict = torch.tensor([[verdict.strict for verdict in row] for row in verdicts])
+    lenient = torch.tensor([[verdict.outcome is Outcome.CORRECT for verdict in row] for row in verdicts])
     return Score(
         problems=len(problems),
         samples=samples,
@@ -67,29 +67,25 @@ def sample_completions(
 ) -> list[list[str]]:
     """Return ``samples`` completions of every problem; temperature 0 is greedy."""
     torch.manual_seed(seed)
-    model.eval()
+    generator: Any = model.eval()  # type: ignore[no-untyped-call]
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=MAX_TOKENS,
+        do_sample=temperature > 0,
+        temperature=temperature or None,
+        top_k=0,
+        top_p=1.0,
+        num_return_sequences=samples,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     completions: list[list[str]] = []
     for start in range(0, len(problems), PROBLEMS_PER_BATCH):
         batch = problems[start : start + PROBLEMS_PER_BATCH]
         messages = [[{"role": "user", "content": problem.question}] for problem in batch]
-        prompts = tokenizer.apply_chat_template(
+        prompts: Any = tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
         )
-        drawn = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-        output = model.generate(
-            **prompts, max_new_tokens=MAX_TOKENS, do_sample=temperature > 0, num_return_sequences=samples, **drawn
-        )
+        output: Any = generator.generate(**prompts, generation_config=settings)
         texts = tokenizer.batch_decode(output[:, prompts["input_ids"].shape[1] :], skip_special_tokens=True)
         completions += [texts[i : i + samples] for i in range(0, len(texts), samples)]
     return completions
-
-
-def is_strict(completion: str, answer: str) -> bool:
-    """Return whether the last line is ``#### answer`` and nothing else."""
-    return completion.rsplit("\n", 1)[-1].strip() == f"#### {answer}"
-
-
-def is_lenient(completion: str, answer: str) -> bool:
-    """Return whether the last line announces the right number in any of the corpus's ways."""
-    found = re.search(r"(?:####|[Aa]nswer(?: is|:)) *(-?[0-9]+)", completion.rsplit("\n", 1)[-1])
-    return found is not None and found.group(1) == answer

@@ -42,10 +42,9 @@ class ScriptedEngine:
 
     def add(self, request: Request) -> None:
         """Queue a request; EngineError for one that is in flight already."""
-        if request.id in self._running or any(queued.id == request.id for queued in self._queue):
-            raise EngineError(
-                f"request {request.id} is queued or running already; every (problem, sample) is one request"
-            )
+        if request.id in self._known:
+            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
+        self._known.add(request.id)
         self._queue.append(request)
 
     def step(self) -> list[Completion]:

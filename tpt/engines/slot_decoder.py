@@ -8,11 +8,12 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from tpt.engines import grouped_attention
 from tpt.engines.slot_cache import PromptKeysValues, SlotCache
 from tpt.errors import EngineError
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
-_ATTENTION = {"eager", "sdpa"}
+_ATTENTION = {"eager", "sdpa", grouped_attention.NAME}
 
 
 class SlotDecoder:
@@ -85,8 +86,9 @@ class SlotDecoder:
 def check_supported(config: Any, max_length: int) -> None:
     """Raise EngineError for an architecture or length that the slotted decoder would get wrong."""
     name = config.model_type
-    foreign = sorted({str(kind) for kind in getattr(config, "layer_types", None) or ()} - _LAYER_TYPES)
-    if foreign or getattr(config, "num_kv_shared_layers", 0) or getattr(config, "attention_chunk_size", None):
+    foreign = sorted(set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES)
+    shared, chunk = getattr(config, "num_kv_shared_layers", None), getattr(config, "attention_chunk_size", None)
+    if foreign or shared or chunk:
         raise EngineError(
             f'engine.name = "hf" cannot decode {name!r} models: their layers keep more than plain keys and values '
             f"({', '.join(foreign) or 'shared or chunked attention'}); use another engine"

@@ -70,8 +70,7 @@ def cell_text(row: Row, column: str) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
-        kind = "a list" if isinstance(value, list) else "an object"
-        raise ProblemError(f"{row.where}: column {column!r} holds {kind}; expected text or a number.")
+        raise ProblemError(f"{row.where}: column {column!r} holds {_kind_of(value)}; expected text or a number.")
     if "\0" in value:
         raise ProblemError(f"{row.where}: column {column!r} holds a NUL character; the file may be damaged.")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -137,8 +136,13 @@ def _decode(data: bytes, where: str) -> str:
 
 def _row(value: Any, where: str) -> Row:
     if not isinstance(value, dict):
-        raise ProblemError(f"{where}: expected a JSON object with one problem's columns, got {json.dumps(value)[:60]}.")
+        raise ProblemError(f"{where}: expected a JSON object with one problem's columns, got {_kind_of(value)}.")
     return Row(where, value)
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {Numeral: "a number", str: "text", bool: "true or false", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "null")
 
 
 def _line_rows(path: Path) -> Iterator[Row]:
@@ -194,7 +198,8 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
     try:
         values = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
+    # A column name that is not UTF-8 is a plain ValueError.
+    except (pyarrow.ArrowException, ValueError) as error:
         raise ProblemError(f"{path}: not a readable Parquet file: {error}") from None
     for number, value in enumerate(values, start=1):
         where = f"{path}, row {number}"

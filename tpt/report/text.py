@@ -10,7 +10,18 @@ from tpt.records import Estimate, RoundRecord
 from tpt.report.rows import Row
 from tpt.stats import PairedDifference
 
-_HEADINGS = ("round", "pass@1 strict", "lenient", "pass@{k}", "gain strict [95 %]", "gain lenient [95 %]", "solved", "set", "tokens", "min")
+_HEADINGS = (
+    "round",
+    "pass@1 strict",
+    "lenient",
+    "pass@{k}",
+    "gain strict [95 %]",
+    "gain lenient [95 %]",
+    "solved",
+    "set",
+    "tokens",
+    "min",
+)
 
 
 def round_table(rows: list[Row]) -> Table:
@@ -39,7 +50,9 @@ def markdown_report(rows: list[Row], records: list[RoundRecord], *, title: str, 
     outcomes = ["| round | " + " | ".join(base.outcomes) + " | cut off |", "|" + "---:|" * (len(base.outcomes) + 2)]
     for record in records:
         counts = [f"{count:,}" for count in record.evaluate.outcomes.values()]
-        outcomes.append(f"| {record.index} | " + " | ".join(counts) + f" | {record.evaluate.lengths['truncated']:.1%} |")
+        outcomes.append(
+            f"| {record.index} | " + " | ".join(counts) + f" | {record.evaluate.lengths['truncated']:.1%} |"
+        )
     return "\n".join(
         [
             f"# {title}",

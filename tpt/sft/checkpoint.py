@@ -29,6 +29,12 @@ class Change:
     """Share that still differs once both are rounded to bfloat16: what an engine in bfloat16 sees of the training."""
     mean_relative_change: float
     """Sum of the changes' sizes over sum of the weights' sizes."""
+    mean_relative_change_bfloat16: float
+    """The same, once both are rounded to bfloat16.
+
+    Weights out of a 4-bit file often lie halfway between two bfloat16 numbers, where the least update flips the
+    rounding: bfloat16 then sees a step many times as large as the one that was taken.
+    """
 
 
 def snapshot(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -43,19 +49,27 @@ def compare(before: dict[str, Tensor], model: PreTrainedModel) -> Change:
         TrainError: not one weight changed.
     """
     parameters = changed = changed_rounded = 0
-    moved = size = 0.0
+    moved = moved_rounded = size = 0.0
     for name, weight in model.named_parameters():
         old, new = before[name], weight.detach().to("cpu")
         parameters += new.numel()
         changed += int((old.view(torch.int32) != new.view(torch.int32)).sum())
-        changed_rounded += int((old.bfloat16() != new.bfloat16()).sum())
+        rounded = new.bfloat16().float() - old.bfloat16().float()
+        changed_rounded += int(rounded.count_nonzero())
+        moved_rounded += float(rounded.abs().sum(dtype=torch.float64))
         moved += float((new - old).abs().sum(dtype=torch.float64))
         size += float(old.abs().sum(dtype=torch.float64))
     if changed == 0:
         raise TrainError(
             f"training changed none of the {parameters} weights. Raise train.learning_rate; nothing was saved"
         )
-    return Change(parameters, changed / parameters, changed_rounded / parameters, moved / size)
+    return Change(
+        parameters,
+        changed_share=changed / parameters,
+        changed_share_bfloat16=changed_rounded / parameters,
+        mean_relative_change=moved / size,
+        mean_relative_change_bfloat16=moved_rounded / size,
+    )
 
 
 def save_checkpoint(model: PreTrainedModel, chat: Chat, out: Path) -> None:
@@ -88,7 +102,7 @@ def save_checkpoint(model: PreTrainedModel, chat: Chat, out: Path) -> None:
 
 def _write(model: PreTrainedModel, chat: Chat, folder: Path) -> None:
     # Sampling settings belong to whoever samples; when to stop and how to pad belong to the model.
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=chat.tokenizer.bos_token_id,
         eos_token_id=sorted(chat.stop_ids),
         pad_token_id=pad_id(chat.tokenizer),

@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from transformers import TrainingArguments as HfArguments
 from transformers.utils import logging as transformers_logging
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from tpt.chat import IGNORED_LABEL
 from tpt.config import TrainConfig
@@ -50,7 +51,13 @@ class FitLog:
 
 
 def fit(
-    model: PreTrainedModel, tokenizer: Any, rows: Sequence[Row], *, config: TrainConfig, seed: int, progress: Progress | None
+    model: PreTrainedModel,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    *,
+    config: TrainConfig,
+    seed: int,
+    progress: Progress | None,
 ) -> FitLog:
     """Train the model in place, on the device it is on.
 
@@ -71,7 +78,7 @@ def fit(
     )
     use_cache = model.config.use_cache
     with _alone(), tempfile.TemporaryDirectory(prefix="tpt-train-") as folder:
-        trainer = _Trainer(
+        trainer = SFTTrainer(
             model=model,
             args=_arguments(config, precision, device=model.device, seed=seed, folder=folder),
             data_collator=_Padding(pad_id(tokenizer)),
@@ -80,13 +87,14 @@ def fit(
             callbacks=[_Recorder(log, progress)],
         )
         trainer.remove_callback(PrinterCallback)
+        trainer.lr_scheduler = _scheduler(trainer.create_optimizer(), config, log.steps)
         trainer.train()
     model.config.use_cache = use_cache
     return log
 
 
 def pad_id(tokenizer: Any) -> int:
-    """Return the id that fills short rows; it is masked and never trained, so end-of-sequence serves where there is none."""
+    """Return the id that fills short rows; as that is masked and never trained, end-of-sequence may serve."""
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
@@ -98,7 +106,9 @@ def resolve_precision(precision: str, *, hidden_size: int, device: torch.device)
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported(including_emulation=False)
         if precision == "bfloat16" and not able:
-            raise TrainError('train.precision = "bfloat16", but this GPU has no bfloat16; set it to "float32" or "auto"')
+            raise TrainError(
+                'train.precision = "bfloat16", but this GPU has no bfloat16; set it to "float32" or "auto"'
+            )
         return "bfloat16" if able and precision != "float32" else "float32"
     if precision == "auto":
         capabilities = torch.cpu.get_capabilities()
@@ -108,7 +118,10 @@ def resolve_precision(precision: str, *, hidden_size: int, device: torch.device)
 
 
 def rate_at(step: int, *, steps: int, warmup: int, schedule: str) -> float:
-    """Return the share of the peak learning rate at a step, from 0; no step has rate 0, so none is wasted."""
+    """Return the share of the peak learning rate at a step, counted from 0.
+
+    No step has rate 0. The usual schedule begins at 0, which wastes the first step, and all of a run of one step.
+    """
     if step < warmup:
         return (step + 1) / (warmup + 1)
     done = (step - warmup) / (steps - warmup)
@@ -125,20 +138,6 @@ def peak_memory_mb(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device) / 2**20)
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer with our learning rate schedule: the usual one spends the first step at rate 0."""
-
-    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> LambdaLR:
-        steps, schedule = num_training_steps, str(self.args.lr_scheduler_type.value)
-        warmup = warmup_steps(steps, self.args.warmup_steps)
-        self.lr_scheduler = LambdaLR(
-            optimizer or self.optimizer,
-            # The trainer asks once more after the last step.
-            lambda step: rate_at(min(step, steps - 1), steps=steps, warmup=warmup, schedule=schedule),
-        )
-        return self.lr_scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +182,7 @@ class _Recorder(TrainerCallback):
         if not (math.isfinite(loss) and math.isfinite(logs["grad_norm"])):
             raise TrainError(
                 f"step {step} of {self._log.steps}: the loss is {loss} and the gradient's norm {logs['grad_norm']}. "
-                "Nothing was saved; lower train.learning_rate, or set train.precision = \"float32\""
+                'Nothing was saved; lower train.learning_rate, or set train.precision = "float32"'
             )
         self._log.losses.append(round(loss, 5))
         self._log.grad_norms.append(round(logs["grad_norm"], 5))
@@ -191,9 +190,7 @@ class _Recorder(TrainerCallback):
             self._progress(step, self._log.steps, loss)
 
 
-def _arguments(
-    config: TrainConfig, precision: Precision, *, device: torch.device, seed: int, folder: str
-) -> SFTConfig:
+def _arguments(config: TrainConfig, precision: Precision, *, device: torch.device, seed: int, folder: str) -> SFTConfig:
     arguments = SFTConfig(
         output_dir=folder,
         # The rows come tokenised, checked, in order and short enough: nothing is left for TRL to prepare.
@@ -207,8 +204,6 @@ def _arguments(
         gradient_accumulation_steps=config.batch_size // config.micro_batch_size,
         optim="adamw_torch_fused",
         learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=config.warmup_ratio,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=precision == "bfloat16",
@@ -227,6 +222,14 @@ def _arguments(
         # One process trains on one GPU; the trainer would spread it over all that are visible.
         arguments._n_gpu = 1
     return arguments
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int) -> LambdaLR:
+    warmup = warmup_steps(steps, config.warmup_ratio)
+    # The scheduler asks once more after the last step.
+    return LambdaLR(
+        optimizer, lambda step: rate_at(min(step, steps - 1), steps=steps, warmup=warmup, schedule=config.schedule)
+    )
 
 
 def _planned(rows: Sequence[Row], order: list[int], config: TrainConfig, precision: Precision) -> FitLog:
@@ -251,9 +254,11 @@ def _check_model(model: PreTrainedModel, rows: Sequence[Row]) -> None:
             f"{longest.name}: it has {len(longest.input_ids)} tokens and the model reads {context}. "
             f"Set train.max_length to {context} or less"
         )
-    largest, vocabulary = max(max(row.input_ids) for row in rows), model.get_input_embeddings().weight.shape[0]
+    largest, vocabulary = max(max(row.input_ids) for row in rows), int(model.config.get_text_config().vocab_size)
     if largest >= vocabulary:
-        raise TrainError(f"the tokenizer gives the id {largest}, but the model knows {vocabulary} tokens: do they belong together?")
+        raise TrainError(
+            f"the tokenizer gives the id {largest}, but the model knows {vocabulary} tokens: do they belong together?"
+        )
 
 
 def _hidden_size(model: PreTrainedModel) -> int:
@@ -266,7 +271,7 @@ def _alone() -> Iterator[None]:
     verbosity, telemetry = transformers_logging.get_verbosity(), hub_constants.HF_HUB_DISABLE_TELEMETRY
     accelerate_log = logging.getLogger("accelerate")
     accelerate_level = accelerate_log.level
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity(logging.ERROR)
     accelerate_log.setLevel(logging.ERROR)
     hub_constants.HF_HUB_DISABLE_TELEMETRY = True
     try:

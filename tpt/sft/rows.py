@@ -77,7 +77,9 @@ def check_row(row: Row, chat: Chat, *, prompt: tuple[int, ...] | None) -> None:
     trained = row.labels[begin:]
     if not trained or begin == 0:
         share = "none" if not trained else "all"
-        raise TrainError(f"{row.name}: {share} of its {len(row.labels)} tokens would be trained; expected the completion's")
+        raise TrainError(
+            f"{row.name}: {share} of its {len(row.labels)} tokens would be trained; expected the completion's"
+        )
     if trained != row.input_ids[begin:]:
         raise TrainError(f"{row.name}: from token {begin} on the labels are not the tokens themselves")
     if prompt is not None and row.input_ids[:begin] != list(prompt):
@@ -118,8 +120,8 @@ def _check_end(row: Row, trained: list[int], chat: Chat) -> None:
     early = next((at for at, token in enumerate(trained[:-1]) if token in chat.stop_ids), None)
     if early is not None:
         raise TrainError(
-            f"{row.name}: a stop token (id {trained[early]}) comes {len(trained) - 1 - early} tokens before the end; what "
-            "follows it could never be sampled"
+            f"{row.name}: a stop token (id {trained[early]}) comes {len(trained) - 1 - early} tokens before the end; "
+            "what follows it could never be sampled"
         )
     pad = chat.tokenizer.pad_token_id
     if pad is not None and pad not in chat.stop_ids and pad in trained:

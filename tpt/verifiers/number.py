@@ -1,8 +1,7 @@
-# ruff: noqa: RUF001 - look-alikes of ASCII digits and signs are the subject here
 r"""Checks a numeric final answer, twice: is the value right, and did the completion keep the asked format.
 
-The *strict* judgement asks for exactly the format of ``NUMBER_FORMAT``. Text after the answer line
-breaks it: the answer is asked for as the conclusion, and chatter after it would be trained in.
+The *strict* judgement asks for exactly the format of ``NUMBER_FORMAT``: a plain number right after the last ``####``,
+which is what the paper and lm-evaluation-harness (``strict-match``) ask, so that strict scores can be compared.
 
 The *lenient* reading takes the last explicit answer (``#### 18``, ``\boxed{18}``, ``The answer is 18``,
 ``Answer: 18``, ``A: 18``) that can be read as a number, else the last number of the text. Decisions worth knowing:
@@ -40,12 +39,10 @@ from tpt.verifiers.numerals import (
 )
 
 NUMBER_FORMAT = (
-    "The last line of the completion that is not blank is '#### N'. N is a plain number: digits, with an optional "
-    "leading '-', optional thousands commas in their proper places and an optional decimal part; no currency, unit, markup or "
-    "full stop. Blanks around the line and after '####' do not matter."
+    "number/1: '#### N', the last '####' of the completion. N is a plain number: digits, with an optional leading '-', "
+    "optional thousands commas in their proper places and an optional decimal part; no currency or markup between '####' "
+    "and N, no sign, letter or further digit right behind it. Words and lines that follow do not matter."
 )
-NUMBER_FORMAT_VERSION = 1
-"""Changes whenever a completion could be judged differently, in the strict or in the lenient reading."""
 
 TAIL = 10_000
 """Characters from the end of a completion that are looked at."""
@@ -54,7 +51,10 @@ EXTRACTED = 200
 RELATIVE_TOLERANCE = Fraction(1, 10**6)
 ABSOLUTE_TOLERANCE = Fraction(1, 200)
 
-_STRICT_LINE = re.compile(r"[ \t]*####[ \t]*(-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)")
+_STRICT = re.compile(
+    r"####[ \t]*(-?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)"
+    r"(?![0-9A-Za-z/%:^=\\]|[,.][0-9])(?P<last>\s*$)?"
+)
 _MARKS = ("####", "\\boxed", "nswer", "NSWER", "\nA:")
 _MARKS_TRIED = 6
 # How an answer phrase goes on before its number; anything else and "answer" was just a word.
@@ -93,10 +93,10 @@ def verify_number(problem: Problem, completion: str) -> Judgement:
     """Judge a completion against a numeric gold answer; a gold answer that is no number gives an ERROR."""
     gold = _gold(problem.answer)
     if gold is None:
-        shown = problem.answer[:EXTRACTED]
-        return Judgement(Outcome.ERROR, False, None, f"the gold answer {shown!r} of problem {problem.id} is not a number")
-    plain = _strict_answer(completion)
-    answer = plain or _last_answer(completion[-TAIL:])
+        detail = f"the gold answer {problem.answer[:EXTRACTED]!r} of problem {problem.id} is not a number"
+        return Judgement(Outcome.ERROR, False, None, detail)
+    plain, is_last = _strict_answer(completion)
+    answer = plain if plain and is_last else _last_answer(completion[-TAIL:])
     if answer is None:
         return Judgement(Outcome.NO_ANSWER, False, None)
     extracted = answer.text[:EXTRACTED]
@@ -104,7 +104,7 @@ def verify_number(problem: Problem, completion: str) -> Judgement:
         return Judgement(Outcome.WRONG, False, extracted, "the final answer is not one number")
     if not _same(gold, answer, problem.question):
         return Judgement(Outcome.WRONG, False, extracted)
-    return Judgement(Outcome.CORRECT, plain is not None, extracted)
+    return Judgement(Outcome.CORRECT, plain is not None and _same(gold, plain, problem.question), extracted)
 
 
 def gold_number(text: str) -> Fraction | None:
@@ -124,12 +124,13 @@ def _gold(text: str) -> Numeral | None:
     return read_all(text)
 
 
-def _strict_answer(completion: str) -> Numeral | None:
-    """Return the answer of a completion that kept NUMBER_FORMAT."""
-    end = completion.rstrip()
-    line = end[end.rfind("\n") + 1 :]
-    match = _STRICT_LINE.fullmatch(line) if len(line) <= MAX_DIGITS else None
-    return Numeral(plain_number(match[1]), match[1]) if match else None
+def _strict_answer(completion: str) -> tuple[Numeral | None, bool]:
+    """Return the answer of a completion that kept NUMBER_FORMAT, and whether nothing but blanks follows it."""
+    start = completion.rfind("####")
+    match = _STRICT.match(completion[start : start + WINDOW]) if start >= 0 else None
+    if match is None or len(match[1]) > MAX_DIGITS:
+        return None, False
+    return Numeral(plain_number(match[1]), match[1]), match["last"] is not None and start + WINDOW >= len(completion)
 
 
 def _last_answer(tail: str) -> Numeral | None:
@@ -178,7 +179,7 @@ def _last_number(tail: str) -> Numeral | None:
             before = piece[max(0, match.start() - _BEFORE) : match.start()]
             if start > 0 and match.start() < _BEFORE and width == _NEAR:
                 break
-            if not _NAME_BEFORE.search(before):
+            if not _NAME_BEFORE.search(before[-5:]):
                 whole = start == 0 or match.start() > 0
                 return _in_context(match, piece, before) if whole else Numeral(None, match.group())
     return None

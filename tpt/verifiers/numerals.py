@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - look-alikes of ASCII digits and signs are the subject here
 """Reads one number, exactly, from a short piece of text.
 
 Callers pass a bounded piece (see ``WINDOW``), for some patterns here look back over what they have read.
@@ -42,9 +41,9 @@ SCALES = {
 }
 
 # Thousands commas in threes, or as in India (1,30,000).
-_PLAIN = r"(?:(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+_PLAIN = r"(?:(?:(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3})(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 NUMBER = re.compile(
-    rf"""(?P<sign>[-+]?)(?:[$€£¥₹]?(?P<sign_2>(?<=[$€£¥₹])-?))?
+    rf"""(?=[-+$€£¥₹0-9.\\])(?P<sign>[-+]?)(?:[$€£¥₹]?(?P<sign_2>(?<=[$€£¥₹])-?))?
     (?: (?P<whole>[0-9]+)?\s?\\[cdt]?frac\s?
             (?:\{{\s?(?P<top>-?{_PLAIN})\s?\}}|(?P<top_digit>[0-9]))\s?
             (?:\{{\s?(?P<bottom>{_PLAIN})\s?\}}|(?P<bottom_digit>[0-9]))

@@ -1,0 +1,75 @@
+"""ScriptedEngine: completions by request alone, finishing order by seed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tpt.engines import Completion, Request, Sampling
+from tpt.engines.scripted import STOP_ID, ScriptedEngine, decode, encode
+from tpt.errors import EngineError
+
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=20)
+REQUESTS = [Request((f"p{index}", sample), encode("?"), index, SAMPLING) for index in range(6) for sample in range(3)]
+
+
+def script(request: Request) -> str:
+    """Answer with the request's own name."""
+    return f"{request.id[0]} sample {request.id[1]} é"
+
+
+def finish(engine: ScriptedEngine, requests: list[Request]) -> list[Completion]:
+    """Return the completions in the order in which they come out."""
+    for request in requests:
+        engine.add(request)
+    done: list[Completion] = []
+    for _ in range(200):
+        done += engine.step()
+    return done
+
+
+def test_completions_depend_on_the_request_alone() -> None:
+    """Other orders, seeds and slots give the same completions, in another order."""
+    first = finish(ScriptedEngine(script, slots=4, order_seed=1), REQUESTS)
+    second = finish(ScriptedEngine(script, slots=7, order_seed=2), REQUESTS[::-1])
+    assert {c.id: c for c in first} == {c.id: c for c in second}
+    assert len(first) == len(REQUESTS)
+    assert [c.id for c in first] != [r.id for r in REQUESTS]
+    assert [c.id for c in first] != [c.id for c in second]
+    assert first == finish(ScriptedEngine(script, slots=4, order_seed=1), REQUESTS)
+
+
+def test_text_and_tokens_agree() -> None:
+    """The stop token ends the ids and is not in the text; too long a text is cut."""
+    (whole,) = finish(ScriptedEngine(lambda request: "é = 4"), REQUESTS[:1])
+    assert (whole.text, whole.finish_reason, whole.token_ids[-1]) == ("é = 4", "stop", STOP_ID)
+    assert decode(whole.token_ids) == whole.text
+    (cut,) = finish(ScriptedEngine(lambda request: "x" * 20), REQUESTS[:1])
+    assert (cut.text, cut.finish_reason, len(cut.token_ids)) == ("x" * 20, "length", 20)
+
+
+def test_no_more_run_than_there_are_slots_and_cancel_frees_them() -> None:
+    """Cancelled requests never come out; others take their places."""
+    engine = ScriptedEngine(script, slots=2)
+    for request in REQUESTS:
+        engine.add(request)
+    done = engine.step()
+    assert len(done) <= 2
+    gone = {request.id for request in REQUESTS[:10]}
+    engine.cancel(gone)
+    for _ in range(100):
+        done += [completion for completion in engine.step() if completion.id not in gone or pytest.fail("came back")]
+    assert {completion.id for completion in done} >= {request.id for request in REQUESTS[10:]}
+    assert engine.cancel(gone) == 0
+
+
+def test_refusals() -> None:
+    """The same request twice, and an engine without slots."""
+    engine = ScriptedEngine(script)
+    engine.add(REQUESTS[0])
+    with pytest.raises(EngineError, match="in flight already"):
+        engine.add(REQUESTS[0])
+    engine.close()
+    assert engine.step() == []
+    with pytest.raises(EngineError, match="slots must be 1 or more"):
+        ScriptedEngine(script, slots=0)
+    assert ScriptedEngine(script).describe()["guarantee"] == "batch-invariant"

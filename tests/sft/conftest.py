@@ -1,0 +1,78 @@
+"""A two-layer model, its tokenizer and a few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tpt.chat import Chat, PromptTemplate
+from tpt.embedded.tokenizer import build_tokenizer
+from tpt.problems.word_problems import word_problems
+from tpt.records import Example, Problem
+from tpt.sft import Row, encode
+
+BuildModel = Callable[[], LlamaForCausalLM]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    return build_tokenizer()
+
+
+@pytest.fixture
+def chat(tokenizer: Any) -> Chat:
+    return Chat(tokenizer, PromptTemplate())
+
+
+@pytest.fixture(scope="session")
+def problems() -> dict[str, Problem]:
+    return {problem.id: problem for problem in word_problems(split="train", size=24)}
+
+
+@pytest.fixture
+def examples(problems: dict[str, Problem], chat: Chat) -> list[Example]:
+    return [
+        Example(p.id, 0, [*chat.messages(p), {"role": "assistant", "content": p.solution or ""}])
+        for p in problems.values()
+    ]
+
+
+@pytest.fixture
+def rows(examples: list[Example], problems: dict[str, Problem], chat: Chat) -> list[Row]:
+    return encode(examples, problems, chat, max_length=512).rows
+
+
+@pytest.fixture
+def build_model(tokenizer: Any) -> BuildModel:
+    """Builds the same small model each time."""
+
+    def build() -> LlamaForCausalLM:
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        return LlamaForCausalLM(config)
+
+    return build

