@@ -31,12 +31,14 @@ class StageServer:
         arguments = [str(theirs.fileno()), str(run_path), str(int(progress))]
         command = [sys.executable, "-c", "from tpt.stage_server import main; main()", *arguments]
         # Idle threads that spin take the cores from the ones at work whenever anything else runs on the machine.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        # TQDM_DISABLE: the libraries' own bars would come between ours.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", **os.environ}
         with theirs:
             # The server and its children share the run's lock: while one of them lives, nobody else can write.
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL, env=environment
             )
+        self.pid = self._process.pid
         self._line = ours.makefile("rw", encoding="utf-8")
         ours.close()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tpt.records import Outcome, Problem
@@ -49,11 +50,15 @@ def score(
         problems=len(problems),
         samples=samples,
         temperature=temperature,
-        strict_pass_at_1=strict.float().mean().item(),
-        lenient_pass_at_1=lenient.float().mean().item(),
-        strict_any=strict.any(dim=1).float().mean().item(),
-        lenient_any=lenient.any(dim=1).float().mean().item(),
+        strict_pass_at_1=_share(strict),
+        lenient_pass_at_1=_share(lenient),
+        strict_any=_share(strict.any(dim=1)),
+        lenient_any=_share(lenient.any(dim=1)),
     )
+
+
+def _share(hits: Tensor) -> float:
+    return round(hits.double().mean().item(), 4)
 
 
 def sample_completions(
