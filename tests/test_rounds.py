@@ -31,7 +31,7 @@ SMALL = [
     "prune.size=12",
     "evaluate.samples=2",
     "engine.slots=16",
-    "engine.threads=1",
+    "threads=1",
 ]
 PLAN = [("evaluate", 0), *[(stage, index) for index in (1, 2) for stage in STAGES]]
 RECORDS = ("traces.jsonl", "verdicts.jsonl", "examples.jsonl", "evaluate/traces.jsonl", "evaluate/verdicts.jsonl")

@@ -14,7 +14,7 @@ from rich.console import Console
 from tpt import commands
 from tpt.config import load_config, render_toml
 from tpt.errors import ConfigError, TPTError
-from tpt.jsonl import to_line, to_table
+from tpt.jsonl import to_table
 from tpt.report.text import printable, round_table
 from tpt.rounds import Run
 from tpt.run_dir import RunDir, lock
@@ -67,9 +67,9 @@ def run(
 ) -> None:
     """Do the whole loop: score the base model, then rounds of think, prune, train, evaluate. Resumes."""
     if config.is_dir():
+        RunDir(config).require()
         out = out or config
         config = config / "config.toml"
-        RunDir(out).require()
     out = out or Path("runs") / config.stem
     loaded = load_config(config, sets)
     if dry_run:
@@ -80,7 +80,9 @@ def run(
             if format is Format.table and record.index:
                 _print_rounds(RunDir(out), file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; nothing is lost. Go on with: tpt run {out}", file=sys.stderr)
+        begun = RunDir(out).config.exists()
+        hint = f"nothing is lost. Go on with: tpt run {out}" if begun else "nothing was begun yet"
+        print(f"\ninterrupted; {hint}", file=sys.stderr)
         raise
     commands.write_report(RunDir(out))
     _report(RunDir(out), format)
@@ -156,7 +158,7 @@ def verify(
 ) -> None:
     """Judge traces, yours or another tool's; prints verdicts as JSONL."""
     for verdict in commands.verify_file(problems, traces):
-        print(to_line(verdict))
+        print(json.dumps(to_table(verdict)))
 
 
 @app.command("pass-at-k")
@@ -204,6 +206,7 @@ def _print_rounds(run: RunDir, *, file: Any) -> None:
 def _print_result(result: Any, format: Format) -> None:
     table = to_table(result)
     if format is Format.json:
-        print(json.dumps(table, indent=2, ensure_ascii=False))
+        # ASCII alone: what a model wrote may hold characters that a terminal would obey.
+        print(json.dumps(table, indent=2))
     else:
         print(printable(commands.render(table)))

@@ -143,16 +143,22 @@ def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
     for number, line in enumerate(_lines(traces), start=1):
         try:
             row = json.loads(line)
-            problem_id, completion = str(row["problem_id"]), str(row["completion"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{traces}, line {number}: no JSON object with problem_id and completion: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{traces}, line {number}: not JSON: {error}") from None
+        if not isinstance(row, dict) or "problem_id" not in row or not isinstance(row.get("completion"), str):
+            raise RunError(
+                f"{traces}, line {number}: expected an object with problem_id and completion, got {line:.80}"
+            )
+        problem_id = str(row["problem_id"])
         if problem_id not in problems:
             raise RunError(
                 f"{traces}, line {number}: no problem {problem_id!r} in {source}.{did_you_mean(problem_id, problems)}"
             )
         sample = row.get("sample", counted[problem_id])
+        if type(sample) is not int:
+            raise RunError(f"{traces}, line {number}: sample must be a whole number, got {sample!r:.80}")
         counted[problem_id] += 1
-        trace = Trace(problem_id, int(sample), completion, row.get("finish_reason", "stop"), 0, 0)
+        trace = Trace(problem_id, sample, row["completion"], "stop", 0, 0)
         yield from judge([trace], problems)
 
 

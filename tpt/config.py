@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from tpt.errors import ConfigError, did_you_mean
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+
+_BRANCHES = ("constrained-int", "literal[")
 
 
 class Section(BaseModel):
@@ -65,7 +69,6 @@ class EngineConfig(Section):
     max_length: int = Field(0, ge=0, description="longest prompt + completion in tokens; 0: what the problems need")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on cpu, bfloat16 on cuda")
-    threads: int = Field(0, ge=0, description="CPU threads of the tensor library; 0: as many as cores")
     batch_invariant: bool = Field(
         False, description="fixed decode shapes: a completion depends on its own request alone, bit for bit"
     )
@@ -124,7 +127,8 @@ class DataConfig(Section):
     def _file_goes_with_source(self) -> Self:
         if (self.source == "file") != bool(self.file):
             raise ValueError(
-                f'file and source = "file" go together, got source = "{self.source}", file = "{self.file}"'
+                f'file and source = "file" go together, got source = "{self.source}", file = "{self.file}": '
+                "set data.file to another model's traces.jsonl, or leave it empty and take another data.source"
             )
         return self
 
@@ -210,6 +214,7 @@ class RunConfig(Section):
     preset: str = Field("tpt", description="policy that sets the defaults below: " + ", ".join(PRESETS))
     model: str = Field("embedded", description="embedded, a folder, a .gguf file, gguf:PACKAGE/FILE, or a Hub id")
     seed: int = Field(0, ge=0, description="every random choice of the run follows from it")
+    threads: int = Field(0, ge=0, description="CPU threads of the tensor library; 0: one a core")
     rounds: Count = Field(4, description="think, prune, train, evaluate: how many times, at most")
     problems: ProblemsConfig = ProblemsConfig()
     prompt: PromptConfig = PromptConfig()
@@ -224,7 +229,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _sampler_feeds_the_policy(self) -> Self:
         one_suffices = self.prune.per_problem == 1 and self.prune.pick in ("random", "first")
-        if self.think.sampler == "until_full" and not one_suffices:
+        if self.data.source == "self" and self.think.sampler == "until_full" and not one_suffices:
             raise ValueError(
                 'think.sampler = "until_full" draws one keepable trace of a problem, but '
                 f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} chooses among "
@@ -252,10 +257,11 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
 
 def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, where: str = "config") -> RunConfig:
     """Check a table of settings; ``where`` names it in errors."""
+    table = copy.deepcopy(table)
     for override in overrides or []:
         _apply_override(table, override)
     preset = table.get("preset", "tpt")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(
             f"{where}: preset = {preset!r} is not known, allowed: {', '.join(PRESETS)}."
             + did_you_mean(str(preset), PRESETS)
@@ -303,9 +309,9 @@ def _toml_key(key: str) -> str:
 
 def _apply_override(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set think.samples=20")
     *sections, last = key.strip().split(".")
+    if not equals or not all([*sections, last]):
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set think.samples=20")
     target = table
     for section in sections:
         target = target.setdefault(section, {})
@@ -326,26 +332,36 @@ def _merged(defaults: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    lines: list[str] = []
+    lines: dict[str, str] = {}
     for item in error.errors():
-        # A union reports each of its branches in the path; the key itself is what the user wrote.
-        path = [
-            str(part)
-            for part in item["loc"]
-            if not str(part).startswith(("literal[", "constrained-", "int", "function"))
-        ]
+        path = [str(part) for part in item["loc"]]
+        # A union adds the name of each of its branches to the path; the key itself is what the user wrote.
+        if path and path[-1].startswith(_BRANCHES) and path[:-1] != ["problems", "columns"]:
+            path.pop()
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {key!r}.{did_you_mean(path[-1], _known_keys(path[:-1]))}")
+            lines[key] = f"{where}: unknown key {key!r}.{did_you_mean(path[-1], _known_keys(path[:-1]))}"
         elif item["type"] == "value_error":
-            lines.append(f"{where}: {key + ': ' if key else ''}{item['ctx']['error']}")
+            lines[key] = f"{where}: {key + ': ' if key else ''}{item['ctx']['error']}"
+        elif item["type"] == "missing":
+            lines[key] = f"{where}: {key} is missing"
+        elif key in lines:
+            lines[key] += f", or {_said(item)}"
         else:
-            lines.append(f"{where}: {key} = {item['input']!r}: {item['msg'].removeprefix('Input ').strip()}")
-    return "\n".join(dict.fromkeys(lines))
+            lines[key] = f"{where}: {key} = {item['input']!r:.200}: {_said(item)}"
+    return "\n".join(lines.values())
+
+
+def _said(item: ErrorDetails) -> str:
+    if item["type"] == "model_type":
+        return "should be a section of keys"
+    return item["msg"].removeprefix("Input ").strip()
 
 
 def _known_keys(path: list[str]) -> list[str]:
     model: type[BaseModel] = RunConfig
+    if path[:2] == ["prompt", "few_shot"]:
+        return list(Shot.model_fields)
     for name in path:
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

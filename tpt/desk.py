@@ -43,10 +43,16 @@ def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int) -> 
             batch_invariant=settings.batch_invariant,
             device=settings.device,
             dtype=settings.dtype,
-            threads=settings.threads,
             cache=cache,
         ),
     )
+
+
+def use_threads(config: RunConfig) -> None:
+    """Have the tensor library work with the config's number of CPU threads."""
+    from tpt.models import use_threads
+
+    use_threads(config.threads)
 
 
 def sampling_of(section: ThinkConfig | EvaluateConfig) -> Sampling:

@@ -16,6 +16,8 @@ from tpt.seeds import seed_for
 from tpt.stats import answer_entropy, maj_at_k, pass_at_k, rarefied
 from tpt.verifiers.number import canonical_answer
 
+_GOLD = "\0gold"
+"""Stands for the right answer among the votes; no answer read from a completion can be spelt so."""
 _RAREFIED_TO = 4
 """Correct traces of a problem among which distinct equation chains are counted."""
 
@@ -85,7 +87,7 @@ def _is_correct(verdict: Verdict) -> bool:
 def _answer(verdict: Verdict) -> str | None:
     """Right answers are one answer however they are spelt; what can't be read is none."""
     if _is_correct(verdict):
-        return "the gold answer"
+        return _GOLD
     return canonical_answer(verdict.extracted) if verdict.outcome is Outcome.WRONG and verdict.extracted else None
 
 

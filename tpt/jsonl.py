@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -21,13 +22,7 @@ R = TypeVar("R")
 
 def to_line(record: Any) -> str:
     """Return a record as one line of JSON, keys in the order of its fields, without the line break."""
-    line = json.dumps(to_table(record), ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        # Half of a surrogate pair has no UTF-8 form; escaped, it survives the round trip.
-        return json.dumps(to_table(record))
-    return line
+    return _as_json(record)
 
 
 def to_table(record: Any) -> Any:
@@ -49,6 +44,8 @@ def from_table(kind: type[R], table: dict[str, Any]) -> R:
     Raises:
         ValueError: a field is missing, unknown, or of the wrong type.
     """
+    if not isinstance(table, dict):
+        raise ValueError(f"expected an object, got {table!r:.80}")
     fields = _fields(kind)
     unknown = table.keys() - fields.keys()
     if unknown:
@@ -56,7 +53,7 @@ def from_table(kind: type[R], table: dict[str, Any]) -> R:
     try:
         return kind(**{name: _coerced(fields[name], value) for name, value in table.items()})
     except TypeError as error:
-        raise ValueError(str(error).replace("__init__()", kind.__name__)) from None
+        raise ValueError(str(error).replace("__init__() ", "")) from None
 
 
 def append_record(file: TextIO, record: Any) -> None:
@@ -93,7 +90,7 @@ def iterate_records(path: Path, kind: type[R]) -> Iterator[R]:
                     return
                 try:
                     yield from_table(kind, json.loads(line))
-                except (ValueError, AttributeError) as error:
+                except (ValueError, RecursionError) as error:
                     raise RunError(f"{path}, line {number}: not a {kind.__name__} record: {error}") from None
     except FileNotFoundError:
         raise RunError(f"{path}: no such file") from None
@@ -109,8 +106,7 @@ def replace_records(path: Path, records: Iterable[Any]) -> None:
 def write_json(path: Path, table: Any) -> None:
     """Write an indented JSON file atomically."""
     with _atomic(path) as file:
-        json.dump(to_table(table), file, ensure_ascii=False, indent=2)
-        file.write("\n")
+        file.write(_as_json(table, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,8 +121,16 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: damaged: {error}. Delete it to have it made again") from None
+
+
+def read_table(path: Path, kind: type[R]) -> R:
+    """Read a JSON file that holds one record; RunError when it is missing or damaged."""
+    try:
+        return from_table(kind, read_json(path))
+    except ValueError as error:
+        raise RunError(f"{path}: not a {kind.__name__}: {error}. Delete it to have it made again") from None
 
 
 def digest(path: Path) -> str:
@@ -152,17 +156,23 @@ class _atomic:
             if kind is None:
                 self.file.flush()
                 os.fsync(self.file.fileno())
-        finally:
-            # Closing flushes again, so on a full disk it fails like the write before it.
-            try:
                 self.file.close()
-            except OSError:
-                if kind is None:
-                    raise
-        if kind is None:
-            os.replace(self.partial, self.path)
-        else:
+                os.replace(self.partial, self.path)
+        finally:
+            # Closing flushes again, so on a full disk it fails like the write before it, which is the one to report.
+            with contextlib.suppress(OSError):
+                self.file.close()
             self.partial.unlink(missing_ok=True)
+
+
+def _as_json(record: Any, indent: int | None = None) -> str:
+    text = json.dumps(to_table(record), ensure_ascii=False, indent=indent)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair has no UTF-8 form; escaped, it survives the round trip.
+        return json.dumps(to_table(record), indent=indent)
+    return text
 
 
 def _whole_lines(path: Path) -> int:
@@ -195,6 +205,10 @@ def _coerced(hint: Any, value: Any) -> Any:
         if value not in arguments:
             raise ValueError(f"{value!r} is none of {', '.join(map(repr, arguments))}")
         return value
+    if (origin in (dict, list) and not isinstance(value, origin)) or (
+        hint is float and type(value) not in (int, float)
+    ):
+        raise ValueError(f"expected {getattr(origin or hint, '__name__', hint)}, got {value!r:.80}")
     if origin is dict:
         key, item = arguments
         return {key(name): _coerced(item, each) for name, each in value.items()}

@@ -110,6 +110,12 @@ def load_model(
     return model.to(place).eval()  # type: ignore[no-any-return, arg-type]
 
 
+def use_threads(count: int) -> None:
+    """Have torch work with so many CPU threads; 0 leaves it at one a core."""
+    if count:
+        torch.set_num_threads(count)
+
+
 def resolve_device(device: str) -> torch.device:
     """Return the device for ``auto``, ``cpu`` or ``cuda``; ModelError when it is not there."""
     if device == "auto":

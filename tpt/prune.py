@@ -10,9 +10,11 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tpt.config import PruneConfig
 from tpt.equations import equation_chain
+from tpt.errors import RunError
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.seeds import seed_for, shuffled
 
@@ -27,7 +29,8 @@ class Pruned:
     """Problems with at least one keepable trace."""
     keepable_traces: int
     duplicate_traces: int
-    size_wanted: int
+    size_wanted: int | None
+    """None for all that are solved."""
     problems_kept: int
 
 
@@ -64,11 +67,21 @@ def select(
 ) -> Pruned:
     """Choose the training examples of a round; sorted by ``(problem_id, sample)``.
 
-    Problems are taken in the round's random order until ``size`` have a keepable trace.
+    Problems are taken in the round's random order until ``size`` have a keepable trace; in which order the traces come
+    makes no difference.
+
+    Raises:
+        RunError: a trace has no verdict.
     """
     by_problem: dict[str, list[Trace]] = defaultdict(list)
     keepable = 0
-    for trace, verdict in zip(traces, verdicts, strict=True):
+    judged = {(verdict.problem_id, verdict.sample): verdict for verdict in verdicts}
+    for trace in traces:
+        verdict = judged.get((trace.problem_id, trace.sample))
+        if verdict is None:
+            raise RunError(
+                f"problem {trace.problem_id!r}, sample {trace.sample}: the trace has no verdict; judge it first"
+            )
         if is_keepable(trace, verdict, policy):
             by_problem[trace.problem_id].append(trace)
             keepable += 1
@@ -91,7 +104,7 @@ def select(
         solved_problems=len(unique),
         keepable_traces=keepable,
         duplicate_traces=keepable - sum(map(len, unique.values())),
-        size_wanted=len(problems) if size is None else size,
+        size_wanted=size,
         problems_kept=len(chosen),
     )
 
@@ -100,7 +113,7 @@ def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:
     if dedupe == "none":
         return traces
     seen: dict[object, Trace] = {}
-    for trace in traces:
+    for trace in sorted(traces, key=lambda trace: trace.sample):
         chain = tuple(equation_chain(trace.completion)) if dedupe == "equations" else ()
         # Traces without any equation have no chain to compare, so their text stands for it.
         seen.setdefault(chain or trace.completion.strip(), trace)
@@ -134,7 +147,7 @@ def _most_diverse(traces: list[Trace], count: int, random_source: random.Random)
 
 def _word_pairs(text: str) -> set[tuple[str, str]]:
     words = text.split()
-    return set(zip(words, words[1:], strict=False))
+    return set(pairwise(words))
 
 
 def _likeness(one: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:

@@ -10,10 +10,10 @@ from pathlib import Path
 from tpt.check import check_problems
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.errors import ProblemError, RunError
-from tpt.jsonl import from_table, read_json, replace_records, to_table, write_json, write_text
+from tpt.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
 from tpt.problems import check_disjoint, load_problems
 from tpt.records import EvalReport, Problem, RoundRecord
-from tpt.run_dir import STAGES, RoundDir, RunDir, lock, log_event
+from tpt.run_dir import STAGES, RoundDir, RunDir, load_manifest, lock, log_event
 from tpt.stage_server import StageServer
 from tpt.verifiers.kinds import judge_one
 
@@ -76,7 +76,7 @@ class Run:
     def records(self) -> list[RoundRecord]:
         """Return the records of the rounds that are finished."""
         finished = [place for place in self.dir.rounds() if place.record.exists()]
-        return [from_table(RoundRecord, read_json(place.record)) for place in finished]
+        return [read_table(place.record, RoundRecord) for place in finished]
 
     def prepare(self) -> None:
         """Make the run directory: config, problems frozen and checked; nothing if it is there already.
@@ -85,8 +85,15 @@ class Run:
             RunError: the run there has another config.
             ProblemError: the problems cannot be read, overlap, or have a gold answer that its own verifier refuses.
         """
-        if self.dir.config.exists():
-            _check_same_config(self.dir, self.config)
+        if self.dir.config.exists() and (changed := _changed_keys(self.dir, self.config)):
+            if self.dir.rounds():
+                raise RunError(
+                    f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
+                    f"go on with the config that is there: tpt run {self.dir.path}"
+                )
+            # Nothing was made from the config that is there, so the one given now takes its place.
+            for path in (self.dir.base, self.dir.problems, self.dir.heldout):
+                path.unlink(missing_ok=True)
         if self.dir.problems.exists() and self.dir.heldout.exists():
             write_text(self.dir.config, render_toml(self.config))
             return
@@ -124,10 +131,10 @@ def load_both(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
 
 def round_record(run: RunDir, place: RoundDir) -> RoundRecord:
     """Put together what a finished round's manifests say."""
-    manifests = {stage: read_json(place.manifest(stage)) for stage in (STAGES if place.index else ("evaluate",))}
+    manifests = {stage: load_manifest(place.manifest(stage)) for stage in (STAGES if place.index else ("evaluate",))}
     counts = {stage: dict(manifest["counts"]) for stage, manifest in manifests.items()}
     report = from_table(EvalReport, counts["evaluate"]["report"])
-    model = str(place.checkpoint.relative_to(run.path)) if place.index else read_json(run.path / "base.json")["model"]
+    model = str(place.checkpoint.relative_to(run.path)) if place.index else read_json(run.base)["model"]
     return RoundRecord(
         index=place.index,
         model=model,
@@ -159,7 +166,7 @@ def stop_reason(records: list[RoundRecord], config: RunConfig) -> str:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """A run's config must mean the same from whichever folder it is resumed."""
     changed = config
-    if Path(config.model).exists():
+    if config.model != "embedded" and Path(config.model).exists():
         changed = changed.model_copy(update={"model": str(Path(config.model).resolve())})
     if config.data.file:
         data = config.data.model_copy(update={"file": str(Path(config.data.file).resolve())})
@@ -167,15 +174,11 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     return changed
 
 
-def _check_same_config(run: RunDir, config: RunConfig) -> None:
+def _changed_keys(run: RunDir, config: RunConfig) -> str:
+    """Return the keys that may not change but did, a line each."""
     before, now = _flat(to_table(load_config(run.config).model_dump())), _flat(to_table(config.model_dump()))
     changed = [key for key in now if before.get(key) != now[key] and key not in _MAY_CHANGE]
-    if changed:
-        shown = "\n".join(f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed[:10])
-        raise RunError(
-            f"{run.path}: holds a run with another config:\n{shown}\n"
-            f"Use another directory (--out), or go on with the config that is there: tpt run {run.path}"
-        )
+    return "\n".join(f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed[:10])
 
 
 def _flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from tpt.jsonl import digest, read_json, write_json
 STAGES = ("think", "prune", "train", "evaluate")
 """The stages of a round, in order; round 0 has only ``evaluate``."""
 
+_ROUND = re.compile(r"round-(0|[1-9][0-9]{0,8})")
 _RECORDED_VERSIONS = ("think-prune-train", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy")
 
 
@@ -31,6 +33,7 @@ class RunDir:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.config = self.path / "config.toml"
+        self.base = self.path / "base.json"
         self.problems = self.path / "problems.jsonl"
         self.heldout = self.path / "heldout.jsonl"
         self.best = self.path / "best"
@@ -44,8 +47,8 @@ class RunDir:
 
     def rounds(self) -> list[RoundDir]:
         """Return the rounds that have been begun, in order."""
-        found = [path.name.removeprefix("round-") for path in self.path.glob("round-*") if path.is_dir()]
-        return [self.round(index) for index in sorted(int(name) for name in found if name.isdigit())]
+        found = [_ROUND.fullmatch(path.name) for path in self.path.glob("round-*") if path.is_dir()]
+        return [self.round(index) for index in sorted(int(match[1]) for match in found if match)]
 
     def require(self) -> None:
         """Raise RunError unless this is a run directory."""
@@ -85,7 +88,7 @@ def read_manifest(place: RoundDir, stage: str, inputs: Mapping[str, str]) -> dic
     path = place.manifest(stage)
     if not path.exists():
         return None
-    manifest: dict[str, Any] = read_json(path)
+    manifest = load_manifest(path)
     for name, found in inputs.items():
         if manifest["inputs"].get(name) != found:
             raise StaleStageError(
@@ -93,6 +96,15 @@ def read_manifest(place: RoundDir, stage: str, inputs: Mapping[str, str]) -> dic
                 f"({str(manifest['inputs'].get(name))[:12]} then, {found[:12]} now). To make it again, delete {path} "
                 f"and the manifests of the stages after it; to keep it, use a new run directory"
             )
+    return manifest
+
+
+def load_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest; RunError when it is missing or not what a stage wrote."""
+    manifest: dict[str, Any] = read_json(path)
+    parts = ("inputs", "outputs", "counts")
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(part), dict) for part in parts):
+        raise RunError(f"{path}: damaged: not a stage's manifest. Delete it to have it made again")
     return manifest
 
 
@@ -122,7 +134,7 @@ def write_manifest(
 
 def require_output(manifest_path: Path, name: str, path: Path) -> str:
     """Return the digest of an earlier stage's output after checking that it is still what that stage wrote."""
-    recorded: str = read_json(manifest_path)["outputs"][name]
+    recorded = str(load_manifest(manifest_path)["outputs"].get(name))
     if not path.exists():
         raise RunError(
             f"{path}: missing, though {manifest_path} says it was written. Delete {manifest_path} to make it again"

@@ -7,6 +7,7 @@ carried into a child. It ends, and its child with it, when the run that started 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -33,11 +34,16 @@ class StageServer:
         # Idle threads that spin take the cores from the ones at work whenever anything else runs on the machine.
         # TQDM_DISABLE: the libraries' own bars would come between ours.
         environment = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", **os.environ}
-        with theirs:
-            # The server and its children share the run's lock: while one of them lives, nobody else can write.
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL, env=environment
-            )
+        # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with theirs:
+                # The server and its children share the run's lock: while one of them lives, nobody else can write.
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL, env=environment
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.pid = self._process.pid
         self._line = ours.makefile("rw", encoding="utf-8")
         ours.close()
@@ -52,8 +58,10 @@ class StageServer:
 
     def do(self, stage: str, round_index: int) -> None:
         """Have a stage done; raises the error that ended it."""
-        print(json.dumps([stage, round_index]), file=self._line, flush=True)
-        answer = self._line.readline()
+        answer = ""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            print(json.dumps([stage, round_index]), file=self._line, flush=True)
+            answer = self._line.readline()
         if not answer:
             raise errors.RunError(
                 f"the {stage} stage of round {round_index} ended without an answer; see the messages above"
@@ -65,7 +73,8 @@ class StageServer:
 
     def close(self) -> None:
         """End the server, and a stage that may still be under way."""
-        self._line.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._line.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -77,11 +86,12 @@ def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
     """Answer stage requests until the other end hangs up."""
     # Ctrl-C is for the run and the stage at work; the server ends when the run hangs up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
     import tpt.engines.hf
     import tpt.sft
     import tpt.stages  # noqa: F401  (imported for the children)
 
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
+    with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
         while request := line.readline():
             stage, round_index = json.loads(request)
             answer = _in_child(run_path, stage, round_index, progress=progress, hung_up=connection)
@@ -97,7 +107,6 @@ def _in_child(
     child = os.fork()
     if child == 0:
         os.close(receiving)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         _end_with_parent(server)
         os._exit(_do_stage(run_path, stage, round_index, progress=progress, sending=sending))
     os.close(sending)
@@ -123,6 +132,8 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
     from tpt.stages import do_stage
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         do_stage(run_path, stage, round_index, progress=progress)
         return 0
     except KeyboardInterrupt:

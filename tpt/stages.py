@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tpt.config import RunConfig, load_config
-from tpt.desk import model_digest, open_chat, open_engine, prompt_template, sampling_of
+from tpt.desk import model_digest, open_chat, open_engine, prompt_template, sampling_of, use_threads
 from tpt.engines import Sampling
 from tpt.errors import ConfigError, RunError
 from tpt.evaluate import evaluation_report
@@ -28,6 +28,7 @@ from tpt.run_dir import (
     RunDir,
     digest_of,
     fingerprint,
+    load_manifest,
     log_event,
     read_manifest,
     require_output,
@@ -73,6 +74,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
     if stage != "evaluate" and round_index < 1:
         raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
     work = Work(run, run.round(round_index), load_config(run.config), progress)
+    use_threads(work.config)
     log_event(run, "begin", stage=stage, round=round_index)
     manifest = _STAGES[stage](work)
     log_event(run, "end", stage=stage, round=round_index)
@@ -87,7 +89,7 @@ def think_stage(work: Work) -> dict[str, Any]:
         "seed": config.seed,
         "data": config.data.model_dump(include={"source", "file"}),
         "prompt": config.prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude={"slots", "threads"}),
+        "engine": config.engine.model_dump(exclude={"slots"}),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
         "prune": config.prune.model_dump(include={"correct_only", "require_format", "size", "growth"}),
@@ -100,10 +102,7 @@ def think_stage(work: Work) -> dict[str, Any]:
         return done
     started = time.monotonic()
     problems = _by_id(run.problems)
-    if config.data.source == "self":
-        counts = _think_with_model(work, model, problems)
-    else:
-        counts = _take_traces(work, problems)
+    counts = _think_with_model(work, model, problems) if config.data.source == "self" else _take_traces(work, problems)
     traces, verdicts = read_records(place.traces, Trace), read_records(place.verdicts, Verdict)
     counts |= {"outcomes": _outcomes(verdicts), "wall_s": round(time.monotonic() - started, 3)}
     counts["truncated"] = sum(trace.finish_reason == "length" for trace in traces)
@@ -195,7 +194,7 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prompt": config.prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude={"slots", "threads"}),
+        "engine": config.engine.model_dump(exclude={"slots"}),
         "evaluate": config.evaluate.model_dump(),
         "formats": FORMATS,
     }
@@ -335,13 +334,13 @@ def _human_trace(problem: Problem) -> Trace:
     )
 
 
-def _check_yield(work: Work, kept: int, wanted: int) -> None:
+def _check_yield(work: Work, kept: int, wanted: int | None) -> None:
     """Say plainly when fewer problems were solved than the training set was to hold."""
-    if kept >= wanted:
+    if kept >= (1 if wanted is None else wanted):
         return
     said = (
-        f"round {work.place.index} prune: {kept} problems have a keepable trace, {wanted} were wanted (prune.size). "
-        "Raise think.samples, add problems, or lower prune.size"
+        f"round {work.place.index} prune: {kept} problems have a keepable trace, {wanted or 'all solved'} were wanted "
+        "(prune.size). Raise think.samples, add problems, or lower prune.size"
     )
     if kept == 0:
         raise RunError(
@@ -355,10 +354,12 @@ def _check_yield(work: Work, kept: int, wanted: int) -> None:
 
 def _base(run: RunDir, config: RunConfig) -> Model:
     """Return the base model, whose digest is taken once and kept: later changes of its files must not go unseen."""
-    path = run.path / "base.json"
-    if not path.exists():
-        write_json(path, {"model": config.model, "digest": model_digest(config.model)})
-    return Model(config.model, read_json(path)["digest"])
+    if not run.base.exists():
+        write_json(run.base, {"model": config.model, "digest": model_digest(config.model)})
+    base = read_json(run.base)
+    if not isinstance(base, dict) or not isinstance(base.get("digest"), str):
+        raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
+    return Model(config.model, base["digest"])
 
 
 def _model_before(work: Work) -> Model:
@@ -378,7 +379,7 @@ def _model_after(place: RoundDir) -> Model:
         )
     # The digest of the weights was taken when they were written; reading them all again for every stage would cost
     # minutes with a large model.
-    return Model(str(place.checkpoint), read_json(manifest)["outputs"]["checkpoint"])
+    return Model(str(place.checkpoint), str(load_manifest(manifest)["outputs"].get("checkpoint")))
 
 
 def _output_of(place: RoundDir, stage: str, name: str, path: Path) -> str:

@@ -1,8 +1,7 @@
 """Build the embedded base model from nothing but this package: ``python -m tpt.embedded.build [--out DIR]``.
 
 Two stages of ordinary language-model training on the synthetic corpus: the first teaches to read and to calculate, the
-second sets the mixture of authors that the finished model imitates. One process, fp32, one seed: the same machine and
-library versions give the same weights again.
+second sets the mixture of authors that the finished model imitates. One process, one thread, fp32, one seed.
 """
 
 from __future__ import annotations

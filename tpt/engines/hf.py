@@ -49,8 +49,6 @@ class HFSettings:
     batch_invariant: bool = False
     device: str = "auto"
     dtype: str = "auto"
-    threads: int = 0
-    """CPU threads of torch; 0: leave as they are."""
     cache: Path | None = None
     """Where GGUF models are kept dequantised."""
     trust_remote_code: bool = False
@@ -58,8 +56,6 @@ class HFSettings:
 
 def open_hf(spec: str, prompt: PromptTemplate, settings: HFSettings) -> HFEngine:
     """Load a model and its tokenizer and return an engine on it; see ``tpt.models`` for the spec."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     tokenizer = models.load_tokenizer(spec, cache=settings.cache, trust_remote_code=settings.trust_remote_code)
     model = models.load_model(
         spec,

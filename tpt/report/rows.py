@@ -23,7 +23,8 @@ class Row:
     pass_at_k: Estimate
     """Strict pass@k for the largest k."""
     gain: PairedDifference | None
-    """Strict pass@1 less the base model's, paired by problem; None for the base model itself."""
+    """Strict pass@1 less the base model's, paired by problem; None for the base model itself, and where a single
+    problem leaves nothing to pair."""
     gain_lenient: PairedDifference | None
     solved: int | None
     """Training problems with a keepable trace."""
@@ -44,7 +45,9 @@ def _row(run: RunDir, record: RoundRecord, base: dict[str, tuple[float, float]],
     k = max(report.pass_at_k)
     scores = _scores(run, record.index) if record.index else {}
     gains = [
-        paired_difference([scores[key][part] for key in base], [base[key][part] for key in base]) if scores else None
+        paired_difference([scores[key][part] for key in base], [base[key][part] for key in base])
+        if scores and len(base) > 1
+        else None
         for part in (0, 1)
     ]
     return Row(

@@ -76,12 +76,12 @@ def markdown_report(rows: list[Row], records: list[RoundRecord], *, title: str, 
 
 def headline(best: Row, base: Row) -> str:
     """Return what the run achieved, in one sentence."""
-    if best.gain is None or best.gain_lenient is None:
+    if best.round == base.round:
         return f"No round beat the base model ({_percent(base.strict)} strict pass@1)."
+    strict, lenient = (f" ({_points(gain)} points)" if gain else "" for gain in (best.gain, best.gain_lenient))
     return (
-        f"Round {best.round} is the best: strict pass@1 went from {base.strict.mean:.1%} to {best.strict.mean:.1%} "
-        f"({_points(best.gain)} points), lenient from {base.lenient.mean:.1%} to {best.lenient.mean:.1%} "
-        f"({_points(best.gain_lenient)} points)."
+        f"Round {best.round} is the best: strict pass@1 went from {base.strict.mean:.1%} to {best.strict.mean:.1%}"
+        f"{strict}, lenient from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}{lenient}."
     )
 
 
