@@ -16,7 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tpt import Run, RoundRecord
+from tpt import RoundRecord, Run
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
 ARMS = {"pruned": True, "not pruned": False}

@@ -256,12 +256,13 @@ def render(table: Any, indent: str = "") -> str:
 
 
 def _columns(rows: list[dict[str, Any]], indent: str) -> str:
-    keys = list(rows[0])
-    cells = [keys, *[[str(_plain(row.get(key))) for key in keys] for row in rows]]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
-    return "\n".join(
-        indent + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
-    )
+    columns = []
+    for key in rows[0]:
+        cells = [key, *[str(_plain(row.get(key))) for row in rows]]
+        width = max(map(len, cells))
+        is_text = any(isinstance(row.get(key), str) for row in rows)
+        columns.append([cell.ljust(width) if is_text else cell.rjust(width) for cell in cells])
+    return "\n".join((indent + "  ".join(line)).rstrip() for line in zip(*columns, strict=True))
 
 
 def _plain(value: Any) -> Any:
@@ -269,6 +270,8 @@ def _plain(value: Any) -> Any:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return value
 
 

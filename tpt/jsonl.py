@@ -38,7 +38,7 @@ def to_table(record: Any) -> Any:
     return record
 
 
-def from_table(kind: type[R], table: dict[str, Any]) -> R:
+def from_table(kind: type[R], table: Any) -> R:
     """Build a record from plain JSON values.
 
     Raises:
@@ -46,7 +46,7 @@ def from_table(kind: type[R], table: dict[str, Any]) -> R:
     """
     if not isinstance(table, dict):
         raise ValueError(f"expected an object, got {table!r:.80}")
-    fields = _fields(kind)
+    fields = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
     unknown = table.keys() - fields.keys()
     if unknown:
         raise ValueError(f"unknown field {sorted(unknown)[0]!r}; {kind.__name__} has {', '.join(fields)}")

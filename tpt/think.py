@@ -194,7 +194,8 @@ class Collected:
     resumed_traces: int
     """Traces found on disk from an earlier, interrupted attempt."""
     surplus_traces: int
-    """Finished in this attempt but not needed for the result; kept apart in surplus.jsonl."""
+    """Finished but not needed for the result; kept apart in surplus.jsonl."""
+    surplus_tokens: int
     cancelled_requests: int
     cancelled_tokens: int
     sampling_s: float
@@ -244,8 +245,17 @@ def collect(sampler: Sampler, desk: Desk, *, traces_path: Path, verdicts_path: P
             desk.on_progress(progress)
         cancelled_tokens = desk.engine.cancel(in_flight)
     sampling_s = time.monotonic() - started
-    traces_kept, tokens, surplus = _finish(sampler, traces_path, verdicts_path, surplus_path)
-    return Collected(traces_kept, tokens, found, surplus, len(in_flight), cancelled_tokens, round(sampling_s, 3))
+    kept, surplus = _finish(sampler, traces_path, verdicts_path, surplus_path)
+    return Collected(
+        traces=len(kept),
+        completion_tokens=sum(trace.completion_tokens for trace in kept),
+        resumed_traces=found,
+        surplus_traces=len(surplus),
+        surplus_tokens=sum(trace.completion_tokens for trace in surplus),
+        cancelled_requests=len(in_flight),
+        cancelled_tokens=cancelled_tokens,
+        sampling_s=round(sampling_s, 3),
+    )
 
 
 def _recover(sampler: Sampler, desk: Desk, traces_path: Path, verdicts_path: Path) -> int:
@@ -282,16 +292,18 @@ def _trace(completion: Completion, desk: Desk) -> Trace:
     )
 
 
-def _finish(sampler: Sampler, traces_path: Path, verdicts_path: Path, surplus_path: Path) -> tuple[int, int, int]:
-    """Sort both files by key and move what does not belong to the result to the surplus file."""
+def _finish(
+    sampler: Sampler, traces_path: Path, verdicts_path: Path, surplus_path: Path
+) -> tuple[list[Trace], list[Trace]]:
+    """Sort both files by key, move what does not belong to the result to the surplus file, and return the two parts."""
     traces = sorted(read_records(traces_path, Trace), key=lambda trace: (trace.problem_id, trace.sample))
     verdicts = sorted(read_records(verdicts_path, Verdict), key=lambda verdict: (verdict.problem_id, verdict.sample))
-    surplus = [trace for trace in traces if not sampler.belongs((trace.problem_id, trace.sample))]
-    if surplus:
-        earlier = read_records(surplus_path, Trace) if surplus_path.exists() else []
-        known = {(trace.problem_id, trace.sample) for trace in earlier}
-        replace_records(surplus_path, earlier + [t for t in surplus if (t.problem_id, t.sample) not in known])
     kept = [trace for trace in traces if sampler.belongs((trace.problem_id, trace.sample))]
+    surplus = {(t.problem_id, t.sample): t for t in traces if not sampler.belongs((t.problem_id, t.sample))}
+    if surplus_path.exists():
+        surplus |= {(trace.problem_id, trace.sample): trace for trace in read_records(surplus_path, Trace)}
+    if surplus:
+        replace_records(surplus_path, surplus.values())
     replace_records(verdicts_path, [v for v in verdicts if sampler.belongs((v.problem_id, v.sample))])
     replace_records(traces_path, kept)
-    return len(kept), sum(trace.completion_tokens for trace in kept), len(surplus)
+    return kept, list(surplus.values())

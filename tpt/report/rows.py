@@ -30,7 +30,7 @@ class Row:
     """Training problems with a keepable trace."""
     examples: int | None
     tokens: int
-    """Completion tokens sampled, for training and for evaluation."""
+    """Completion tokens sampled, for training (the unneeded ones too) and for evaluation."""
     wall_s: float
 
 
@@ -62,7 +62,7 @@ def _row(run: RunDir, record: RoundRecord, base: dict[str, tuple[float, float]],
         solved=record.prune["solved_problems"] if record.prune else None,
         examples=record.prune["examples"] if record.prune else None,
         tokens=round(report.lengths["mean"] * report.problems * report.samples)
-        + (record.think or {}).get("completion_tokens", 0),
+        + sum((record.think or {}).get(key, 0) for key in ("completion_tokens", "surplus_tokens", "cancelled_tokens")),
         wall_s=record.wall_s,
     )
 

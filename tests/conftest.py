@@ -1,0 +1,109 @@
+"""What several tests share: the command line in this process, and one finished run of the embedded model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tpt.cli import main
+
+ENTRY = [sys.executable, "-c", "from tpt.cli import main; main()"]
+"""The real entry point, for a process of its own."""
+QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
+TINY = [
+    "rounds=1",
+    "evaluate.samples=2",
+    "problems.max_train=40",
+    "problems.max_heldout=10",
+    "prune.size=10",
+    "engine.threads=1",
+    "engine.slots=16",
+]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Tpt = Callable[..., Result]
+
+
+def sets(*overrides: str) -> list[str]:
+    return [argument for each in overrides for argument in ("--set", each)]
+
+
+@pytest.fixture
+def tpt(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Tpt:
+    """Calls the command line as the shell does: returns the exit code, stdout and stderr, those of children too."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["tpt", *map(str, arguments)])
+        # Typer's own messages are as wide as the terminal.
+        monkeypatch.setenv("COLUMNS", "200")
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        assert "Traceback" not in err, err
+        return Result(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def fails(tpt: Tpt) -> Callable[..., str]:
+    """Calls the command line, which must explain itself on stderr and put nothing on stdout."""
+
+    def call(*arguments: object, code: int = 1) -> str:
+        result = tpt(*arguments)
+        assert result.code == code, result
+        assert not result.out
+        assert "error: " in result.err.lower() or "Error" in result.err
+        return result.err
+
+    return call
+
+
+class Finished(NamedTuple):
+    path: Path
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A finished run of one round on the embedded model; to be read only."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    command = [*ENTRY, "run", str(QUICKSTART), "--out", str(path), *sets(*TINY)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return Finished(path, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def finished_copy(finished: Finished, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be spoilt."""
+    return shutil.copytree(finished.path, tmp_path / "copy")
+
+
+@pytest.fixture
+def problem_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes rows as a JSONL file of problems."""
+
+    def write(name: str, rows: list[dict[str, Any]]) -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
