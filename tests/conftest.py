@@ -8,37 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from command_line import ENTRY, QUICKSTART, TINY, Finished, Result, Tpt, sets
 
 from tpt.cli import main
-
-ENTRY = [sys.executable, "-c", "from tpt.cli import main; main()"]
-"""The real entry point, for a process of its own."""
-QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
-TINY = [
-    "rounds=1",
-    "evaluate.samples=2",
-    "problems.max_train=40",
-    "problems.max_heldout=10",
-    "prune.size=10",
-    "engine.threads=1",
-    "engine.slots=16",
-]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Tpt = Callable[..., Result]
-
-
-def sets(*overrides: str) -> list[str]:
-    return [argument for each in overrides for argument in ("--set", each)]
 
 
 @pytest.fixture
@@ -73,12 +48,6 @@ def fails(tpt: Tpt) -> Callable[..., str]:
         return result.err
 
     return call
-
-
-class Finished(NamedTuple):
-    path: Path
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")

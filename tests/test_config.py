@@ -15,7 +15,18 @@ from tpt.errors import ConfigError
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # What a TOML file can hold: any character but half a surrogate pair.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-ODD = [" = ", "a = b", 'quote " and \\', "line\nbreak\r\ttab", "\x00\x1b\x7f\x85\u2028\ufeff", "'''", '"""', "#]", "{", "é漢🙂"]
+ODD = [
+    " = ",
+    "a = b",
+    'quote " and \\',
+    "line\nbreak\r\ttab",
+    "\x00\x1b\x7f\x85\u2028\ufeff",
+    "'''",
+    '"""',
+    "#]",
+    "{",
+    "é漢🙂",
+]
 
 
 def refused(table: dict[str, Any], *overrides: str) -> str:
@@ -147,7 +158,14 @@ def test_overrides_are_toml_values_or_else_text() -> None:
     table: dict[str, Any] = {"think": {"samples": 3}}
     config = parse_config(
         table,
-        ["think.samples=20", "model=some/folder", "prune.size=all", "prompt.system=", "evaluate.ks=[1, 2]", "stop.patience = 0"],
+        [
+            "think.samples=20",
+            "model=some/folder",
+            "prune.size=all",
+            "prompt.system=",
+            "evaluate.ks=[1, 2]",
+            "stop.patience = 0",
+        ],
     )
     assert config.think.samples == 20 and config.model == "some/folder" and config.prune.size == "all"
     assert config.prompt.system == "" and config.evaluate.ks == [1, 2] and config.stop.patience == 0
@@ -204,5 +222,5 @@ def test_an_unreadable_file_is_named(content: bytes, message: str, tmp_path: Pat
 def test_a_missing_file_and_a_folder_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such config file. Make one with: tpt init > run.toml"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="cannot be read as UTF-8 text: .*directory"):
+    with pytest.raises(ConfigError, match=r"cannot be read as UTF-8 text: .*directory"):
         load_config(tmp_path)

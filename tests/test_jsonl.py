@@ -31,7 +31,9 @@ from tpt.jsonl import (
 from tpt.records import Estimate, EvalReport, Example, Outcome, Problem, RoundRecord, Trace, Verdict
 
 # Any string that Python can hold, halves of surrogate pairs included.
-ANY_TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(["\u2028", "\x85\x0b\x0c", "\ud800", "a\r\nb", "\x00"])
+ANY_TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(
+    ["\u2028", "\x85\x0b\x0c", "\ud800", "a\r\nb", "\x00"]
+)
 COUNTS = st.integers(-(2**70), 2**70)
 JSON = st.recursive(
     st.none() | st.booleans() | COUNTS | st.floats(allow_nan=False) | ANY_TEXT,
@@ -39,12 +41,17 @@ JSON = st.recursive(
     max_leaves=5,
 )
 PROBLEMS = st.builds(
-    Problem, ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT, st.none() | st.lists(JSON, max_size=2), st.none() | ANY_TEXT, ANY_TEXT
+    Problem,
+    ANY_TEXT,
+    ANY_TEXT,
+    ANY_TEXT,
+    ANY_TEXT,
+    st.none() | st.lists(JSON, max_size=2),
+    st.none() | ANY_TEXT,
+    ANY_TEXT,
 )
 TRACES = st.builds(Trace, ANY_TEXT, COUNTS, ANY_TEXT, st.sampled_from(["stop", "length"]), COUNTS, COUNTS)
-VERDICTS = st.builds(
-    Verdict, ANY_TEXT, COUNTS, st.sampled_from(Outcome), st.booleans(), st.none() | ANY_TEXT, ANY_TEXT
-)
+VERDICTS = st.builds(Verdict, ANY_TEXT, COUNTS, st.sampled_from(Outcome), st.booleans(), st.none() | ANY_TEXT, ANY_TEXT)
 MESSAGES = st.lists(st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=2), max_size=3)
 EXAMPLES = st.builds(Example, ANY_TEXT, COUNTS, MESSAGES)
 FLOATS = st.floats(allow_nan=False)

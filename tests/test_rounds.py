@@ -107,6 +107,9 @@ def do_with_kills(run: RunDir, server: StageServer, stage: str, index: int, dela
             struck += 1
         killer.join()
         assert before <= whole_lines(run)
+        if stage == "prune":
+            # It takes so little time that it may be done before the blow falls; then it is to do again.
+            run.round(index).manifest(stage).unlink(missing_ok=True)
     server.do(stage, index)
     return struck
 

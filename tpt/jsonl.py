@@ -53,7 +53,7 @@ def from_table(kind: type[R], table: Any) -> R:
     try:
         return kind(**{name: _coerced(fields[name], value) for name, value in table.items()})
     except TypeError as error:
-        raise ValueError(str(error).replace("__init__() ", "")) from None
+        raise ValueError(str(error).replace(".__init__()", "")) from None
 
 
 def append_record(file: TextIO, record: Any) -> None:

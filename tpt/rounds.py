@@ -17,7 +17,7 @@ from tpt.run_dir import STAGES, RoundDir, RunDir, load_manifest, lock, log_event
 from tpt.stage_server import StageServer
 from tpt.verifiers.kinds import judge_one
 
-_MAY_CHANGE = ("rounds", "stop.patience")
+_MAY_CHANGE = ("rounds", "stop.patience", "threads", "engine.slots")
 """Keys that a run may be resumed with other values of: no finished stage depends on them."""
 
 

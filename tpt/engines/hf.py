@@ -103,7 +103,7 @@ class HFEngine:
         slots: int,
         max_length: int,
         batch_invariant: bool,
-        prompt_store_mb: int = 256,
+        prompt_store_mb: int = 2048,
     ) -> None:
         """Allocate everything and, if asked for batch invariance, check that this machine gives it.
 
