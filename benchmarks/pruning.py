@@ -61,7 +61,9 @@ def run_arm(temperature: float, arm: str, seed: int, *, out: Path) -> None:
 def print_arm(arm: str, runs: list[list[RoundRecord]], *, header: bool) -> None:
     k = max(runs[0][0].evaluate.pass_at_k)
     if header:
-        print(f"| arm | round | strict pass@1 | sd over seeds | lenient pass@1 | sd | pass@{k} | distinct chains in 4 |")
+        print(
+            f"| arm | round | strict pass@1 | sd over seeds | lenient pass@1 | sd | pass@{k} | distinct chains in 4 |"
+        )
         print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for index in range(len(runs[0])):
         reports = [run[index].evaluate for run in runs]

@@ -16,9 +16,10 @@ PACKAGE = Path(tpt.__file__).parent
 LEVELS = [
     "records errors",
     "jsonl config seeds stats equations arithmetic chat progress embedded",
-    "run_dir models steps",
+    "run_dir models steps sandbox",
     "problems engines verifiers sft",
-    "think prune train evaluate check desk",
+    "think prune train evaluate check desk noise audit",
+    "lineage",
     "stages report embedded.corpus embedded.tokenizer embedded.score embedded.build",
     "stage_server",
     "rounds",

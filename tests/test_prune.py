@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from typing import Any
@@ -86,6 +87,29 @@ def test_which_traces_may_be_kept(policy: dict[str, bool], expected: list[str]) 
 @pytest.mark.parametrize("outcome", [each for each in Outcome if each is not Outcome.CORRECT])
 def test_nothing_but_correct_is_correct(outcome: Outcome) -> None:
     assert not kept(prune([pair("a", 0, outcome=outcome, strict=True)], require_format=False))
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.0, ["right"]), (0.1, ["half", "right", "slow"]), (0.5, ["half", "right"]), (0.51, ["right"])],
+)
+def test_wrong_programs_are_kept_by_their_share_of_tests_only_when_asked(share: float, expected: list[str]) -> None:
+    def judged(name: str, outcome: Outcome, detail: str, finish_reason: FinishReason = "stop") -> Pair:
+        trace, verdict = pair(name, 0, outcome=outcome, strict=outcome is Outcome.CORRECT, finish_reason=finish_reason)
+        return trace, dataclasses.replace(verdict, detail=detail)
+
+    pairs = [
+        judged("right", Outcome.CORRECT, "passed 10/10"),
+        judged("half", Outcome.WRONG, "wrong answer: test 3 of 10; got '7; passed 10/10'; passed 5/10"),
+        judged("slow", Outcome.TIMEOUT, "time limit: test 2 of 10; more than 6 s; passed 1/10"),
+        judged("none", Outcome.WRONG, "wrong answer: test 1 of 10; got '; passed 10/10'; passed 0/10"),
+        judged("number", Outcome.WRONG, ""),
+        judged("error", Outcome.ERROR, "sandbox error: test 1 of 10; died; passed 9/10"),
+        judged("cut", Outcome.WRONG, "wrong answer: test 3 of 10; passed 9/10", "length"),
+    ]
+    pruned = prune(pairs, min_tests_passed=share)
+    assert [problem_id for problem_id, _ in kept(pruned)] == expected
+    assert pruned.partly_right_traces == len(expected) - 1
 
 
 def test_an_example_is_the_prompt_and_the_whole_completion() -> None:

@@ -123,8 +123,8 @@ def test_killed_in_every_stage_and_gone_on(
     struck: dict[str, int] = dict.fromkeys(STAGES, 0)
     with lock(run) as held, StageServer(run.path, lock_descriptor=held.descriptor, progress=False) as server:
         for stage, index in PLAN:
-            longest = {"think": 0.9, "prune": 0.05, "train": 1.2, "evaluate": 0.7}[stage]
-            delays = (moments.uniform(0, longest) for _ in range(4))
+            longest = undisturbed[batch_invariant].seconds[stage, index]
+            delays = (moments.uniform(0, 0.9 * longest) for _ in range(10 if stage == "prune" else 4))
             struck[stage] += do_with_kills(run, server, stage, index, delays)
     assert all(struck.values()), struck
     wanted, got = undisturbed[batch_invariant].files, result_files(run)

@@ -76,7 +76,8 @@ def test_finishing_order_cannot_leak_into_the_selection(room: int) -> None:
     source = random.Random(1)
     table = {(problem, sample): source.random() < 0.35 for problem in problems for sample in range(3)}
     picked = {
-        chosen_by_until_full(table, problems, samples=3, size=5, room=room, finishing=finishing) for finishing in range(60)
+        chosen_by_until_full(table, problems, samples=3, size=5, room=room, finishing=finishing)
+        for finishing in range(60)
     }
     assert len(picked) == 1
     assert picked == {chosen_by_until_full(table, problems, samples=3, size=5, room=1, finishing=0)}
@@ -121,7 +122,9 @@ def test_the_problem_order_does_not_depend_on_the_order_given() -> None:
     assert len({tuple(shuffled(list("abcd"), seed, "x")) for seed in range(200)}) == 24
 
 
-PROBLEMS = {f"p{number:02}": Problem(id=f"p{number:02}", question=f"{number}?", answer=str(number)) for number in range(20)}
+PROBLEMS = {
+    f"p{number:02}": Problem(id=f"p{number:02}", question=f"{number}?", answer=str(number)) for number in range(20)
+}
 
 
 def write_answer(request: Request) -> str:

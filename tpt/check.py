@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from tpt.errors import ProblemError
 from tpt.problems.overlap import Overlap, check_disjoint, closest_pairs, duplicates
-from tpt.records import Outcome, Problem
-from tpt.verifiers import Judgement, Verifier
+from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.verifiers import Judge
+from tpt.verifiers.own import is_own
 
 _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class GoldFailure:
-    """A gold answer that its own verifier does not accept."""
+    """A gold answer, or a program known to be right, that its own verifier does not accept."""
 
     problem_id: str
     answer: str
     outcome: Outcome
     extracted: str | None
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeakTests:
+    """Tests that let a program pass which is known to be wrong; a warning, no failure."""
+
+    problem_id: str
+    passed: int
+    wrong_programs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,9 @@ class CheckReport:
     gold_failures: list[GoldFailure]
     unchecked: list[str]
     """Ids of problems with tests but no solution to try them with."""
+    wrong_programs: int
+    """Programs known to be wrong that were tried."""
+    weak_tests: list[WeakTests]
     duplicates: list[list[str]]
     """Ids of problems that ask the same question; a warning, no failure."""
 
@@ -66,7 +78,7 @@ class Check:
             shown = "".join(f"\n  {_told(each)}" for each in failures[:_SHOWN])
             raise ProblemError(
                 f"{len(failures)} gold answers do not pass their own verifier, so no completion could:{shown}\n"
-                "Correct these answers, leave the problems out, or set another problems.kind."
+                "Correct these answers, leave the problems out (problems.drop_bad), or set another problems.kind."
             )
 
 
@@ -74,49 +86,50 @@ def check(
     problems: Sequence[Problem],
     heldout: Sequence[Problem] | None = None,
     *,
-    verifier_for: Callable[[str], Verifier],
+    judge: Judge,
+    wrong_programs: Mapping[str, Sequence[str]] | None = None,
 ) -> Check:
     """Check training problems, and held-out ones against them.
 
     Args:
         problems: the training problems.
         heldout: the held-out problems.
-        verifier_for: kind to verifier; asked once for each kind.
+        judge: judges the golds, those of one side all at once.
+        wrong_programs: id of a training problem to programs that its tests must reject.
 
     Raises:
         ProblemError: a problem is on both sides.
     """
     if heldout is not None:
         check_disjoint(problems, heldout)
-    of_kind = cache(verifier_for)
-
-    def verify(problem: Problem, completion: str) -> Judgement:
-        return of_kind(problem.kind)(problem, completion)
-
     return Check(
-        train=check_problems(problems, verify),
-        heldout=None if heldout is None else check_problems(heldout, verify),
+        train=check_problems(problems, judge, wrong_programs or {}),
+        heldout=None if heldout is None else check_problems(heldout, judge),
         closest=[] if heldout is None else closest_pairs(problems, heldout),
     )
 
 
-def check_problems(problems: Sequence[Problem], verify: Verifier) -> CheckReport:
-    """Show each problem's gold, in the asked format, to its verifier, which must find it right."""
-    failures: list[GoldFailure] = []
-    unchecked: list[str] = []
-    for problem in problems:
-        completion = gold_completion(problem)
-        if completion is None:
-            unchecked.append(problem.id)
-            continue
-        judged = verify(problem, completion)
-        if judged.outcome is not Outcome.CORRECT:
-            failures.append(GoldFailure(problem.id, problem.answer, judged.outcome, judged.extracted, judged.detail))
+def check_problems(
+    problems: Sequence[Problem], judge: Judge, wrong_programs: Mapping[str, Sequence[str]] | None = None
+) -> CheckReport:
+    """Show each problem's gold, in the asked format, to its verifier, which must find it right.
+
+    Programs known to be wrong, where there are any, must be found wrong.
+    """
+    by_id = {problem.id: problem for problem in problems}
+    golds = {problem.id: gold_completion(problem) for problem in problems}
+    verdicts = judge([_shown(key, completion) for key, completion in golds.items() if completion is not None], by_id)
+    failures = [_failure(by_id[each.problem_id], each) for each in verdicts if each.outcome is not Outcome.CORRECT]
+    wrong = {key: programs for key, programs in (wrong_programs or {}).items() if key in by_id}
+    tried = judge([_shown(key, _fenced(each)) for key, programs in wrong.items() for each in programs], by_id)
+    passed = Counter(each.problem_id for each in tried if each.outcome is Outcome.CORRECT)
     return CheckReport(
         problems=len(problems),
         kinds=dict(sorted(Counter(problem.kind for problem in problems).items())),
         gold_failures=failures,
-        unchecked=unchecked,
+        unchecked=[key for key, completion in golds.items() if completion is None],
+        wrong_programs=len(tried),
+        weak_tests=[WeakTests(key, count, len(wrong[key])) for key, count in passed.items()],
         duplicates=duplicates(problems),
     )
 
@@ -124,12 +137,30 @@ def check_problems(problems: Sequence[Problem], verify: Verifier) -> CheckReport
 def gold_completion(problem: Problem) -> str | None:
     """Return the completion that answers the problem with its gold in the asked format; None when there is none."""
     if problem.kind == "code":
-        return None if problem.solution is None else f"```python\n{problem.solution}\n```"
+        return None if problem.solution is None else _fenced(problem.solution)
     if problem.kind == "math":
-        return f"\\boxed{{{problem.answer}}}"
+        return problem.answer if "\\boxed" in problem.answer else f"\\boxed{{{problem.answer}}}"
+    if problem.kind == "regex" or is_own(problem.kind):
+        # A pattern is no answer, and what your own function wants to see, only a solution can show.
+        return problem.solution
     return f"#### {problem.answer}"
+
+
+def _failure(problem: Problem, verdict: Verdict) -> GoldFailure:
+    # What was read from a known program is the whole program, which is no news.
+    extracted = None if problem.kind == "code" else verdict.extracted
+    return GoldFailure(problem.id, problem.answer, verdict.outcome, extracted, verdict.detail)
+
+
+def _shown(problem_id: str, completion: str) -> Trace:
+    return Trace(problem_id, 0, completion, "stop", 0, 0)
+
+
+def _fenced(program: str) -> str:
+    return f"```python\n{program}\n```"
 
 
 def _told(failure: GoldFailure) -> str:
     why = failure.detail or f"read as {failure.extracted!r}"
-    return f"{failure.problem_id}: {failure.answer[:60]!r} is {failure.outcome}: {why}"
+    gold = repr(failure.answer[:60]) if failure.answer else "the known solution"
+    return f"{failure.problem_id}: {gold} is {failure.outcome}: {why}"

@@ -12,9 +12,12 @@ import typer
 from rich.console import Console
 
 from tpt import commands
+from tpt.audit import Audit
 from tpt.config import load_config, render_toml
 from tpt.errors import ConfigError, TPTError
 from tpt.jsonl import to_table
+from tpt.report.audit import report_text
+from tpt.report.noise import trace_check_text
 from tpt.report.text import printable, round_table
 from tpt.rounds import Run
 from tpt.run_dir import RunDir, lock
@@ -125,13 +128,45 @@ def check(
         str, typer.Option("--against", help="Held-out source: report what the two have in common.")
     ] = "",
     columns: Annotated[list[str], typer.Option("--column", help="FIELD=COLUMN of your own file.")] = [],  # noqa: B006
+    traces: Annotated[
+        Path | None,
+        typer.Option("--traces", help="JSONL of traces: list doubtful gold answers and verifiers that disagree."),
+    ] = None,
     format: FormatOption = Format.table,
 ) -> None:
     """Prove that every gold answer passes its own verifier; find duplicates and overlap with held-out problems."""
-    found = commands.check_sources(problems, against, commands.parse_columns(columns))
+    found, told = commands.check_sources(problems, against, commands.parse_columns(columns), traces)
+    if told and format is Format.json:
+        found["traces"] = told
     _print_result(found, format)
+    if told and format is Format.table:
+        print(f"\n{trace_check_text(told)}")
     if not found["ok"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    path: RunPath,
+    n: Annotated[int, typer.Option("--n", help="Verdicts to draw, equally from every sort.", min=1)] = 30,
+    round: Annotated[
+        int | None, typer.Option("--round", help="Which round; default the last with verdicts.", min=0)
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Which random set.", min=0)] = 0,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the set as a page instead of asking.")] = None,
+    marks: Annotated[
+        list[str], typer.Option("--mark", help="Store a mark without asking.", metavar="ID:SAMPLE=MARK")
+    ] = [],  # noqa: B006
+    format: FormatOption = Format.table,
+) -> None:
+    """Read random verdicts, mark the wrong ones: the verifier's precision and recall."""
+    opened = Audit(RunDir(path), n=n, round_index=round, seed=seed)
+    screen = sys.stderr if format is Format.json else sys.stdout
+    commands.audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
+    if format is Format.json:
+        _print_result({"drawn": opened.drawn, "report": opened.report()}, format)
+    else:
+        print(report_text(opened.report()))
 
 
 def _stage_command(stage: str, summary: str) -> None:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from tpt.audit import Audit
 from tpt.check import check
 from tpt.config import RunConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.evaluate import default_ks, pass_at_k_of_verdicts
 from tpt.jsonl import read_records, to_table, write_text
-from tpt.problems import load_problems
+from tpt.noise import TraceCheck, check_traces
+from tpt.problems import load_problems, load_wrong_programs
 from tpt.prune import wanted_size
 from tpt.records import Example, Problem, Trace, Verdict
+from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.rows import Row, report_rows
 from tpt.report.text import headline, markdown_report
 from tpt.rounds import Run, best_round, load_both, stop_reason
 from tpt.run_dir import STAGES, RunDir
-from tpt.verifiers.kinds import judge, verifier_for
+from tpt.verifiers.kinds import judge
 
+_BATCH = 500
+"""Traces that are judged together, so that every worker has some."""
 EXAMPLES = Path(__file__).parent / "examples"
 
 
@@ -39,7 +45,7 @@ def example_config(name: str, overrides: list[str]) -> RunConfig:
 
 def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
     """Return what a run would do, after checking its problems."""
-    train, heldout = load_both(config)
+    train, heldout, left_out = load_both(config)
     size = wanted_size(config.prune, 1)
     return {
         "run directory": str(out),
@@ -48,6 +54,7 @@ def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
         "rounds": config.rounds,
         "training problems": len(train),
         "held-out problems": len(heldout),
+        "bad problems left out": len(left_out),
         "samples a round, at most": len(train) * config.think.samples,
         "examples a round": "all that are solved" if size is None else size,
         "held-out samples a round": len(heldout) * config.evaluate.samples,
@@ -123,11 +130,17 @@ def render_problem(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def check_sources(problems: str, against: str, columns: dict[str, str]) -> dict[str, Any]:
-    """Check a problem source, and its overlap with a held-out one."""
+def check_sources(
+    problems: str, against: str, columns: dict[str, str], traces: Path | None = None
+) -> tuple[dict[str, Any], TraceCheck | None]:
+    """Check a problem source, its overlap with a held-out one, and what a file of traces says about its problems."""
     heldout = load_problems(against, columns=columns) if against else None
-    found = check(load_problems(problems, columns=columns), heldout, verifier_for=verifier_for)
-    return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}
+    wrong_programs = load_wrong_programs(problems)
+    loaded = load_problems(problems, columns=columns)
+    found = check(loaded, heldout, judge=judge, wrong_programs=wrong_programs)
+    by_id = {problem.id: problem for problem in loaded}
+    told = check_traces(list(_foreign_traces(traces, by_id, problems)), by_id, judge=judge) if traces else None
+    return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}, told
 
 
 def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
@@ -139,6 +152,12 @@ def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
         RunError: the file is missing or a line is no trace of these problems.
     """
     problems = {problem.id: problem for problem in load_problems(source)}
+    given = _foreign_traces(traces, problems, source)
+    while batch := list(islice(given, _BATCH)):
+        yield from judge(batch, problems)
+
+
+def _foreign_traces(traces: Path, problems: dict[str, Problem], source: str) -> Iterator[Trace]:
     counted: dict[str, int] = defaultdict(int)
     for number, line in enumerate(_lines(traces), start=1):
         try:
@@ -158,8 +177,7 @@ def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
         if type(sample) is not int:
             raise RunError(f"{traces}, line {number}: sample must be a whole number, got {sample!r:.80}")
         counted[problem_id] += 1
-        trace = Trace(problem_id, sample, row["completion"], "stop", 0, 0)
-        yield from judge([trace], problems)
+        yield Trace(problem_id, sample, row["completion"], "stop", 0, 0)
 
 
 def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
@@ -217,6 +235,30 @@ def write_report(run: RunDir) -> None:
     records = opened.records()
     text = markdown_report(rows_of(run), records, title=run.path.name, stopped=stop_reason(records, opened.config))
     write_text(run.report, text)
+
+
+def audit(opened: Audit, marks: list[str], html: Path | None, *, keyboard: TextIO, screen: TextIO) -> None:
+    """Store marks, write the page, or else show the drawn verdicts and, at a terminal, ask for marks.
+
+    Raises:
+        ConfigError: a mark is not of the form ID:SAMPLE=MARK, or is not allowed.
+        RunError: a mark is of a trace that is not there.
+    """
+    for pair in marks:
+        key, _, mark = pair.rpartition("=")
+        problem_id, _, sample = key.rpartition(":")
+        if not (problem_id and sample.isascii() and sample.isdigit() and len(sample) < 10):
+            raise ConfigError(
+                f"--mark {pair}: expected ID:SAMPLE=MARK, such as --mark gsm8k/train/00042:3=false_accept"
+            )
+        opened.store(opened.find(problem_id, int(sample)), mark)
+    if html:
+        title = f"Audit of {opened.run.path.name}, round {opened.round}"
+        write_text(html, html_page(title, opened.drawn, opened.marks(), opened.report()))
+    elif not marks and keyboard.isatty():
+        ask_marks(opened.unread(), keyboard=keyboard, screen=screen, store=opened.store)
+    elif not marks:
+        print("\n\n".join(item_text(item) for item in opened.drawn), end="\n\n", file=screen)
 
 
 def parse_ks(text: str) -> list[int]:

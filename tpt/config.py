@@ -34,7 +34,17 @@ class ProblemsConfig(Section):
     )
     max_train: int = Field(0, ge=0, description="use only the first so many training problems; 0: all")
     max_heldout: int = Field(0, ge=0, description="use only the first so many held-out problems; 0: all")
-    kind: str = Field("", description='verifier for problems that name none, such as "number"; "": by the source')
+    kind: str = Field(
+        "",
+        description='verifier for problems that name none: "number", "math", "choice", "exact", "regex", "code", or your own '
+        'as "FILE.py:FUNCTION"; "": by the source',
+    )
+    drop_bad: bool = Field(
+        False, description="leave out training problems whose known answer or solution fails its own verifier"
+    )
+    drop_bad_heldout: bool = Field(
+        False, description="leave out such held-out problems too; false: with drop_bad, they stay and count as unsolved"
+    )
     columns: dict[str, str] = Field(
         default_factory=dict, description="your own files: our field = your column, for id, question, answer, solution"
     )
@@ -89,12 +99,29 @@ class ThinkConfig(Section):
     max_tokens: Count = Field(512, description="longest completion in tokens")
 
 
+class VerifyConfig(Section):
+    """Limits for verifiers that can hang or blow up; one that exceeds them is killed."""
+
+    timeout_s: float = Field(2.0, gt=0, description="wall clock of one answer; beyond: TIMEOUT")
+    memory_mb: int = Field(2048, ge=256, description="address space of a verifier's process; beyond: ERROR")
+    workers: int = Field(0, ge=0, description="answers verified at once; 0: one a core")
+
+
 class PruneConfig(Section):
     """Which traces become training examples."""
 
     correct_only: bool = Field(True, description="keep only traces whose answer is right; false: no pruning")
     require_format: bool = Field(
         True, description="with correct_only: and only those that kept the asked answer format"
+    )
+    require_true_steps: bool = Field(
+        False, description="drop traces whose written arithmetic (a op b = c) is false: right answer, wrong reasoning"
+    )
+    min_tests_passed: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="for diagnosis: keep wrong programs too that passed at least this share of their tests; 0: never",
     )
     per_problem: Count | Literal["all"] = Field(1, description='traces kept of one problem, or "all"')
     size: Count | Literal["all"] = Field(
@@ -220,6 +247,7 @@ class RunConfig(Section):
     prompt: PromptConfig = PromptConfig()
     engine: EngineConfig = EngineConfig()
     think: ThinkConfig = ThinkConfig()
+    verify: VerifyConfig = VerifyConfig()
     prune: PruneConfig = PruneConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()

@@ -7,6 +7,7 @@ default; the others are values of the same settings.
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from tpt.equations import equation_chain
 from tpt.errors import RunError
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.seeds import seed_for, shuffled
+from tpt.steps import check_steps
+
+_PASSED = re.compile(r"; passed ([0-9]+)/([0-9]+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,10 @@ class Pruned:
     solved_problems: int
     """Problems with at least one keepable trace."""
     keepable_traces: int
+    partly_right_traces: int
+    """Keepable ones that are not correct and passed only a share of their tests; 0 unless asked for."""
+    false_step_traces: int
+    """Traces that only a false step keeps from being keepable; 0 unless true steps are required."""
     duplicate_traces: int
     size_wanted: int | None
     """None for all that are solved."""
@@ -36,11 +44,33 @@ class Pruned:
 
 def is_keepable(trace: Trace, verdict: Verdict, policy: PruneConfig) -> bool:
     """Return whether a trace may be trained on; one cut off at max_tokens never may."""
+    return _has_keepable_answer(trace, verdict, policy) and not _has_barred_step(trace, policy)
+
+
+def _has_keepable_answer(trace: Trace, verdict: Verdict, policy: PruneConfig) -> bool:
     if trace.finish_reason != "stop":
         return False
     if not policy.correct_only:
         return True
-    return verdict.outcome is Outcome.CORRECT and (verdict.strict or not policy.require_format)
+    if verdict.outcome is Outcome.CORRECT:
+        return verdict.strict or not policy.require_format
+    return _is_partly_right(verdict, policy)
+
+
+def _is_partly_right(verdict: Verdict, policy: PruneConfig) -> bool:
+    if not policy.min_tests_passed or verdict.outcome not in (Outcome.WRONG, Outcome.TIMEOUT):
+        return False
+    return share_passed(verdict) >= policy.min_tests_passed
+
+
+def share_passed(verdict: Verdict) -> float:
+    """Return the share of its tests that a program passed, as its verdict's detail ends in; 0 where it says nothing."""
+    found = _PASSED.search(verdict.detail)
+    return int(found[1]) / max(1, int(found[2])) if found else 0.0
+
+
+def _has_barred_step(trace: Trace, policy: PruneConfig) -> bool:
+    return policy.require_true_steps and bool(check_steps(trace.completion).false)
 
 
 def wanted_size(policy: PruneConfig, round_index: int) -> int | None:
@@ -74,7 +104,7 @@ def select(
         RunError: a trace has no verdict.
     """
     by_problem: dict[str, list[Trace]] = defaultdict(list)
-    keepable = 0
+    keepable = false_steps = partly_right = 0
     judged = {(verdict.problem_id, verdict.sample): verdict for verdict in verdicts}
     for trace in traces:
         verdict = judged.get((trace.problem_id, trace.sample))
@@ -82,9 +112,14 @@ def select(
             raise RunError(
                 f"problem {trace.problem_id!r}, sample {trace.sample}: the trace has no verdict; judge it first"
             )
-        if is_keepable(trace, verdict, policy):
+        if not _has_keepable_answer(trace, verdict, policy):
+            continue
+        if _has_barred_step(trace, policy):
+            false_steps += 1
+        else:
             by_problem[trace.problem_id].append(trace)
             keepable += 1
+            partly_right += policy.correct_only and verdict.outcome is not Outcome.CORRECT
     unique = {problem_id: _without_duplicates(found, policy.dedupe) for problem_id, found in by_problem.items()}
     size = wanted_size(policy, round_index)
     order = [each for each in problem_order(list(problems), seed, round_index) if each in unique]
@@ -103,6 +138,8 @@ def select(
         problems=len(problems),
         solved_problems=len(unique),
         keepable_traces=keepable,
+        partly_right_traces=partly_right,
+        false_step_traces=false_steps,
         duplicate_traces=keepable - sum(map(len, unique.values())),
         size_wanted=size,
         problems_kept=len(chosen),

@@ -121,3 +121,18 @@ class RoundRecord:
     prune: dict[str, Any] | None = None
     train: dict[str, Any] | None = None
     wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a person who read a trace says of its verdict; the last mark of a trace holds."""
+
+    round: int
+    problem_id: str
+    sample: int
+    mark: Literal["good", "false_accept", "false_reject", "skip"]
+    """``good``: the verdict is right; ``skip``: the person cannot tell."""
+    completion: str
+    """Digest of the completion that was read; the mark is void when the trace is made again."""
+    drawn: bool
+    """Whether chance chose the trace; only such marks say something about the traces that were not read."""

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tpt.check import check_problems
 from tpt.config import RunConfig, load_config, render_toml
@@ -15,9 +16,10 @@ from tpt.problems import check_disjoint, load_problems
 from tpt.records import EvalReport, Problem, RoundRecord
 from tpt.run_dir import STAGES, RoundDir, RunDir, load_manifest, lock, log_event
 from tpt.stage_server import StageServer
-from tpt.verifiers.kinds import judge_one
+from tpt.verifiers.kinds import judge
+from tpt.verifiers.own import absolute
 
-_MAY_CHANGE = ("rounds", "stop.patience", "threads", "engine.slots")
+_MAY_CHANGE = ("rounds", "stop.patience", "threads", "engine.slots", "verify.workers")
 """Keys that a run may be resumed with other values of: no finished stage depends on them."""
 
 
@@ -97,13 +99,28 @@ class Run:
         if self.dir.problems.exists() and self.dir.heldout.exists():
             write_text(self.dir.config, render_toml(self.config))
             return
-        train, heldout = load_both(self.config)
+        train, heldout, left_out = load_both(self.config)
+        if left_out:
+            log_event(self.dir, "left out", problems=left_out)
+            if self.progress:
+                print(
+                    f"{len(left_out)} problems are left out (problems.drop_bad), see logs/events.jsonl", file=sys.stderr
+                )
         write_text(self.dir.config, render_toml(self.config))
         replace_records(self.dir.problems, train)
         replace_records(self.dir.heldout, heldout)
 
 
-def load_both(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
+class Loaded(NamedTuple):
+    """The problems of a run."""
+
+    train: list[Problem]
+    heldout: list[Problem]
+    left_out: list[str]
+    """Ids of problems whose gold fails its own verifier, where the config drops them."""
+
+
+def load_both(config: RunConfig) -> Loaded:
     """Load the training and the held-out problems and check them: golds verify, the two are disjoint."""
     source = config.problems
     train = load_problems(
@@ -117,16 +134,35 @@ def load_both(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
         seed=config.seed,
     )
     check_disjoint(train, heldout)
-    for name, problems in (("train", train), ("heldout", heldout)):
-        failures = check_problems(problems, judge_one).gold_failures
-        if failures:
-            first = failures[0]
-            raise ProblemError(
-                f"problems.{name}: {len(failures)} of {len(problems)} gold answers do not pass their own verifier, such as "
-                f"{first.problem_id} with answer {first.answer!r:.80}: {first.outcome} {first.detail}. See them all with: "
-                "tpt check SOURCE; then mend the answers or set problems.kind"
-            )
-    return train, heldout
+    bad_train = _bad(train, "train", allowed=source.drop_bad)
+    bad_heldout = _bad(heldout, "heldout", allowed=source.drop_bad or source.drop_bad_heldout)
+    if not source.drop_bad_heldout:
+        bad_heldout = []
+    return Loaded(
+        _without(train, bad_train, "train"), _without(heldout, bad_heldout, "heldout"), bad_train + bad_heldout
+    )
+
+
+def _bad(problems: list[Problem], name: str, *, allowed: bool) -> list[str]:
+    """Return the ids of problems whose gold fails its own verifier; ProblemError when that is not allowed."""
+    failures = check_problems(problems, judge).gold_failures
+    if failures and not allowed:
+        first = failures[0]
+        raise ProblemError(
+            f"problems.{name}: {len(failures)} of {len(problems)} gold answers do not pass their own verifier, such as "
+            f"{first.problem_id} with answer {first.answer!r:.80}: {first.outcome} {first.detail}. See them all with: "
+            "tpt check SOURCE; then mend the answers, set problems.kind, or leave them out with problems.drop_bad = true"
+        )
+    return [failure.problem_id for failure in failures]
+
+
+def _without(problems: list[Problem], bad: list[str], name: str) -> list[Problem]:
+    kept = [problem for problem in problems if problem.id not in set(bad)]
+    if not kept:
+        raise ProblemError(
+            f"problems.{name}: all {len(problems)} problems are bad, none is left. See: tpt check SOURCE"
+        )
+    return kept
 
 
 def round_record(run: RunDir, place: RoundDir) -> RoundRecord:
@@ -168,6 +204,9 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     changed = config
     if config.model != "embedded" and Path(config.model).exists():
         changed = changed.model_copy(update={"model": str(Path(config.model).resolve())})
+    if config.problems.kind:
+        problems = config.problems.model_copy(update={"kind": absolute(config.problems.kind)})
+        changed = changed.model_copy(update={"problems": problems})
     if config.data.file:
         data = config.data.model_copy(update={"file": str(Path(config.data.file).resolve())})
         changed = changed.model_copy(update={"data": data})

@@ -11,15 +11,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tpt.check import gold_completion
 from tpt.config import RunConfig, load_config
-from tpt.desk import model_digest, open_chat, open_engine, prompt_template, sampling_of, use_threads
+from tpt.desk import open_chat, open_engine, prompt_template, sampling_of, use_threads
 from tpt.engines import Sampling
 from tpt.errors import ConfigError, RunError
 from tpt.evaluate import evaluation_report
-from tpt.jsonl import read_json, read_records, replace_records, to_table, write_json
+from tpt.jsonl import read_records, replace_records, to_table
+from tpt.lineage import Model, base_model, model_after, model_before, output_of
 from tpt.progress import Display
 from tpt.prune import is_keepable, problem_order, select, wanted_size
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
@@ -28,16 +31,15 @@ from tpt.run_dir import (
     RunDir,
     digest_of,
     fingerprint,
-    load_manifest,
     log_event,
     read_manifest,
-    require_output,
     write_manifest,
 )
 from tpt.seeds import seed_for
 from tpt.think import Collected, Desk, Fixed, Progress, Sampler, UntilFull, collect
 from tpt.train import train
-from tpt.verifiers.kinds import FORMATS, judge
+from tpt.verifiers.kinds import formats_of, judge
+from tpt.verifiers.pool import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,6 @@ class Work:
     def display(self, stage: str, total: int) -> Display:
         """Return the stage's progress display."""
         return Display(f"round {self.place.index} {stage}", total=total, enabled=self.progress)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """Weights to sample from or to start training from."""
-
-    spec: str
-    digest: str
 
 
 def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bool = False) -> dict[str, Any]:
@@ -84,7 +78,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
 def think_stage(work: Work) -> dict[str, Any]:
     """Sample (or take from elsewhere) this round's traces and judge them."""
     config, place, run = work.config, work.place, work.run
-    model = _model_before(work)
+    model = model_before(work.run, work.place, work.config)
     settings = {
         "seed": config.seed,
         "data": config.data.model_dump(include={"source", "file"}),
@@ -92,8 +86,8 @@ def think_stage(work: Work) -> dict[str, Any]:
         "engine": config.engine.model_dump(exclude={"slots"}),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
-        "prune": config.prune.model_dump(include={"correct_only", "require_format", "size", "growth"}),
-        "formats": FORMATS,
+        "prune": config.prune.model_dump(include={*_KEEPABLE, "size", "growth"}),
+        **_verifying(config, run.problems),
     }
     inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
     if config.data.source == "file":
@@ -122,14 +116,14 @@ def prune_stage(work: Work) -> dict[str, Any]:
     settings = {"seed": config.seed, "prune": config.prune.model_dump(), "data": config.data.model_dump()}
     inputs = {
         "problems": fingerprint(run.problems),
-        "traces": _output_of(place, "think", "traces", place.traces),
-        "verdicts": _output_of(place, "think", "verdicts", place.verdicts),
+        "traces": output_of(place, "think", "traces", place.traces),
+        "verdicts": output_of(place, "think", "verdicts", place.verdicts),
         "settings": digest_of(settings),
     }
     earlier: list[Example] = []
     if config.data.mode == "accumulate" and place.index > 1:
         before = run.round(place.index - 1)
-        inputs["earlier examples"] = _output_of(before, "prune", "examples", before.examples)
+        inputs["earlier examples"] = output_of(before, "prune", "examples", before.examples)
         earlier = read_records(before.examples, Example)
     if done := read_manifest(place, "prune", inputs):
         return done
@@ -139,7 +133,7 @@ def prune_stage(work: Work) -> dict[str, Any]:
         read_records(place.verdicts, Verdict),
         _by_id(run.problems),
         policy=config.prune,
-        messages=open_chat(config, _model_before(work).spec, run.path / "cache").messages,
+        messages=open_chat(config, model_before(work.run, work.place, work.config).spec, run.path / "cache").messages,
         seed=config.seed,
         round_index=place.index,
     )
@@ -158,10 +152,14 @@ def prune_stage(work: Work) -> dict[str, Any]:
 def train_stage(work: Work) -> dict[str, Any]:
     """Fine-tune the round's start model on its examples."""
     config, place, run = work.config, work.place, work.run
-    model = _base(run, config) if config.train.start_from == "base" else _model_before(work)
+    model = (
+        base_model(run, config)
+        if config.train.start_from == "base"
+        else model_before(work.run, work.place, work.config)
+    )
     settings = {"seed": config.seed, "train": config.train.model_dump(), "prompt": config.prompt.model_dump()}
     inputs = {
-        "examples": _output_of(place, "prune", "examples", place.examples),
+        "examples": output_of(place, "prune", "examples", place.examples),
         "model": model.digest,
         "settings": digest_of(settings),
     }
@@ -190,13 +188,13 @@ def train_stage(work: Work) -> dict[str, Any]:
 def evaluate_stage(work: Work) -> dict[str, Any]:
     """Sample the held-out problems from the round's model, judge them, and compute the scores."""
     config, place, run = work.config, work.place, work.run
-    model = _base(run, config) if place.index == 0 else _model_after(place)
+    model = base_model(run, config) if place.index == 0 else model_after(place)
     settings = {
         "seed": config.seed,
         "prompt": config.prompt.model_dump(),
         "engine": config.engine.model_dump(exclude={"slots"}),
         "evaluate": config.evaluate.model_dump(),
-        "formats": FORMATS,
+        **_verifying(config, run.heldout),
     }
     inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
     if done := read_manifest(place, "evaluate", inputs):
@@ -231,6 +229,9 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
         counts=counts,
     )
 
+
+_KEEPABLE = ("correct_only", "require_format", "require_true_steps", "min_tests_passed")
+"""The settings of pruning that say whether a trace is keepable."""
 
 _STAGES: dict[str, Callable[[Work], dict[str, Any]]] = {
     "think": think_stage,
@@ -288,7 +289,7 @@ def _sample(
             engine=engine,
             sampling=sampling,
             seed_of=lambda key: seed_for(config.seed, stage, index, *key),
-            judge=judge,
+            judge=partial(judge, limits=_limits(config), every_test=stage == "think" and _needs_every_test(config)),
             keepable=lambda trace, verdict: is_keepable(trace, verdict, config.prune),
             on_progress=show,
         )
@@ -319,15 +320,31 @@ def _take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
             )
     traces = sorted(given, key=lambda trace: (trace.problem_id, trace.sample))
     replace_records(place.traces, traces)
-    replace_records(place.verdicts, judge(traces, problems))
+    verdicts = judge(traces, problems, limits=_limits(config), every_test=_needs_every_test(config))
+    replace_records(place.verdicts, verdicts)
     return {"traces": len(traces)}
+
+
+def _limits(config: RunConfig) -> Limits:
+    return Limits(config.verify.timeout_s, config.verify.memory_mb, config.verify.workers)
+
+
+def _needs_every_test(config: RunConfig) -> bool:
+    """Return whether a program's tests go on after one failed, which only the share of tests passed needs."""
+    return config.prune.min_tests_passed > 0
+
+
+def _verifying(config: RunConfig, problems: Path) -> dict[str, Any]:
+    """Return the settings that verdicts depend on."""
+    kinds = {problem.kind for problem in read_records(problems, Problem)}
+    return {"formats": formats_of(kinds), "verify": config.verify.model_dump(exclude={"workers"})}
 
 
 def _human_trace(problem: Problem) -> Trace:
     return Trace(
         problem_id=problem.id,
         sample=0,
-        completion=problem.solution or "",
+        completion=(gold_completion(problem) if problem.kind == "code" else problem.solution) or "",
         finish_reason="stop",
         completion_tokens=0,
         seed=0,
@@ -350,43 +367,6 @@ def _check_yield(work: Work, kept: int, wanted: int | None) -> None:
         raise RunError(f'{said}; prune.if_short = "stop" ends the run here')
     if work.progress:
         print(f"{said}; going on with {kept}", file=sys.stderr)
-
-
-def _base(run: RunDir, config: RunConfig) -> Model:
-    """Return the base model, whose digest is taken once and kept: later changes of its files must not go unseen."""
-    if not run.base.exists():
-        write_json(run.base, {"model": config.model, "digest": model_digest(config.model)})
-    base = read_json(run.base)
-    if not isinstance(base, dict) or not isinstance(base.get("digest"), str):
-        raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
-    return Model(config.model, base["digest"])
-
-
-def _model_before(work: Work) -> Model:
-    """Return the model that a round starts with: the last round's, or the base model."""
-    if work.place.index == 1:
-        return _base(work.run, work.config)
-    return _model_after(work.run.round(work.place.index - 1))
-
-
-def _model_after(place: RoundDir) -> Model:
-    manifest = place.manifest("train")
-    if not manifest.exists():
-        raise RunError(f"{place.checkpoint}: round {place.index} has no trained model yet. Do its train stage first")
-    if not place.checkpoint.is_dir():
-        raise RunError(
-            f"{place.checkpoint}: missing, though {manifest} says it was written. Delete {manifest} to make it again"
-        )
-    # The digest of the weights was taken when they were written; reading them all again for every stage would cost
-    # minutes with a large model.
-    return Model(str(place.checkpoint), str(load_manifest(manifest)["outputs"].get("checkpoint")))
-
-
-def _output_of(place: RoundDir, stage: str, name: str, path: Path) -> str:
-    manifest = place.manifest(stage)
-    if not manifest.exists():
-        raise RunError(f"round {place.index} has no finished {stage} stage ({manifest} is missing). Do it first")
-    return require_output(manifest, name, path)
 
 
 def _by_id(path: Path) -> dict[str, Problem]:

@@ -168,8 +168,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval for a single rate."""
+def wilson(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval for a single rate; the counts may be effective ones, which need not be whole."""
     if not 0 <= successes <= n or n == 0:
         raise EstimateError(f"a rate needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     z = NormalDist().inv_cdf((1 + confidence) / 2)

@@ -16,7 +16,7 @@ from tpt.check import check
 from tpt.errors import ProblemError
 from tpt.problems import load_problems
 from tpt.records import Problem
-from tpt.verifiers.number import verify_number
+from tpt.verifiers.kinds import judge
 
 ROWS = [
     {"question": "How much?", "answer": "It is 2*500=$<<2*500=1000>>1000.\nPlus 80: <<1000+80=1080>>1,080\n#### 1,080"},
@@ -81,7 +81,7 @@ def test_all_of_gsm8k_loads_and_passes_the_check_in_seconds():
     assert (train[42].id, test[-1].id) == ("gsm8k/train/00042", "gsm8k/test/01318")
     assert all(re.fullmatch(r"-?\d+(\.\d+)?", problem.answer) for problem in train + test)
     assert not any("<<" in (problem.solution or "") for problem in train + test)
-    found = check(train, test, verifier_for={"number": verify_number}.__getitem__)
+    found = check(train, test, judge=judge)
     found.require()
     assert len(found.closest) == 5
     assert found.closest[0].share < 0.7

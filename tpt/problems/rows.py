@@ -16,6 +16,7 @@ from tpt.problems.spec import TABLE_SUFFIXES
 
 _EXCERPT = 60
 _CELL_LIMIT = 2**31 - 1
+_PARQUET_BATCH = 100
 
 
 class Numeral(str):
@@ -40,22 +41,21 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         ProblemError: the file is missing, empty, damaged, or a row is not a table of columns.
     """
+    return list(iter_rows(path))
+
+
+def iter_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file one by one, as ``read_rows`` would list them, for files larger than memory."""
     _require_file(path)
-    suffix = path.suffix.lower()
     try:
-        if suffix == ".parquet":
-            rows = list(_parquet_rows(path))
-        elif suffix in (".csv", ".tsv"):
-            rows = list(_csv_rows(path, "\t" if suffix == ".tsv" else ","))
-        elif suffix == ".json" and _first_character(path) == b"[":
-            rows = list(_array_rows(path))
-        else:
-            rows = list(_line_rows(path))
+        rows = _rows_of(path)
+        first = next(rows, None)
+        if first is None:
+            raise ProblemError(f"{path}: the file is empty; expected at least one problem.")
+        yield first
+        yield from rows
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not rows:
-        raise ProblemError(f"{path}: the file is empty; expected at least one problem.")
-    return rows
 
 
 def cell_text(row: Row, column: str) -> str | None:
@@ -89,6 +89,21 @@ def plain(value: Any) -> Any:
     return value
 
 
+def to_cell(value: Any, where: str) -> Any:
+    """Return a value of Parquet or of the Hub as a cell, numbers as Numeral."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float | Decimal):
+        return Numeral(value)
+    if isinstance(value, list):
+        return [to_cell(each, where) for each in value]
+    if isinstance(value, dict):
+        return {name: to_cell(each, where) for name, each in value.items()}
+    if isinstance(value, bytes):
+        return _decode(value, where)
+    return str(value)
+
+
 def parse_json(text: str, where: str) -> Any:
     """Parse JSON with its numbers as Numeral.
 
@@ -104,6 +119,17 @@ def parse_json(text: str, where: str) -> Any:
         ) from None
     except RecursionError:
         raise ProblemError(f"{where}: JSON nested too deeply, from {text[:_EXCERPT]!r} on.") from None
+
+
+def _rows_of(path: Path) -> Iterator[Row]:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _parquet_rows(path)
+    if suffix in (".csv", ".tsv"):
+        return _csv_rows(path, "\t" if suffix == ".tsv" else ",")
+    if suffix == ".json" and _first_character(path) == b"[":
+        return _array_rows(path)
+    return _line_rows(path)
 
 
 def _require_file(path: Path) -> None:
@@ -203,18 +229,4 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         raise ProblemError(f"{path}: not a readable Parquet file: {error}") from None
     for number, value in enumerate(values, start=1):
         where = f"{path}, row {number}"
-        yield Row(where, {name: _from_arrow(each, where) for name, each in value.items()})
-
-
-def _from_arrow(value: Any, where: str) -> Any:
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int | float | Decimal):
-        return Numeral(value)
-    if isinstance(value, list):
-        return [_from_arrow(each, where) for each in value]
-    if isinstance(value, dict):
-        return {name: _from_arrow(each, where) for name, each in value.items()}
-    if isinstance(value, bytes):
-        return _decode(value, where)
-    return str(value)
+        yield Row(where, {name: to_cell(each, where) for name, each in value.items()})

@@ -13,7 +13,10 @@ from urllib.parse import unquote
 
 from tpt.errors import ProblemError, did_you_mean
 
-SOURCES = ("gsm8k", "reasoning_gym", "word_problems")
+SOURCES = (
+    *("apps", "aqua", "code_contests", "gsm8k", "gsm_hard", "human_eval", "live_code_bench", "math", "math500", "mbpp"),
+    *("reasoning_gym", "svamp", "tiny_programs", "word_problems"),
+)
 TABLE = "table"
 """The name of a spec that is a path to the user's own file."""
 

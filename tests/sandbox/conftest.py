@@ -1,0 +1,15 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tpt.sandbox.bubblewrap import why_not
+from tpt.sandbox.worker import Sandbox
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    if reason := why_not():
+        pytest.skip(reason)
+    made = Sandbox()
+    yield made
+    made.close()

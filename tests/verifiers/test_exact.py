@@ -1,0 +1,63 @@
+"""Answers that are texts: the same text, or a pattern."""
+
+from __future__ import annotations
+
+import pytest
+
+from tpt.records import Outcome, Problem
+from tpt.verifiers import Judgement
+from tpt.verifiers.kinds import judge_one
+from tpt.verifiers.pool import Limits
+from tpt.verifiers.text import verify_exact
+
+LIMITS = Limits(timeout_s=1.5, workers=1)
+
+
+def regex(pattern: str, completion: str) -> Judgement:
+    return judge_one(Problem("p", "", pattern, "regex"), completion, limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("gold", "completion", "outcome", "strict"),
+    [
+        ("New York", "#### New York", Outcome.CORRECT, True),
+        ("New York", "#### new  york\n", Outcome.CORRECT, True),
+        ("New York", "#### New York\nIs there more?", Outcome.CORRECT, True),
+        ("a\nb", "####\na\nb", Outcome.CORRECT, True),
+        ("New York", "It is\nnew york", Outcome.CORRECT, False),
+        ("New York", "It is\n**New York.**", Outcome.CORRECT, False),
+        ("New York", 'The answer is "New York".', Outcome.CORRECT, False),
+        ("New York", "\\boxed{New York}", Outcome.CORRECT, False),
+        ("New York", "#### 'New York'", Outcome.CORRECT, False),
+        ("New York", "#### New Yorker", Outcome.WRONG, False),
+        ("New York", "#### York\nNew York", Outcome.WRONG, False),
+        ("New York", "It is not New York", Outcome.WRONG, False),
+        ("New York", " \n", Outcome.NO_ANSWER, False),
+        (" ", "#### x", Outcome.ERROR, False),
+    ],
+)
+def test_exact(gold: str, completion: str, outcome: Outcome, strict: bool) -> None:
+    judged = verify_exact(Problem("p", "", gold, "exact"), completion)
+    assert (judged.outcome, judged.strict) == (outcome, strict)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "completion", "outcome", "strict"),
+    [
+        ("a+b", "#### aab", Outcome.CORRECT, True),
+        ("a+b", "it is\naab", Outcome.CORRECT, False),
+        ("a+b", "it is\n`aab`", Outcome.CORRECT, False),
+        ("(?i)yes|no", "#### YES", Outcome.CORRECT, True),
+        ("a+b", "#### aabc", Outcome.WRONG, False),
+        ("a+b", "", Outcome.NO_ANSWER, False),
+        ("(a+", "#### a", Outcome.ERROR, False),
+        ("(a+)+b", "#### " + "a" * 50, Outcome.TIMEOUT, False),
+    ],
+)
+def test_regex(pattern: str, completion: str, outcome: Outcome, strict: bool) -> None:
+    judged = regex(pattern, completion)
+    assert (judged.outcome, judged.strict) == (outcome, strict)
+
+
+def test_a_bad_pattern_is_named() -> None:
+    assert "'(a+'" in regex("(a+", "#### a").detail

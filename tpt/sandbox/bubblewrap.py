@@ -1,0 +1,93 @@
+"""The command line of the container, and whether it can run here."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tpt.errors import VerifierError
+from tpt.sandbox import Mode
+from tpt.sandbox.inside.confine import MACHINES
+
+INSIDE = Path(__file__).parent / "inside"
+INSTALL = "install it (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap; Arch: pacman -S bubblewrap)"
+_PACKAGES = ("numpy",)
+"""What a program may import beyond the standard library, where it is installed here."""
+
+
+@functools.cache
+def why_not() -> str:
+    """Return why bubblewrap cannot run here and what to do, or an empty string when it can."""
+    if platform.machine() not in MACHINES or not sys.platform.startswith("linux"):
+        return f"the sandbox for programs knows Linux on {' and '.join(MACHINES)}, this is {sys.platform} on {platform.machine()}"
+    if shutil.which("bwrap") is None:
+        return f"bubblewrap, the sandbox for programs, is not installed: {INSTALL}"
+    trial = [*container(), "/bin/true"]
+    ran = subprocess.run(trial, capture_output=True, text=True, timeout=60, check=False)
+    if ran.returncode == 0:
+        return ""
+    return (
+        f"bubblewrap cannot make a container here: {ran.stderr.strip()[-300:]!r}. It needs user namespaces: allow them "
+        "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces, or AppArmor's userns restriction), or start "
+        "the outer container so that it may nest them"
+    )
+
+
+def require(mode: Mode) -> None:
+    """Refuse a mode that cannot run here; VerifierError says what to install or allow."""
+    if mode == "bubblewrap" and (reason := why_not()):
+        raise VerifierError(
+            f"{reason}. Programs written by a model are run in a sandbox only; TPT_SANDBOX=rlimits runs them with resource "
+            "limits alone, which hides no file of yours from them"
+        )
+    if mode == "rlimits" and platform.machine() not in MACHINES:
+        raise VerifierError(f"sandbox = 'rlimits' needs Linux on {' or '.join(MACHINES)}, got {platform.machine()}")
+
+
+def container() -> list[str]:
+    """Return the bubblewrap command, ready for the program to run in it."""
+    command = ["bwrap", "--unshare-all", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox"]
+    command += ["--die-with-parent", "--new-session", "--clearenv"]
+    # The server alone keeps the right to make namespaces, inside its own; every task drops it before its program runs.
+    command += ["--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
+    command += ["--ro-bind", "/usr", "/usr"]
+    for name in ("lib", "lib64", "bin"):
+        path = Path("/", name)
+        if path.is_symlink():
+            command += ["--symlink", f"usr/{name}", f"/{name}"]
+        elif path.is_dir():
+            command += ["--ro-bind", f"/{name}", f"/{name}"]
+    command += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    command += ["--proc", "/proc", "--dir", "/tmp", "--dir", "/dev"]
+    for device in ("null", "zero", "urandom", "random"):
+        command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    for number, stream in enumerate(("stdin", "stdout", "stderr")):
+        command += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{stream}"]
+    command += ["--symlink", "/proc/self/fd", "/dev/fd", "--ro-bind", str(INSIDE), "/sandbox/tpt/sandbox/inside"]
+    return [*command, *_python_view(), "--remount-ro", "/", "--chdir", "/"]
+
+
+def _python_view() -> list[str]:
+    """Show the interpreter's installation and the allowed packages, away from where they lie (often a home directory)."""
+    view: list[str] = []
+    if sys.base_prefix != "/usr":
+        view += ["--ro-bind", sys.base_prefix, "/python", "--setenv", "LD_LIBRARY_PATH", "/python/lib"]
+    for package in _PACKAGES:
+        found = importlib.util.find_spec(package)
+        for folder in found.submodule_search_locations or [] if found else []:
+            for path in (Path(folder), Path(folder).with_name(f"{package}.libs")):
+                view += ["--ro-bind-try", str(path), f"/packages/{path.name}"]
+    return view
+
+
+def interpreter() -> str:
+    """Return the path of the Python interpreter inside the container."""
+    real = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+    if sys.base_prefix == "/usr":
+        return str(real)
+    return str(Path("/python") / real.relative_to(Path(sys.base_prefix).resolve()))

@@ -1,0 +1,284 @@
+"""The child that runs test code against a program in another process.
+
+The names that the test code takes from the program are fetched over a link: calls go out as plain data and come back as
+plain data. So the program never sees an assertion or an expected value, and no method it wrote runs here.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import random
+import sys
+import types
+from typing import Any, TypeVar
+
+from tpt.sandbox.inside.compare import same_value
+from tpt.sandbox.inside.link import FrameTooLongError, Link, LinkClosedError
+from tpt.sandbox.inside.values import NotPlainError, decode, dumps, encode
+
+_Value = TypeVar("_Value")
+_PASSED: dict[str, Any] = {"passed": True, "reason": "", "message": ""}
+
+
+class ProgramError(Exception):
+    """Raised in the test code for an exception of the program that has no built-in type."""
+
+
+class Remote:
+    """An object that lives in the program's process.
+
+    Equality is identity here, always: no method of the program's decides what is equal.
+    """
+
+    __slots__ = ("_caller", "_number")
+
+    def __init__(self, caller: Caller, number: int) -> None:
+        object.__setattr__(self, "_caller", caller)
+        object.__setattr__(self, "_number", number)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        """Call it with plain values and remote objects."""
+        return self._caller.ask("call", self, *args, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._caller.ask("getattr", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._caller.ask("setattr", self, name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._caller.ask("getitem", self, key)
+
+    def __iter__(self) -> Any:
+        return self._caller.ask("iter", self)
+
+    def __next__(self) -> Any:
+        return self._caller.ask("next", self)
+
+    def __len__(self) -> int:
+        return _exactly(int, self._caller.ask("len", self))
+
+    def __bool__(self) -> bool:
+        return _exactly(bool, self._caller.ask("bool", self))
+
+    def __int__(self) -> int:
+        return _exactly(int, self._caller.ask("int", self))
+
+    def __float__(self) -> float:
+        return _exactly(float, self._caller.ask("float", self))
+
+    def __str__(self) -> str:
+        return _exactly(str, self._caller.ask("str", self))
+
+    def __repr__(self) -> str:
+        return _exactly(str, self._caller.ask("repr", self))
+
+
+def _exactly(kind: type[_Value], value: Any) -> _Value:
+    if type(value) is not kind:
+        raise TypeError(f"the program returned {type(value).__name__} where {kind.__name__} was due")
+    return value
+
+
+class Caller:
+    """Asks the program, and remembers the last exception that came from it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.raised: BaseException | None = None
+        self.message = ""
+
+    def wait_until_loaded(self) -> bool:
+        """Return whether the program's definitions ran through."""
+        reply = self._link.receive()
+        if "error" in reply:
+            self._note(reply["error"])
+        return "error" not in reply
+
+    def name(self, name: str) -> Any:
+        """Return a global of the program; raise NameError when it has none."""
+        return self._reply([], {"do": "name", "name": name})
+
+    def ask(self, do: str, *args: Any, **keywords: Any) -> Any:
+        """Have the program do one thing with plain values and its own objects."""
+        sent = [encode(item, self._number) for item in args]
+        named = {key: encode(item, self._number) for key, item in keywords.items()}
+        return self._reply(list(args), {"do": do, "args": sent, "keywords": named})
+
+    def _number(self, value: Any) -> int:
+        if type(value) is not Remote:
+            raise NotPlainError(f"a test cannot hand a {type(value).__name__} to the program")
+        number = object.__getattribute__(value, "_number")
+        return int(number)
+
+    def _object(self, number: Any) -> Remote:
+        return Remote(self, int(number))
+
+    def _reply(self, args: list[Any], request: dict[str, Any]) -> Any:
+        self._link.send(request)
+        reply = self._link.receive()
+        if "error" in reply:
+            raise self._note(reply["error"])
+        for index, data in reply.get("changed", {}).items():
+            _replace(args[int(index)], decode(data, self._object))
+        return decode(reply["ok"], self._object)
+
+    def _note(self, error: list[str]) -> BaseException:
+        name, text = str(error[0]), str(error[1])
+        kind = getattr(builtins, name, None)
+        plain = isinstance(kind, type) and issubclass(kind, Exception) and kind is not AssertionError
+        self.message = f"{name}: {text}"
+        try:
+            self.raised = kind(text) if plain and kind is not None else ProgramError(self.message)
+        except TypeError:  # some built-in exceptions want more than a text
+            self.raised = ProgramError(self.message)
+        return self.raised
+
+
+def _replace(old: Any, new: Any) -> None:
+    """Give a container its new contents, as the call did in the program's process."""
+    if isinstance(old, (list, bytearray)):
+        old[:] = new
+    elif isinstance(old, (dict, set)):
+        old.clear()
+        old.update(new)
+
+
+def run_test(spec: dict[str, Any], link: Link, result: int) -> int:
+    """Run a test to its end and write what came of it, as JSON, to the file ``result``."""
+    caller = Caller(link)
+    try:
+        verdict = _run(spec, caller)
+        if link.broken:  # the test code swallowed it
+            raise LinkClosedError
+    except LinkClosedError:
+        verdict = {"passed": False, "reason": "gone", "message": "the program ended before its test did"}
+    except FrameTooLongError:
+        verdict = {"passed": False, "reason": "output limit", "message": "a returned value is too large"}
+    except BaseException as error:
+        own = error is caller.raised
+        reason = "runtime error" if own or isinstance(error, NameError) else "wrong answer"
+        message = caller.message if own else _where(error, spec.get("code", ""))
+        verdict = {"passed": False, "reason": reason, "message": message}
+    with open(result, "wb", closefd=False) as file:
+        file.write(dumps(verdict))
+    return 0
+
+
+def _run(spec: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    if not caller.wait_until_loaded():
+        return {"passed": False, "reason": "runtime error", "message": caller.message}
+    random.seed(0)
+    if spec["role"] == "function":
+        return _run_function(spec, caller)
+    space: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
+    sys.modules["test"] = types.ModuleType("test")
+    entry = spec["entry_point"]
+    setup = spec["setup"] if _compiles(spec["setup"]) else ""
+    _bind(setup + "\n" + spec["code"], space, caller)
+    exec(compile(setup, "setup.py", "exec"), space)
+    if entry:
+        space[entry] = caller.name(entry)
+    exec(compile(spec["code"], "test.py", "exec"), space)
+    return _PASSED
+
+
+def _run_function(spec: dict[str, Any], caller: Caller) -> dict[str, Any]:
+    """Compare what the function returned with the expected value."""
+    got = caller.name(spec["name"])(*spec["args"])
+    expected, mode = spec["expected"], spec["compare"]
+    if mode == "checker":
+        same = _ask_checker(spec["checker"], spec["args"], expected, got)
+    else:
+        same = same_value(expected, got, mode, spec["tolerance"])
+    message = f"expected {_brief(expected)}, got {_brief(got)}"
+    return _PASSED if same else {"passed": False, "reason": "wrong answer", "message": message}
+
+
+def _brief(value: Any) -> str:
+    text = dumps(encode(value, id)).decode()
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _ask_checker(source: str, given: Any, expected: Any, got: Any) -> bool:
+    space: dict[str, Any] = {"__name__": "checker"}
+    exec(compile(source, "checker.py", "exec"), space)
+    return bool(space["check"](given, expected, got))
+
+
+def _compiles(source: str) -> bool:
+    try:
+        compile(source, "setup.py", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def _free_names(tree: ast.AST) -> list[str]:
+    """Return the names that the code reads and binds nowhere, in order of first use."""
+    read: dict[str, None] = {}
+    bound: set[str] = set(dir(builtins))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Load):
+                read.setdefault(node.id)
+            else:
+                bound.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.add(node.name)
+    return [name for name in read if name not in bound]
+
+
+def _bind(source: str, space: dict[str, Any], caller: Caller) -> None:
+    """Fetch the names that the code leaves free from the program.
+
+    What can only be a module of the standard library (``math.isclose``) is imported here, never asked for.
+    """
+    tree = ast.parse(source)
+    bases = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    plain = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in bases}
+    for name in _free_names(tree):
+        if name in sys.stdlib_module_names and name not in plain:
+            space[name] = importlib.import_module(name)
+            continue
+        try:
+            space[name] = caller.name(name)
+        except NameError:
+            continue  # the test code fails at the line that needs it
+
+
+def _where(error: BaseException, code: str) -> str:
+    """Return the failing line of the test code and the error."""
+    line = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "test.py":
+            line = code.splitlines()[trace.tb_lineno - 1].strip()
+        trace = trace.tb_next
+    message = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{line} ({message})" if line else message
+
+
+def run_checker(spec: dict[str, Any], result: int) -> int:
+    """Ask a problem's own ``check(input, expected, got)`` and write whether it agreed."""
+    random.seed(0)
+    try:
+        passed = _ask_checker(spec["checker"], spec["input"], spec["expected"], spec["got"])
+        verdict = {"passed": passed, "reason": "wrong answer", "message": "the checker says no"}
+    except BaseException as error:
+        verdict = {
+            "passed": False,
+            "reason": "sandbox error",
+            "message": f"the checker failed: {type(error).__name__}: {error}",
+        }
+    with open(result, "wb", closefd=False) as file:
+        file.write(dumps(verdict))
+    return 0

@@ -1,0 +1,280 @@
+r"""Finds the final answer in a completion: ``\boxed{...}``, ``#### ...``, "the answer is ...", else its last formula.
+
+Everything here is linear in the length of the text, for completions are hostile input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+TAIL = 20_000
+"""Characters from the end of a completion that are looked at."""
+SPAN = 600
+"""Characters after an answer phrase that can belong to the answer."""
+_NEAR = 80
+"""Characters between two boxes of one sentence."""
+_ADJACENT = 10
+"""Characters between two boxes that belong together without a comma or an "and"."""
+
+How = Literal["boxed", "open box", "####", "phrase", "formula", "number"]
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer:
+    """An answer as written, and how it was marked."""
+
+    text: str
+    how: How
+    earlier: tuple[str, ...] = ()
+    """Boxes of the same sentence before the last one, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    start: int
+    end: int
+    content: str
+
+
+_BRACES = re.compile(r"\\\\(?!boxed|fbox)|\\[{}]|\\(?:boxed|fbox)\s?(?=\{)|\\boxed\s(?=[^\s{])|[{}]")
+_BARE_BOX = re.compile(r"\\boxed[ \t]+([^\s$\\{}]{1,40})")
+_SENTENCE_END = re.compile(r"[.!?]\s+[A-Z]|\n\s*\n")
+_LISTED = re.compile(r"[,;]|\b(?:and|or)\b")
+_ANSWER = re.compile(r"answer|solution set|final result", re.IGNORECASE)
+# How an answer phrase goes on before the answer; anything else and "answer" was just a word.
+_PHRASE = re.compile(
+    r"s?(?:\(s\))?[\"'*_`)}\s]{0,4}(?:\s(?:to|of|for|choice|option|in)\b[^\n.:=]{0,120}?)?"
+    r"(?:[:=>]+|\s(?:is|are|was|equals|will be|would be|should be|must be)(?![A-Za-z])[ \t]*:?|\n)[*_`\s]*",
+    re.IGNORECASE,
+)
+_FORMULA = re.compile(
+    r"\$\$(?P<display>[^$]+)\$\$|(?<!\\)\$(?P<inline>(?:[^$\\]|\\.)+)\$"
+    r"|\\\((?P<round>(?:[^\\]|\\(?!\)))+)\\\)|\\\[(?P<square>(?:[^\\]|\\(?!\]))+)\\\]",
+    re.DOTALL,
+)
+_DELIMITER = re.compile(r"\$\$|(?<!\\)\$|\\[()\[\]]|\n\s*\n")
+_CLOSERS = {"$$": "$$", "$": "$", "\\(": "\\)", "\\[": "\\]"}
+_VERB = re.compile(
+    r"(?<![A-Za-z])(?:is|are|was|equals|be)(?:\s+(?:equal\s+to|exactly|approximately|about|only|just))?:?\s+",
+    re.IGNORECASE,
+)
+_LATEX = re.compile(r"\\[a-zA-Z]+|[\^_]")
+_JOIN = re.compile(r"\s*(?:,|;)?\s*(?:and|or|,|;)?\s*", re.IGNORECASE)
+_LINE_END = re.compile(r"\n|\.\s+(?=[A-Z])|\.\s*$|(?<=[^.])\s+I hope it is correct|<\||</s>")
+_LEAD = re.compile(
+    r"(?:\s*(?:about|approximately|exactly|simply|just|therefore|thus|option|choice)\b\s*,?|[\s:*_`])+", re.I
+)
+_HASHES = re.compile(r"####[ \t]*([^\n]{1,2000})")
+_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.^:])(?:\d+(?::\d+)+"
+    r"|[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|,\d+)?(?<=\d)(?:\s?/\s?\d+)?(?:\s?\\?%)?)(?![A-Za-z0-9_^:])"
+)
+
+
+def final_answer(completion: str) -> FinalAnswer | None:
+    """Return the final answer of a completion; None when nothing in it can be one."""
+    text = completion[-TAIL:]
+    closed, open_box = _boxes(text)
+    if open_box is not None and (not closed or closed[-1].end < open_box.start):
+        return FinalAnswer(open_box.content, "open box")
+    boxes = [box for box in closed if box.content.strip()]
+    if boxes:
+        return _of_boxes(text, boxes)
+    return _marked(text) or _unmarked(text)
+
+
+def strip_boxes(text: str) -> str:
+    r"""Return the content of a text that is one ``\boxed{...}``; other texts as they are."""
+    for _ in range(3):
+        closed, _unclosed = _boxes(text)
+        if len(closed) != 1 or text[: closed[0].start].strip(" $") or text[closed[0].end :].strip(" $."):
+            break
+        text = closed[0].content
+    return text.strip()
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Return the content of the last closed ``\boxed{...}`` that is not empty."""
+    boxes = [box for box in _boxes(text)[0] if box.content.strip()]
+    return strip_boxes(boxes[-1].content) if boxes else None
+
+
+def formulas(text: str) -> list[tuple[int, int, str]]:
+    """Return the formulas of a text: where they start and end with their delimiters, and what is between."""
+    found: list[tuple[int, int, str]] = []
+    opened: re.Match[str] | None = None
+    for mark in _DELIMITER.finditer(text):
+        token = mark.group()
+        if opened is not None and token == _CLOSERS[opened.group()]:
+            found.append((opened.start(), mark.end(), text[opened.end() : mark.start()].strip().rstrip(".,")))
+            opened = None
+        elif token in _CLOSERS and (opened is None or token != "$"):
+            opened = mark
+        elif token.isspace() and opened is not None and opened.group() == "$":
+            opened = None  # a lone dollar sign
+    return found
+
+
+def _boxes(text: str) -> tuple[list[_Box], _Box | None]:
+    r"""Return the outermost closed boxes in order, and a last one whose brace is never closed but whose line goes on."""
+    if "boxed" not in text and "fbox" not in text:
+        return [], None
+    closed: list[_Box] = []
+    stack: list[tuple[int, int] | None] = []
+    """For every open brace: where its box and its content begin, or None for another brace."""
+    command: int | None = None
+    for match in _BRACES.finditer(text):
+        token = match.group()
+        if token.startswith(("\\boxed", "\\fbox")):
+            command = match.start() if text.startswith("{", match.end()) else None
+            if command is None and (bare := _BARE_BOX.match(text, match.start())):
+                closed.append(_Box(match.start(), bare.end(), bare[1].rstrip(".,")))
+        elif token == "{":
+            stack.append(None if command is None else (command, match.end()))
+            command = None
+        elif token == "}" and stack:
+            box = stack.pop()
+            if box is not None:
+                while closed and closed[-1].start > box[0]:
+                    closed.pop()
+                closed.append(_Box(box[0], match.end(), text[box[1] : match.start()]))
+    return closed, _open_box(text, [box for box in stack if box is not None])
+
+
+def _open_box(text: str, stack: list[tuple[int, int]]) -> _Box | None:
+    """Return the last unclosed box, if its formula ends: else it may be cut off in the middle of a number."""
+    if not stack:
+        return None
+    start, content = stack[-1]
+    piece = text[content : content + SPAN]
+    end = re.search(r"\$|\\\)|\\\]|\n", piece)
+    if end is None:
+        return _Box(start, start, "")
+    return _Box(start, content + end.start(), piece[: end.start()].strip(" .,"))
+
+
+def _of_boxes(text: str, boxes: list[_Box]) -> FinalAnswer:
+    r"""Return the last box, with those before it in the same sentence: ``\boxed{2} and \boxed{3}``."""
+    earlier: list[str] = []
+    after = boxes[-1]
+    for box in reversed(boxes[:-1]):
+        between = text[box.end : after.start]
+        listed = len(between) < _ADJACENT or _LISTED.search(between)
+        if len(between) > _NEAR or not listed or _SENTENCE_END.search(between):
+            break
+        earlier.insert(0, strip_boxes(box.content))
+        after = box
+    return FinalAnswer(strip_boxes(boxes[-1].content), "boxed", tuple(earlier))
+
+
+def _marked(text: str) -> FinalAnswer | None:
+    """Return what the last answer mark points at."""
+    hashes = text.rfind("####")
+    match = _HASHES.match(text, hashes) if hashes >= 0 else None
+    if match is not None and not re.match(r"\d{1,2}[.)]\s+[A-Z]", match[1]) and re.search(r"\w", match[1]):
+        return FinalAnswer(_plain(match[1]), "####")
+    for start in _last_marks(text):
+        phrase = _PHRASE.match(text[start : start + SPAN])
+        if phrase is None:
+            continue
+        found = _of_phrase(text[start + phrase.end() : start + SPAN])
+        if found:
+            return FinalAnswer(found, "phrase")
+    return None
+
+
+def _last_marks(text: str) -> Iterator[int]:
+    """Yield where the last few answer words end, the last first."""
+    ends = [match.end() for match in _ANSWER.finditer(text)]
+    yield from reversed(ends[-6:])
+
+
+def _of_phrase(rest: str) -> str:
+    """Return the answer that the text after an answer phrase begins with: its formulas, else its first sentence."""
+    lead = _LEAD.match(rest)
+    begin = lead.end() if lead else 0
+    first = _FORMULA.search(rest)
+    if first is not None:
+        before = rest[begin : first.start()]
+        if len(before) <= _NEAR and "\n\n" not in before.strip() and not re.search(r"\d|\.\s", before):
+            sentence = _LINE_END.split(rest[first.end() :], maxsplit=1)[0]
+            verb = _last_verb(sentence)
+            # "The largest $n$ is 34"
+            return _plain(sentence[verb:]) if verb and before.strip() else _joined(rest, first)
+    line = _LINE_END.split(rest[begin:].lstrip(), maxsplit=1)[0]
+    return _plain(_end_of_sentence(line))
+
+
+def _end_of_sentence(line: str) -> str:
+    """Return what a sentence of several words comes to: what follows its verb, else its only number."""
+    if len(re.findall(r"[A-Za-z]{2,}", line)) < 3 or _LATEX.search(line):
+        return line
+    verb = _last_verb(line)
+    rest = line[verb:] if verb else line
+    numbers = _NUMBER.findall(rest)
+    return numbers[0].strip() if len(numbers) == 1 and (not verb or re.match(r"[^A-Za-z]*\d", rest) is None) else rest
+
+
+def _last_verb(sentence: str) -> int:
+    """Return where the last "is", "are", "equals" of a sentence ends; 0 when there is none."""
+    return max((match.end() for match in _VERB.finditer(sentence)), default=0)
+
+
+def _joined(rest: str, first: re.Match[str]) -> str:
+    """Return a formula together with those that follow it in a list: ``$1$, $2$ and $3$``."""
+    parts, end = [_inside(first)], first.end()
+    while joint := _JOIN.match(rest, end):
+        following = _FORMULA.match(rest, joint.end())
+        if following is None or not joint.group().strip():
+            break
+        parts.append(_inside(following))
+        end = following.end()
+    percent = re.match(r"\s*(?:\\?%|percent)", rest[end:])
+    return ", ".join(parts) + ("%" if percent else "")
+
+
+def _unmarked(text: str) -> FinalAnswer | None:
+    """Return the last formula of the last paragraph, else the last number of the last lines."""
+    text = text.split("<|im_")[0].rstrip() or text.rstrip()
+    lines = [line for line in text[-2 * SPAN :].split("\n") if line.strip()]
+    last = formulas(text)[-1:]
+    if last and last[0][1] >= len(text) - SPAN // 2 and not re.search(r"\d", text[last[0][1] :]):
+        return FinalAnswer(_right_side(last[0][2]), "formula")
+    if len(lines) == 1 and (_LATEX.search(text) or not re.search(r"[A-Za-z]{3}", text)) and len(text) <= SPAN:
+        return FinalAnswer(_plain(text), "formula")
+    for line in reversed(lines[-3:]):
+        numbers = _NUMBER.findall(line)
+        if numbers:
+            return FinalAnswer(numbers[-1].strip(), "number")
+    if len(lines) == 1 and len(text) <= SPAN:
+        return FinalAnswer(_plain(text), "formula")
+    return None
+
+
+def _right_side(formula: str) -> str:
+    """Return what a chain of equations comes to; an equation of one step stays whole."""
+    if re.search(r"[,;]|\\(?:text|begin)", formula):
+        return formula
+    depth, begin, signs = 0, 0, 0
+    for match in re.finditer(r"[{}]|(?<![<>!\\])=", formula):
+        if match.group() == "=":
+            if depth == 0:
+                begin, signs = match.end(), signs + 1
+        else:
+            depth += 1 if match.group() == "{" else -1
+    return formula[begin:].strip() if signs > 1 else formula
+
+
+def _inside(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group is not None).strip().rstrip(".,")
+
+
+def _plain(line: str) -> str:
+    """Return a line without Markdown and the full stop at its end; one formula in it without its dollars."""
+    line = re.sub(r"\*\*|__|`", "", line).strip()
+    line = line.split("<|")[0].strip().rstrip(".").strip()
+    whole = _FORMULA.fullmatch(line)
+    return _inside(whole) if whole else line

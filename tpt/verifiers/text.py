@@ -1,0 +1,101 @@
+"""Checks answers that are texts: kinds ``exact`` (the same text) and ``regex`` (the gold answer is a pattern)."""
+
+from __future__ import annotations
+
+import re
+
+from tpt.records import Outcome, Problem
+from tpt.verifiers import Judgement
+from tpt.verifiers.final_answer import final_answer
+from tpt.verifiers.pending import Pending
+from tpt.verifiers.pool import Settled
+
+EXACT_FORMAT = (
+    "exact/1: '#### TEXT', the last '####' of the completion; TEXT, to the end of its line or of the completion, is the "
+    "answer, apart from case and white space."
+)
+REGEX_FORMAT = (
+    "regex/1: '#### TEXT', the last '####' of the completion; TEXT, to the end of its line, is the answer, without white "
+    "space around it."
+)
+TARGET = "tpt.verifiers.text:matches"
+LONGEST = 10_000
+"""Longest answer that is compared, in characters."""
+EXTRACTED = 200
+"""Longest answer kept in a verdict, in characters."""
+
+
+def verify_exact(problem: Problem, completion: str) -> Judgement:
+    """Judge a completion against a text, apart from case and white space."""
+    gold = normalise(problem.answer)
+    if not gold:
+        return Judgement(Outcome.ERROR, False, None, f"the gold answer of problem {problem.id} is empty")
+    text, marked = text_answer(completion)
+    rest = completion.rpartition("####")[2][-LONGEST:]
+    if marked and gold in (normalise(text), normalise(rest)):
+        return Judgement(Outcome.CORRECT, True, text[:EXTRACTED])
+    if not text:
+        return Judgement(Outcome.NO_ANSWER, False, None)
+    right = gold in {normalise(each) for each in _readings(text, completion)} or _loose(gold) == _loose(normalise(text))
+    return Judgement(Outcome.CORRECT if right else Outcome.WRONG, False, text[:EXTRACTED])
+
+
+def verify_regex(problem: Problem, completion: str) -> Judgement | Pending:
+    """Judge a completion by whether its answer as a whole matches the pattern in ``problem.answer``."""
+    text, marked = text_answer(completion)
+    if not text:
+        return Judgement(Outcome.NO_ANSWER, False, None)
+    readings = list(dict.fromkeys([text, *_readings(text, completion)]))
+    return Pending(
+        TARGET, (problem.answer, readings), lambda settled: _conclude(settled, text, marked=marked, problem=problem)
+    )
+
+
+def matches(pattern: str, texts: list[str]) -> int:
+    """Return the index of the first text that matches as a whole, -1 when none does; called in the pool's workers."""
+    compiled = re.compile(pattern)
+    return next((index for index, text in enumerate(texts) if compiled.fullmatch(text)), -1)
+
+
+def text_answer(completion: str) -> tuple[str, bool]:
+    """Return the answer text and whether it stood behind a ``####``; else it is the last line."""
+    before, mark, after = completion.rpartition("####")
+    line = after.strip().partition("\n")[0].strip() if mark else ""
+    if line:
+        return line[:LONGEST], True
+    lines = (before if mark else completion).rstrip().rpartition("\n")
+    return lines[2].strip()[-LONGEST:], False
+
+
+def normalise(text: str) -> str:
+    """Return a text in lower case with single blanks."""
+    return " ".join(text.casefold().split())
+
+
+def _readings(text: str, completion: str) -> list[str]:
+    """Return what else the answer can be: without Markdown, quotes and full stop, or what "the answer is" points at."""
+    found = final_answer(completion)
+    marked = [found.text] if found is not None and found.how in ("boxed", "phrase") else []
+    return [each for each in (_bare(text), *marked, *map(_bare, marked)) if each]
+
+
+def _bare(text: str) -> str:
+    return text.replace("**", "").strip().strip("\"'`“”‘’").rstrip(".").strip("\"'`“”‘’ ")
+
+
+def _loose(text: str) -> str:
+    return _bare(text)
+
+
+def _conclude(settled: Settled, text: str, *, marked: bool, problem: Problem) -> Judgement:
+    if settled.problem == "timeout":
+        return Judgement(Outcome.TIMEOUT, False, text[:EXTRACTED], settled.detail)
+    if settled.problem == "error":
+        last = settled.detail.strip().rpartition("\n")[2]
+        detail = f"the pattern {problem.answer[:EXTRACTED]!r} of problem {problem.id} is no regular expression: {last}"
+        return Judgement(Outcome.ERROR, False, text[:EXTRACTED], detail)
+    if settled.problem:
+        return Judgement(Outcome.ERROR, False, text[:EXTRACTED], settled.detail)
+    if settled.value < 0:
+        return Judgement(Outcome.WRONG, False, text[:EXTRACTED])
+    return Judgement(Outcome.CORRECT, marked and settled.value == 0, text[:EXTRACTED])
