@@ -72,16 +72,6 @@ def judge_programs(
     return _judge_cases(cases, workers or len(os.sched_getaffinity(0)))
 
 
-def share_passed(detail: str) -> tuple[int, int]:
-    """Return how many tests passed and how many there are, as a judgement's detail tells it.
-
-    Raises:
-        ValueError: the detail tells of no tests.
-    """
-    passed, _, tests = detail.rpartition("passed ")[2].partition("/")
-    return int(passed), int(tests)
-
-
 def _judge_case(problem: Problem, completion: str, *, every_test: bool) -> _Case:
     """Check the problem now; the returned generator runs its tests."""
     tests = tests_of(problem)
