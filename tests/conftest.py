@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,11 @@ import pytest
 from command_line import ENTRY, QUICKSTART, TINY, Finished, Result, Tpt, sets
 
 from tpt.cli import main
+
+
+def pytest_configure() -> None:
+    """Let children hear Ctrl-C even if the tests run in the background of a shell, which has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
