@@ -1,6 +1,6 @@
 """Measures verdicts per second: ``number`` on one core, ``math`` on all of them, beside math-verify's.
 
-    python benchmarks/verify.py [number] [math] [--repeats 5]
+    python benchmarks/verify.py [--kinds number math] [--repeats 5]
 
 Reads the folder TPT_DATA. ``number`` gets the real model solutions of GSM8K, with their final line as published
 (``A: 18``) and in the other forms that answers come in. ``math`` gets real completions of MATH problems, as they are
@@ -145,7 +145,7 @@ def math(workers: int) -> None:
 def main() -> None:
     """Parse the options and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", default=["number", "math"], choices=["number", "math"])
+    parser.add_argument("--kinds", nargs="+", default=["number", "math"], choices=["number", "math"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
