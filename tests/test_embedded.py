@@ -117,6 +117,7 @@ def test_corpus_keeps_off_both_splits() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_full_rebuild_scores_the_same(tmp_path: Path) -> None:
     rebuilt = build(tmp_path, seed=RECORD["seed"])
     assert rebuilt["final_losses"] == pytest.approx(RECORD["final_losses"], abs=0.03)
