@@ -11,6 +11,7 @@ from tpt.chat import Chat, PromptTemplate
 from tpt.config import EvaluateConfig, RunConfig, ThinkConfig
 from tpt.engines import Engine, Sampling
 from tpt.run_dir import digest_of, fingerprint
+from tpt.verifiers.pool import Limits
 
 _LENGTH_STEP = 16
 
@@ -46,6 +47,11 @@ def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int) -> 
             cache=cache,
         ),
     )
+
+
+def limits_of(config: RunConfig) -> Limits:
+    """Return the limits of verifiers that can hang or blow up."""
+    return Limits(config.verify.timeout_s, config.verify.memory_mb, config.verify.workers)
 
 
 def use_threads(config: RunConfig) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tpt.check import check_problems
 from tpt.config import RunConfig, load_config, render_toml
+from tpt.desk import limits_of
 from tpt.errors import ProblemError, RunError
 from tpt.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
 from tpt.problems import check_disjoint, load_problems
@@ -134,8 +136,8 @@ def load_both(config: RunConfig) -> Loaded:
         seed=config.seed,
     )
     check_disjoint(train, heldout)
-    bad_train = _bad(train, "train", allowed=source.drop_bad)
-    bad_heldout = _bad(heldout, "heldout", allowed=source.drop_bad or source.drop_bad_heldout)
+    bad_train = _bad(train, "train", config, allowed=source.drop_bad)
+    bad_heldout = _bad(heldout, "heldout", config, allowed=source.drop_bad or source.drop_bad_heldout)
     if not source.drop_bad_heldout:
         bad_heldout = []
     return Loaded(
@@ -143,9 +145,9 @@ def load_both(config: RunConfig) -> Loaded:
     )
 
 
-def _bad(problems: list[Problem], name: str, *, allowed: bool) -> list[str]:
+def _bad(problems: list[Problem], name: str, config: RunConfig, *, allowed: bool) -> list[str]:
     """Return the ids of problems whose gold fails its own verifier; ProblemError when that is not allowed."""
-    failures = check_problems(problems, judge).gold_failures
+    failures = check_problems(problems, partial(judge, limits=limits_of(config))).gold_failures
     if failures and not allowed:
         first = failures[0]
         raise ProblemError(

@@ -17,7 +17,7 @@ from typing import Any
 
 from tpt.check import gold_completion
 from tpt.config import RunConfig, load_config
-from tpt.desk import open_chat, open_engine, prompt_template, sampling_of, use_threads
+from tpt.desk import limits_of, open_chat, open_engine, prompt_template, sampling_of, use_threads
 from tpt.engines import Sampling
 from tpt.errors import ConfigError, RunError
 from tpt.evaluate import evaluation_report
@@ -39,7 +39,6 @@ from tpt.seeds import seed_for
 from tpt.think import Collected, Desk, Fixed, Progress, Sampler, UntilFull, collect
 from tpt.train import train
 from tpt.verifiers.kinds import formats_of, judge
-from tpt.verifiers.pool import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +288,7 @@ def _sample(
             engine=engine,
             sampling=sampling,
             seed_of=lambda key: seed_for(config.seed, stage, index, *key),
-            judge=partial(judge, limits=_limits(config), every_test=stage == "think" and _needs_every_test(config)),
+            judge=partial(judge, limits=limits_of(config), every_test=stage == "think" and _needs_every_test(config)),
             keepable=lambda trace, verdict: is_keepable(trace, verdict, config.prune),
             on_progress=show,
         )
@@ -320,13 +319,9 @@ def _take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
             )
     traces = sorted(given, key=lambda trace: (trace.problem_id, trace.sample))
     replace_records(place.traces, traces)
-    verdicts = judge(traces, problems, limits=_limits(config), every_test=_needs_every_test(config))
+    verdicts = judge(traces, problems, limits=limits_of(config), every_test=_needs_every_test(config))
     replace_records(place.verdicts, verdicts)
     return {"traces": len(traces)}
-
-
-def _limits(config: RunConfig) -> Limits:
-    return Limits(config.verify.timeout_s, config.verify.memory_mb, config.verify.workers)
 
 
 def _needs_every_test(config: RunConfig) -> bool:
