@@ -100,13 +100,11 @@ def test_scores_agree_with_the_record(tokenizer: Any, model: Any) -> None:
     assert measured.lenient_pass_at_1 > measured.strict_pass_at_1
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_rebuild_starts_with_the_recorded_losses() -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, RECORD["seed"])
     log = train_stage(model, tokenizer, STAGES[0], stage_rng(RECORD["seed"], 0), last_step=20)
-    torch.set_num_threads(threads)
     assert log.losses == pytest.approx(RECORD["first_losses"][:20], rel=1e-3)
 
 

@@ -6,12 +6,11 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tpt.chat import Chat, PromptTemplate
@@ -26,12 +25,7 @@ PROBLEMS = {problem.id: problem for problem in word_problems(split="train", size
 CONFIG = TrainConfig(learning_rate=1e-3, batch_size=8, micro_batch_size=4, epochs=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def examples_for(chat: Chat, problems: dict[str, Problem]) -> list[Example]:

@@ -81,13 +81,12 @@ def run(
     try:
         for record in Run(out, loaded, progress=True).rounds():
             if format is Format.table and record.index:
-                _print_rounds(RunDir(out), file=sys.stderr)
+                _print_rounds(commands.summary_of(RunDir(out)), file=sys.stderr)
     except KeyboardInterrupt:
         begun = RunDir(out).config.exists()
         hint = f"nothing is lost. Go on with: tpt run {out}" if begun else "nothing was begun yet"
         print(f"\ninterrupted; {hint}", file=sys.stderr)
         raise
-    commands.write_report(RunDir(out))
     _report(RunDir(out), format)
 
 
@@ -117,7 +116,6 @@ def show(
 @app.command()
 def report(path: RunPath, format: FormatOption = Format.table) -> None:
     """Print the round table and write report.md into the run directory."""
-    commands.write_report(RunDir(path))
     _report(RunDir(path), format)
 
 
@@ -226,16 +224,18 @@ def _fail(error: Exception, code: int) -> None:
 
 
 def _report(run: RunDir, format: Format) -> None:
+    summary = commands.summary_of(run)
+    commands.write_report(run, summary)
     if format is Format.json:
-        print(json.dumps(commands.report_json(run), indent=2))
+        print(json.dumps(commands.summary_json(summary), indent=2))
         return
-    _print_rounds(run, file=sys.stdout)
-    print(f"\n{commands.headline_of(run)}\nReport: {run.report}")
+    _print_rounds(summary, file=sys.stdout)
+    print(f"\n{summary.headline}\nReport: {run.report}")
 
 
-def _print_rounds(run: RunDir, *, file: Any) -> None:
+def _print_rounds(summary: commands.Summary, *, file: Any) -> None:
     console = Console(file=file, width=None if file.isatty() else 140)
-    console.print(round_table(commands.rows_of(run)))
+    console.print(round_table(summary.rows))
 
 
 def _print_result(result: Any, format: Format) -> None:

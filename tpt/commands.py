@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from tpt.audit import Audit
 from tpt.check import check
@@ -18,7 +18,7 @@ from tpt.jsonl import read_records, to_table, write_text
 from tpt.noise import TraceCheck, check_traces
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.prune import wanted_size
-from tpt.records import Example, Problem, Trace, Verdict
+from tpt.records import Example, Problem, RoundRecord, Trace, Verdict
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.rows import Row, report_rows
 from tpt.report.text import headline, markdown_report
@@ -205,35 +205,39 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def rows_of(run: RunDir) -> list[Row]:
-    """Return the report's rows of the finished rounds."""
-    records = Run(run.path).records()
-    return report_rows(run, records, best=best_round(records).index if records else 0)
+class Summary(NamedTuple):
+    """What the reports say of a run."""
+
+    rows: list[Row]
+    records: list[RoundRecord]
+    best: int | None
+    stopped: str
+    headline: str
 
 
-def headline_of(run: RunDir) -> str:
-    """Return what a run achieved, in one sentence."""
-    rows = rows_of(run)
-    return headline(next(row for row in rows if row.best), rows[0]) if rows else "No round is finished yet."
-
-
-def report_json(run: RunDir) -> dict[str, Any]:
-    """Return the round table and the round records as plain values."""
+def summary_of(run: RunDir) -> Summary:
+    """Compute what the reports say of a run's finished rounds: verdicts are read and intervals drawn here, once."""
     opened = Run(run.path)
     records = opened.records()
+    best = best_round(records).index if records else None
+    rows = report_rows(run, records, best=best or 0)
+    said = headline(next(row for row in rows if row.best), rows[0]) if rows else "No round is finished yet."
+    return Summary(rows, records, best, stop_reason(records, opened.config), said)
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """Return the round table and the round records as plain values."""
     return {
-        "rows": to_table(rows_of(run)),
-        "rounds": to_table(records),
-        "best": best_round(records).index if records else None,
-        "stopped": stop_reason(records, opened.config),
+        "rows": to_table(summary.rows),
+        "rounds": to_table(summary.records),
+        "best": summary.best,
+        "stopped": summary.stopped,
     }
 
 
-def write_report(run: RunDir) -> None:
+def write_report(run: RunDir, summary: Summary) -> None:
     """Write report.md into the run directory."""
-    opened = Run(run.path)
-    records = opened.records()
-    text = markdown_report(rows_of(run), records, title=run.path.name, stopped=stop_reason(records, opened.config))
+    text = markdown_report(summary.rows, summary.records, title=run.path.name, stopped=summary.stopped)
     write_text(run.report, text)
 
 
