@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import ENTRY, QUICKSTART, sets
 
 from tpt.config import RunConfig, load_config
 from tpt.errors import RunError
@@ -22,7 +22,6 @@ from tpt.rounds import Run, best_round, stop_reason
 from tpt.run_dir import STAGES, RunDir, lock
 from tpt.stage_server import StageServer
 
-QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.toml"
 SMALL = [
     "rounds=2",
     "problems.max_train=40",
@@ -146,8 +145,7 @@ def test_the_whole_command_killed_leaves_no_process_and_goes_on(
     tmp_path: Path, undisturbed: dict[bool, Undisturbed]
 ) -> None:
     run = RunDir(tmp_path / "run")
-    sets = [argument for override in SMALL for argument in ("--set", override)]
-    command = [sys.executable, "-m", "tpt", "run", str(QUICKSTART), "--out", str(run.path), *sets]
+    command = [*ENTRY, "run", str(QUICKSTART), "--out", str(run.path), *sets(*SMALL)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: run.round(1).path.exists(), 60)
     family = psutil.Process(first.pid).children(recursive=True)
