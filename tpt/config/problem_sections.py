@@ -1,0 +1,55 @@
+"""Which problems, and what the model is asked."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from tpt.config.section import Section
+
+
+class ProblemsConfig(Section):
+    """Where the problems come from."""
+
+    train: str = Field("word_problems?split=train&size=800", description="source of the problems to learn from")
+    heldout: str = Field(
+        "word_problems?split=heldout&size=200", description="source of the problems to score on; never trained on"
+    )
+    max_train: int = Field(0, ge=0, description="use only the first so many training problems; 0: all")
+    max_heldout: int = Field(0, ge=0, description="use only the first so many held-out problems; 0: all")
+    kind: str = Field(
+        "",
+        description='verifier for problems that name none: "number", "math", "choice", "exact", "regex", "code", or your own '
+        'as "FILE.py:FUNCTION"; "": by the source',
+    )
+    drop_bad: bool = Field(
+        False, description="leave out training problems whose known answer or solution fails its own verifier"
+    )
+    drop_bad_heldout: bool = Field(
+        False, description="leave out such held-out problems too; false: with drop_bad, they stay and count as unsolved"
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="your own files: our field = your column, for id, question, answer, solution"
+    )
+
+
+class Shot(Section):
+    """One worked example shown before the question."""
+
+    question: str
+    answer: str
+
+
+class PromptConfig(Section):
+    """What the model is asked; the same for training, sampling and evaluation."""
+
+    system: str = Field("", description='system message; "": none')
+    template: str = Field("{question}", description="the user's message; {question} stands for the problem")
+    few_shot: list[Shot] = Field(default_factory=list, description="worked examples, as earlier turns of the chat")
+
+    @model_validator(mode="after")
+    def _template_has_question(self) -> Self:
+        if "{question}" not in self.template:
+            raise ValueError(f"template must contain {{question}}, got {self.template!r}")
+        return self

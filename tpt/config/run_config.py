@@ -1,0 +1,65 @@
+"""The whole config, and the presets that set its defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from tpt.config.engine_section import EngineConfig
+from tpt.config.problem_sections import ProblemsConfig, PromptConfig
+from tpt.config.section import Count, Section
+from tpt.config.stage_sections import DataConfig, EvaluateConfig, PruneConfig, StopConfig, ThinkConfig, VerifyConfig
+from tpt.config.train_section import TrainConfig
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "tpt": {},
+    "star": {"train": {"start_from": "base"}, "prune": {"size": "all"}},
+    "rft": {
+        "train": {"start_from": "base"},
+        "think": {"sampler": "fixed"},
+        "prune": {"per_problem": "all", "size": "all", "dedupe": "equations"},
+    },
+    "rest-em": {
+        "train": {"start_from": "base"},
+        "think": {"sampler": "fixed"},
+        "prune": {"per_problem": 10, "size": "all"},
+    },
+    "raft": {"prune": {"size": "all"}},
+    "accumulate": {"data": {"mode": "accumulate"}},
+    "no-prune": {"prune": {"correct_only": False, "require_format": False}},
+    "human": {"data": {"source": "human"}},
+    "distilled": {"data": {"source": "file"}},
+}
+"""The literature's methods as points in the space of policies; an explicit key wins over the preset."""
+
+
+class RunConfig(Section):
+    """Everything a run needs; ``config.toml`` in the run directory is this, complete."""
+
+    preset: str = Field("tpt", description="policy that sets the defaults below: " + ", ".join(PRESETS))
+    model: str = Field("embedded", description="embedded, a folder, a .gguf file, gguf:PACKAGE/FILE, or a Hub id")
+    seed: int = Field(0, ge=0, description="every random choice of the run follows from it")
+    threads: int = Field(0, ge=0, description="CPU threads of the tensor library; 0: one a core")
+    rounds: Count = Field(4, description="think, prune, train, evaluate: how many times, at most")
+    problems: ProblemsConfig = ProblemsConfig()
+    prompt: PromptConfig = PromptConfig()
+    engine: EngineConfig = EngineConfig()
+    think: ThinkConfig = ThinkConfig()
+    verify: VerifyConfig = VerifyConfig()
+    prune: PruneConfig = PruneConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    stop: StopConfig = StopConfig()
+
+    @model_validator(mode="after")
+    def _sampler_feeds_the_policy(self) -> Self:
+        one_suffices = self.prune.per_problem == 1 and self.prune.pick in ("random", "first")
+        if self.data.source == "self" and self.think.sampler == "until_full" and not one_suffices:
+            raise ValueError(
+                'think.sampler = "until_full" draws one keepable trace of a problem, but '
+                f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} chooses among "
+                'several: set think.sampler = "fixed"'
+            )
+        return self

@@ -1,0 +1,112 @@
+"""How traces are sampled, judged and chosen, and how a model is scored."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tpt.config.section import Count, Fraction, Section
+
+
+class ThinkConfig(Section):
+    """How traces are sampled for training."""
+
+    sampler: Literal["until_full", "fixed"] = Field(
+        "until_full",
+        description="until_full: each problem until its first keepable trace, until prune.size problems have one; "
+        "fixed: think.samples of every problem",
+    )
+    samples: Count = Field(10, description="samples of one problem, at most (until_full) or exactly (fixed)")
+    temperature: float = Field(0.8, ge=0, description="sampling temperature; 0: greedy")
+    top_p: Fraction = Field(1.0, description="nucleus mass; 1: off")
+    top_k: int = Field(0, ge=0, description="most likely tokens to sample from; 0: off")
+    max_tokens: Count = Field(512, description="longest completion in tokens")
+
+
+class VerifyConfig(Section):
+    """Limits for verifiers that can hang or blow up; one that exceeds them is killed."""
+
+    timeout_s: float = Field(2.0, gt=0, description="wall clock of one answer; beyond: TIMEOUT")
+    memory_mb: int = Field(2048, ge=256, description="address space of a verifier's process; beyond: ERROR")
+    workers: int = Field(0, ge=0, description="answers verified at once; 0: one a core")
+
+
+class PruneConfig(Section):
+    """Which traces become training examples."""
+
+    correct_only: bool = Field(True, description="keep only traces whose answer is right; false: no pruning")
+    require_format: bool = Field(
+        True, description="with correct_only: and only those that kept the asked answer format"
+    )
+    require_true_steps: bool = Field(
+        False, description="drop traces whose written arithmetic (a op b = c) is false: right answer, wrong reasoning"
+    )
+    min_tests_passed: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="for diagnosis: keep wrong programs too that passed at least this share of their tests; 0: never",
+    )
+    per_problem: Count | Literal["all"] = Field(1, description='traces kept of one problem, or "all"')
+    size: Count | Literal["all"] = Field(
+        2000, description='problems in the training set, the same each round, or "all"'
+    )
+    growth: float = Field(1.0, gt=0, description="size is multiplied by this each round")
+    pick: Literal["random", "first", "shortest", "longest", "diverse"] = Field(
+        "random", description="which of a problem's keepable traces are taken"
+    )
+    dedupe: Literal["exact", "equations", "none"] = Field(
+        "exact", description="what makes two traces of a problem the same: text, or chain of equations"
+    )
+    if_short: Literal["continue", "stop"] = Field(
+        "continue", description="when fewer than size problems have a keepable trace: go on with them, or stop"
+    )
+
+
+class DataConfig(Section):
+    """What a round trains on."""
+
+    mode: Literal["replace", "accumulate"] = Field(
+        "replace", description="this round's examples, or all rounds' so far"
+    )
+    source: Literal["self", "human", "file"] = Field(
+        "self", description="the model's own traces, the source's human solutions, or another model's traces"
+    )
+    file: str = Field("", description='traces.jsonl of another model, for source = "file"')
+
+    @model_validator(mode="after")
+    def _file_goes_with_source(self) -> Self:
+        if (self.source == "file") != bool(self.file):
+            raise ValueError(
+                f'file and source = "file" go together, got source = "{self.source}", file = "{self.file}": '
+                "set data.file to another model's traces.jsonl, or leave it empty and take another data.source"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    """How a model is scored on the held-out problems."""
+
+    samples: Count = Field(5, description="samples of every held-out problem")
+    ks: list[Count] = Field(default_factory=list, description="k of pass@k, at most samples; []: 1, 2, 4, … samples")
+    temperature: float = Field(0.7, ge=0, description="sampling temperature; 0: greedy")
+    top_p: Fraction = Field(1.0, description="nucleus mass; 1: off")
+    top_k: int = Field(0, ge=0, description="most likely tokens to sample from; 0: off")
+    max_tokens: Count = Field(512, description="longest completion in tokens")
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        too_large = [k for k in self.ks if k > self.samples]
+        if too_large:
+            raise ValueError(
+                f"pass@{max(too_large)} needs at least {max(too_large)} samples of every problem, "
+                f"got samples = {self.samples}: raise evaluate.samples or lower evaluate.ks"
+            )
+        return self
+
+
+class StopConfig(Section):
+    """When to stop before the last round."""
+
+    patience: int = Field(2, ge=0, description="stop after so many rounds without a held-out gain; 0: never")

@@ -1,0 +1,151 @@
+"""Config files: read with overrides and every value checked; written with every key explained."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tpt.config.problem_sections import Shot
+from tpt.config.run_config import PRESETS, RunConfig
+from tpt.config.section import Section
+from tpt.errors import ConfigError, did_you_mean
+
+_BRANCHES = ("constrained-int", "literal[")
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a TOML file, apply ``--set`` overrides such as ``"think.samples=20"``, and check every value.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown, or a value is not allowed.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file. Make one with: tpt init > run.toml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    return parse_config(table, overrides, where=str(path))
+
+
+def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, where: str = "config") -> RunConfig:
+    """Check a table of settings; ``where`` names it in errors."""
+    table = copy.deepcopy(table)
+    for override in overrides or []:
+        _apply_override(table, override)
+    preset = table.get("preset", "tpt")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ConfigError(
+            f"{where}: preset = {preset!r} is not known, allowed: {', '.join(PRESETS)}."
+            + did_you_mean(str(preset), PRESETS)
+        )
+    try:
+        return RunConfig.model_validate(_merged(PRESETS[preset], table))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from None
+
+
+def render_toml(config: RunConfig) -> str:
+    """Write a config as TOML with every key, each under a comment that says what it means."""
+    lines: list[str] = []
+    sections: list[str] = []
+    for name, field in RunConfig.model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Section):
+            sections += ["", f"[{name}]  # {type(value).__doc__}", *_render_keys(value)]
+        else:
+            lines += [f"# {field.description}", _render_value(name, value)]
+    return "\n".join(lines + sections) + "\n"
+
+
+def _render_keys(section: Section) -> list[str]:
+    lines: list[str] = []
+    for key, field in type(section).model_fields.items():
+        value = section.model_dump()[key]
+        lines += [f"# {field.description}", _render_value(key, value)]
+    return lines
+
+
+def _render_value(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(_render_value(name, item) for name, item in value.items())
+        return f"{_toml_key(key)} = {{{inner}}}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        rows = ",\n".join("  " + _render_value("", item).partition("= ")[2] for item in value)
+        return f"{_toml_key(key)} = [\n{rows},\n]"
+    return tomli_w.dumps({key: value}).strip()
+
+
+def _toml_key(key: str) -> str:
+    return tomli_w.dumps({key: 0}).partition(" = ")[0]
+
+
+def _apply_override(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not all([*sections, last]):
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set think.samples=20")
+    target = table
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override}: {section!r} is a value, not a section")
+    try:
+        target[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        target[last] = text
+
+
+def _merged(defaults: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(table)
+    for name, section in defaults.items():
+        given = table.get(name, {})
+        merged[name] = {**section, **given} if isinstance(given, dict) else given
+    return merged
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines: dict[str, str] = {}
+    for item in error.errors():
+        path = [str(part) for part in item["loc"]]
+        # A union adds the name of each of its branches to the path; the key itself is what the user wrote.
+        if path and path[-1].startswith(_BRANCHES) and path[:-1] != ["problems", "columns"]:
+            path.pop()
+        key = ".".join(path)
+        if item["type"] == "extra_forbidden":
+            lines[key] = f"{where}: unknown key {key!r}.{did_you_mean(path[-1], _known_keys(path[:-1]))}"
+        elif item["type"] == "value_error":
+            lines[key] = f"{where}: {key + ': ' if key else ''}{item['ctx']['error']}"
+        elif item["type"] == "missing":
+            lines[key] = f"{where}: {key} is missing"
+        elif key in lines:
+            lines[key] += f", or {_said(item)}"
+        else:
+            lines[key] = f"{where}: {key} = {item['input']!r:.200}: {_said(item)}"
+    return "\n".join(lines.values())
+
+
+def _said(item: ErrorDetails) -> str:
+    if item["type"] == "model_type":
+        return "should be a section of keys"
+    return item["msg"].removeprefix("Input ").strip()
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    if path[:2] == ["prompt", "few_shot"]:
+        return list(Shot.model_fields)
+    for name in path:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
