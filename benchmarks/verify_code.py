@@ -8,96 +8,91 @@ Reads HumanEval, MBPP, a sample of CodeContests and labelled model programs from
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem
-from tpt.sandbox import Limits, Task
+from tpt.sandbox import Ended, Limits, Task
 from tpt.sandbox.bubblewrap import container, interpreter
 from tpt.sandbox.inside.compare import same_output
+from tpt.sandbox.inside.server import WARM
 from tpt.sandbox.worker import Sandbox
 from tpt.verifiers import Judgement
 from tpt.verifiers.code import judge_programs
 
 DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+CONTESTS = f"code_contests:{DATA}/code/codecontests_sample.jsonl?images=keep"
+REFERENCES = {"HumanEval": f"human_eval:{DATA}/code/humaneval.jsonl", "MBPP": f"mbpp:{DATA}/code/mbpp.jsonl"}
+CORES = len(os.sched_getaffinity(0))
 Pairs = list[tuple[Problem, str]]
 
 
-def rows(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+def references(spec: str) -> Pairs:
+    """Return the problems of a source, each with the source's own right program."""
+    return [(each, each.solution) for each in load_problems(spec) if each.solution]
 
 
-def problem(name: str, tests: list[Any]) -> Problem:
-    return Problem(id=name, question="", answer="", kind="code", tests=tests)
-
-
-def code_contests(column: str, longest_input: int = 10**9) -> Pairs:
-    """Return the programs of a column with their tests; outputs with decimal numbers get a tolerance."""
-    pairs = []
-    for row in rows("code/codecontests_sample.jsonl"):
-        both = [row["public_tests"], row["private_tests"]]
-        given = [pair for tests in both for pair in zip(tests["input"], tests["output"], strict=True)]
-        mode = "float" if any("." in output for _, output in given) else "tokens"
-        tests = [
-            {"type": "stdin", "input": a, "output": b, "compare": mode, "time_limit_s": 10}
-            for a, b in given
-            if len(a) <= longest_input
-        ]
-        if tests:
-            pairs += [(problem(row["name"], tests), program) for program in row[column]["solution"]]
-    return pairs
-
-
-def called(row: dict[str, Any]) -> str | None:
-    """Return the builtin name that an MBPP reference redefines and its tests call."""
-    return next((name for name in ("sum",) if f"def {name}(" in row["code"]), None)
-
-
-def references() -> dict[str, Pairs]:
-    """Return the reference programs of HumanEval and MBPP."""
-    human_eval: Pairs = []
-    for row in rows("code/humaneval.jsonl"):
-        code = f"{row['test']}\ncheck({row['entry_point']})"
-        test = {"type": "assert", "code": code, "setup": row["prompt"], "entry_point": row["entry_point"]}
-        human_eval.append((problem(row["task_id"], [test]), row["prompt"] + row["canonical_solution"]))
-    mbpp: Pairs = []
-    for row in rows("code/mbpp.jsonl"):
-        common = {"type": "assert", "setup": row["test_setup_code"], "entry_point": called(row)}
-        tests = [{**common, "code": code} for code in row["test_list"] + row["challenge_test_list"]]
-        mbpp.append((problem(str(row["task_id"]), tests), row["code"]))
-    return {"HumanEval": human_eval, "MBPP": mbpp}
+def wrong_contest_programs() -> Pairs:
+    """Return problems of CodeContests with programs that were rejected there."""
+    wrong = load_wrong_programs(CONTESTS)
+    return [(each, program) for each in load_problems(CONTESTS) for program in wrong.get(each.id, ())]
 
 
 def labelled(name: str) -> tuple[Pairs, list[bool]]:
-    """Return model programs and whether their publisher found them right."""
-    pairs, labels = [], []
-    for row in rows(f"model_outputs/ldb_{name}_seeds.jsonl"):
-        human_eval = name == "humaneval"
-        test = {
-            "type": "assert",
-            "code": row["test"] + (f"\ncheck({row['entry_point']})" if human_eval else ""),
-            "setup": row["prompt"] if human_eval else "",
-            "entry_point": row["entry_point"],
-            "time_limit_s": 3,
-        }
-        pairs.append((problem(row["task_id"], [test]), row["solution"]))
-        labels.append(row["is_solved"])
-    return pairs, labels
+    """Return model programs and whether their publisher found them right; the files have HumanEval's columns."""
+    path = DATA / "model_outputs" / f"ldb_{name}_seeds.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    pairs = []
+    for each, row in zip(load_problems(f"human_eval:{path}"), rows, strict=True):
+        # The prompts of MBPP were made for this file; their publisher ran the programs without them.
+        setup = row["prompt"] if name == "humaneval" else ""
+        tests = [{**test, "setup": setup} for test in each.tests or []]
+        pairs.append((dataclasses.replace(each, tests=tests), row["solution"]))
+    return pairs, [row["is_solved"] for row in rows]
+
+
+def labelled_apps() -> tuple[Pairs, list[bool]]:
+    """Return programs for problems of APPS: people's, which are right, and models' with their labels."""
+    path = DATA / "code" / "apps_train5_coderl.jsonl"
+    pairs: Pairs = []
+    known = []
+    for line, each in zip(path.read_text(encoding="utf-8").splitlines(), load_problems(f"apps:{path}"), strict=True):
+        row = json.loads(line)
+        made = row["gen_solutions"] + row["baseline_solutions"]
+        pairs += [(each, program) for program in row["solutions"]] + [(each, one["code"]) for one in made]
+        known += [True] * len(row["solutions"]) + [one["result"] is True for one in made]
+    return pairs, known
+
+
+def with_short_inputs(pairs: Pairs, longest: int) -> Pairs:
+    """Keep the tests with inputs of at most so many characters, and the problems that have any."""
+    kept = []
+    for each, program in pairs:
+        tests = [test for test in each.tests or [] if len(test["input"]) <= longest]
+        kept += [(dataclasses.replace(each, tests=tests), program)] if tests else []
+    return kept
+
+
+def in_order(problem: Problem) -> list[Any]:
+    """Return a problem's tests in the order in which they are run."""
+    return sorted(problem.tests or [], key=lambda test: len(test["input"]))
 
 
 def one_container_per_test(pair: tuple[Problem, str]) -> bool:
     """Judge a program the plain way: a container and an interpreter for every test, stop at the first failure."""
-    tests = sorted(pair[0].tests or [], key=lambda test: len(test["input"]))
-    for test in tests:
-        command = [*container(), interpreter(), "-s", "-B", "-c", pair[1]]
+    command = [*container(), "--setenv", "PYTHONHASHSEED", "0", interpreter(), "-s", "-B", "-c", pair[1]]
+    for test in in_order(pair[0]):
         ran = subprocess.run(command, input=test["input"], capture_output=True, text=True, timeout=100, check=False)
         if ran.returncode or not same_output(test["output"], ran.stdout, test["compare"]):
             return False
@@ -114,114 +109,140 @@ def timed(work: Callable[[], list[bool]]) -> tuple[float, list[bool]]:
     return time.perf_counter() - began, found
 
 
-def light(pairs: Pairs, most_cpu_s: float = 0.02) -> Pairs:
-    """Keep the programs that compute little on their first test: what is measured is the running, not they."""
-    sandbox = Sandbox()
-    kept = []
-    for each, program in pairs:
-        stdin = (each.tests or [])[0]["input"].encode()
-        (ended,) = sandbox.run(Task({"role": "whole", "program": program}, Limits(10, 1024), stdin))
-        if ended.cpu_s <= most_cpu_s:
-            kept.append((each, program))
-    sandbox.close()
-    return kept
+def ends(sandbox: Sandbox, problem: Problem, program: str) -> Iterator[Ended]:
+    """Run a program's tests up to the first failure."""
+    for test in in_order(problem):
+        task = Task({"role": "whole", "program": program}, Limits(10, 1024), test["input"].encode())
+        (ended,) = sandbox.run(task)
+        yield ended
+        if ended.exit_code or not same_output(test["output"], ended.stdout.decode(), test["compare"]):
+            return
 
 
 def speed() -> None:
-    pairs = light((code_contests("solutions", 200) + code_contests("incorrect_solutions", 200))[::10])
-    tests = sum(len(pair[0].tests or []) for pair in pairs)
-    print(f"speed: {len(pairs)} programs, {tests} tests with inputs up to 200 characters, {os.cpu_count()} processors")
+    """Compare with a container and an interpreter per test: programs that compute little, and all of them."""
+    pairs = with_short_inputs(references(CONTESTS) + wrong_contest_programs(), 200)[::10]
+    sandbox = Sandbox()
+    idle = statistics.median(ended.cpu_s for _ in range(30) for ended in sandbox.run(whole("x = 1")))
+    own = [[max(0.0, ended.cpu_s - idle) for ended in ends(sandbox, *pair)] for pair in pairs]
+    sandbox.close()
+    light = [index for index, times in enumerate(own) if max(times) <= 0.02]
+    for name, chosen in (("programs that compute little", light), ("all programs", list(range(len(pairs))))):
+        print(f"speed, {name}:")
+        compare([pairs[index] for index in chosen], [own[index] for index in chosen])
+
+
+def compare(pairs: Pairs, own: list[list[float]]) -> None:
+    """Time both ways in turns; ``own`` is the processor time of the programs themselves on each of their tests."""
+    tests, own_s = sum(map(len, own)), sum(map(sum, own))
+    print(f"  {len(pairs)} programs, {tests} tests run, {own_s:.2f} s of their own computing, {CORES} processors")
     judge_programs(pairs[:8])
-    ours, baseline = [], []
-    for _ in range(3):
+    ours, plain = [], []
+    for _ in range(5):
         ours_s, found = timed(lambda: right(judge_programs(pairs)))
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            plain_s, plain = timed(lambda: list(threads.map(one_container_per_test, pairs)))
+        with ThreadPoolExecutor(CORES) as threads:
+            plain_s, expected = timed(lambda: list(threads.map(one_container_per_test, pairs)))
         ours.append(ours_s)
-        baseline.append(plain_s)
-        different = [pair[0].id for pair, a, b in zip(pairs, found, plain, strict=True) if a != b]
-        print(
-            f"  ours {ours_s:.2f} s, a container per test {plain_s:.2f} s: {plain_s / ours_s:.1f} x; different: {different}"
-        )
-    ratio = statistics.median(b / a for a, b in zip(ours, baseline, strict=True))
-    print(f"  median {ratio:.1f} x; {len(pairs) / statistics.median(ours):.0f} programs a second")
+        plain.append(plain_s)
+        different = [pair[0].id for pair, a, b in zip(pairs, found, expected, strict=True) if a != b]
+        print(f"  ours {ours_s:.2f} s, a container per test {plain_s:.2f} s; different verdicts: {different}")
+    ratios = sorted(b / a for a, b in zip(ours, plain, strict=True))
+    added = [(statistics.median(wall) * CORES - own_s) / tests * 1000 for wall in (ours, plain)]
+    print(
+        f"  {statistics.median(ratios):.1f} times as fast (from {ratios[0]:.1f} to {ratios[-1]:.1f}); processor time on top of "
+        f"the programs' own: {added[0]:.1f} ms a test against {added[1]:.1f} ms, {added[1] / added[0]:.1f} times"
+    )
 
 
-def bare_fork(program: str) -> float:
-    """Return the seconds that a fork, the program and its end take without any confinement."""
+BARE = """
+import gc, os, sys, time
+sys.path.insert(0, sys.argv[1])
+from importlib import import_module
+for name in sys.argv[2].split(): import_module(name)
+gc.collect(); gc.freeze()
+for line in sys.stdin:
     began = time.perf_counter()
     pid = os.fork()
     if pid == 0:
-        exec(compile(program, "program.py", "exec"), {})
+        exec(compile("x = 1", "program.py", "exec"), {})
         os._exit(0)
     os.waitpid(pid, 0)
-    return time.perf_counter() - began
+    print(time.perf_counter() - began, flush=True)
+"""
+"""Forks without any confinement, from a server as large as the sandbox's."""
 
 
-def overhead(repeats: int = 300) -> None:
-    program = "x = 1"
+def whole(program: str) -> Task:
+    return Task({"role": "whole", "program": program}, Limits(cpu_s=5, memory_mb=256))
+
+
+def linked(tester: dict[str, Any]) -> list[Task]:
     limits = Limits(cpu_s=5, memory_mb=256)
-    whole = [Task({"role": "whole", "program": program}, limits)]
-    calls = Task({"role": "calls", "program": "def f(): return 1", "setup": ""}, limits)
-    tester = {
-        "role": "function",
-        "name": "f",
-        "args": [],
-        "expected": 1,
-        "compare": "exact",
-        "tolerance": 0.0,
-        "setup": "",
-    }
-    jobs = {"standard input": whole, "function": [calls, Task(tester, limits)]}
+    return [Task({"role": "calls", "program": "def f(): return 1", "setup": ""}, limits), Task(tester, limits)]
+
+
+def overhead(repeats: int = 400) -> None:
+    """Time a test of each sort against a bare fork, in turns, so that a busy machine is busy for all of them."""
+    function = {"role": "function", "name": "f", "args": [], "expected": 1, "compare": "exact", "tolerance": 0.0}
+    asserting = {"role": "assert", "code": "assert f() == 1", "setup": "", "entry_point": "f"}
+    jobs = {"standard input": [whole("x = 1")], "function": linked(function), "assertion": linked(asserting)}
+    command = [sys.executable, "-s", "-S", "-c", BARE, os.path.dirname(os.__file__), WARM]
+    bare = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    assert bare.stdin is not None and bare.stdout is not None
     sandbox = Sandbox()
+    sandbox.run(whole("x = 1"))
     times: dict[str, list[float]] = {name: [] for name in ("bare fork", *jobs)}
-    sandbox.run(*whole)
-    for _ in range(repeats):  # in turns, so that a busy machine is busy for all of them
-        times["bare fork"].append(bare_fork(program))
+    for _ in range(repeats):
+        bare.stdin.write("\n")
+        times["bare fork"].append(float(bare.stdout.readline()))
         for name, job in jobs.items():
             began = time.perf_counter()
             sandbox.run(*job)
             times[name].append(time.perf_counter() - began)
     sandbox.close()
-    bare = statistics.median(times["bare fork"])
+    bare.stdin.close()
+    bare.wait()
+    least = statistics.median(times["bare fork"])
     for name, values in times.items():
         median = statistics.median(values)
-        print(f"overhead: {name}: median {1000 * median:.2f} ms, {1000 * (median - bare):+.2f} ms")
+        print(f"overhead: {name}: median {1000 * median:.2f} ms, {1000 * (median - least):+.2f} ms")
 
 
 def labels() -> None:
-    for name, pairs in references().items():
-        found = judge_programs(pairs)
-        print(f"{name}: {sum(right(found))} of {len(found)} references pass")
-        for (each, _), judgement in zip(pairs, found, strict=True):
-            if judgement.outcome is not Outcome.CORRECT:
-                print(f"  {each.id}: {judgement.detail}")
+    """Compare verdicts with what is known of the programs, and list every difference."""
+    for name, spec in REFERENCES.items():
+        report(f"{name} references", references(spec), None)
     for name in ("humaneval", "mbpp"):
-        pairs, known = labelled(name)
-        found = judge_programs(pairs)
-        agree = sum(a == b for a, b in zip(right(found), known, strict=True))
-        print(f"labelled programs, {name}: {agree} of {len(known)} agree ({agree / len(known):.2%})")
-        for (each, _), judgement, label in zip(pairs, found, known, strict=True):
-            if (judgement.outcome is Outcome.CORRECT) != label:
-                print(f"  {each.id}: label {label}, {judgement.outcome}: {judgement.detail[:160]}")
-    for column in ("solutions", "incorrect_solutions"):
-        pairs = code_contests(column)
-        found = judge_programs(pairs)
-        print(
-            f"CodeContests {column}: {sum(right(found))} of {len(found)} pass; {dict(Counter(str(j.outcome) for j in found))}"
-        )
-        for (each, _), judgement in zip(pairs, found, strict=True):
-            if (judgement.outcome is Outcome.CORRECT) != (column == "solutions"):
-                print(f"  {each.id}: {judgement.detail[:160]!r}")
+        report(f"labelled programs, {name}", *labelled(name))
+    report("APPS, people's and models' programs", *labelled_apps())
+    report("CodeContests, accepted programs", references(CONTESTS), None)
+    wrong = wrong_contest_programs()
+    report("CodeContests, rejected programs", wrong, [False] * len(wrong))
+
+
+def report(name: str, pairs: Pairs, known: list[bool] | None) -> None:
+    """Judge programs and print how many verdicts are as known; None: all are right."""
+    began = time.perf_counter()
+    found = judge_programs(pairs)
+    known = known or [True] * len(pairs)
+    agree = sum(a == b for a, b in zip(right(found), known, strict=True))
+    counts = dict(Counter(str(judgement.outcome) for judgement in found))
+    print(
+        f"{name}: {agree} of {len(known)} as known ({agree / len(known):.2%}), {time.perf_counter() - began:.0f} s; {counts}"
+    )
+    for (each, _), judgement, label in zip(pairs, found, known, strict=True):
+        if (judgement.outcome is Outcome.CORRECT) != label:
+            print(f"  {each.id}: {judgement.outcome}: {judgement.detail[:160]!r}")
 
 
 def load() -> None:
     """Judge the same programs on the machine as it is, and with four workers and four busy loops on top."""
-    pairs = (code_contests("solutions") + code_contests("incorrect_solutions"))[::9]
+    pairs = (references(CONTESTS) + wrong_contest_programs())[::9]
+    pairs += labelled("mbpp")[0][::15] + labelled("humaneval")[0][::15]
     calm = judge_programs(pairs)
-    loops = [subprocess.Popen(["python3", "-c", "while True: pass"]) for _ in range(4)]
+    loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(2 * CORES)]
     try:
-        busy = judge_programs(pairs, workers=2 * len(os.sched_getaffinity(0)))
+        busy = judge_programs(pairs, workers=2 * CORES)
     finally:
         for loop in loops:
             loop.kill()

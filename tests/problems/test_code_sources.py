@@ -4,16 +4,20 @@ import base64
 import json
 import os
 import pickle
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from tpt.errors import ProblemError
 from tpt.problems import load_problems, load_wrong_programs
+from tpt.problems.code_rows import PLATFORM
+from tpt.problems.published import Hub, iter_hub_rows
 from tpt.records import Outcome, Problem
 from tpt.verifiers.code import verify_code
 
@@ -139,8 +143,10 @@ def test_apps_programs_functions_and_methods(tmp_path):
     ]
     assert "Start from this code:\n\n```python\ndef double(x):\n```" in found[1].question
     assert found[1].solution is None
-    code = "assert Solution().halve(4, True) == 2"
-    assert found[2].tests == [{"type": "assert", "code": code, "entry_point": "Solution"}]
+    halve = {"type": "function", "name": "halve", "args": [4, True], "expected": 2, "setup": PLATFORM}
+    assert found[2].tests == [halve]
+    annotated = "class Solution:\n    def halve(self, x: List[int], whole: bool): return x // 2"
+    assert verify_code(found[2], f"```python\n{annotated}\n```").outcome is Outcome.CORRECT
 
 
 def test_human_eval_and_mbpp(tmp_path):
@@ -240,8 +246,10 @@ def test_functional_live_code_bench_tests_call_the_method(tmp_path):
     public = [{"input": '[1, 2]\n"a"', "output": "null", "testtype": "functional"}]
     row = live_row("", metadata='{"func_name": "find"}', starter_code="class Solution:\n    def find(self, x, y):\n")
     problem = load_problems(f"live_code_bench:{write(tmp_path / 'l.jsonl', {**row, 'public_test_cases': public})}")[0]
-    code = "assert Solution().find([1, 2], 'a') == None"
-    assert problem.tests == [{"type": "assert", "code": code, "entry_point": "Solution"}]
+    find = {"type": "function", "name": "find", "args": [[1, 2], "a"], "expected": None, "setup": PLATFORM}
+    assert problem.tests == [find]
+    permuting = "class Solution:\n    def find(self, x, y): return None if permutations(x) else y"
+    assert verify_code(problem, f"```python\n{permuting}\n```").outcome is Outcome.CORRECT
 
 
 @pytest.mark.parametrize(
@@ -266,6 +274,33 @@ def test_a_row_of_another_layout_is_explained(tmp_path, spec, row, message):
 def test_live_code_bench_without_a_file_says_what_to_write():
     with pytest.raises(ProblemError, match=r"Write live_code_bench:FILE\.jsonl"):
         load_problems("live_code_bench?split=all")
+
+
+def test_rows_of_the_hub_come_one_by_one_and_like_rows_of_files(tmp_path, monkeypatch):
+    """A data set in a folder is loaded by the same library in the same way as one of the Hub."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [{**CONTEST, "description": f"Task {index}"} for index in range(3)]
+    (tmp_path / "hub").mkdir()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "hub" / "test-00000.parquet")
+    monkeypatch.setattr(sys.modules["tpt.problems.code_contests"], "HUB", Hub(str(tmp_path / "hub"), ("train", "test")))
+    from_hub = load_problems("code_contests?split=test")
+    path = write(tmp_path / "test.jsonl", *rows)
+    assert from_hub == load_problems(f"code_contests:{path}") and len(from_hub) == 3
+    assert load_wrong_programs("code_contests?split=test", limit=1) == {"code_contests/test/00000": ("print(0)",)}
+    read = iter_hub_rows(Hub(str(tmp_path / "hub")), "test", instead="walk.")
+    assert next(read).cells["description"] == "Task 0"
+    with pytest.raises(ProblemError, match=r"Without the Hub, use a copy .* code_contests:FOLDER\?split=train or"):
+        load_problems("code_contests?split=train")
+
+
+def test_files_of_the_hub_behind_a_loading_script_are_read_without_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    row = {"question": "Add.", "solutions": '["print(1)"]', "starter_code": ""}
+    row["input_output"] = json.dumps({"inputs": ["1 2"], "outputs": ["3"]})
+    write(tmp_path / "test.jsonl", row)
+    hub = Hub("codeparrot/apps", ("train", "test"), files=str(tmp_path / "{split}.jsonl"))
+    monkeypatch.setattr(sys.modules["tpt.problems.apps"], "HUB", hub)
+    assert load_problems("apps?split=test") == load_problems(f"apps:{tmp_path / 'test.jsonl'}")
 
 
 def data_folder() -> Path:

@@ -231,6 +231,53 @@ def test_closing_and_swapping_the_standard_streams_harms_only_the_program(sandbo
         assert healthy(sandbox)
 
 
+def test_its_standard_input_is_its_own(sandbox):
+    spoil = "import os\nopen('/proc/self/fd/0', 'r+b').write(b'9 9')\nos.ftruncate(0, 100)\nprint(open(0).read()[:3])"
+    task = Task({"role": "whole", "program": spoil}, LIMITS, b"1 2")
+    assert [sandbox.run(task)[0].stdout for _ in range(2)] == [b"9 9\n"] * 2
+    assert attempt(sandbox, "os.ftruncate(0, 1 << 40)") == "OSError"
+
+
+def test_there_is_no_terminal_and_no_kernel_log(sandbox):
+    assert attempt(sandbox, "os.open('/dev/tty', os.O_RDWR)").endswith("Error")
+    assert attempt(sandbox, "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSTI, b'x')") == "OSError"
+    log = "libc = ctypes.CDLL(None, use_errno=True)\nif libc.klogctl(3, bytes(99), 99) < 0: raise OSError(1, 'refused')"
+    assert attempt(sandbox, log) == "PermissionError"
+
+
+def test_shared_memory_and_devices_are_not_there(sandbox):
+    assert attempt(
+        sandbox, "from multiprocessing import shared_memory as m; m.SharedMemory(create=True, size=9)"
+    ).endswith("Error")
+    for path in (
+        "/dev/shm",
+        "/dev/kmsg",
+        "/dev/mem",
+        "/dev/fuse",
+        "/dev/nvidia0",
+        "/sys/fs/cgroup",
+        "/proc/1/root/home",
+    ):
+        assert attempt(sandbox, f"os.listdir({path!r}) if os.path.isdir({path!r}) else open({path!r})").endswith(
+            "Error"
+        )
+
+
+def test_the_settings_of_the_kernel_are_out_of_reach(sandbox):
+    """A program that root started is root to /proc/sys, whatever rights it has given up."""
+    for path in (
+        "sys/kernel/core_pattern",
+        "sys/vm/overcommit_memory",
+        "sysrq-trigger",
+        "self/oom_score_adj",
+        "self/mem",
+    ):
+        assert attempt(sandbox, f"os.open('/proc/{path}', os.O_WRONLY)").endswith("Error")
+    libc = "libc = ctypes.CDLL(None, use_errno=True)\n"
+    again = libc + "if libc.mount(b'proc', b'/proc', b'proc', 32, None) < 0: raise OSError(1, 'refused')"
+    assert attempt(sandbox, again) == "PermissionError"
+
+
 def test_nothing_is_left_for_the_next_program(sandbox):
     spoil = "open('/tmp/x', 'w').write('x'); math.pi = 3; builtins.print = None; os.environ['A'] = 'b'"
     run(sandbox, f"import os, builtins, math\n{spoil}")

@@ -1,44 +1,22 @@
-"""The code verifier on honest programs, on honest mistakes, and on programs that try to pass without solving."""
+"""The code verifier on right programs, honest mistakes, and every sort of test."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+from code_cases import ADD, ASSERTS, DOUBLE, SOLVED, fenced, needs_bubblewrap, outcome, problem
 
 from tpt.errors import VerifierError
-from tpt.records import Outcome, Problem, Trace
-from tpt.sandbox.bubblewrap import why_not
+from tpt.records import Outcome, Trace
 from tpt.sandbox.worker import Sandbox
-from tpt.verifiers.code import judge_code, judge_programs, verify_code
+from tpt.verifiers.code import judge_completions, judge_programs, verify_code
+from tpt.verifiers.kinds import judge
+from tpt.verifiers.pool import Limits
 
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
-ADD = [
-    {"type": "stdin", "input": f"{a} {b}\n", "output": f"{a + b}\n", "time_limit_s": 1}
-    for a, b in ((1, 2), (30, 4), (500, 600))
-]
-SOLVED = "a, b = map(int, input().split())\nprint(a + b)"
-DOUBLE = [{"type": "function", "name": "double", "args": [n], "expected": 2 * n, "time_limit_s": 1} for n in (1, 2, 3)]
-CHECK = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(5) == 10\n\ncheck(double)"
-ASSERTS = [{"type": "assert", "code": CHECK, "entry_point": "double", "time_limit_s": 1}]
-
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "bubblewrap runs")
-
-
-def problem(tests: list[Any]) -> Problem:
-    return Problem(id="p", question="", answer="", kind="code", tests=tests)
-
-
-def fenced(program: str) -> str:
-    return f"So:\n```python\n{program}\n```\n"
-
-
-def outcome(tests: list[Any], program: str) -> tuple[Outcome, str]:
-    judgement = verify_code(problem(tests), fenced(program))
-    return judgement.outcome, judgement.detail
+pytestmark = needs_bubblewrap
 
 
 def test_a_right_program():
@@ -67,100 +45,6 @@ def test_failures_are_told_apart(program, expected, detail):
 def test_no_program_is_no_answer():
     judgement = verify_code(problem(ADD), "I cannot solve this.")
     assert judgement.outcome is Outcome.NO_ANSWER and judgement.extracted is None
-
-
-FORGERIES = {
-    "exit": """
-import sys; sys.exit(0)
-""",
-    "os._exit": """
-import os; os._exit(0)
-""",
-    "summary": """
-print('passed 3/3'); print('{"passed": true}')
-""",
-    "result file": """
-import os
-for fd in range(3, 100):
-    try: os.write(fd, b'{"passed": true, "reason": "", "message": ""}')
-    except OSError: pass
-os._exit(0)
-""",
-    "equal to all": """
-class Any:
-    def __eq__(self, other): return True
-    __hash__ = None
-def double(x): return Any()
-""",
-    "int that lies": """
-class Int(int):
-    def __eq__(self, other): return True
-    __hash__ = int.__hash__
-def double(x): return Int(0)
-""",
-    "patched builtins": """
-import builtins
-builtins.AssertionError = None
-builtins.compile = builtins.exec = print
-def double(x): return 0
-""",
-    "frames": """
-import sys
-def double(x):
-    frame = sys._getframe()
-    while frame:
-        for name, value in list(frame.f_locals.items()):
-            if 'expect' in name: return value
-        frame = frame.f_back
-    return 0
-""",
-    "memory": """
-import gc
-def double(x):
-    for found in gc.get_objects():
-        if isinstance(found, dict) and found.get('expected'): return found['expected']
-    return -1
-""",
-    "check": """
-def check(candidate): pass
-def double(x): return 0
-""",
-    "dies in the call": """
-import os
-def double(x): os._exit(0)
-""",
-    "leaves in the call": """
-def double(x): raise SystemExit(0)
-""",
-    "forged reply": """
-import os, json, struct
-body = json.dumps({'ok': None}).encode()
-for fd in range(3, 100):
-    try: os.write(fd, (struct.pack('!I', len(body)) + body) * 50)
-    except OSError: pass
-def double(x): return 0
-""",
-    "closed link": """
-import os
-os.closerange(3, 100)
-def double(x): return 0
-""",
-    "stopped tester": """
-import os, signal
-for pid in range(1, 100):
-    try: os.kill(pid, signal.SIGSTOP)
-    except OSError: pass
-def double(x): return 0
-""",
-}
-
-
-@pytest.mark.parametrize("tests", [ADD, DOUBLE, ASSERTS], ids=["stdin", "function", "assert"])
-@pytest.mark.parametrize("name", FORGERIES)
-def test_no_forgery_passes(name, tests):
-    result, detail = outcome(tests, FORGERIES[name])
-    assert result is not Outcome.CORRECT
-    assert result is not Outcome.ERROR, detail
 
 
 def test_function_tests():
@@ -209,6 +93,9 @@ def test_comparisons_of_values(expected, compare, returned, right):
         ("1\n", "float", "1.0", True),
         ("a b\nc\n", "any_order", "c\\na  b", True),
         ("a b\nc\n", "any_order", "b a\\nc", False),
+        ("Yes\nno\n", "any_case", "YES No", True),
+        ("Yes\n", "any_case", "No", False),
+        ("Yes\n", "tokens", "YES", False),
     ],
 )
 def test_comparisons_of_output(expected, compare, printed, right):
@@ -254,26 +141,10 @@ def test_helpers_of_the_setup_are_the_tests_own():
     assert verify_code(problem(tests), "    return 3\n").outcome is Outcome.CORRECT
 
 
-def test_unusual_but_honest_programs():
-    programs = [
-        "import os, sys\nsize = os.fstat(0).st_size\na, b = map(int, os.read(0, size).split())\nos.write(1, str(a + b).encode())",
-        "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**26)\n"
-        "def main():\n    a, b = map(int, input().split())\n    print(a + b)\nthreading.Thread(target=main).start()",
-        "import atexit, io, sys\nbuffer = io.StringIO()\nsys.stdout = buffer\n"
-        "atexit.register(lambda: sys.__stdout__.write(buffer.getvalue()))\nprint(sum(map(int, input().split())))",
-        "import sys\nwith sys.stdin as source, sys.stdout as sink: print(sum(map(int, next(source).split())), file=sink)",
-        "out = open(1, 'w', closefd=False)\nout.write(str(sum(map(int, open('/dev/stdin').read().split()))))",
-        "def deep(n): return 0 if n == 0 else deep(n - 1)\nimport sys\nsys.setrecursionlimit(10**6)\ndeep(10**5)\n"
-        "print(sum(map(int, input().split())))\nexit()",
-    ]
-    found = judge_programs([(problem(ADD), program) for program in programs])
-    assert [judgement.detail for judgement in found] == ["passed 3/3"] * len(programs)
-
-
 def test_every_test_gives_the_share_of_tests_passed():
     program = "a, b = map(int, input().split())\nprint(a + b if a != 1 else 0)"
-    (first,) = judge_code([Trace("p", 0, fenced(program), "stop", 0, 0)], {"p": problem(ADD)})
-    (every,) = judge_code([Trace("p", 0, fenced(program), "stop", 0, 0)], {"p": problem(ADD)}, every_test=True)
+    (first,) = judge_completions([(problem(ADD), fenced(program))])
+    (every,) = judge_completions([(problem(ADD), fenced(program))], every_test=True)
     assert first.detail.endswith("; passed 0/3") and every.detail.endswith("; passed 2/3")
     assert first.outcome is every.outcome is Outcome.WRONG
 
@@ -312,32 +183,25 @@ def test_tests_that_are_none(tests, message):
         verify_code(problem(tests), "")
 
 
-def test_an_unknown_sandbox_is_refused(monkeypatch):
-    monkeypatch.setenv("TPT_SANDBOX", "docker")
-    with pytest.raises(VerifierError, match="allowed: bubblewrap, rlimits"):
-        verify_code(problem(ADD), fenced(SOLVED))
-
-
-def test_the_weak_mode_only_by_name_and_with_a_warning(monkeypatch):
-    monkeypatch.setenv("TPT_SANDBOX", "rlimits")
+def test_the_weak_mode_only_by_name_and_with_a_warning():
+    weak = Limits(sandbox="rlimits", workers=1)
+    traces = [Trace("p", 0, fenced(SOLVED), "stop", 0, 0), Trace("p", 1, fenced("import os\nos.fork()"), "stop", 0, 0)]
     with pytest.warns(UserWarning, match="can read your files"):
-        assert verify_code(problem(ADD), fenced(SOLVED)).outcome is Outcome.CORRECT
-    with pytest.warns(UserWarning):
-        assert outcome(ADD, "import os\nos.fork()")[0] is Outcome.WRONG
+        right, wrong = judge(traces, {"p": problem(ADD)}, limits=weak)
+    assert (right.outcome, wrong.outcome) == (Outcome.CORRECT, Outcome.WRONG)
+    assert judge(traces, {"p": problem(ADD)}, limits=Limits())[0].outcome is Outcome.CORRECT  # and does not warn
 
 
-def rows(name: str) -> list[dict[str, Any]]:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"TPT_DATA holds no {name}")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.mark.real_data
-def test_every_canonical_solution_of_humaneval_passes():
-    pairs = []
-    for row in rows("code/humaneval.jsonl"):
-        code = f"{row['test']}\ncheck({row['entry_point']})"
-        test = {"type": "assert", "code": code, "setup": row["prompt"], "entry_point": row["entry_point"]}
-        pairs.append((problem([test]), row["prompt"] + row["canonical_solution"]))
-    assert [judgement.detail for judgement in judge_programs(pairs)] == ["passed 1/1"] * len(pairs)
+def test_verdicts_do_not_depend_on_what_else_the_machine_does():
+    programs = [program for program, *_ in FAILURES] + [SOLVED, "import time\ntime.sleep(0.2)\n" + SOLVED]
+    pairs = [(problem(ADD), program) for program in programs]
+    pairs += [(problem(tests), "def double(x): return sum(x for _ in range(2))") for tests in (DOUBLE, ASSERTS)]
+    calm = judge_programs(pairs)
+    loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        busy = judge_programs(pairs, workers=4)
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    assert busy == calm

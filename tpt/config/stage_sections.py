@@ -30,6 +30,11 @@ class VerifyConfig(Section):
     timeout_s: float = Field(2.0, gt=0, description="wall clock of one answer; beyond: TIMEOUT")
     memory_mb: int = Field(2048, ge=256, description="address space of a verifier's process; beyond: ERROR")
     workers: int = Field(0, ge=0, description="answers verified at once; 0: one a core")
+    sandbox: Literal["bubblewrap", "rlimits"] = Field(
+        "bubblewrap",
+        description="how a model's programs are confined; rlimits: by resource limits alone, so that they can read every "
+        "file of yours",
+    )
 
 
 class PruneConfig(Section):
@@ -94,6 +99,17 @@ class EvaluateConfig(Section):
     top_p: Fraction = Field(1.0, description="nucleus mass; 1: off")
     top_k: int = Field(0, ge=0, description="most likely tokens to sample from; 0: off")
     max_tokens: Count = Field(512, description="longest completion in tokens")
+    probe: int = Field(
+        64,
+        ge=0,
+        description="the base model's right traces, and the human solutions, that every round's model is held against "
+        "the base model on (KL, entropy, likelihood); 0: none",
+    )
+    choose_share: Fraction = Field(
+        0.5,
+        description="share of the held-out problems that the best round is chosen by; the others bear the claim of how much "
+        "better it is. 1: no split, and the claim is biased upwards",
+    )
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
@@ -107,6 +123,17 @@ class EvaluateConfig(Section):
 
 
 class StopConfig(Section):
-    """When to stop before the last round."""
+    """Which round is the best, when to stop before the last one, and where to go on from after a loss."""
 
-    patience: int = Field(2, ge=0, description="stop after so many rounds without a held-out gain; 0: never")
+    rule: Literal["significance", "maximum"] = Field(
+        "significance",
+        description="the best round is the one with the highest score among those significantly better than the base model, "
+        "or (maximum) among all, noise or not",
+    )
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of the tests, adjusted for the rounds compared (Holm)")
+    patience: int = Field(
+        2, ge=0, description="stop after so many rounds without a new best or a new highest score; 0: never"
+    )
+    rollback: bool = Field(
+        False, description="after a significant loss against the best round, go on from that one instead of the last"
+    )

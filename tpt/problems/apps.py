@@ -8,7 +8,6 @@ from typing import Any
 from tpt.errors import ProblemError
 from tpt.problems.code_rows import (
     ASK_PROGRAM,
-    Hub,
     Item,
     function_tests,
     json_cell,
@@ -18,6 +17,7 @@ from tpt.problems.code_rows import (
     text_cell,
     with_starter,
 )
+from tpt.problems.published import Hub
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, int_param
 from tpt.records import Problem

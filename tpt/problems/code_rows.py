@@ -14,25 +14,26 @@ from typing import Any
 
 from tpt.errors import ProblemError
 from tpt.problems.overlap import hash_split
+from tpt.problems.published import Hub, iter_hub_rows
 from tpt.problems.rows import Row, cell_text, iter_rows, parse_json, plain
 from tpt.problems.spec import TABLE_SUFFIXES, Spec, choice_param
 from tpt.records import Problem
 
 ASK_PROGRAM = "Write a program that reads the input from standard input and writes the answer to standard output."
 
-ANY_CASE = "def check(input, expected, got):\n    return expected.lower().split() == got.lower().split()\n"
-"""Contests take YES, Yes and yes alike, and the accepted programs write all of them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """Where a data set lives on the Hugging Face Hub."""
-
-    id: str
-    splits: tuple[str, ...]
-    config: str | None = None
-    files: str = ""
-    """For data sets behind a loading script, which is never run: the JSONL files, ``{split}`` being the split."""
+PLATFORM = """import bisect, collections, functools, heapq, itertools, math, operator, random, re, string
+from typing import *
+from collections import *
+from itertools import *
+from functools import *
+from heapq import *
+from bisect import *
+from operator import *
+from math import *
+from builtins import *
+"""
+"""What the platform with ``class Solution`` imports for its users, on which their programs rely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def read_items(spec: Spec, hub: Hub | None, make: Make) -> Iterator[Item]:
             f"problem source {spec.text!r}: {spec.name} is read from your own copy. Write {spec.name}:FILE.jsonl."
         )
     split = choice_param(spec, "split", hub.splits)
-    rows = _folder_rows(path, split) if path else _hub_rows(spec, hub, split)
+    instead = f"use a copy of its files: {spec.name}:FOLDER?split={split} or {spec.name}:FILE."
+    rows = _folder_rows(path, split) if path else iter_hub_rows(hub, split, instead=instead)
     yield from _made(rows, make, f"{spec.name}/{split}")
 
 
@@ -107,25 +109,26 @@ def pairs(row: Row, table: Mapping[str, Any], inputs: str, outputs: str) -> list
 
 
 def stdin_tests(cases: Iterable[tuple[Any, Any]], limits: Mapping[str, Any]) -> list[Any]:
-    """Return tests of whole programs: compared token by token, fractions as numbers, yes and no in any case."""
+    """Return tests of whole programs: compared token by token, fractions as numbers, yes and no in any case.
+
+    Contests take YES, Yes and yes alike, and the accepted programs write all of them. Other words must be written as
+    expected: where case is the task, comparing without it would make ``print(input())`` a solution.
+    """
     texts = [(_as_text(given), _as_text(expected)) for given, expected in cases]
     how: dict[str, Any] = {"compare": "tokens"}
     if any(_is_fraction(token) for _, expected in texts for token in expected.split()):
         how = {"compare": "float", "tolerance": 1e-6}
     elif any(token.lower() in ("yes", "no") for _, expected in texts for token in expected.split()):
-        how = {"compare": "checker", "checker": ANY_CASE}
+        how = {"compare": "any_case"}
     return [{"type": "stdin", "input": given, "output": expected, **how, **limits} for given, expected in texts]
 
 
 def function_tests(name: str, cases: Sequence[tuple[list[Any], Any]], *, in_class: bool) -> list[Any]:
     """Return tests of a function, or of a method of ``class Solution``, called with plain JSON values."""
-    if in_class:
-        calls = [(f"Solution().{name}({', '.join(map(repr, given))})", expected) for given, expected in cases]
-        return [
-            {"type": "assert", "code": f"assert {call} == {expected!r}", "entry_point": "Solution"}
-            for call, expected in calls
-        ]
-    return [{"type": "function", "name": name, "args": given, "expected": expected} for given, expected in cases]
+    setup = {"setup": PLATFORM} if in_class else {}
+    return [
+        {"type": "function", "name": name, "args": given, "expected": expected, **setup} for given, expected in cases
+    ]
 
 
 def with_starter(question: str, starter: str) -> str:
@@ -147,23 +150,6 @@ def _folder_rows(folder: Path, split: str) -> Iterator[Row]:
         raise ProblemError(f"{folder}: no {split}*.parquet or {split}*.jsonl here. The folder holds: {there}.")
     for path in found:
         yield from iter_rows(path)
-
-
-def _hub_rows(spec: Spec, hub: Hub, split: str) -> Iterator[Row]:
-    import datasets
-
-    try:
-        if hub.files:
-            dataset = datasets.load_dataset("json", data_files=hub.files.format(split=split), split="train")
-        else:
-            dataset = datasets.load_dataset(hub.id, hub.config, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise ProblemError(
-            f"{hub.id} could not be loaded from the Hugging Face Hub: {error}. Without the Hub, use a copy of its "
-            f"files: {spec.name}:FOLDER?split={split} or {spec.name}:FILE."
-        ) from error
-    for number, cells in enumerate(dataset, start=1):
-        yield Row(f"{hub.id}, {split}, row {number}", dict(cells))
 
 
 def _as_text(value: Any) -> str:

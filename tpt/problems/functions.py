@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterator
 
 from tpt.errors import ProblemError
-from tpt.problems.code_rows import Hub, Item, json_cell, read_items, text_cell
-from tpt.problems.rows import Row
+from tpt.problems.code_rows import Item, json_cell, read_items, text_cell
+from tpt.problems.published import Hub
+from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, choice_param, int_param
 from tpt.records import Problem
 
@@ -18,11 +19,15 @@ MBPP = {name: Hub("google-research-datasets/mbpp", MBPP_SPLITS, config=name) for
 
 
 def human_eval(spec: Spec) -> Iterator[Item]:
-    """Yield the problems of ``human_eval?split=test`` or ``human_eval:PATH``; any file of the same columns will do."""
+    """Yield the problems of ``human_eval?split=test`` or ``human_eval:PATH``.
+
+    Any file of the same columns will do; ``canonical_solution`` may be missing.
+    """
     allow_params(spec, ["split"])
 
     def make(row: Row, problem_id: str) -> Item:
         prompt, name = text_cell(row, "prompt"), text_cell(row, "entry_point").strip()
+        body = cell_text(row, "canonical_solution")
         test = {
             "type": "assert",
             "code": f"{text_cell(row, 'test').strip()}\n\ncheck({name})\n",
@@ -36,7 +41,7 @@ def human_eval(spec: Spec) -> Iterator[Item]:
             answer="",
             kind="code",
             tests=[test],
-            solution=_completed(prompt, text_cell(row, "canonical_solution")),
+            solution=None if body is None else _completed(prompt, body.replace("\r\n", "\n")),
             source="human_eval",
         )
         return Item(problem)

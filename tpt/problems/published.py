@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -19,13 +20,25 @@ def local_path(spec: Spec) -> Path | None:
     return Path(spec.rest).expanduser() if spec.rest else None
 
 
-def hub_rows(hub_id: str, split: str, *, config: str | None = None, instead: str) -> list[Row]:
-    """Load a split of a data set from the Hugging Face Hub.
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Where a data set lives on the Hugging Face Hub."""
+
+    id: str
+    """Such as ``openai/gsm8k``."""
+    splits: tuple[str, ...] = ()
+    config: str | None = None
+    """The Hub's name of the subset."""
+    files: str = ""
+    """For data sets behind a loading script, which is never run: the JSONL files, ``{split}`` being the split."""
+
+
+def iter_hub_rows(hub: Hub, split: str, *, instead: str) -> Iterator[Row]:
+    """Yield the rows of a data set's split one by one, for data sets larger than memory.
 
     Args:
-        hub_id: such as ``openai/gsm8k``.
+        hub: the data set.
         split: the Hub's name of the split.
-        config: the Hub's name of the subset.
         instead: for the error message, what to do where there is no Hub; a sentence.
 
     Raises:
@@ -34,17 +47,23 @@ def hub_rows(hub_id: str, split: str, *, config: str | None = None, instead: str
     import datasets
 
     try:
-        dataset = datasets.load_dataset(hub_id, config, split=split)
+        if hub.files:
+            dataset = datasets.load_dataset("json", data_files=hub.files.format(split=split), split="train")
+        else:
+            dataset = datasets.load_dataset(hub.id, hub.config, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise ProblemError(
-            f"{hub_id} could not be loaded from the Hugging Face Hub: {error}. Without the Hub, {instead}"
+            f"{hub.id} could not be loaded from the Hugging Face Hub: {error}. Without the Hub, {instead}"
         ) from error
-    name = ", ".join(part for part in (hub_id, config, split) if part)
-    rows = []
+    name = ", ".join(part for part in (hub.id, hub.config, split) if part)
     for number, cells in enumerate(dataset, start=1):
         where = f"{name}, row {number}"
-        rows.append(Row(where, {column: to_cell(value, where) for column, value in cells.items()}))
-    return rows
+        yield Row(where, {column: to_cell(value, where) for column, value in cells.items()})
+
+
+def hub_rows(hub_id: str, split: str, *, config: str | None = None, instead: str) -> list[Row]:
+    """Load a split of a data set, as ``iter_hub_rows`` yields it."""
+    return list(iter_hub_rows(Hub(hub_id, config=config), split, instead=instead))
 
 
 def split_of_name(path: Path, splits: Sequence[str]) -> str | None:

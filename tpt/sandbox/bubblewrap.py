@@ -42,8 +42,8 @@ def require(mode: Mode) -> None:
     """Refuse a mode that cannot run here; VerifierError says what to install or allow."""
     if mode == "bubblewrap" and (reason := why_not()):
         raise VerifierError(
-            f"{reason}. Programs written by a model are run in a sandbox only; TPT_SANDBOX=rlimits runs them with resource "
-            "limits alone, which hides no file of yours from them"
+            f"{reason}. Programs written by a model are run in a sandbox only; verify.sandbox = 'rlimits' (tpt check, tpt "
+            "verify: --sandbox rlimits) runs them with resource limits alone, which hides no file of yours from them"
         )
     if mode == "rlimits" and platform.machine() not in MACHINES:
         raise VerifierError(f"sandbox = 'rlimits' needs Linux on {' or '.join(MACHINES)}, got {platform.machine()}")
@@ -77,12 +77,16 @@ def _python_view() -> list[str]:
     view: list[str] = []
     if sys.base_prefix != "/usr":
         view += ["--ro-bind", sys.base_prefix, "/python", "--setenv", "LD_LIBRARY_PATH", "/python/lib"]
-    for package in _PACKAGES:
-        found = importlib.util.find_spec(package)
-        for folder in found.submodule_search_locations or [] if found else []:
-            for path in (Path(folder), Path(folder).with_name(f"{package}.libs")):
-                view += ["--ro-bind-try", str(path), f"/packages/{path.name}"]
+    for path in packages():
+        view += ["--ro-bind-try", str(path), f"/sandbox/packages/{path.name}"]
     return view
+
+
+def packages() -> list[Path]:
+    """Return the folders of the packages that a program may import, and of the libraries that lie beside them."""
+    found = [spec for name in _PACKAGES if (spec := importlib.util.find_spec(name)) is not None]
+    folders = [Path(folder) for spec in found for folder in spec.submodule_search_locations or []]
+    return [path for folder in folders for path in (folder, folder.with_name(f"{folder.name}.libs"))]
 
 
 def interpreter() -> str:

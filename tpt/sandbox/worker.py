@@ -124,7 +124,15 @@ class Sandbox:
             number = theirs.fileno()
             flags = ["-s", "-S", "-P", "-B"]
             if self._mode == "bubblewrap":
-                command = [*bubblewrap.container(), "--setenv", "PYTHONHASHSEED", _HASH_SEED]
+                command = [
+                    *bubblewrap.container(),
+                    "--setenv",
+                    "PYTHONHASHSEED",
+                    _HASH_SEED,
+                    "--setenv",
+                    "LD_BIND_NOW",
+                    "1",
+                ]
                 command += [bubblewrap.interpreter(), *flags, "-c", _BOOT, str(number), "namespaces", "/sandbox"]
             else:
                 folder = self._lay_out_folder()
@@ -141,6 +149,10 @@ class Sandbox:
         package = Path(self._folder.name, "tpt", "sandbox")
         package.mkdir(parents=True)
         (package / "inside").symlink_to(bubblewrap.INSIDE)
+        shown = Path(self._folder.name, "packages")
+        shown.mkdir()
+        for path in bubblewrap.packages():
+            (shown / path.name).symlink_to(path)
         return self._folder.name
 
 

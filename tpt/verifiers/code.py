@@ -17,10 +17,9 @@ import select
 import threading
 import warnings
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 
-from tpt.errors import VerifierError
-from tpt.records import Outcome, Problem, Trace
+from tpt.records import Outcome, Problem
 from tpt.sandbox import Ended, Mode, Task
 from tpt.sandbox.worker import Sandbox, SandboxDiedError
 from tpt.verifiers import Judgement
@@ -29,7 +28,6 @@ from tpt.verifiers.programs import PROGRAM_FORMAT, Extracted, extract_program
 
 CODE_FORMAT = PROGRAM_FORMAT
 
-MODES: tuple[Mode, ...] = ("bubblewrap", "rlimits")
 _OUTCOMES = {"time limit": Outcome.TIMEOUT, "sandbox error": Outcome.ERROR}
 
 _Case = Generator[list[Task], list[Ended], Judgement]
@@ -37,39 +35,35 @@ _Case = Generator[list[Task], list[Ended], Judgement]
 
 def verify_code(problem: Problem, completion: str) -> Judgement:
     """Judge one completion of one programming problem."""
-    return _judge_cases([_judge_case(problem, completion, every_test=False)], 1)[0]
-
-
-def judge_code(
-    traces: Sequence[Trace], problems: Mapping[str, Problem], *, every_test: bool = False, workers: int | None = None
-) -> list[Judgement]:
-    """Judge completions on all processors; judgements come in the order of the traces.
-
-    Raises:
-        VerifierError: a problem's tests are not tests, or there is no sandbox.
-    """
-    pairs = [(problems[trace.problem_id], trace.completion) for trace in traces]
-    return judge_completions(pairs, every_test=every_test, workers=workers)
+    return judge_completions([(problem, completion)])[0]
 
 
 def judge_completions(
-    pairs: Sequence[tuple[Problem, str]], *, every_test: bool = False, workers: int | None = None
+    pairs: Sequence[tuple[Problem, str]],
+    *,
+    every_test: bool = False,
+    workers: int | None = None,
+    sandbox: Mode = "bubblewrap",
 ) -> list[Judgement]:
-    """Judge completions of problems, as ``judge_code`` does."""
-    cases = [_judge_case(problem, completion, every_test=every_test) for problem, completion in pairs]
-    return _judge_cases(cases, workers or len(os.sched_getaffinity(0)))
-
-
-def judge_programs(
-    pairs: Sequence[tuple[Problem, str]], *, every_test: bool = False, workers: int | None = None
-) -> list[Judgement]:
-    """Judge programs as they are, such as a source's own solutions; judgements come in the order of the pairs.
+    """Judge completions on all processors; judgements come in the order of the pairs.
 
     Raises:
         VerifierError: a problem's tests are not tests, or there is no sandbox.
     """
+    cases = [_judge_case(problem, completion, every_test=every_test) for problem, completion in pairs]
+    return _judge_cases(cases, workers, sandbox)
+
+
+def judge_programs(
+    pairs: Sequence[tuple[Problem, str]],
+    *,
+    every_test: bool = False,
+    workers: int | None = None,
+    sandbox: Mode = "bubblewrap",
+) -> list[Judgement]:
+    """Judge programs as they are, such as a source's own solutions, as ``judge_completions`` does."""
     cases = [_run_case(tests_of(problem), Extracted(program, True, ""), every_test) for problem, program in pairs]
-    return _judge_cases(cases, workers or len(os.sched_getaffinity(0)))
+    return _judge_cases(cases, workers, sandbox)
 
 
 def _judge_case(problem: Problem, completion: str, *, every_test: bool) -> _Case:
@@ -100,11 +94,11 @@ def _run_case(tests: list[Test], found: Extracted, every_test: bool) -> _Case:
     return Judgement(_OUTCOMES.get(mark.reason, Outcome.WRONG), False, found.program, detail)
 
 
-def _judge_cases(cases: list[_Case], workers: int) -> list[Judgement]:
+def _judge_cases(cases: list[_Case], workers: int | None, mode: Mode) -> list[Judgement]:
     """Run the cases, each in one sandbox at a time, as many at once as there are sandboxes."""
     judged: dict[int, Judgement] = {}
     waiting = deque(enumerate(cases))
-    idle = _sandboxes(min(workers, len(cases)))
+    idle = _sandboxes(mode, min(workers or len(os.sched_getaffinity(0)), len(cases)))
     busy: dict[int, tuple[Sandbox, _Running]] = {}
     poll = select.poll()
     try:
@@ -165,23 +159,12 @@ class _Running:
         return self._case.send(ended)
 
 
-def sandbox_mode() -> Mode:
-    """Return how programs are confined: TPT_SANDBOX, or bubblewrap; VerifierError for any other word."""
-    mode = os.environ.get("TPT_SANDBOX", "bubblewrap")
-    if mode not in MODES:
-        raise VerifierError(
-            f"TPT_SANDBOX is {mode!r}, allowed: {', '.join(MODES)}. Unset it to run programs in bubblewrap"
-        )
-    return mode
-
-
-def _sandboxes(count: int) -> list[Sandbox]:
+def _sandboxes(mode: Mode, count: int) -> list[Sandbox]:
     """Return that many warm sandboxes; they stay for the batches to come."""
-    mode = sandbox_mode()
-    if mode == "rlimits":
+    if mode == "rlimits" and count:
         warnings.warn(
-            "TPT_SANDBOX=rlimits: programs written by a model run with resource limits alone; they can read your files "
-            "and see your processes. Install bubblewrap and unset TPT_SANDBOX to confine them",
+            'sandbox = "rlimits": programs written by a model run with resource limits alone; they can read your files and '
+            'see your processes. Install bubblewrap and take sandbox = "bubblewrap" to confine them',
             stacklevel=2,
         )
     kept = _kept_sandboxes(mode, os.getpid(), threading.get_ident())

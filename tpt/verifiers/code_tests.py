@@ -8,6 +8,7 @@ than the program, and comes back as a yes or no.
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _KEYS = {
 }
 """Type of a test to its required and its optional fields, beside those that all have."""
 _COMMON = {"type", "compare", "tolerance", "time_limit_s", "memory_mb"}
+
+_OUT_OF_MEMORY = re.compile(r"[\w.]*MemoryError\b|OpenBLAS error: Memory allocation")
 
 Jobs = Generator[list[Task], list[Ended], "Mark"]
 """Yields jobs, is sent what became of them (or thrown SandboxDiedError), returns the mark."""
@@ -180,7 +183,7 @@ def _mark_of(verdict: dict[str, Any]) -> Mark:
     if verdict["passed"]:
         return PASSED
     reason, message = verdict["reason"], str(verdict["message"])[:300]
-    return Mark("memory limit" if message.startswith("MemoryError") else reason, message)
+    return Mark("memory limit" if _OUT_OF_MEMORY.match(message) else reason, message)
 
 
 def _how_it_ended(ended: Ended, limits: Limits) -> Mark:
@@ -198,7 +201,7 @@ def _how_it_ended(ended: Ended, limits: Limits) -> Mark:
     if ended.signal is not None:
         return Mark("runtime error", f"killed by {signal.Signals(ended.signal).name}")
     last = _last_line(ended)
-    if ended.exit_code and last.startswith("MemoryError"):
+    if ended.exit_code and _OUT_OF_MEMORY.match(last):
         return Mark("memory limit", f"more than {limits.memory_mb} MB")
     if ended.exit_code:
         return Mark("runtime error", last or f"exit code {ended.exit_code}")

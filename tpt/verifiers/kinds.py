@@ -103,7 +103,9 @@ def judge(
 
 def _judgements(rows: Sequence[tuple[Problem, str]], limits: Limits, *, every_test: bool = False) -> list[Judgement]:
     of_code = [row for row in rows if row[0].kind == "code"]
-    programs = iter(judge_completions(of_code, every_test=every_test))  # all processors at once
+    programs = iter(
+        judge_completions(of_code, every_test=every_test, workers=limits.workers or None, sandbox=limits.sandbox)
+    )  # all processors at once
     opened = [
         next(programs) if problem.kind == "code" else _opening(problem.kind)(problem, completion)
         for problem, completion in rows

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tpt.errors import VerifierError
+from tpt.sandbox import Mode
 
 START_LIMIT_S = 120.0
 """A worker that is not ready by then is a failure; imports can be slow on a busy machine."""
@@ -42,6 +43,8 @@ class Limits:
     """Address space of a worker."""
     workers: int = 0
     """0: one a core."""
+    sandbox: Mode = "bubblewrap"
+    """What confines programs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-MODES = ("tokens", "exact", "float", "any_order", "checker")
+MODES = ("tokens", "exact", "any_case", "float", "any_order", "checker")
 TOLERANCE = 1e-6
 _LONGEST_NUMBER = 400  # digits; longer tokens are compared as text, for parsing them takes too long
 
@@ -14,11 +14,13 @@ def same_output(expected: str, got: str, mode: str, tolerance: float = TOLERANCE
     """Compare what a program wrote with what it should have written.
 
     ``exact``: the same text but for line ends and the end of the file. ``tokens``: the same words, whatever the space
-    between them. ``float``: the same words, decimal numbers within the tolerance (absolute or relative). ``any_order``: the same
-    lines, each compared by words, in any order.
+    between them. ``any_case``: the same words, capital or small. ``float``: the same words, decimal numbers within the
+    tolerance (absolute or relative). ``any_order``: the same lines, each compared by words, in any order.
     """
     if mode == "exact":
         return _lines(expected) == _lines(got)
+    if mode == "any_case":
+        return expected.lower().split() == got.lower().split()
     if mode == "any_order":
         return _bag_of_lines(expected) == _bag_of_lines(got)
     if mode == "float":

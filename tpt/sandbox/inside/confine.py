@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 _CLONE_NEWNS, _CLONE_NEWIPC, CLONE_NEWPID = 0x00020000, 0x08000000, 0x20000000
 _CLONE_THREAD = 0x00010000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _SIGKILL = 9
@@ -24,6 +24,7 @@ _LAST_CAPABILITY = 63
 _STACK_BYTES = 120 << 20  # the kernel leaves at least 128 MiB below the stack of any process
 _OPEN_FILES = 64
 _THREADS = 128
+_CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -51,13 +52,13 @@ MACHINES = {
         "semget": 64, "msgget": 68, "mq_open": 240, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
         "unshare": 272, "setns": 308, "chroot": 161, "pivot_root": 155, "mount": 165, "umount2": 166, "add_key": 248,
         "request_key": 249, "keyctl": 250, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
-        "name_to_handle_at": 303, "open_by_handle_at": 304, "personality": 135,
+        "syslog": 103, "name_to_handle_at": 303, "open_by_handle_at": 304, "personality": 135,
     }),
     "aarch64": Machine(0xC00000B7, 220, {
         "execve": 221, "execveat": 281, "socket": 198, "memfd_create": 279, "shmget": 194, "semget": 190, "msgget": 186,
         "mq_open": 180, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "unshare": 97, "setns": 268,
         "chroot": 51, "pivot_root": 41, "mount": 40, "umount2": 39, "add_key": 217, "request_key": 218, "keyctl": 219,
-        "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "name_to_handle_at": 264, "open_by_handle_at": 265,
+        "syslog": 116, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "name_to_handle_at": 264, "open_by_handle_at": 265,
         "personality": 92,
     }),
 }
@@ -81,17 +82,22 @@ def return_to_pids(namespace: int) -> None:
 
 
 def own_file_view(tmp_bytes: int) -> None:
-    """Give this process an empty /tmp of limited size and a /proc that shows itself alone."""
+    """Give this process an empty /tmp of limited size and a read-only /proc that shows itself alone.
+
+    Read-only, because to the kernel's settings in /proc/sys a program that the superuser started is the superuser, whatever
+    rights it has given up.
+    """
     _check(libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC), "unshare")
     options = f"size={tmp_bytes},nr_inodes=4096,mode=0700".encode()
     _check(libc.mount(b"tmpfs", b"/tmp", b"tmpfs", _MS_NOSUID | _MS_NODEV, options), "mount /tmp")
-    _check(libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None), "mount /proc")
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    if libc.mount(b"proc", b"/proc", b"proc", flags, b"subset=pid") != 0:  # not known before Linux 5.8
+        _check(libc.mount(b"proc", b"/proc", b"proc", flags, None), "mount /proc")
 
 
 def limit(cpu_s: float, memory_bytes: int, file_bytes: int) -> None:
     """Set the resource limits; ``memory_bytes`` comes on top of what the interpreter has mapped already."""
-    with open("/proc/self/statm", "rb") as statm:
-        mapped = int(statm.read().split()[0]) * resource.getpagesize()
+    mapped = _mapped_pages() * resource.getpagesize()
     stack_most = resource.getrlimit(resource.RLIMIT_STACK)[1]
     stack = _STACK_BYTES if stack_most == resource.RLIM_INFINITY else min(_STACK_BYTES, stack_most)
     # A backstop of the exact limit that the server keeps; generous, because the kernel counts it in ticks, and a tick
@@ -111,6 +117,15 @@ def limit(cpu_s: float, memory_bytes: int, file_bytes: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
+def _mapped_pages() -> int:
+    statm = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(statm, 100).split()[0])
+    finally:
+        os.close(statm)
+
+
+@functools.cache
 def _counts_processes_by_namespace() -> bool:
     """From Linux 5.14 on RLIMIT_NPROC counts the sandbox alone; before, all processes of the user."""
     major, minor = (int(part) for part in os.uname().release.split(".")[:2])
@@ -118,21 +133,18 @@ def _counts_processes_by_namespace() -> bool:
 
 
 def give_up_rights() -> None:
-    """Drop every capability, forbid new ones, and forbid the system calls that no test needs."""
+    """Drop every capability (``prepare`` has seen to new ones), and forbid the system calls that no test needs."""
     _check(libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0), "prctl")
-    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    for capability in range(_LAST_CAPABILITY + 1):
-        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-    header = struct.pack("=Ii", 0x20080522, 0)
-    _check(libc.capset(header, bytes(24)), "capset")
+    _check(libc.capset(_CAPABILITY_HEADER, bytes(24)), "capset")
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
-    code = ctypes.create_string_buffer(_filter())
-    header = struct.pack("=H6xQ", len(_filter()) // 8, ctypes.addressof(code))
-    _check(libc.prctl(_PR_SET_SECCOMP, 2, header, 0, 0), "seccomp")
+    code = _filter()
+    _check(
+        libc.prctl(_PR_SET_SECCOMP, 2, struct.pack("=H6xQ", len(code) // 8, ctypes.addressof(code)), 0, 0), "seccomp"
+    )
 
 
 @functools.cache  # the server makes it once, for all its children
-def _filter() -> bytes:
+def _filter() -> ctypes.Array[ctypes.c_char]:
     """Return the seccomp filter: threads may be made, processes not."""
     machine = MACHINES[platform.machine()]
 
@@ -160,12 +172,18 @@ def _filter() -> bytes:
         step(answer, refuse),
     ]
     program += [step(answer, allow)]
-    return b"".join(program)
+    return ctypes.create_string_buffer(b"".join(program))
 
 
 def prepare() -> None:
-    """Do in the server what all its children need alike."""
+    """Do in the server what all its children need alike: no capability but those that it holds is ever to be had."""
+    libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    for capability in range(_LAST_CAPABILITY + 1):
+        libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    _counts_processes_by_namespace()
     _filter()
+    for name in ("capset", "mount", "unshare", "setns"):  # look them up now, not in every child
+        getattr(libc, name)
 
 
 def hide_from_debuggers() -> None:

@@ -19,14 +19,30 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tpt.sandbox.inside.link import Link
+from tpt.sandbox.inside.link import Link, LinkClosedError
 from tpt.sandbox.inside.values import decode, encode
 
 FAILED = 1
+_BUILTINS = dict(vars(builtins))
 
 
-def _open_standard_streams() -> None:
-    """Bind sys.stdin and the others anew: the inherited objects remember the server's own files."""
+def open_standard_streams() -> None:
+    """Open sys.stdin and the others in the server, once, for all its children.
+
+    They remember what sort of file they were opened on, so for the moment these are empty files in memory, as a child's are.
+    """
+    own = [os.dup(number) for number in range(3)]
+    for number in range(3):
+        file = os.memfd_create("stream")
+        os.dup2(file, number)
+        os.close(file)
+    _bind_streams()
+    for number, file in enumerate(own):
+        os.dup2(file, number)
+        os.close(file)
+
+
+def _bind_streams() -> None:
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     error = io.FileIO(2, "w", closefd=False)
@@ -41,7 +57,6 @@ def _new_main(name: str) -> types.ModuleType:
     sys.modules[name] = module
     sys.argv = ["program.py"]
     random.seed(0)
-    _open_standard_streams()
     return module
 
 
@@ -49,34 +64,49 @@ def _ending(body: Callable[[], None]) -> int:
     """Run the body as the interpreter runs a script, end of threads and exit handlers included; return its exit code."""
     code = 0
     try:
-        try:
-            body()
-        finally:
-            threading._shutdown()  # type: ignore[attr-defined]
-            atexit._run_exitfuncs()
+        body()
     except SystemExit as leaving:
         code = _exit_code(leaving.code)
     except BaseException:
         code = FAILED
         traceback.print_exc(limit=-20)
-    return code or _write_out()
-
-
-def _write_out() -> int:
-    """Write what is still buffered, in the program's own file objects too, as the end of an interpreter does."""
-    streams = (sys.stdout, sys.__stdout__)
-    main = sys.modules.pop("__main__", None)
     try:
-        for stream in streams:
-            if stream is not None and not getattr(stream, "closed", False):
-                stream.flush()
-        if main is not None:
-            main.__dict__.clear()
-            gc.collect()
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        _end_objects()
     except BaseException:
         traceback.print_exc(limit=-20)
-        return FAILED
-    return 0
+        return code or FAILED
+    return code
+
+
+def _end_objects() -> None:
+    """Write what is still buffered and end the program's objects, as the end of an interpreter does.
+
+    Some programs write in a finalizer only. The interpreter collects what the main module held while the module's names
+    are still there, so that finalizers can use them, and clears the names of what is left.
+    """
+    _flush(sys.stdout)
+    vars(sys).update(stdin=sys.__stdin__, stdout=sys.__stdout__, stderr=sys.__stderr__)
+    main = id(vars(sys.modules.pop("__main__")))
+    gc.collect()
+    left = _dict_at(main)
+    if left is not None:  # held by what it put elsewhere, or by a cache of the standard library
+        vars(builtins).update(_BUILTINS)
+        for name in sorted(left, key=lambda name: not hasattr(type(left[name]), "__del__")):
+            left[name] = None
+        gc.collect()
+    _flush(sys.stdout)
+
+
+def _dict_at(number: int) -> dict[str, Any] | None:
+    """Return the dictionary with this id, None when it is gone; a reference to it would have kept it."""
+    return next((found for found in gc.get_objects() if id(found) == number and type(found) is dict), None)
+
+
+def _flush(stream: Any) -> None:
+    if stream is not None and not getattr(stream, "closed", False):
+        stream.flush()
 
 
 def _exit_code(code: Any) -> int:
@@ -90,8 +120,14 @@ def _exit_code(code: Any) -> int:
 
 def run_whole(spec: dict[str, Any]) -> int:
     """Run a program from standard input to standard output."""
-    module = _new_main("__main__")
-    return _ending(lambda: exec(compile(spec["program"], "program.py", "exec"), module.__dict__))
+    _new_main("__main__")
+    # No reference to the module may stay here: it must be able to end.
+    return _ending(lambda: execute(spec["program"], "program.py", vars(sys.modules["__main__"])))
+
+
+def execute(source: str, name: str, space: dict[str, Any]) -> None:
+    """Run code as a file of its own, without this file's ``from __future__`` imports."""
+    exec(compile(source, name, "exec", dont_inherit=True), space)
 
 
 def _load(spec: dict[str, Any]) -> types.ModuleType:
@@ -100,14 +136,14 @@ def _load(spec: dict[str, Any]) -> types.ModuleType:
     if spec["setup"]:
         # A setup may use what the program is to define; the tester runs it then, through references.
         with contextlib.suppress(NameError, SyntaxError):
-            exec(compile(spec["setup"], "setup.py", "exec"), module.__dict__)
-    exec(compile(spec["program"], "program.py", "exec"), module.__dict__)
+            execute(spec["setup"], "setup.py", module.__dict__)
+    execute(spec["program"], "program.py", module.__dict__)
     return module
 
 
 def _find(module: types.ModuleType, name: str) -> Any:
-    """Return a global of the program, or the method of its class Solution."""
-    if name not in module.__dict__ and hasattr(module.__dict__.get("Solution"), name):
+    """Return the method of the program's class Solution, or a global of the program."""
+    if hasattr(module.__dict__.get("Solution"), name):
         return getattr(module.__dict__["Solution"](), name)
     if name not in module.__dict__:
         raise NameError(f"name {name!r} is not defined")
@@ -116,20 +152,18 @@ def _find(module: types.ModuleType, name: str) -> Any:
 
 def answer_calls(spec: dict[str, Any], link: Link) -> int:
     """Load the program, then do what the tester asks until it is gone."""
-
-    def body() -> None:
-        try:
-            module = _load(spec)
-        except BaseException as error:
-            link.send({"error": _describe(error)})
-            raise
-        link.send({"ok": None})
-        objects: list[Any] = []
+    try:
+        module = _load(spec)
+    except BaseException as error:
+        link.send({"error": _describe(error)})
+        return FAILED
+    link.send({"ok": None})
+    objects: list[Any] = []
+    with contextlib.suppress(LinkClosedError):
         while True:
             request = link.receive()
             link.send(_answer(module, objects, request))
-
-    return _ending(body)
+    return 0
 
 
 def _describe(error: BaseException) -> list[str]:
@@ -146,13 +180,15 @@ def _answer(module: types.ModuleType, objects: list[Any], request: dict[str, Any
     try:
         if request["do"] == "name":
             return {"ok": encode(_find(module, request["name"]), refer)}
+        if request["do"] == "call name":
+            return {"ok": encode(_find(module, request["name"])(*request["args"]), refer)}
         arguments = [decode(item, objects.__getitem__) for item in request["args"]]
         keywords = {key: decode(item, objects.__getitem__) for key, item in request["keywords"].items()}
         value = _OPERATIONS[request["do"]](*arguments, **keywords)
         reply = {"ok": encode(value, refer)}
         changed = _changes(arguments, request["args"], refer)
         return {**reply, "changed": changed} if changed else reply
-    except (SystemExit, Exception) as error:
+    except BaseException as error:
         return {"error": _describe(error)}
 
 

@@ -32,7 +32,7 @@ _STDIN, _STDOUT, _STDERR, _SPEC, _RESULT, _CHANNEL, _FIRST_FREE = range(7)
 _MAX_THREADS = 128
 _TICK_MS = 20
 # Common modules, imported once here instead of in every test.
-_WARM = """array bisect cmath collections copy datetime decimal fractions functools hashlib heapq io itertools math operator
+WARM = """array bisect cmath collections copy datetime decimal fractions functools hashlib heapq io itertools math operator
 queue random re statistics string textwrap threading time types typing"""
 
 
@@ -161,7 +161,6 @@ class Server:
             if self._isolated:
                 confine.own_file_view(limits["tmp_bytes"])
             os.chdir(folder)
-            program.clear_environment()
             confine.limit(limits["cpu_s"], limits["memory_bytes"], limits["output_bytes"])
             confine.give_up_rights()
             code = _play(limits)
@@ -226,11 +225,12 @@ def main() -> None:
     confine.hide_from_debuggers()
     confine.prepare()
     site.setquit()  # exit() and quit(), which the interpreter lacks when started without site
-    for name in _WARM.split():
+    for name in WARM.split():
         importlib.import_module(name)
-    if os.path.isdir("/packages"):
-        sys.path.append("/packages")
+    program.open_standard_streams()
+    program.clear_environment()
     sys.path.remove(sys.argv[3])
+    sys.path.append(os.path.join(sys.argv[3], "packages"))
     gc.collect()
     gc.freeze()
     Server(int(sys.argv[1]), namespaces=sys.argv[2] == "namespaces").serve()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import importlib
 import random
 import sys
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from tpt.sandbox.inside.compare import same_value
 from tpt.sandbox.inside.link import FrameTooLongError, Link, LinkClosedError
+from tpt.sandbox.inside.program import execute
 from tpt.sandbox.inside.values import NotPlainError, decode, dumps, encode
 
 _Value = TypeVar("_Value")
@@ -90,16 +92,20 @@ class Caller:
         self.raised: BaseException | None = None
         self.message = ""
 
-    def wait_until_loaded(self) -> bool:
-        """Return whether the program's definitions ran through."""
-        reply = self._link.receive()
-        if "error" in reply:
-            self._note(reply["error"])
-        return "error" not in reply
+    def wait_until_loaded(self) -> None:
+        """Wait until the program's definitions ran through; raise what stopped them."""
+        self._receive()
 
     def name(self, name: str) -> Any:
         """Return a global of the program; raise NameError when it has none."""
         return self._reply([], {"do": "name", "name": name})
+
+    def call_name(self, name: str, args: list[Any]) -> Any:
+        """Return what a global of the program returns, asked before the program has loaded: nobody waits twice."""
+        with contextlib.suppress(LinkClosedError):  # what it said before it ended is still to be read
+            self._link.send({"do": "call name", "name": name, "args": args})
+        self.wait_until_loaded()
+        return decode(self._receive()["ok"], self._object)
 
     def ask(self, do: str, *args: Any, **keywords: Any) -> Any:
         """Have the program do one thing with plain values and its own objects."""
@@ -118,12 +124,16 @@ class Caller:
 
     def _reply(self, args: list[Any], request: dict[str, Any]) -> Any:
         self._link.send(request)
-        reply = self._link.receive()
-        if "error" in reply:
-            raise self._note(reply["error"])
+        reply = self._receive()
         for index, data in reply.get("changed", {}).items():
             _replace(args[int(index)], decode(data, self._object))
         return decode(reply["ok"], self._object)
+
+    def _receive(self) -> dict[str, Any]:
+        reply: dict[str, Any] = self._link.receive()
+        if "error" in reply:
+            raise self._note(reply["error"])
+        return reply
 
     def _note(self, error: list[str]) -> BaseException:
         name, text = str(error[0]), str(error[1])
@@ -168,26 +178,25 @@ def run_test(spec: dict[str, Any], link: Link, result: int) -> int:
 
 
 def _run(spec: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    if not caller.wait_until_loaded():
-        return {"passed": False, "reason": "runtime error", "message": caller.message}
     random.seed(0)
     if spec["role"] == "function":
         return _run_function(spec, caller)
+    caller.wait_until_loaded()
     space: dict[str, Any] = {"__name__": "test", "__builtins__": builtins}
     sys.modules["test"] = types.ModuleType("test")
     entry = spec["entry_point"]
     setup = spec["setup"] if _compiles(spec["setup"]) else ""
     _bind(setup + "\n" + spec["code"], space, caller)
-    exec(compile(setup, "setup.py", "exec"), space)
+    execute(setup, "setup.py", space)
     if entry:
         space[entry] = caller.name(entry)
-    exec(compile(spec["code"], "test.py", "exec"), space)
+    execute(spec["code"], "test.py", space)
     return _PASSED
 
 
 def _run_function(spec: dict[str, Any], caller: Caller) -> dict[str, Any]:
     """Compare what the function returned with the expected value."""
-    got = caller.name(spec["name"])(*spec["args"])
+    got = caller.call_name(spec["name"], spec["args"])
     expected, mode = spec["expected"], spec["compare"]
     if mode == "checker":
         same = _ask_checker(spec["checker"], spec["args"], expected, got)
@@ -204,7 +213,7 @@ def _brief(value: Any) -> str:
 
 def _ask_checker(source: str, given: Any, expected: Any, got: Any) -> bool:
     space: dict[str, Any] = {"__name__": "checker"}
-    exec(compile(source, "checker.py", "exec"), space)
+    execute(source, "checker.py", space)
     return bool(space["check"](given, expected, got))
 
 

@@ -97,6 +97,8 @@ def _decode_tagged(tag: str, data: Any, refer: Refer, depth: int) -> Any:
         return refer(data)
     if tag == "int":
         return int(data, 16)
+    if tag in ("set", "frozenset"):
+        return _in_order(_SEQUENCES[tag], [decode(item, refer, depth) for item in data])
     if tag in _SEQUENCES:
         return _SEQUENCES[tag](decode(item, refer, depth) for item in data)
     if tag == "dict":
@@ -114,6 +116,16 @@ def _decode_tagged(tag: str, data: Any, refer: Refer, depth: int) -> Any:
     if tag == "Decimal":
         return Decimal(data)
     raise KeyError(tag)
+
+
+def _in_order(kind: type[Any], items: list[Any]) -> Any:
+    """Return a set that is walked in the order of ``items``, as the one they come from was, where that can be had.
+
+    The order depends on the size of the table, and that on how the set was made: item by item, or from another set.
+    """
+    made = kind(items)
+    again = made if list(made) == items else kind(set(items))
+    return again if list(again) == items else made
 
 
 _SEQUENCES: dict[str, type[Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
