@@ -1,0 +1,70 @@
+"""The replay of recorded verdicts: it counts what the samplers spend, and its tests tell a biased sampler."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "think_tokens.py"
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("think_tokens", BENCHMARK)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["think_tokens"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def table(bench: ModuleType) -> Any:
+    """40 problems x 6 samples; hard problems' traces are longer."""
+    source = random.Random(3)
+    recorded = {}
+    for number in range(40):
+        rate = number / 39
+        rows = [(source.randint(20, 30) + round(40 * (1 - rate)), source.random() < rate) for _ in range(6)]
+        recorded[f"p{number:02}"] = rows
+    return bench.Table("made up", "tokens", recorded)
+
+
+def test_fixed_spends_every_sample_and_until_full_only_what_it_needs(bench: Any, table: Any, tmp_path: Path) -> None:
+    setting = bench.Setting(samples=4, size=8, slots=4)
+    fixed = bench.draw(table, setting, "fixed", seed=1, folder=tmp_path)
+    assert fixed.samples == 160
+    assert fixed.collected.surplus_traces == fixed.collected.cancelled_requests == 0
+    fewer = bench.draw(table, setting, "until_full", seed=1, folder=tmp_path)
+    assert len(fewer.chosen) == len(fixed.chosen) == 8
+    assert fewer.samples < 60
+    assert fewer.tokens < fixed.tokens
+    for drawn in (fixed, fewer):
+        assert all(table.recorded[problem][index][1] for problem, index in drawn.chosen)
+
+
+def test_the_tests_find_a_biased_sampler_and_pass_the_right_one(bench: Any, table: Any, tmp_path: Path) -> None:
+    setting = bench.Setting(samples=4, size=8, slots=24)
+    arms = {
+        arm: [bench.draw(table, setting, arm, seed=3 * n + at, folder=tmp_path) for n in range(40)]
+        for at, arm in enumerate(("fixed", "until_full", "first to finish"))
+    }
+    right = bench.p_values(table, arms["fixed"], arms["until_full"], seed=0)
+    wrong = bench.p_values(table, arms["fixed"], arms["first to finish"], seed=0)
+    assert set(right) == {"problems", "traces", "solve rate", "length"}
+    assert min(right.values()) > 0.01
+    assert wrong["solve rate"] < 0.01
+
+
+def test_the_papers_table_has_the_papers_scores(bench: Any) -> None:
+    table = bench.paper_table(problems=7473, samples=10, pass_1=0.446, pass_n=0.7598, seed=0)
+    good = np.array([[good for _, good in rows] for rows in table.recorded.values()])
+    assert good.mean() == pytest.approx(0.446, abs=0.01)
+    assert good.any(axis=1).mean() == pytest.approx(0.7598, abs=0.01)

@@ -1,0 +1,164 @@
+"""Export: a round's model as a folder that any other program loads, with a card that says how it was made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tpt.errors import ConfigError, RunError
+from tpt.evidence import evidence_of
+from tpt.export.card import Card, model_card, prompt_messages
+from tpt.export.gguf_file import write_gguf
+from tpt.export.origin import origin_of
+from tpt.export.weights import cast, is_adapter, saved_dtype, write_base, write_copy, write_merged
+from tpt.jsonl import digest, write_json, write_text
+from tpt.records import RoundRecord
+from tpt.report.rows import report_rows
+from tpt.rounds import Run, best_round
+from tpt.run_dir import RunDir
+
+Dtype = Literal["as-saved", "float32", "bfloat16"]
+
+_ORIGIN = "tpt.json"
+_CARD = "README.md"
+_GGUF = "model.gguf"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What to export, and in which form."""
+
+    round: str = "best"
+    """``best``, ``last``, or a number; 0 is the base model."""
+    dtype: Dtype = "as-saved"
+    merge: bool = False
+    """Put an adapter into its base model's weights; a whole model stays what it is."""
+    gguf: bool = False
+    force: bool = False
+    """Replace an earlier export."""
+
+
+def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
+    """Write a finished round's model to the folder ``out``, complete or not at all, and say what was written.
+
+    Raises:
+        RunError: the round is not finished, its files are gone, changed or pickled, or ``out`` is there already.
+        ModelError: the model or its tokenizer cannot be loaded, or has no GGUF form.
+        ConfigError: ``options.round`` is no round.
+    """
+    run.require()
+    opened = Run(run.path)
+    records = opened.records()
+    record = _chosen(records, options.round, run)
+    _check_place(out, force=options.force)
+    staging = out.with_name(out.name + ".partial")
+    for leftover in (staging, staging.with_name(staging.name + ".partial")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        written = _write(opened, records, record, staging, options, name=out.name)
+        _sync(staging)
+        _take_place(staging, out)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return {"folder": str(out), "round": record.index, **written}
+
+
+def _write(
+    opened: Run, records: list[RoundRecord], record: RoundRecord, folder: Path, options: ExportOptions, *, name: str
+) -> dict[str, Any]:
+    config, place = opened.config, opened.dir.round(record.index)
+    adapter = record.index > 0 and is_adapter(place.checkpoint)
+    merged = adapter and options.merge
+    if adapter and options.gguf and not options.merge:
+        raise RunError(f"{place.checkpoint} is an adapter, which has no GGUF form by itself: add --merge")
+    best = best_round(opened.dir, records).index
+    origin = origin_of(opened.dir, config, records, record, best=best)
+    if record.index == 0:
+        write_base(opened.dir, config, folder)
+    elif merged:
+        write_merged(opened.dir, place, config, folder)
+    else:
+        write_copy(place.checkpoint, folder)
+    if options.dtype != "as-saved":
+        cast(folder, options.dtype)
+    if options.gguf:
+        write_gguf(folder, folder / _GGUF, name=name)
+    files = {file.name: digest(file) for file in sorted(folder.iterdir())}
+    form = {"dtype": saved_dtype(folder), "adapter": adapter and not merged, "merged": merged, "gguf": options.gguf}
+    write_json(folder / _ORIGIN, {**origin, "form": form, "files": files})
+    evidence = evidence_of(opened.dir, records)
+    card = Card(
+        name=name,
+        origin=origin,
+        config=config,
+        records=records,
+        rows=report_rows(records, evidence),
+        claim=evidence.claim,
+        record=record,
+        best=best,
+        form=form,
+        messages=prompt_messages(config, folder),
+    )
+    write_text(folder / _CARD, model_card(card))
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return {**form, "megabytes": round(size / 1e6, 1), "files": sorted(file.name for file in folder.iterdir())}
+
+
+def _chosen(records: list[RoundRecord], which: str, run: RunDir) -> RoundRecord:
+    if not records:
+        raise RunError(
+            f"{run.path}: no round is finished yet, not even the base model's. Go on with: tpt run {run.path}"
+        )
+    if which == "best":
+        return best_round(run, records)
+    if which == "last":
+        return records[-1]
+    if not (which.isascii() and which.isdigit()):
+        raise ConfigError(f"--round {which}: expected best, last or a number, such as --round 2")
+    found = next((record for record in records if str(record.index) == which), None)
+    if found is None:
+        there = ", ".join(str(record.index) for record in records)
+        raise RunError(f"{run.path}: round {which} is not finished; finished rounds: {there}")
+    return found
+
+
+def _check_place(out: Path, *, force: bool) -> None:
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise RunError(f"{out}: exists already. Choose another folder, or replace an earlier export with --force")
+    if out.is_symlink() or not (out / _ORIGIN).is_file():
+        raise RunError(f"{out}: is no earlier export (no {_ORIGIN}), so --force does not replace it. Move it away")
+
+
+def _take_place(staging: Path, out: Path) -> None:
+    """Give the finished folder its name; whatever had it is gone only after that."""
+    replaced = out.with_name(out.name + ".replaced")
+    if out.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        out.rename(replaced)
+    staging.rename(out)
+    _sync_entry(out.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the content on disk before the folder gets its name."""
+    for path in folder.iterdir():
+        _sync_entry(path)
+    _sync_entry(folder)
+
+
+def _sync_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+__all__ = ["Dtype", "ExportOptions", "export"]

@@ -1,0 +1,139 @@
+"""The files of an exported model: copied, rounded, merged or saved anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tpt.chat import Chat
+from tpt.config import RunConfig
+from tpt.desk import model_digest, prompt_template
+from tpt.errors import ModelError, RunError, StaleStageError
+from tpt.jsonl import read_json, write_json
+from tpt.lineage import base_model
+from tpt.run_dir import RoundDir, RunDir
+
+_KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz")
+_ADAPTER = "adapter_config.json"
+
+
+def is_adapter(checkpoint: Path) -> bool:
+    """Return whether a checkpoint holds an adapter, and not a whole model."""
+    return (checkpoint / _ADAPTER).is_file()
+
+
+def write_copy(checkpoint: Path, folder: Path) -> None:
+    """Copy a checkpoint's weights, tokenizer, chat template and configs.
+
+    Raises:
+        RunError: it holds a file that could run code when it is loaded, or no weights.
+    """
+    pickled = sorted(path.name for path in checkpoint.rglob("*") if path.suffix in _PICKLED)
+    if pickled:
+        raise RunError(
+            f"{checkpoint}: holds {pickled[0]}, a pickle file, which can run code when it is read; only safetensors are "
+            "exported. Take it out, or save the model again with save_pretrained"
+        )
+    kept = [path for path in sorted(checkpoint.iterdir()) if path.suffix in _KEPT and path.is_file()]
+    if not any(path.suffix == ".safetensors" for path in kept):
+        raise RunError(f"{checkpoint}: holds no weights (*.safetensors). Make the round again")
+    folder.mkdir(parents=True)
+    for path in kept:
+        shutil.copyfile(path, folder / path.name)
+
+
+def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
+    """Save the base model, wherever it comes from, in float32 with the tokens it stops at.
+
+    Raises:
+        StaleStageError: its files are others than those the run was made with.
+    """
+    from tpt.models import load_model, load_tokenizer
+    from tpt.sft import save_checkpoint
+
+    recorded = base_model(run, config).digest
+    found = model_digest(config.model)
+    if found != recorded:
+        raise StaleStageError(
+            f"model = {config.model!r}: its files changed since {run.base} was written ({recorded[:12]} then, "
+            f"{found[:12]} now), so it is not the model that was scored. Put them back"
+        )
+    cache = run.path / "cache"
+    model = load_model(config.model, dtype="float32", device="cpu", cache=cache)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(model, Chat(load_tokenizer(config.model, cache=cache), prompt_template(config)), folder)
+
+
+def write_merged(run: RunDir, place: RoundDir, config: RunConfig, folder: Path) -> None:
+    """Add an adapter to its base model's weights, and save the whole in float32.
+
+    Raises:
+        ModelError: peft is missing, or the adapter does not fit its base model.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ModelError(
+            f"{place.checkpoint} is an adapter, and merging it needs peft, which is not installed: pip install peft"
+        ) from None
+    from tpt.models import load_model, load_tokenizer
+    from tpt.sft import save_checkpoint
+
+    named = read_json(place.checkpoint / _ADAPTER).get("base_model_name_or_path") or config.model
+    base = load_model(str(named), dtype="float32", device="cpu", cache=run.path / "cache")
+    try:
+        merged = PeftModel.from_pretrained(base, str(place.checkpoint)).merge_and_unload()
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{place.checkpoint}: the adapter does not fit {named!r}: {reason}") from error
+    tokenizer = load_tokenizer(str(named), cache=run.path / "cache")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(merged, Chat(tokenizer, prompt_template(config)), folder)
+
+
+def cast(folder: Path, dtype: str) -> None:
+    """Rewrite a folder's floating-point weights in another precision, one file of weights after the other."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    wanted = getattr(torch, dtype)
+    size = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)
+            metadata = opened.metadata()
+        tensors = {name: each.to(wanted) if each.is_floating_point() else each for name, each in tensors.items()}
+        size += sum(each.nbytes for each in tensors.values())
+        path.unlink()
+        save_file(tensors, path, metadata=metadata)
+        path.chmod(0o644)
+    for path in folder.glob("*.safetensors.index.json"):
+        index = read_json(path)
+        index["metadata"] = {**index.get("metadata", {}), "total_size": size}
+        write_json(path, index)
+    config = folder / "config.json"
+    if config.is_file():
+        write_json(config, {**read_json(config), "dtype": dtype})
+
+
+def saved_dtype(folder: Path) -> str:
+    """Return the precision of a folder's largest group of weights, read from the files' headers."""
+    sizes: dict[str, int] = {}
+    for path in folder.glob("*.safetensors"):
+        for name, entry in _header(path).items():
+            if name != "__metadata__":
+                first, last = entry["data_offsets"]
+                sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + last - first
+    largest = max(sizes, key=lambda name: sizes[name])
+    return {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}.get(largest, largest)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(length))
+        return header
