@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tpt.config.alarm_section import AlarmConfig
 from tpt.config.engine_section import EngineConfig
 from tpt.config.problem_sections import ProblemsConfig, PromptConfig, Shot
 from tpt.config.run_config import PRESETS, RunConfig
@@ -12,6 +13,7 @@ from tpt.config.train_section import TrainConfig
 
 __all__ = [
     "PRESETS",
+    "AlarmConfig",
     "DataConfig",
     "EngineConfig",
     "EvaluateConfig",

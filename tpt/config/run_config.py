@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from tpt.config.alarm_section import AlarmConfig
 from tpt.config.engine_section import EngineConfig
 from tpt.config.problem_sections import ProblemsConfig, PromptConfig
 from tpt.config.section import Count, Section
@@ -52,6 +53,7 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     stop: StopConfig = StopConfig()
+    alarms: AlarmConfig = AlarmConfig()
 
     @model_validator(mode="after")
     def _sampler_feeds_the_policy(self) -> Self:

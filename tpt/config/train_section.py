@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tpt.config.section import Count, Section
+from tpt.config.section import Count, Fraction, Section
 
 
 class TrainConfig(Section):
@@ -24,6 +24,38 @@ class TrainConfig(Section):
     max_length: Count = Field(2048, description="longest example in tokens; longer ones are dropped and counted")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="compute precision; master weights are float32 always"
+    )
+
+    loss: Literal["cross_entropy", "focal", "clipped_confidence"] = Field(
+        "cross_entropy",
+        description="what is minimised; the other two keep the model from growing ever surer of what it knows already",
+    )
+    focal_gamma: float = Field(2.0, ge=0, description='for loss = "focal": power of (1 - probability); 0: cross_entropy')
+    confidence_limit: Fraction = Field(
+        0.9, description='for loss = "clipped_confidence": tokens likelier than this teach nothing; 1: cross_entropy'
+    )
+    interpolate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of the base model in the saved checkpoint, the rest being the trained one's; 0: off. "
+        "A next round that starts from the last starts from this mixture",
+    )
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = Field(
+        "adamw", description="all but adamw need a CUDA device and bitsandbytes"
+    )
+    packing: bool = Field(
+        True, description="put a micro-batch's examples end to end instead of padding them, where the model allows it"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations twice instead of keeping them: less memory, about a third more time"
+    )
+    liger: bool = Field(False, description="use the Triton kernels of liger-kernel; needs a CUDA device")
+    save_every_steps: int = Field(
+        0, ge=0, description="steps between checkpoints to go on from after a crash; 0: about every ten minutes"
+    )
+    report_to: list[Literal["trackio", "wandb", "tensorboard", "mlflow"]] = Field(
+        default_factory=list, description="trackers that get the metrics too; []: none, and nothing leaves the machine"
     )
 
     @model_validator(mode="after")
