@@ -115,6 +115,12 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Write a text file atomically, part by part, for one too large to be put together in memory."""
+    with _atomic(path) as file:
+        file.writelines(parts)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; RunError when it is missing or damaged."""
     try:

@@ -1,0 +1,303 @@
+"""The HTML report without a browser: what is on the page, what is packed into it, and that no text can become markup."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Tpt
+from made_run import EXAMPLES, RIGHT, TRAINING, make_run
+
+from tpt.errors import RunError
+from tpt.evidence import Comparison, Coverage, Difference, Finding, Interval, evidence_of
+from tpt.jsonl import read_records, replace_records
+from tpt.records import EvalReport, RoundRecord, Trace
+from tpt.report.html import Findings, WrittenPage, write_page
+from tpt.report.html.axes import doubling_axis, number_axis, share_axis, spread
+from tpt.report.html.series import length_series, probe_series, variety_series
+from tpt.report.html.words import duration, headline, points, verdict
+from tpt.run_dir import RunDir
+from tpt.summary import summary_of
+
+ATTACK = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u202e \ud800 \u2028 &lt;b&gt;"
+
+
+SAID: dict[Finding, float] = {"gain": 0.05, "loss": -0.05, "within noise": 0.01}
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page, as far as is needed: tags, and text by id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.blocks: dict[str, str] = {}
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = dict(attrs).get("id") or "" if tag == "script" else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.blocks[self._inside] = data
+        else:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def unpacked(self, name: str) -> Any:
+        return json.loads(gzip.decompress(base64.b64decode(self.blocks[name])))
+
+
+def written(run: RunDir, path: Path, *, most_traces: int = 0) -> tuple[Page, WrittenPage]:
+    summary = summary_of(run)
+    findings = Findings(summary.records, summary.evidence, summary.alarms, summary.stopped)
+    result = write_page(path, run, findings, most_traces=most_traces)
+    return Page(path.read_text(encoding="utf-8")), result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    return make_run(tmp_path_factory.mktemp("made") / "first")
+
+
+@pytest.fixture(scope="module")
+def page(run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return written(run, tmp_path_factory.mktemp("page") / "report.html")[0]
+
+
+def test_every_section_is_there(page: Page, run: RunDir) -> None:
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    assert {"rounds", "scores", "watch", "cost", "traces", "origin", "index", "chunk-0"} <= ids
+    titles = [
+        "Score by round",
+        "pass@k of every round",
+        "Format or skill?",
+        "Problems won and lost",
+        "Variety",
+        "Length",
+    ]
+    titles += ["What became of the traces", "Easy and hard problems", "Time by stage", "Training loss", "Tokens"]
+    titles += ["The model itself", "Lineage", "Versions", "Config", "Training examples"]
+    assert [title for title in titles if title not in page.text] == []
+    assert "2 held-out problems" not in page.text and "6 held-out problems, 4 tries each" in page.text
+    assert run.config.read_text(encoding="utf-8").splitlines()[0].strip("# ") in page.text
+    assert "ba5eba5eba5e" in page.text
+
+
+def test_every_chart_has_a_name_and_its_numbers(page: Page) -> None:
+    charts = [attributes for tag, attributes in page.tags if tag == "svg" and "aria-hidden" not in attributes]
+    assert len(charts) >= 12
+    assert all(chart["role"] == "img" and len(chart["aria-label"] or "") > 8 for chart in charts)
+    assert sum(tag == "summary" for tag, _ in page.tags) >= 9
+    headings = [attributes for tag, attributes in page.tags if tag == "th"]
+    assert headings and all(heading["scope"] in ("col", "row") for heading in headings)
+
+
+def test_nothing_is_loaded_and_only_this_script_and_style_may_work(page: Page) -> None:
+    policy = next(attributes["content"] or "" for tag, attributes in page.tags if "http-equiv" in attributes)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe" not in policy
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert not names & {"src", "style", "srcset", "action"} and not {name for name in names if name.startswith("on")}
+    links = [attributes["href"] or "" for _, attributes in page.tags if "href" in attributes]
+    assert links and all(link.startswith("#") for link in links)
+
+
+def test_the_flow_between_rounds_adds_up(page: Page, run: RunDir) -> None:
+    # round 0 solves 1, 3, 4; round 1 solves 0, 3, 4, 5; round 2 solves 0, 1, 3, 4, 5; none solves 2
+    assert (
+        "base model → round 1: 2 newly solved" in page.text and "base model → round 1: 1 no longer solved" in page.text
+    )
+    assert "round 1 → round 2: 1 newly solved" in page.text and "1 of 6 were never solved" in page.text
+    assert evidence_of(run, summary_of(run).records).never_solved == ["h/2"]
+
+
+def test_tokens_minutes_and_their_price(page: Page) -> None:
+    assert "Round 1 1,000 276 2 500 0:01:41" in page.text
+    assert "All 2,000 828 4 500 0:04:22" in page.text
+
+
+def test_the_browser_is_given_every_problem_trace_and_verdict(page: Page, run: RunDir) -> None:
+    index = page.unpacked("index")
+    assert index["ids"] == ["h/0", "h/1", "h/2", "h/3", "h/4", "h/5", "t/0", "t/1", "t/2"] and index["heldout"] == 6
+    assert index["tallies"]["0"][3] == [4, 1, 2] and index["tallies"]["0"][6] == 0
+    assert index["tallies"]["2"][6:] == [[2, 1, 1], 0, [1, 1, 1]]
+    entries = page.unpacked("chunk-0")
+    assert len(entries) == 9 and entries[3][:3] == ["What is 6 + 12 in h/3?", "18", "6 + 12 = 18"]
+    assert sorted(entries[3][3]) == ["0", "1", "2"] and sorted(entries[7][3]) == ["1"]
+    assert [row[:4] for row in entries[5][3]["0"]] == [
+        [0, 0, 0, "18"],
+        [1, 1, 0, "21"],
+        [2, 1, 0, "22"],
+        [3, 2, 0, None],
+    ]
+    shown = {row[-1] for entry in entries for rows in entry[3].values() for row in rows}
+    files = [file for each in run.rounds() for file in (each.evaluate_traces, each.traces) if file.exists()]
+    assert shown == {trace.completion for file in files for trace in read_records(file, Trace)}
+
+
+def test_each_example_knows_the_trace_it_came_from(page: Page, tmp_path: Path) -> None:
+    index = page.unpacked("index")
+    places = [[(index["ids"][place], sample) for place, sample, _ in index["examples"][each]] for each in ("1", "2")]
+    assert places == [EXAMPLES[1], EXAMPLES[2]]
+    assert index["messages"]["1"][0] == ["user", "What is 6 + 12 in t/0?"]
+    run = make_run(tmp_path / "accumulated", mode="accumulate")
+    index = written(run, tmp_path / "report.html")[0].unpacked("index")
+    assert index["examples"]["2"] == [[6, 0, 1], [7, 1, 1], [6, 1, 2], [8, 0, 2]]
+
+
+def test_traces_can_be_left_out_but_not_those_that_were_trained_on(run: RunDir, tmp_path: Path) -> None:
+    page, result = written(run, tmp_path / "report.html", most_traces=1)
+    whole = sum(
+        map(
+            len,
+            [
+                *[row for rows in RIGHT.values() for row in rows.values()],
+                *[r for t in TRAINING.values() for r in t.values()],
+            ],
+        )
+    )
+    assert (result.traces, result.left_out) == (6 * 3 + 5 + 2, whole - 25)
+    assert f"{whole - 25} more are left out" in page.text
+    entries = page.unpacked("chunk-0")
+    assert [row[0] for row in entries[6][3]["2"]] == [0, 1] and [row[0] for row in entries[0][3]["0"]] == [0]
+    assert page.unpacked("index")["tallies"]["0"][3] == [4, 1, 2]
+
+
+def test_no_text_can_become_markup(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "<script>alert(1)<", completions={"h/1": ATTACK})
+    run.config.write_text(
+        run.config.read_text(encoding="utf-8") + "# </pre><script>alert(1)</script>\n", encoding="utf-8"
+    )
+    page, _ = written(run, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "alert(1)</script>" not in text and "onerror" not in text and "\u202e" not in text
+    assert "<script>alert(1)<: report" in page.text and "# </pre><script>alert(1)</script>" in page.text
+    assert {tag for tag, attributes in page.tags if tag == "script" and not attributes} == {"script"}
+    assert sum(tag == "script" and not attributes for tag, attributes in page.tags) == 1
+    completion = page.unpacked("chunk-0")[1][3]["0"][0][-1]
+    assert completion.startswith(ATTACK)
+
+
+def test_the_same_run_gives_the_same_bytes(run: RunDir, page: Page, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        written(run, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_page_of_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "base", rounds=0)
+    page, _ = written(run, tmp_path / "report.html")
+    assert "Only the base model is scored so far." in page.text and "Problems won and lost" not in page.text
+    for stage in ("evaluate.json", "round.json"):
+        (run.round(0).path / stage).unlink()
+    page, _ = written(run, tmp_path / "report.html")
+    assert "No round is finished yet." in page.text
+
+
+def test_records_out_of_order_are_named(run: RunDir, tmp_path: Path) -> None:
+    spoilt = make_run(tmp_path / "spoilt")
+    path = spoilt.round(1).evaluate_traces
+    replace_records(path, list(reversed(read_records(path, Trace))))
+    with pytest.raises(RunError, match=r"evaluate/traces\.jsonl: the records of 'h/4' are out of order"):
+        written(spoilt, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_writes_the_page(tpt: Tpt, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "first")
+    assert tpt("report", run.path, "--html").code == 0
+    assert "first: report" in Page((run.path / "report.html").read_text(encoding="utf-8")).text
+    result = tpt("report", run.path, "--html-to", tmp_path / "p.html", "--html-traces", 2, "--format", "json")
+    assert json.loads(result.out)["best"] == 0 and "left out" in result.err and (tmp_path / "p.html").exists()
+
+
+def test_a_page_is_of_one_run(fails: Callable[..., str], run: RunDir) -> None:
+    assert "leave out --compare" in fails("report", run.path, "--compare", run.path, "--html", code=2)
+
+
+def test_every_number_of_an_evaluation_has_a_series() -> None:
+    told = {"distinct_chains_in_8": 2.0, "own_measure": 1.0, "answer_entropy": math.nan, "self_bleu": 0.5}
+    report = EvalReport(1, 1, {}, {}, {}, {}, told, {"truncated": 0.5}, {"entropy": 0.25, "entropy_stderr": 0.1})
+    records = [RoundRecord(0, "m", report)]
+    found = {series.label: (series.drawn, series.values) for series in variety_series(records)}
+    assert found == {
+        "likeness of right traces (self-BLEU)": (True, {0: 0.5}),
+        "different solution paths in 8 right traces": (False, {0: 2.0}),
+        "own measure": (True, {0: 1.0}),
+    }
+    assert list(found)[-1] == "own measure"
+    assert [(series.values, series.errors) for series in probe_series(records)] == [({0: 0.25}, {0: 0.1})]
+    assert [(series.label, series.values[0]) for series in length_series(records)] == [
+        ("cut off at the token limit, %", 50)
+    ]
+
+
+def compared(finding: Finding, mean: float, crossing: int | None = None) -> Comparison:
+    found = Difference(mean, 0.01, mean - 0.02, mean + 0.02, 0.0001, 0.04, 0.031, finding)
+    part, covered = Interval(mean / 2, -0.1, 0.1), Coverage(["a"], ["b", "c"], [], 4)
+    return Comparison(0, 7, found, found, part, part, crossing, None, covered, covered)
+
+
+def test_verdicts_say_gain_loss_and_noise(run: RunDir) -> None:
+    card = evidence_of(run, summary_of(run).records).rounds[1]
+    say = {each: verdict(replace(card, to_base=compared(each, mean), to_previous=None)) for each, mean in SAID.items()}
+    assert say["gain"].startswith(
+        "Gain against the base model: +5.0 points [+3.0 to +7.0], adjusted p = 0.040. Of that, +2.5"
+    )
+    assert (
+        say["loss"].startswith("Loss against the base model: −5.0 points")
+        and "Problems newly solved: 1, no longer solved: 2." in say["loss"]
+    )
+    assert "Within noise of the base model: +1.0 points" in say["within noise"]
+    assert "a true difference of 3.1 points would be found 8 times in 10" in say["within noise"]
+    crossed = replace(card, to_base=compared("gain", 0.05, 8), to_previous=None)
+    assert "From k = 8 on, the base model's pass@k is higher." in verdict(crossed)
+
+
+def test_axes_cover_their_values_with_round_ticks() -> None:
+    assert [text for _, text in number_axis([33.2, 34.4]).ticks] == [
+        "33.00",
+        "33.25",
+        "33.50",
+        "33.75",
+        "34.00",
+        "34.25",
+        "34.50",
+    ]
+    assert [text for _, text in share_axis([0.31, 0.74]).ticks] == ["30%", "40%", "50%", "60%", "70%", "80%"]
+    assert [value for value, _ in doubling_axis(20, "k").ticks] == [1, 2, 4, 8, 16]
+    same = number_axis([0.0, 0.0])
+    assert same.low < 0 < same.high and len(same.ticks) >= 2
+
+
+def test_labels_that_would_overlap_are_moved_apart() -> None:
+    moved = spread([100.0, 101.0, 40.0], low=0, high=110)
+    assert moved[2] == 40 and moved[1] - moved[0] == pytest.approx(13) and max(moved) <= 110
+    assert spread([], low=0, high=1) == []
+
+
+def test_words() -> None:
+    assert (points(0.0123), points(-0.2), duration(3725.4)) == ("+1.2", "−20.0", "1:02:05")
+
+
+def test_the_headline_never_claims_what_is_noise(run: RunDir) -> None:
+    evidence = summary_of(run).evidence
+    assert evidence.claim is None and headline(evidence) == "No round beat the base model beyond noise."

@@ -1,0 +1,135 @@
+"""The report of a run as one HTML file that works offline: nothing is loaded from anywhere, and no text can run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from tpt.jsonl import write_parts
+from tpt.report.html.cost import cost_figures
+from tpt.report.html.markup import node, rendered
+from tpt.report.html.origin import origin_parts
+from tpt.report.html.page_data import Findings, PageData, page_data
+from tpt.report.html.scores import round_table, score_figures, verdicts
+from tpt.report.html.trace_data import TraceData, packed, trace_data
+from tpt.report.html.watch import alarm_list, verdict_figures, watch_figures
+from tpt.report.html.words import claim_note, headline
+from tpt.run_dir import RunDir
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = ("data.js", "browser.js", "page.js")
+_DATA = "<!-- data -->\n"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPage:
+    """What was written."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    traces: int
+    left_out: int
+    """Traces beyond the most that a problem was to have."""
+
+
+def write_page(path: Path, run: RunDir, findings: Findings, *, most_traces: int = 0) -> WrittenPage:
+    """Write the report of a run's finished rounds.
+
+    Args:
+        path: The file.
+        run: The run.
+        findings: What is known of its finished rounds.
+        most_traces: Traces shown of each problem in each round, besides those trained on; 0: all.
+
+    Raises:
+        RunError: a file of the run is missing or damaged.
+    """
+    data = page_data(run, findings)
+    traces = trace_data(run, findings.records, most=most_traces)
+    traces.index["best"] = findings.evidence.best
+    write_parts(path, _parts(data, traces))
+    return WrittenPage(path, path.stat().st_size, traces.shown, traces.left_out)
+
+
+def _parts(data: PageData, traces: TraceData) -> Iterator[str]:
+    style = _static("style.css")
+    script = "\n".join(_static(name) for name in _SCRIPTS)
+    before, _, after = _static("page.html").partition(_DATA)
+    yield Template(before).substitute(
+        policy=_policy(style, script), style=style, left_out=_left_out(traces), **_sections(data)
+    )
+    yield _data_block("index", packed(traces.index))
+    yield Template(after).substitute(script=script)
+    # The script stands before the traces, so that the page can be used while they are still being read.
+    for number, chunk in enumerate(traces.chunks):
+        yield _data_block(f"chunk-{number}", chunk)
+    yield "</body>\n</html>\n"
+
+
+def _sections(data: PageData) -> dict[str, str]:
+    if not data.evidence.rounds:
+        measured = dict.fromkeys(("rounds", "verdicts", "scores", "alarms", "watch", "cost"), "")
+    else:
+        measured = {
+            "rounds": rendered([round_table(data)]),
+            "verdicts": rendered([verdicts(data)]),
+            "scores": rendered([*score_figures(data), *verdict_figures(data)]),
+            "alarms": rendered([alarm_list(data)]),
+            "watch": rendered(watch_figures(data)),
+            "cost": rendered(cost_figures(data)),
+        }
+    return {
+        **measured,
+        "title": rendered([node("title", None, f"{data.name}: report")]),
+        "name": rendered([node("p", {"class": "name"}, data.name)]),
+        "headline": rendered([node("h1", None, headline(data.evidence))]),
+        "claim": rendered([node("p", {"class": "lead"}, _lead(data))]),
+        "origin": rendered(origin_parts(data)),
+    }
+
+
+def _lead(data: PageData) -> str:
+    parts = [claim_note(data.evidence)]
+    if data.evidence.rounds:
+        base = data.evidence.rounds[0]
+        parts.append(f"Scored on {base.problems:,} held-out problems, {base.samples} tries each.")
+    if data.alarms:
+        names = ", ".join(dict.fromkeys(alarm.name for alarm in data.alarms))
+        parts.append(f"Alarms: {names}; see below.")
+    parts.append(f"Stopped: {data.stopped}." if data.stopped else "The run is not finished.")
+    return " ".join(part for part in parts if part)
+
+
+def _left_out(traces: TraceData) -> str:
+    said = f"{traces.shown:,} traces of {len(traces.index['ids']):,} problems."
+    if traces.left_out:
+        said += (
+            f" {traces.left_out:,} more are left out to keep the file small: of each problem and round the first ones are "
+            "shown, and all that were trained on. Scores and tallies count all."
+        )
+    return rendered([node("p", {"class": "left-out"}, said)])
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a Content-Security-Policy under which only this style and this script work."""
+    return (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _data_block(name: str, content: str) -> str:
+    return f'<script type="application/octet-stream" id="{name}">{content}</script>\n'
+
+
+def _static(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")

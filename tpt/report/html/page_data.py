@@ -1,0 +1,121 @@
+"""Everything that the page shows except the traces, as plain values from the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tpt.alarms import Alarm
+from tpt.evaluate import read_counts
+from tpt.evidence import Evidence
+from tpt.jsonl import read_json
+from tpt.records import RoundRecord
+from tpt.run_dir import STAGES, RunDir, load_manifest
+
+
+class Findings(NamedTuple):
+    """What is known of a run's finished rounds."""
+
+    records: Sequence[RoundRecord]
+    evidence: Evidence
+    alarms: Sequence[Alarm]
+    stopped: str
+    """Why no further round follows; "" while one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a round took."""
+
+    round: int
+    think_tokens: int
+    """For training, the unneeded ones too."""
+    evaluate_tokens: int
+    accepted: int
+    """Traces that could be trained on."""
+    seconds: dict[str, float]
+    """By stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How one round's fine-tuning went."""
+
+    round: int
+    counts: dict[str, Any]
+    losses: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class PageData:
+    """A run, ready to be shown."""
+
+    name: str
+    records: Sequence[RoundRecord]
+    evidence: Evidence
+    alarms: Sequence[Alarm]
+    stopped: str
+    manifests: dict[tuple[int, str], dict[str, Any]]
+    """(round, stage) to the manifest of each stage that is done."""
+    shares: dict[int, list[float]]
+    """Round to the share of strictly right tries of each held-out problem."""
+    costs: list[Cost]
+    trainings: list[Training]
+    config: str
+    base: dict[str, Any]
+
+
+def page_data(run: RunDir, findings: Findings) -> PageData:
+    """Read what the page shows of the finished rounds.
+
+    Raises:
+        RunError: a file of the run is missing or damaged.
+    """
+    run.require()
+    records = findings.records
+    manifests = {
+        (place.index, stage): load_manifest(place.manifest(stage))
+        for place in (run.round(record.index) for record in records)
+        for stage in STAGES
+        if place.manifest(stage).exists()
+    }
+    base = read_json(run.base) if run.base.exists() else {}
+    return PageData(
+        name=run.path.resolve().name,
+        records=records,
+        evidence=findings.evidence,
+        alarms=findings.alarms,
+        stopped=findings.stopped,
+        manifests=manifests,
+        shares={
+            record.index: read_counts(run.round(record.index).evaluate_verdicts).shares[:, 0].tolist()
+            for record in records
+        },
+        costs=[_cost(record, manifests) for record in records],
+        trainings=[
+            Training(record.index, record.train, [float(loss) for loss in record.train.get("losses", [])])
+            for record in records
+            if record.train
+        ],
+        config=run.config.read_text(encoding="utf-8"),
+        base=base if isinstance(base, dict) else {},
+    )
+
+
+def round_name(index: int) -> str:
+    """Return how a round's model is called."""
+    return "base model" if index == 0 else f"round {index}"
+
+
+def _cost(record: RoundRecord, manifests: dict[tuple[int, str], dict[str, Any]]) -> Cost:
+    think = record.think or {}
+    counts = {stage: manifests.get((record.index, stage), {}).get("counts", {}) for stage in STAGES}
+    lengths = record.evaluate.lengths
+    return Cost(
+        round=record.index,
+        think_tokens=sum(think.get(key, 0) for key in ("completion_tokens", "surplus_tokens", "cancelled_tokens")),
+        evaluate_tokens=round(lengths["mean"] * record.evaluate.problems * record.evaluate.samples),
+        accepted=(record.prune or {}).get("keepable_traces", 0),
+        seconds={stage: float(counts[stage]["wall_s"]) for stage in STAGES if "wall_s" in counts[stage]},
+    )

@@ -1,0 +1,233 @@
+"""The scores of the rounds: the table, learning curves, pass@k, format and skill, problems won and lost."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element
+
+from tpt.evidence import Coverage, Interval
+from tpt.records import Estimate
+from tpt.report.html.axes import Frame, doubling_axis, number_axis, round_axis, share_axis
+from tpt.report.html.charts import Bar, Line, Part, flow_chart, interval_bars, legend, line_chart
+from tpt.report.html.markup import Content, details, node, table
+from tpt.report.html.page_data import PageData, round_name
+from tpt.report.html.words import interval, model_title, percent, points, verdict
+
+_RAMP = 6
+"""Shades that tell rounds apart, from the first to the last."""
+
+
+def round_table(data: PageData) -> Element:
+    """Return the scores of every round."""
+    most = max(card.samples for card in data.evidence.rounds)
+    headings = [
+        "round",
+        "strict pass@1",
+        "lenient pass@1",
+        f"strict pass@{most}",
+        f"majority of {most}",
+        "against base",
+        "verdict",
+    ]
+    rows: list[list[Content]] = []
+    for card in data.evidence.rounds:
+        found = card.to_base.strict if card.to_base else None
+        majority = card.maj_at_k.get(most)
+        gain = f"{points(found.mean)} [{interval(found)}]" if found else ""
+        rows.append(
+            [
+                node(
+                    "span",
+                    {"class": "best"} if card.best else None,
+                    model_title(card.round) + (" ★" if card.best else ""),
+                ),
+                _with_error(card.strict),
+                _with_error(card.lenient),
+                _with_error(card.pass_at_k[most]) if most in card.pass_at_k else "",
+                _with_error(majority) if majority else "",
+                gain,
+                node("span", {"class": f"finding {found.finding.split()[0]}"}, found.finding) if found else "",
+            ]
+        )
+    note = "★ the best round. ± one standard error over problems; differences in points, paired by problem, with 95 % intervals."
+    return table(headings, rows, caption=note)
+
+
+def verdicts(data: PageData) -> Element:
+    """Return what is to be said of each round, in words."""
+    items: list[Content] = []
+    for card in data.evidence.rounds[1:]:
+        items += [node("dt", None, model_title(card.round)), node("dd", None, verdict(card))]
+    return node("dl", {"class": "verdicts"}, *items)
+
+
+def score_figures(data: PageData) -> list[Element]:
+    """Return the figures of the scores; those that need two rounds only where there are two."""
+    found = [_learning_curves(data), _pass_at_k(data)]
+    compared = len(data.evidence.rounds) > 1 and any(card.to_base for card in data.evidence.rounds)
+    return [*found, _split_bars(data), _coverage_flow(data)] if compared else found
+
+
+def figure(title: str, explanation: str, *content: Content, numbers: Element | None = None) -> Element:
+    """Return a figure with its explanation and, folded away, its numbers."""
+    caption = node("figcaption", None, node("h3", None, title), node("p", None, explanation))
+    return node("figure", None, caption, *content, *([details("Numbers", numbers)] if numbers is not None else []))
+
+
+def ramp(place: int, count: int) -> str:
+    """Return the look of one of several ordered curves; the base model's is grey."""
+    return "ramp-0" if place == 0 else f"ramp-{max(1, round(place * _RAMP / max(1, count - 1)))}"
+
+
+def _learning_curves(data: PageData) -> Element:
+    cards = data.evidence.rounds
+    lines = []
+    for name in ("lenient", "strict"):
+        scores: list[tuple[int, Estimate]] = [
+            (card.round, card.strict if name == "strict" else card.lenient) for card in cards
+        ]
+        lines.append(
+            Line(
+                name,
+                name,
+                [(index, each.mean) for index, each in scores],
+                [_around(each) for _, each in scores],
+                [f"{round_name(index)}, {name}: {_with_error(each)}" for index, each in scores],
+            )
+        )
+    bounds = [bound for line in lines for pair in line.band for bound in pair]
+    frame = Frame(round_axis([card.round for card in cards]), share_axis(bounds))
+    rows = [[model_title(card.round), _with_error(card.strict), _with_error(card.lenient)] for card in cards]
+    return figure(
+        "Score by round",
+        "How often a single try at a held-out problem is right: lenient, the value; strict, also in the format asked for. Bands "
+        "are 95 % intervals over problems.",
+        line_chart("Strict and lenient pass@1 by round, with 95 % intervals", frame, lines),
+        numbers=table(["round", "strict, %", "lenient, %"], rows),
+    )
+
+
+def _pass_at_k(data: PageData) -> Element:
+    cards = data.evidence.rounds
+    lines = [
+        Line(
+            round_name(card.round).removesuffix(" model"),
+            ramp(place, len(cards)) + (" strong" if card.best else ""),
+            [(k, each.mean) for k, each in sorted(card.pass_at_k.items())],
+            notes=[
+                f"{round_name(card.round)}, pass@{k}: {_with_error(each)}" for k, each in sorted(card.pass_at_k.items())
+            ]
+            if len(card.pass_at_k) <= 8
+            else [],
+        )
+        for place, card in enumerate(cards)
+    ]
+    values = [value for line in lines for _, value in line.points]
+    most = max(k for card in cards for k in card.pass_at_k)
+    shown = [2**power for power in range(most.bit_length()) if 2**power <= most]
+    rows = [
+        [model_title(card.round), *(_with_error(card.pass_at_k[k]) if k in card.pass_at_k else "" for k in shown)]
+        for card in cards
+    ]
+    return figure(
+        "pass@k of every round",
+        "The chance that at least one of k tries is strictly right: curves that rise on the left and meet on the right mean that "
+        "the model got surer of what it could already do. The best round is drawn strong.",
+        line_chart(
+            "Strict pass@k by k, one curve a round", Frame(doubling_axis(most, "tries k"), share_axis(values)), lines
+        ),
+        numbers=table(["round", *(f"pass@{k}, %" for k in shown)], rows),
+    )
+
+
+def _split_bars(data: PageData) -> Element:
+    compared = [(card.round, card.to_base) for card in data.evidence.rounds if card.to_base]
+    groups = [
+        (
+            float(index),
+            [
+                _part_bar("more right values", "skill", found.skill, index),
+                _part_bar("format kept", "format", found.format, index),
+            ],
+        )
+        for index, found in compared
+    ]
+    bounds = [
+        0.0,
+        *(
+            100 * bound
+            for _, found in compared
+            for part in (found.skill, found.format)
+            for bound in (part.low, part.high)
+        ),
+    ]
+    frame = Frame(round_axis([index for index, _ in compared], margin=0.6), number_axis(bounds), right=14)
+    rows = [
+        [
+            model_title(index),
+            points(found.strict.mean),
+            *(f"{points(part.value)} [{interval(part)}]" for part in (found.skill, found.format)),
+        ]
+        for index, found in compared
+    ]
+    return figure(
+        "Format or skill?",
+        "The strict gain over the base model, in points: what comes from more right values, and what from writing right values "
+        "as asked; the two add up. Whiskers are 95 % intervals.",
+        legend([("skill: more right values", "skill"), ("format: written as asked", "format")]),
+        interval_bars("Strict gain over the base model split into skill and format, by round", frame, groups),
+        numbers=table(["round", "strict gain", "skill", "format"], rows),
+    )
+
+
+def _coverage_flow(data: PageData) -> Element:
+    cards = data.evidence.rounds
+    steps = [(card, card.to_previous or card.to_base) for card in cards[1:]]
+    flows = [_flow_parts(compared.coverage, compared.other, card.round) for card, compared in steps if compared]
+    columns = [("base" if card.round == 0 else str(card.round), card.solved) for card in cards]
+    rows = [
+        [
+            f"{model_title(compared.other)} → {round_name(card.round)}",
+            *(f"{count:,.0f}" for count in _flow_counts(compared.coverage)),
+        ]
+        for card, compared in steps
+        if compared
+    ]
+    return figure(
+        "Problems won and lost",
+        f"Held-out problems with a strictly right try among {cards[0].samples} (above) and without (below), and how they move "
+        f"from round to round; {len(data.evidence.never_solved):,} of {cards[0].problems:,} were never solved. The trace browser "
+        "lists each group.",
+        legend(
+            [("solved", "solved"), ("unsolved", "unsolved"), ("newly solved", "gained"), ("no longer solved", "lost")]
+        ),
+        flow_chart(
+            "Held-out problems solved and unsolved, from round to round", columns, flows, whole=cards[0].problems
+        ),
+        numbers=table(["from → to", "kept", "lost", "gained", "still unsolved"], rows),
+    )
+
+
+def _flow_parts(coverage: Coverage, before: int, after: int) -> list[Part]:
+    words = ("solved by both", "no longer solved", "newly solved", "solved by neither")
+    looks = ("kept", "lost", "gained", "never")
+    return [
+        Part(look, look, count, f"{round_name(before)} → {round_name(after)}: {count:,.0f} {word}")
+        for look, word, count in zip(looks, words, _flow_counts(coverage), strict=True)
+    ]
+
+
+def _flow_counts(coverage: Coverage) -> tuple[float, float, float, float]:
+    return (coverage.both, len(coverage.lost), len(coverage.gained), len(coverage.neither))
+
+
+def _part_bar(label: str, look: str, part: Interval, index: int) -> Bar:
+    note = f"{round_name(index)}, {label}: {points(part.value)} points [{interval(part)}]"
+    return Bar(label, look, 100 * part.value, 100 * part.low, 100 * part.high, note)
+
+
+def _around(each: Estimate) -> tuple[float, float]:
+    return max(0.0, each.mean - 1.96 * each.stderr), min(1.0, each.mean + 1.96 * each.stderr)
+
+
+def _with_error(each: Estimate) -> str:
+    return f"{percent(each.mean)[:-1]} ± {100 * each.stderr:.1f}"

@@ -1,0 +1,218 @@
+"""The problems and traces behind the trace browser, packed: a small index, and chunks that are unpacked when looked at.
+
+Traces are untrusted text. They enter the page as compressed data in base64, which no text can break out of, and the
+page's script shows them as text. The files of a run are read side by side in the order of their keys, so that one
+problem's traces are held at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tpt.errors import RunError
+from tpt.jsonl import iterate_records
+from tpt.records import Example, Outcome, Problem, RoundRecord, Trace, Verdict
+from tpt.run_dir import RunDir
+
+_CHUNK = 400_000
+"""Characters of JSON in a chunk, about: small enough to be unpacked in a moment, large enough to pack well."""
+_SEARCHED = 2_000
+"""Characters of a question that the search looks at."""
+_OUTCOMES = [str(outcome) for outcome in Outcome]
+
+Kept = TypeVar("Kept", Trace, Verdict)
+Trained = dict[tuple[int, str], set[int]]
+"""(round the traces are of, problem id) to the samples that were trained on."""
+
+
+@dataclass(slots=True)
+class TraceData:
+    """What the trace browser is given."""
+
+    index: dict[str, Any]
+    chunks: list[str] = field(default_factory=list)
+    """Packed; ``index["starts"]`` has the place of each chunk's first problem."""
+    shown: int = 0
+    left_out: int = 0
+    """Traces beyond the most that a problem was to have."""
+
+
+def trace_data(run: RunDir, records: Sequence[RoundRecord], *, most: int) -> TraceData:
+    """Read and pack the problems and traces of finished rounds.
+
+    Args:
+        run: The run.
+        records: Its finished rounds.
+        most: Traces shown of each problem in each round, besides those that were trained on; 0: all.
+
+    Raises:
+        RunError: a file is missing or damaged, or its records are not in the order of their keys.
+    """
+    rounds = [record.index for record in records]
+    heldout = sorted(iterate_records(run.heldout, Problem), key=lambda problem: problem.id)
+    train = sorted(iterate_records(run.problems, Problem), key=lambda problem: problem.id)
+    examples, trained = _examples(run, records)
+    place = {problem.id: index for index, problem in enumerate([*heldout, *train])}
+    index = {
+        "ids": list(place),
+        "heldout": len(heldout),
+        "questions": [problem.question[:_SEARCHED] for problem in [*heldout, *train]],
+        "rounds": rounds,
+        "best": 0,
+        "outcomes": _OUTCOMES,
+        "tallies": {str(each): [] for each in rounds},
+        "starts": [],
+        "examples": {
+            str(each): [
+                [place[problem_id], sample, origin] for problem_id, sample, origin in rows if problem_id in place
+            ]
+            for each, rows in examples.items()
+        },
+        "messages": {str(each): _first_messages(run.round(each).examples) for each in examples},
+    }
+    packing = _Packing(TraceData(index), trained, most)
+    packing.add(
+        heldout, {each: (run.round(each).evaluate_traces, run.round(each).evaluate_verdicts) for each in rounds}
+    )
+    packing.add(train, {each: (run.round(each).traces, run.round(each).verdicts) for each in rounds if each})
+    packing.close()
+    return packing.data
+
+
+def packed(value: Any) -> str:
+    """Return plain values as compressed JSON in base64; the same bytes every time."""
+    return _packed(_as_json(value))
+
+
+class _Packing:
+    """Collects problems until a chunk is full."""
+
+    def __init__(self, data: TraceData, trained: Trained, most: int) -> None:
+        self.data = data
+        self.trained = trained
+        self.most = most
+        self._texts: list[str] = []
+        self._size = 0
+        self._problems = 0
+
+    def add(self, problems: Sequence[Problem], files: dict[int, tuple[Path, Path]]) -> None:
+        """Add problems, in the order of their ids, with the traces and verdicts of each round."""
+        there = {each: paths for each, paths in files.items() if paths[0].exists()}
+        sources = {each: (_Grouped(paths[0], Trace), _Grouped(paths[1], Verdict)) for each, paths in there.items()}
+        for problem in problems:
+            attempts = {}
+            for each, tallies in self.data.index["tallies"].items():
+                source = sources.get(int(each))
+                traces = source[0].take(problem.id) if source else []
+                verdicts = source[1].take(problem.id) if source else []
+                tallies.append([len(verdicts), *_right(verdicts)] if traces else 0)
+                if traces:
+                    attempts[each] = self._rows(int(each), traces, verdicts)
+            self._append([problem.question, problem.answer, problem.solution, attempts])
+        for read, judged in sources.values():
+            read.require_end()
+            judged.require_end()
+
+    def close(self) -> None:
+        """Pack what has been collected."""
+        if self._texts:
+            self.data.index["starts"].append(self._problems - len(self._texts))
+            self.data.chunks.append(_packed(f"[{','.join(self._texts)}]"))
+        self._texts, self._size = [], 0
+
+    def _append(self, entry: list[Any]) -> None:
+        self._texts.append(_as_json(entry))
+        self._size += len(self._texts[-1])
+        self._problems += 1
+        if self._size >= _CHUNK:
+            self.close()
+
+    def _rows(self, index: int, traces: list[Trace], verdicts: list[Verdict]) -> list[list[Any]]:
+        judged = {verdict.sample: verdict for verdict in verdicts}
+        trained = self.trained.get((index, traces[0].problem_id), set())
+        kept = [
+            trace for place, trace in enumerate(traces) if not self.most or place < self.most or trace.sample in trained
+        ]
+        self.data.shown += len(kept)
+        self.data.left_out += len(traces) - len(kept)
+        return [_row(trace, judged.get(trace.sample)) for trace in kept]
+
+
+class _Grouped(Generic[Kept]):
+    """A record file that is read problem by problem, in the order of the ids."""
+
+    def __init__(self, path: Path, kind: type[Kept]) -> None:
+        self._path = path
+        self._groups: Iterator[tuple[str, Iterator[Kept]]] = groupby(
+            iterate_records(path, kind), key=lambda record: record.problem_id
+        )
+        self._next: tuple[str, Iterator[Kept]] | None = next(self._groups, None)
+
+    def take(self, problem_id: str) -> list[Kept]:
+        """Return the records of a problem; of none when it is not its turn."""
+        if self._next is None or self._next[0] != problem_id:
+            return []
+        found = list(self._next[1])
+        self._next = next(self._groups, None)
+        return found
+
+    def require_end(self) -> None:
+        """Raise RunError unless every record was taken."""
+        if self._next is not None:
+            raise RunError(
+                f"{self._path}: the records of {self._next[0]!r} are out of order, or no problem of this run. A finished stage "
+                "writes its records in the order of problem_id and sample: delete the stage's manifest to have it made again"
+            )
+
+
+def _right(verdicts: list[Verdict]) -> tuple[int, int]:
+    return sum(verdict.strict for verdict in verdicts), sum(verdict.outcome is Outcome.CORRECT for verdict in verdicts)
+
+
+def _row(trace: Trace, verdict: Verdict | None) -> list[Any]:
+    judged: list[Any] = [-1, 0, None, ""]
+    if verdict:
+        judged = [_OUTCOMES.index(verdict.outcome), int(verdict.strict), verdict.extracted, verdict.detail]
+    return [trace.sample, *judged, int(trace.finish_reason == "length"), trace.completion_tokens, trace.completion]
+
+
+def _examples(run: RunDir, records: Sequence[RoundRecord]) -> tuple[dict[int, list[tuple[str, int, int]]], Trained]:
+    """Return (problem id, sample, round of the trace) of each round's examples, and the same by trace.
+
+    Where rounds accumulate, a round's examples are those of the round before and then its own.
+    """
+    found: dict[int, list[tuple[str, int, int]]] = {}
+    trained: Trained = defaultdict(set)
+    before: list[tuple[str, int, int]] = []
+    for record in records:
+        path = run.round(record.index).examples
+        if record.prune is None or not path.exists():
+            continue
+        keys = [(example.problem_id, example.sample) for example in iterate_records(path, Example)]
+        earlier = len(keys) - record.prune.get("new_examples", len(keys))
+        rows = before[:earlier] + [(*key, record.index) for key in keys[earlier:]]
+        for problem_id, sample, origin in rows:
+            trained[origin, problem_id].add(sample)
+        found[record.index] = before = rows
+    return found, trained
+
+
+def _first_messages(path: Path) -> list[list[str]]:
+    first = next(iterate_records(path, Example), None)
+    return [[message["role"], message["content"]] for message in first.messages] if first else []
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)).decode("ascii")
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))

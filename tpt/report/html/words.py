@@ -1,0 +1,105 @@
+"""What the numbers mean, in sentences."""
+
+from __future__ import annotations
+
+from tpt.evidence import Comparison, Difference, Evidence, Interval, RoundCard
+from tpt.report.html.page_data import round_name
+
+
+def headline(evidence: Evidence) -> str:
+    """Return what the run achieved, in one sentence."""
+    if not evidence.rounds:
+        return "No round is finished yet."
+    if evidence.claim is None:
+        return (
+            "No round beat the base model beyond noise."
+            if len(evidence.rounds) > 1
+            else "Only the base model is scored so far."
+        )
+    claim = evidence.claim
+    after, before = percent(claim.strict_after.mean), percent(claim.strict_before.mean)
+    verb = {"gain": "rose", "loss": "fell", "within noise": "went, within noise,"}[claim.strict.finding]
+    return f"Round {claim.round} is the best: strict pass@1 {verb} from {before} to {after}, {points(claim.strict.mean)} points."
+
+
+def claim_note(evidence: Evidence) -> str:
+    """Return what the headline rests on."""
+    if evidence.claim is None:
+        return ""
+    claim = evidence.claim
+    said = (
+        f"95 % interval {interval(claim.strict)} points; {p_value(claim.strict.p_holm)}. {split(claim.skill, claim.format)} "
+        "Skill: more right values; format: more of them written as asked. "
+        f"Lenient pass@1 went from {percent(claim.lenient_before.mean)} to {percent(claim.lenient_after.mean)}. "
+    )
+    if claim.independent:
+        return said + f"Measured on {claim.problems:,} held-out problems that had no part in choosing this round."
+    return (
+        said
+        + f"Measured on the same {claim.problems:,} problems that the round was chosen by, so it is biased upwards."
+    )
+
+
+def verdict(card: RoundCard) -> str:
+    """Return what the held-out problems say of a round."""
+    if card.to_base is None:
+        return "Where the run starts." if card.round == 0 else "Too few problems to compare with the base model."
+    covered, previous = card.to_base.coverage, card.to_previous
+    said = [
+        against(card.to_base),
+        split(card.to_base.skill, card.to_base.format),
+        f"Problems newly solved: {len(covered.gained):,}, no longer solved: {len(covered.lost):,}.",
+        f"From k = {card.to_base.crossing_k} on, the base model's pass@k is higher." if card.to_base.crossing_k else "",
+        against(previous) if previous and previous.other != card.to_base.other else "",
+    ]
+    return " ".join(part for part in said if part)
+
+
+def against(comparison: Comparison) -> str:
+    """Return a comparison's strict difference in words."""
+    found = comparison.strict
+    other = "the base model" if comparison.other == 0 else f"round {comparison.other}"
+    if found.finding == "within noise":
+        return (
+            f"Within noise of {other}: {points(found.mean)} points [{interval(found)}], {p_value(found.p_holm)}; a true "
+            f"difference of {100 * found.detectable:.1f} points would be found 8 times in 10."
+        )
+    said = f"{found.finding.capitalize()} against {other}: {points(found.mean)} points [{interval(found)}]"
+    return f"{said}, {p_value(found.p_holm)}."
+
+
+def split(skill: Interval, form: Interval) -> str:
+    """Return how much of a gain is skill and how much is format."""
+    return f"Of that, {points(skill.value)} is skill and {points(form.value)} is format."
+
+
+def model_title(index: int) -> str:
+    """Return a round's name to stand alone."""
+    name = round_name(index)
+    return name[0].upper() + name[1:]
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.1f}%"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in points, with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def interval(found: Difference | Interval) -> str:
+    """Return a 95 % interval in points."""
+    return f"{points(found.low)} to {points(found.high)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as hours, minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def p_value(value: float) -> str:
+    """Return a Holm-adjusted p-value, not more exact than it is."""
+    return "adjusted p < 0.001" if value < 0.001 else f"adjusted p = {value:.3f}"
