@@ -15,11 +15,13 @@ import psutil
 import pytest
 from command_line import ENTRY, QUICKSTART, sets
 
+from tpt.choice import Choice
 from tpt.config import RunConfig, load_config
 from tpt.errors import RunError
+from tpt.jsonl import read_json
 from tpt.records import Estimate, EvalReport, RoundRecord
 from tpt.rounds import Run, best_round, stop_reason
-from tpt.run_dir import STAGES, RunDir, lock
+from tpt.run_dir import STAGES, RunDir, load_manifest, lock
 from tpt.stage_server import StageServer
 
 SMALL = [
@@ -168,13 +170,13 @@ def wait_for(happened: object, seconds: float) -> None:
         time.sleep(0.02)
 
 
-def record(index: int, score: float) -> RoundRecord:
+def record(index: int) -> RoundRecord:
     report = EvalReport(
         problems=10,
         samples=1,
         outcomes={},
-        pass_at_k={1: Estimate(score, 0.1)},
-        pass_at_k_lenient={1: Estimate(score, 0.1)},
+        pass_at_k={1: Estimate(0.5, 0.1)},
+        pass_at_k_lenient={1: Estimate(0.5, 0.1)},
         maj_at_k={},
         diversity={},
         lengths={},
@@ -182,15 +184,51 @@ def record(index: int, score: float) -> RoundRecord:
     return RoundRecord(index=index, model="m", evaluate=report)
 
 
-def test_the_best_round_is_the_earliest_of_the_highest() -> None:
-    assert best_round([record(0, 0.3), record(1, 0.5), record(2, 0.5), record(3, 0.4)]).index == 1
-
-
-def test_rounds_stop_after_patience_without_a_gain() -> None:
+def test_rounds_stop_after_patience_without_a_new_best_or_highest_score() -> None:
     config = load_config(QUICKSTART, ["rounds=9", "stop.patience=2"])
-    records = [record(0, 0.3), record(1, 0.5), record(2, 0.45)]
-    assert stop_reason(records, config) == ""
-    assert stop_reason([*records, record(3, 0.5)], config) == (
-        "no held-out gain over round 1 in 2 rounds (stop.patience = 2)"
+    records = [record(index) for index in range(10)]
+    assert stop_reason(records[:3], config, Choice(0, 1, False)) == ""
+    assert stop_reason(records[:4], config, Choice(1, 1, False)) == (
+        "no new best and no new highest held-out score after round 1 in 2 rounds (stop.patience = 2)"
     )
-    assert stop_reason([record(index, 0.1 * index) for index in range(10)], config) == "all 9 rounds are done"
+    # A climb too slow to be significant is no reason to stop.
+    assert stop_reason(records[:4], config, Choice(0, 3, False)) == ""
+    assert stop_reason(records[:4], load_config(QUICKSTART, ["stop.patience=0"]), Choice(0, 0, False)) == ""
+    assert stop_reason(records, config, Choice(9, 9, False)) == "all 9 rounds are done"
+
+
+ROLLED_BACK = [
+    *SMALL,
+    "stop.rollback=true",
+    "train.learning_rate=10.0",
+    "evaluate.choose_share=1.0",
+    "evaluate.samples=4",
+]
+"""Training at this rate ruins the model."""
+
+
+@pytest.mark.slow
+def test_after_a_loss_the_next_round_starts_from_the_best_one(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", load_config(QUICKSTART, ROLLED_BACK))
+    records = list(run.rounds())
+    assert [each.evaluate.pass_at_k[1].mean for each in records[1:]] == [0.0, 0.0]
+    assert best_round(run.dir, records).index == 0 and run.dir.best.read_text() == "round-0\n"
+    manifests = [load_manifest(run.dir.round(index).manifest("train")) for index in (1, 2)]
+    assert [manifest["counts"]["start_round"] for manifest in manifests] == [0, 0]
+    base = read_json(run.dir.base)["digest"]
+    assert [manifest["inputs"]["model"] for manifest in manifests] == [base, base]
+    assert load_manifest(run.dir.round(2).manifest("think"))["inputs"]["model"] == base
+    # Gone on with, it finds every stage made from what it would choose now.
+    assert [each.index for each in Run(run.dir.path).rounds()] == [0, 1, 2]
+    with pytest.raises(RunError, match=r"another config:\n  stop\.alpha"):
+        Run(run.dir.path, load_config(QUICKSTART, [*ROLLED_BACK, "stop.alpha=0.1"])).prepare()
+
+
+def test_what_chooses_the_best_round_may_change_where_nothing_depends_on_it(tmp_path: Path) -> None:
+    run = prepared(tmp_path / "run", small_config(batch_invariant=True))
+    run.round(0).path.mkdir()
+    other = load_config(QUICKSTART, [*SMALL, "engine.batch_invariant=true", "stop.rule=maximum", "stop.alpha=0.01"])
+    Run(run.path, other).prepare()
+    assert load_config(run.config).stop.rule == "maximum"
+    with pytest.raises(RunError, match="stop\\.rollback"):
+        Run(run.path, load_config(QUICKSTART, [*SMALL, "engine.batch_invariant=true", "stop.rollback=true"])).prepare()

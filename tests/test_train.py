@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tpt.chat import Chat, PromptTemplate
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.models import load_tokenizer
+from tpt.models import load_model, load_tokenizer
 from tpt.problems.word_problems import word_problems
 from tpt.records import Example, Problem
-from tpt.train import train
+from tpt.run_dir import RunDir
+from tpt.stages import do_stage
+from tpt.train import Start, train
 
 PROBLEMS = {problem.id: problem for problem in word_problems(split="train", size=32)}
 CONFIG = TrainConfig(learning_rate=1e-3, batch_size=8, micro_batch_size=4, epochs=2)
@@ -46,7 +50,7 @@ def do_train(chat: Chat, out: Path, progress: Callable[[int, int, float], None] 
         PROBLEMS,
         config=CONFIG,
         prompt=chat.prompt,
-        model="embedded",
+        start=Start("embedded"),
         out=out,
         seed=11,
         progress=progress,
@@ -63,7 +67,7 @@ def test_it_reports_what_it_did_and_does_the_same_again(chat: Chat, tmp_path: Pa
     assert counts["changed_share"] > 0.99
     assert 0 < counts["changed_share_bfloat16"] < 1
     assert 0 < counts["target_tokens"] < counts["total_tokens"]
-    assert 0 < counts["padding_share"] < 0.3
+    assert (counts["packed"], counts["padding_share"], counts["resumed_at"]) == (True, 0, 0)
     assert (counts["precision"], counts["saved_dtype"]) == ("float32", "float32")
     assert counts["device"] in ("cpu", "cuda:0")
     assert set(counts["times"]) == {"encode_s", "load_s", "fit_s", "compare_s", "save_s"}
@@ -97,7 +101,7 @@ def test_a_refused_example_leaves_no_checkpoint(chat: Chat, tmp_path: Path) -> N
             PROBLEMS,
             config=CONFIG,
             prompt=chat.prompt,
-            model="embedded",
+            start=Start("embedded"),
             out=tmp_path / "out",
             seed=0,
         )
@@ -121,12 +125,30 @@ def test_a_gguf_model_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
         problems,
         config=config,
         prompt=chat.prompt,
-        model=spec,
+        start=Start(spec, cache=tmp_path / "cache"),
         out=tmp_path / "out",
         seed=0,
-        cache=tmp_path / "cache",
     )
     assert counts["changed_share"] > 0.9
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert sum(weight.numel() for weight in model.parameters()) == counts["parameters"] == 134_515_008
     assert model.generation_config.eos_token_id == sorted(chat.stop_ids)
+
+
+def test_a_round_is_mixed_with_the_base_model_and_says_so(finished_copy: Path) -> None:
+    """The same round once more with the base's weights mixed in: exactly between its checkpoint and the base."""
+    run = RunDir(finished_copy)
+    place = run.round(1)
+    trained = AutoModelForCausalLM.from_pretrained(place.checkpoint)
+    place.manifest("train").unlink()
+    run.config.write_text(run.config.read_text().replace("interpolate = 0.0", "interpolate = 0.5"))
+    manifest = do_stage(finished_copy, "train", 1)
+    base = json.loads(run.base.read_text())
+    assert manifest["inputs"]["base model"] == base["digest"]
+    assert manifest["settings"]["train"]["interpolate"] == 0.5
+    assert not {"report_to", "save_every_steps"} & manifest["settings"]["train"].keys()
+    start = load_model("embedded", dtype="float32", device="cpu")
+    mixed = AutoModelForCausalLM.from_pretrained(place.checkpoint)
+    for name, weight in mixed.named_parameters():
+        expected = torch.lerp(trained.get_parameter(name), start.get_parameter(name), 0.5)
+        assert torch.equal(weight, expected), name

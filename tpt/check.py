@@ -146,6 +146,12 @@ def gold_completion(problem: Problem) -> str | None:
     return f"#### {problem.answer}"
 
 
+def human_trace(problem: Problem) -> Trace:
+    """Return the source's own solution as a trace, in the form that the problem's verifier reads; empty if there is none."""
+    completion = gold_completion(problem) if problem.kind == "code" else problem.solution
+    return Trace(problem.id, 0, completion or "", finish_reason="stop", completion_tokens=0, seed=0)
+
+
 def _failure(problem: Problem, verdict: Verdict) -> GoldFailure:
     # What was read from a known program is the whole program, which is no news.
     extracted = None if problem.kind == "code" else verdict.extracted

@@ -15,13 +15,20 @@ from tpt import commands
 from tpt.audit import Audit
 from tpt.config import load_config, render_toml
 from tpt.errors import ConfigError, TPTError
+from tpt.evidence import compare_runs
+from tpt.export import ExportOptions, export
+from tpt.imported import ImportedDir, import_samples
+from tpt.imported.rows import FIELDS
 from tpt.jsonl import to_table
 from tpt.report.audit import report_text
+from tpt.report.collapse import alarm_lines
+from tpt.report.compared import comparison_text
 from tpt.report.noise import trace_check_text
-from tpt.report.text import printable, round_table
+from tpt.report.text import notes, printable, round_table
 from tpt.rounds import Run
 from tpt.run_dir import RunDir, lock
 from tpt.stages import do_stage
+from tpt.summary import Summary, summary_json, summary_of, summary_of_import, write_report
 
 app = typer.Typer(
     name="tpt",
@@ -43,6 +50,19 @@ RunPath = Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")
+]
+
+
+class SandboxMode(StrEnum):
+    """What confines programs that a model wrote."""
+
+    bubblewrap = "bubblewrap"
+    rlimits = "rlimits"
+
+
+SandboxOption = Annotated[
+    SandboxMode,
+    typer.Option("--sandbox", help="What confines a model's programs; rlimits lets them read every file of yours."),
 ]
 RoundOption = Annotated[int, typer.Option("--round", help="Which round; 0 is the base model.", min=0)]
 
@@ -81,7 +101,7 @@ def run(
     try:
         for record in Run(out, loaded, progress=True).rounds():
             if format is Format.table and record.index:
-                _print_rounds(commands.summary_of(RunDir(out)), file=sys.stderr)
+                _print_rounds(summary_of(RunDir(out)), file=sys.stderr)
     except KeyboardInterrupt:
         begun = RunDir(out).config.exists()
         hint = f"nothing is lost. Go on with: tpt run {out}" if begun else "nothing was begun yet"
@@ -114,9 +134,36 @@ def show(
 
 
 @app.command()
-def report(path: RunPath, format: FormatOption = Format.table) -> None:
-    """Print the round table and write report.md into the run directory."""
-    _report(RunDir(path), format)
+def report(
+    path: RunPath,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare", help="Another run, or imported samples: compare the two on their shared problems instead."
+        ),
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Write report.html into the run directory too.")] = False,
+    html_to: Annotated[Path | None, typer.Option("--html-to", help="Write the page there instead.")] = None,
+    html_traces: Annotated[
+        int, typer.Option("--html-traces", help="Traces of each problem and round in the page; 0: all.", min=0)
+    ] = 0,
+    format: FormatOption = Format.table,
+) -> None:
+    """Print the round table and write report.md into the run directory; or compare two runs, or read imported samples."""
+    if (html or html_to) and (compare or ImportedDir(path).exists()):
+        raise ConfigError("--html writes the report of one run: leave out --compare, and give no imported samples")
+    if compare is None and ImportedDir(path).exists():
+        _print_result(summary_of_import(ImportedDir(path)), format)
+        return
+    if compare is None:
+        page = html_to or (path / "report.html" if html else None)
+        _report(RunDir(path), format, page=page, most_traces=html_traces)
+        return
+    compared = compare_runs(RunDir(path), RunDir(compare))
+    if format is Format.json:
+        _print_result(compared, format)
+    else:
+        print(printable(comparison_text(compared)))
 
 
 @app.command()
@@ -130,10 +177,12 @@ def check(
         Path | None,
         typer.Option("--traces", help="JSONL of traces: list doubtful gold answers and verifiers that disagree."),
     ] = None,
+    sandbox: SandboxOption = SandboxMode.bubblewrap,
     format: FormatOption = Format.table,
 ) -> None:
     """Prove that every gold answer passes its own verifier; find duplicates and overlap with held-out problems."""
-    found, told = commands.check_sources(problems, against, commands.parse_columns(columns), traces)
+    named = commands.parse_columns(columns)
+    found, told = commands.check_sources(problems, against, named, traces, sandbox=sandbox.value)
     if told and format is Format.json:
         found["traces"] = told
     _print_result(found, format)
@@ -167,6 +216,30 @@ def audit(
         print(report_text(opened.report()))
 
 
+class ExportDtype(StrEnum):
+    """Precisions that weights are exported in."""
+
+    as_saved = "as-saved"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+@app.command("export")
+def export_model(
+    path: RunPath,
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
+    round: Annotated[str, typer.Option("--round", help="best, last, or a number; 0 is the base model.")] = "best",
+    dtype: Annotated[ExportDtype, typer.Option("--dtype", help="Precision of the weights.")] = ExportDtype.as_saved,
+    merge: Annotated[bool, typer.Option("--merge", help="Put an adapter into its base model's weights.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="Write model.gguf too (Llama and Qwen 2 families).")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    format: FormatOption = Format.table,
+) -> None:
+    """Write a round's model as a folder that transformers loads, with a model card and its lineage."""
+    options = ExportOptions(round=round, dtype=dtype.value, merge=merge, gguf=gguf, force=force)
+    _print_result(export(RunDir(path), to, options), format)
+
+
 def _stage_command(stage: str, summary: str) -> None:
     def command(path: RunPath, round: RoundOption, format: FormatOption = Format.table) -> None:
         RunDir(path).require()
@@ -188,15 +261,31 @@ _stage_command("evaluate", "Score one round's model on the held-out problems; re
 def verify(
     problems: Annotated[str, typer.Argument(help="A problem source.")],
     traces: Annotated[Path, typer.Argument(help="JSONL with problem_id and completion on every line.")],
+    sandbox: SandboxOption = SandboxMode.bubblewrap,
 ) -> None:
     """Judge traces, yours or another tool's; prints verdicts as JSONL."""
-    for verdict in commands.verify_file(problems, traces):
+    for verdict in commands.verify_file(problems, traces, sandbox=sandbox.value):
         print(json.dumps(to_table(verdict)))
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="Samples of another tool: JSONL, JSON, CSV, TSV or Parquet.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
+    kind: Annotated[str, typer.Option("--kind", help="Verifier that judges them.")] = "number",
+    columns: Annotated[
+        list[str],
+        typer.Option("--column", help=f"FIELD=COLUMN of the file, a.b for part b of a. Fields: {', '.join(FIELDS)}."),
+    ] = [],  # noqa: B006
+    format: FormatOption = Format.table,
+) -> None:
+    """Take samples of another tool, with problem id, text and gold: judge them, for tpt report and tpt pass-at-k."""
+    _print_result(import_samples(file, to, kind=kind, columns=commands.parse_columns(columns)), format)
 
 
 @app.command("pass-at-k")
 def pass_at_k(
-    verdicts: Annotated[Path, typer.Argument(help="A verdicts.jsonl.")],
+    verdicts: Annotated[Path, typer.Argument(help="A verdicts.jsonl, or a folder with one.")],
     k: Annotated[str, typer.Option("--k", help="Comma-separated k; default 1, 2, 4, … up to the samples.")] = "",
     format: FormatOption = Format.table,
 ) -> None:
@@ -223,17 +312,23 @@ def _fail(error: Exception, code: int) -> None:
     sys.exit(code)
 
 
-def _report(run: RunDir, format: Format) -> None:
-    summary = commands.summary_of(run)
-    commands.write_report(run, summary)
+def _report(run: RunDir, format: Format, *, page: Path | None = None, most_traces: int = 0) -> None:
+    summary = summary_of(run)
+    write_report(run, summary)
+    if page:
+        print(commands.write_html(page, run, summary, most_traces=most_traces), file=sys.stderr)
     if format is Format.json:
-        print(json.dumps(commands.summary_json(summary), indent=2))
+        print(json.dumps(summary_json(summary), indent=2))
         return
     _print_rounds(summary, file=sys.stdout)
-    print(f"\n{summary.headline}\nReport: {run.report}")
+    print(
+        "\n".join(
+            ["", summary.headline, *alarm_lines(summary.alarms), *notes(summary.evidence), f"Report: {run.report}"]
+        )
+    )
 
 
-def _print_rounds(summary: commands.Summary, *, file: Any) -> None:
+def _print_rounds(summary: Summary, *, file: Any) -> None:
     console = Console(file=file, width=None if file.isatty() else 140)
     console.print(round_table(summary.rows))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 from tpt.audit import Audit
 from tpt.check import check
@@ -18,13 +19,15 @@ from tpt.jsonl import read_records, to_table, write_text
 from tpt.noise import TraceCheck, check_traces
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.prune import wanted_size
-from tpt.records import Example, Problem, RoundRecord, Trace, Verdict
+from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.audit import ask_marks, html_page, item_text
-from tpt.report.rows import Row, report_rows
-from tpt.report.text import headline, markdown_report
-from tpt.rounds import Run, best_round, load_both, stop_reason
+from tpt.report.html import Findings, write_page
+from tpt.rounds import Run, best_round, load_both
 from tpt.run_dir import STAGES, RunDir
+from tpt.sandbox import Mode
+from tpt.summary import Summary
 from tpt.verifiers.kinds import judge
+from tpt.verifiers.pool import Limits
 
 _BATCH = 500
 """Traces that are judged together, so that every worker has some."""
@@ -74,8 +77,8 @@ def status(run: RunDir) -> dict[str, Any]:
         "run directory": str(run.path),
         "rounds": rounds,
         "finished rounds": len(records),
-        "best": f"round-{best_round(records).index}" if records else None,
-        "next": stop_reason(records, opened.config) or f"go on with: tpt run {run.path}",
+        "best": f"round-{best_round(run, records).index}" if records else None,
+        "next": opened.stop_reason(records) or f"go on with: tpt run {run.path}",
     }
 
 
@@ -131,19 +134,20 @@ def render_problem(found: dict[str, Any]) -> str:
 
 
 def check_sources(
-    problems: str, against: str, columns: dict[str, str], traces: Path | None = None
+    problems: str, against: str, columns: dict[str, str], traces: Path | None = None, *, sandbox: Mode = "bubblewrap"
 ) -> tuple[dict[str, Any], TraceCheck | None]:
     """Check a problem source, its overlap with a held-out one, and what a file of traces says about its problems."""
     heldout = load_problems(against, columns=columns) if against else None
     wrong_programs = load_wrong_programs(problems)
     loaded = load_problems(problems, columns=columns)
-    found = check(loaded, heldout, judge=judge, wrong_programs=wrong_programs)
+    judge_here = partial(judge, limits=Limits(sandbox=sandbox))
+    found = check(loaded, heldout, judge=judge_here, wrong_programs=wrong_programs)
     by_id = {problem.id: problem for problem in loaded}
-    told = check_traces(list(_foreign_traces(traces, by_id, problems)), by_id, judge=judge) if traces else None
+    told = check_traces(list(_foreign_traces(traces, by_id, problems)), by_id, judge=judge_here) if traces else None
     return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}, told
 
 
-def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
+def verify_file(source: str, traces: Path, *, sandbox: Mode = "bubblewrap") -> Iterator[Verdict]:
     """Yield the verdicts of a trace file against a problem source.
 
     The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing.
@@ -154,7 +158,7 @@ def verify_file(source: str, traces: Path) -> Iterator[Verdict]:
     problems = {problem.id: problem for problem in load_problems(source)}
     given = _foreign_traces(traces, problems, source)
     while batch := list(islice(given, _BATCH)):
-        yield from judge(batch, problems)
+        yield from judge(batch, problems, limits=Limits(sandbox=sandbox))
 
 
 def _foreign_traces(traces: Path, problems: dict[str, Problem], source: str) -> Iterator[Trace]:
@@ -186,6 +190,7 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
     Raises:
         EstimateError: a k is larger than the samples of some problem.
     """
+    path = path / "verdicts.jsonl" if path.is_dir() else path
     verdicts = read_records(path, Verdict)
     if not verdicts:
         raise RunError(f"{path}: holds no verdicts")
@@ -205,40 +210,12 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-class Summary(NamedTuple):
-    """What the reports say of a run."""
-
-    rows: list[Row]
-    records: list[RoundRecord]
-    best: int | None
-    stopped: str
-    headline: str
-
-
-def summary_of(run: RunDir) -> Summary:
-    """Compute what the reports say of a run's finished rounds: verdicts are read and intervals drawn here, once."""
-    opened = Run(run.path)
-    records = opened.records()
-    best = best_round(records).index if records else None
-    rows = report_rows(run, records, best=best or 0)
-    said = headline(next(row for row in rows if row.best), rows[0]) if rows else "No round is finished yet."
-    return Summary(rows, records, best, stop_reason(records, opened.config), said)
-
-
-def summary_json(summary: Summary) -> dict[str, Any]:
-    """Return the round table and the round records as plain values."""
-    return {
-        "rows": to_table(summary.rows),
-        "rounds": to_table(summary.records),
-        "best": summary.best,
-        "stopped": summary.stopped,
-    }
-
-
-def write_report(run: RunDir, summary: Summary) -> None:
-    """Write report.md into the run directory."""
-    text = markdown_report(summary.rows, summary.records, title=run.path.name, stopped=summary.stopped)
-    write_text(run.report, text)
+def write_html(path: Path, run: RunDir, summary: Summary, *, most_traces: int) -> str:
+    """Write the report as an HTML file and return what to say of it."""
+    findings = Findings(summary.records, summary.evidence, summary.alarms, summary.stopped)
+    written = write_page(path, run, findings, most_traces=most_traces)
+    left_out = f", {written.left_out:,} left out" if written.left_out else ""
+    return f"HTML report: {path} ({written.size / 1e6:.1f} MB, {written.traces:,} traces{left_out})"
 
 
 def audit(opened: Audit, marks: list[str], html: Path | None, *, keyboard: TextIO, screen: TextIO) -> None:

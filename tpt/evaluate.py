@@ -6,25 +6,61 @@ Evaluation is thinking and verifying on held-out problems: the traces come from 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from tpt.equations import equation_chain
-from tpt.records import Estimate, EvalReport, Outcome, Trace, Verdict
+from tpt.jsonl import iterate_records
+from tpt.records import Estimate, EvalReport, Outcome, ProblemVariety, Trace, Verdict
 from tpt.seeds import seed_for
-from tpt.stats import answer_entropy, maj_at_k, pass_at_k, rarefied
+from tpt.stats import FloatArray, IntArray, maj_at_k, pass_at_k
+from tpt.variety import variety_of
 from tpt.verifiers.number import canonical_answer
 
 _GOLD = "\0gold"
 """Stands for the right answer among the votes; no answer read from a completion can be spelt so."""
-_RAREFIED_TO = 4
-"""Correct traces of a problem among which distinct equation chains are counted."""
+
+
+class Counts(NamedTuple):
+    """How many of each problem's samples are right; the arrays are in the order of the ids, which is sorted."""
+
+    problem_ids: tuple[str, ...]
+    samples: IntArray
+    strict: IntArray
+    """Right values in the asked format."""
+    lenient: IntArray
+    """Right values."""
+
+    def of(self, problem_ids: Sequence[str]) -> Counts:
+        """Return the counts of some of the problems, in the order given."""
+        place = {problem_id: index for index, problem_id in enumerate(self.problem_ids)}
+        rows = np.array([place[problem_id] for problem_id in problem_ids], dtype=np.int64)
+        return Counts(tuple(problem_ids), self.samples[rows], self.strict[rows], self.lenient[rows])
+
+    @property
+    def shares(self) -> FloatArray:
+        """The share of samples that are right, strictly and leniently: [problems, 2]."""
+        return np.stack([self.strict, self.lenient], axis=1) / self.samples[:, None]
+
+
+class Scored(NamedTuple):
+    """What the held-out problems' traces say of one model."""
+
+    report: EvalReport
+    problems: list[ProblemVariety]
 
 
 def evaluation_report(
     traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[int], seed: int
 ) -> EvalReport:
+    """Compute the scores of one model alone; see ``score``."""
+    return score(traces, verdicts, ks=ks, seed=seed).report
+
+
+def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[int], seed: int) -> Scored:
     """Compute the scores of one model; ``ks`` empty means 1, 2, 4, … up to the samples of a problem.
 
     Raises:
@@ -35,16 +71,18 @@ def evaluation_report(
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
     answers = [[_answer(verdict) for verdict in group] for group in grouped.values()]
     correct = [[_is_correct(verdict) for verdict in group] for group in grouped.values()]
-    return EvalReport(
+    variety = variety_of(traces, grouped, _answer)
+    report = EvalReport(
         problems=len(grouped),
         samples=min(map(len, grouped.values())),
         outcomes={str(outcome): counts[str(outcome)] for outcome in Outcome},
         pass_at_k={k: pass_at_k_of_verdicts(verdicts, k, strict=True) for k in chosen},
         pass_at_k_lenient={k: pass_at_k_of_verdicts(verdicts, k, strict=False) for k in chosen},
         maj_at_k={k: maj_at_k(answers, correct, k, seed=seed_for(seed, "maj", k) % 2**32) for k in (chosen[-1],)},
-        diversity=_diversity(traces, grouped),
-        lengths=_lengths(traces),
+        diversity=variety.diversity,
+        lengths=variety.lengths,
     )
+    return Scored(report, variety.problems)
 
 
 def by_problem(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
@@ -53,6 +91,34 @@ def by_problem(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
     for verdict in verdicts:
         grouped[verdict.problem_id].append(verdict)
     return dict(sorted(grouped.items()))
+
+
+def count_verdicts(verdicts: Iterable[Verdict]) -> Counts:
+    """Count the right samples of every problem."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for verdict in verdicts:
+        row = counts[verdict.problem_id]
+        row[0] += 1
+        row[1] += verdict.strict and _is_correct(verdict)
+        row[2] += _is_correct(verdict)
+    problem_ids = tuple(sorted(counts))
+    table = np.array([counts[problem_id] for problem_id in problem_ids], dtype=np.int64).reshape(-1, 3)
+    return Counts(problem_ids, table[:, 0], table[:, 1], table[:, 2])
+
+
+def read_counts(path: Path) -> Counts:
+    """Count the right samples of every problem in a verdict file; a file that has not changed is read once.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    found = path.stat() if path.exists() else None
+    return _read_counts(path, found and (found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=32)
+def _read_counts(path: Path, _version: tuple[int, int] | None) -> Counts:
+    return count_verdicts(iterate_records(path, Verdict))
 
 
 def problem_scores(verdicts: Sequence[Verdict]) -> dict[str, tuple[float, float]]:
@@ -89,28 +155,3 @@ def _answer(verdict: Verdict) -> str | None:
     if _is_correct(verdict):
         return _GOLD
     return canonical_answer(verdict.extracted) if verdict.outcome is Outcome.WRONG and verdict.extracted else None
-
-
-def _diversity(traces: Sequence[Trace], grouped: dict[str, list[Verdict]]) -> dict[str, float]:
-    correct = {(v.problem_id, v.sample) for group in grouped.values() for v in group if _is_correct(v)}
-    chains: dict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
-    for trace in traces:
-        if (trace.problem_id, trace.sample) in correct:
-            chains[trace.problem_id][equation_chain(trace.completion)] += 1
-    enough = [list(c.values()) for c in chains.values() if c.total() >= _RAREFIED_TO]
-    entropies = [answer_entropy([_answer(v) for v in group]) for group in grouped.values()]
-    return {
-        f"distinct_chains_in_{_RAREFIED_TO}": float(np.mean([rarefied(c, _RAREFIED_TO) for c in enough]))
-        if enough
-        else 0.0,
-        "answer_entropy": float(np.mean(entropies)),
-    }
-
-
-def _lengths(traces: Sequence[Trace]) -> dict[str, float]:
-    tokens = np.array([trace.completion_tokens for trace in traces])
-    return {
-        "mean": float(tokens.mean()),
-        "p95": float(np.percentile(tokens, 95)),
-        "truncated": sum(trace.finish_reason == "length" for trace in traces) / len(traces),
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tpt.choice import choice_of
 from tpt.config import RunConfig
 from tpt.desk import model_digest
 from tpt.errors import RunError
@@ -18,6 +19,8 @@ class Model:
 
     spec: str
     digest: str
+    round: int
+    """The round that trained it; 0 for the base model."""
 
 
 def base_model(run: RunDir, config: RunConfig) -> Model:
@@ -31,12 +34,28 @@ def base_model(run: RunDir, config: RunConfig) -> Model:
     base = read_json(run.base)
     if not isinstance(base, dict) or not isinstance(base.get("digest"), str):
         raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
-    return Model(config.model, base["digest"])
+    return Model(config.model, base["digest"], 0)
 
 
 def model_before(run: RunDir, place: RoundDir, config: RunConfig) -> Model:
-    """Return the model that a round starts with: the last round's, or the base model."""
-    return base_model(run, config) if place.index == 1 else model_after(run.round(place.index - 1))
+    """Return the model that a round starts with: the last round's, the best one's after a loss, or the base model."""
+    start = start_round(run, place, config)
+    return base_model(run, config) if start == 0 else model_after(run.round(start))
+
+
+def start_round(run: RunDir, place: RoundDir, config: RunConfig) -> int:
+    """Return the round whose model a round starts with: the one before, or the best when that was a loss.
+
+    Raises:
+        RunError: losses are to be rolled back (stop.rollback), and a round before this one is not evaluated.
+    """
+    if not config.stop.rollback:
+        return place.index - 1
+    for index in range(place.index):
+        before = run.round(index)
+        output_of(before, "evaluate", "verdicts", before.evaluate_verdicts)
+    choice = choice_of(run, config, range(place.index))
+    return choice.best if choice.last_is_loss else place.index - 1
 
 
 def model_after(place: RoundDir) -> Model:
@@ -54,7 +73,7 @@ def model_after(place: RoundDir) -> Model:
         )
     # The digest of the weights was taken when they were written; reading them all again for every stage would cost
     # minutes with a large model.
-    return Model(str(place.checkpoint), str(load_manifest(manifest)["outputs"].get("checkpoint")))
+    return Model(str(place.checkpoint), str(load_manifest(manifest)["outputs"].get("checkpoint")), place.index)
 
 
 def output_of(place: RoundDir, stage: str, name: str, path: Path) -> str:

@@ -6,7 +6,7 @@ times live in the stage manifests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -104,8 +104,30 @@ class EvalReport:
     pass_at_k_lenient: dict[int, Estimate]
     maj_at_k: dict[int, Estimate]
     diversity: dict[str, float]
+    """See docs/collapse.md; a measure that too few correct traces leave undefined is missing."""
     lengths: dict[str, float]
-    """Mean and 95th percentile of completion_tokens, and the share that ended by length."""
+    """Mean and 95th percentile of completion_tokens, and the shares that ended by length and in a loop."""
+    probe: dict[str, float] = field(default_factory=dict)
+    """What the model itself says of fixed texts; empty: there were none, or ``evaluate.probe`` is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemVariety:
+    """What one model's traces of one held-out problem are like; paired by problem, two rounds show a change."""
+
+    problem_id: str
+    chains: float | None
+    """Different chains of equations expected among 4 correct traces; None: it has fewer."""
+    texts: float | None
+    """Different texts expected among them."""
+    answer_entropy: float
+    """Of the answers of all its traces, in nats."""
+    tokens: float
+    """Mean length of its traces."""
+    truncated: float
+    """Share of its traces that ended by length."""
+    looped: float
+    """Share of its traces in which some words come again and again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tpt.check import check_problems
-from tpt.config import RunConfig, load_config, render_toml
+from tpt.choice import Choice, choice_of
+from tpt.config import AlarmConfig, RunConfig, load_config, render_toml
+from tpt.config.engine_section import OPERATIONAL
 from tpt.desk import limits_of
 from tpt.errors import ProblemError, RunError
 from tpt.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
@@ -21,8 +23,17 @@ from tpt.stage_server import StageServer
 from tpt.verifiers.kinds import judge
 from tpt.verifiers.own import absolute
 
-_MAY_CHANGE = ("rounds", "stop.patience", "threads", "engine.slots", "verify.workers")
+_MAY_CHANGE = (
+    "rounds",
+    "stop.patience",
+    "threads",
+    *(f"engine.{key}" for key in OPERATIONAL),
+    "verify.workers",
+    *(f"alarms.{name}" for name in AlarmConfig.model_fields),
+)
 """Keys that a run may be resumed with other values of: no finished stage depends on them."""
+_CHOOSING = ("stop.rule", "stop.alpha", "evaluate.choose_share")
+"""Such keys too, unless losses are rolled back: then it depends on them which model a round started with."""
 
 
 class Run:
@@ -63,7 +74,7 @@ class Run:
             self.prepare()
             server: StageServer | None = None
             records: list[RoundRecord] = []
-            while len(records) <= self.config.rounds and not stop_reason(records, self.config):
+            while not self.stop_reason(records):
                 place = self.dir.round(len(records))
                 for stage in STAGES if place.index else ("evaluate",):
                     if server is None:
@@ -73,14 +84,18 @@ class Run:
                     server.do(stage, place.index)
                 records.append(round_record(self.dir, place))
                 write_json(place.record, records[-1])
-                write_text(self.dir.best, f"round-{best_round(records).index}\n")
+                write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
                 yield records[-1]
-            log_event(self.dir, "finished", why=stop_reason(records, self.config))
+            log_event(self.dir, "finished", why=self.stop_reason(records))
 
     def records(self) -> list[RoundRecord]:
         """Return the records of the rounds that are finished."""
         finished = [place for place in self.dir.rounds() if place.record.exists()]
         return [read_table(place.record, RoundRecord) for place in finished]
+
+    def stop_reason(self, records: list[RoundRecord]) -> str:
+        """Return why no further round is done after these, or "" when one is."""
+        return stop_reason(records, self.config, _choice(self.dir, self.config, records)) if records else ""
 
     def prepare(self) -> None:
         """Make the run directory: config, problems frozen and checked; nothing if it is there already.
@@ -184,21 +199,32 @@ def round_record(run: RunDir, place: RoundDir) -> RoundRecord:
     )
 
 
-def best_round(records: list[RoundRecord]) -> RoundRecord:
-    """Return the round with the highest strict held-out pass@1, the earliest of equals."""
-    return max(records, key=lambda record: (record.evaluate.pass_at_k[1].mean, -record.index))
+def best_round(run: RunDir, records: list[RoundRecord]) -> RoundRecord:
+    """Return which of some finished rounds, one or more, is the best; see tpt.choice.
+
+    Raises:
+        RunError: the verdicts of a round are gone or damaged.
+    """
+    best = _choice(run, load_config(run.config), records).best
+    return next(record for record in records if record.index == best)
 
 
-def stop_reason(records: list[RoundRecord], config: RunConfig) -> str:
-    """Return why no further round is done, or "" when one is."""
+def stop_reason(records: list[RoundRecord], config: RunConfig, choice: Choice) -> str:
+    """Return why no further round is done after these, or "" when one is."""
     if len(records) > config.rounds:
         return f"all {config.rounds} rounds are done"
-    if records and config.stop.patience:
-        best = best_round(records).index
-        waited = records[-1].index - best
-        if waited >= config.stop.patience:
-            return f"no held-out gain over round {best} in {waited} rounds (stop.patience = {config.stop.patience})"
+    newest = max(choice.best, choice.highest)
+    waited = records[-1].index - newest
+    if config.stop.patience and waited >= config.stop.patience:
+        return (
+            f"no new best and no new highest held-out score after round {newest} in {waited} rounds "
+            f"(stop.patience = {config.stop.patience})"
+        )
     return ""
+
+
+def _choice(run: RunDir, config: RunConfig, records: list[RoundRecord]) -> Choice:
+    return choice_of(run, config, [record.index for record in records])
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -218,7 +244,9 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
 def _changed_keys(run: RunDir, config: RunConfig) -> str:
     """Return the keys that may not change but did, a line each."""
     before, now = _flat(to_table(load_config(run.config).model_dump())), _flat(to_table(config.model_dump()))
-    changed = [key for key in now if before.get(key) != now[key] and key not in _MAY_CHANGE]
+    rolls_back = before["stop.rollback"] or now["stop.rollback"]
+    allowed = _MAY_CHANGE if rolls_back else _MAY_CHANGE + _CHOOSING
+    changed = [key for key in now if before.get(key) != now[key] and key not in allowed]
     return "\n".join(f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed[:10])
 
 

@@ -72,6 +72,7 @@ class RoundDir:
         self.evaluate = path / "evaluate"
         self.evaluate_traces = self.evaluate / "traces.jsonl"
         self.evaluate_verdicts = self.evaluate / "verdicts.jsonl"
+        self.evaluate_variety = self.evaluate / "variety.jsonl"
         self.record = path / "round.json"
 
     def manifest(self, stage: str) -> Path:

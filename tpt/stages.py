@@ -10,19 +10,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tpt.check import gold_completion
+from tpt.check import human_trace
 from tpt.config import RunConfig, load_config
+from tpt.config.engine_section import OPERATIONAL
 from tpt.desk import limits_of, open_chat, open_engine, prompt_template, sampling_of, use_threads
 from tpt.engines import Sampling
 from tpt.errors import ConfigError, RunError
-from tpt.evaluate import evaluation_report
+from tpt.evaluate import score
 from tpt.jsonl import read_records, replace_records, to_table
 from tpt.lineage import Model, base_model, model_after, model_before, output_of
+from tpt.probe import base_traces, probe_round
 from tpt.progress import Display
 from tpt.prune import is_keepable, problem_order, select, wanted_size
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
@@ -37,7 +39,8 @@ from tpt.run_dir import (
 )
 from tpt.seeds import seed_for
 from tpt.think import Collected, Desk, Fixed, Progress, Sampler, UntilFull, collect
-from tpt.train import train
+from tpt.train import NO_EFFECT_ON_WEIGHTS, Start, train
+from tpt.variety import training_variety
 from tpt.verifiers.kinds import formats_of, judge
 
 
@@ -82,7 +85,7 @@ def think_stage(work: Work) -> dict[str, Any]:
         "seed": config.seed,
         "data": config.data.model_dump(include={"source", "file"}),
         "prompt": config.prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude={"slots"}),
+        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
         "prune": config.prune.model_dump(include={*_KEEPABLE, "size", "growth"}),
@@ -99,6 +102,7 @@ def think_stage(work: Work) -> dict[str, Any]:
     traces, verdicts = read_records(place.traces, Trace), read_records(place.verdicts, Verdict)
     counts |= {"outcomes": _outcomes(verdicts), "wall_s": round(time.monotonic() - started, 3)}
     counts["truncated"] = sum(trace.finish_reason == "length" for trace in traces)
+    counts["variety"] = training_variety(traces, verdicts)
     return write_manifest(
         place,
         "think",
@@ -156,12 +160,16 @@ def train_stage(work: Work) -> dict[str, Any]:
         if config.train.start_from == "base"
         else model_before(work.run, work.place, work.config)
     )
-    settings = {"seed": config.seed, "train": config.train.model_dump(), "prompt": config.prompt.model_dump()}
+    trained_by = config.train.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS))
+    settings = {"seed": config.seed, "train": trained_by, "prompt": config.prompt.model_dump()}
     inputs = {
         "examples": output_of(place, "prune", "examples", place.examples),
         "model": model.digest,
         "settings": digest_of(settings),
     }
+    base = base_model(run, config)
+    if config.train.interpolate:
+        inputs["base model"] = base.digest
     if done := read_manifest(place, "train", inputs):
         return done
     started = time.monotonic()
@@ -172,14 +180,18 @@ def train_stage(work: Work) -> dict[str, Any]:
             _by_id(run.problems),
             config=config.train,
             prompt=prompt_template(config),
-            model=model.spec,
+            start=Start(
+                model.spec,
+                model.digest,
+                base=None if model.digest == base.digest else base.spec,
+                cache=run.path / "cache",
+            ),
             out=place.checkpoint,
-            cache=run.path / "cache",
             seed=seed_for(config.seed, "train", place.index),
             progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
         )
         display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
-    counts["wall_s"] = round(time.monotonic() - started, 3)
+    counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}
     outputs = {"checkpoint": place.checkpoint}
     return write_manifest(place, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
 
@@ -191,11 +203,14 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prompt": config.prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude={"slots"}),
-        "evaluate": config.evaluate.model_dump(),
+        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        # Which problems choose the best round does not change how any is scored.
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share"}),
         **_verifying(config, run.heldout),
     }
     inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
+    if place.index and config.evaluate.probe:
+        inputs |= base_traces(run)
     if done := read_manifest(place, "evaluate", inputs):
         return done
     started = time.monotonic()
@@ -213,17 +228,24 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
             at=place.evaluate,
         )
         verdicts = read_records(place.evaluate_verdicts, Verdict)
-        report = evaluation_report(
-            read_records(place.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed
-        )
+        scored = score(read_records(place.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed)
+        replace_records(place.evaluate_variety, scored.problems)
+        sampled = time.monotonic()
+        report = replace(scored.report, probe=probe_round(run, config, model, problems))
         strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
         display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}")
-    counts = {**to_table(collected), "report": to_table(report), "wall_s": round(time.monotonic() - started, 3)}
+    now = time.monotonic()
+    counts = {**to_table(collected), "report": to_table(report), "probe": report.probe}
+    counts |= {"probe_s": round(now - sampled, 3), "wall_s": round(now - started, 3)}
     return write_manifest(
         place,
         "evaluate",
         inputs=inputs,
-        outputs={"traces": place.evaluate_traces, "verdicts": place.evaluate_verdicts},
+        outputs={
+            "traces": place.evaluate_traces,
+            "verdicts": place.evaluate_verdicts,
+            "variety": place.evaluate_variety,
+        },
         settings={**settings, "engine": described},
         counts=counts,
     )
@@ -312,7 +334,7 @@ def _take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
         if not given:
             raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
     else:
-        given = [_human_trace(problem) for problem in problems.values() if problem.solution]
+        given = [human_trace(problem) for problem in problems.values() if problem.solution]
         if not given:
             raise ConfigError(
                 'data.source = "human", but no training problem has a solution; map the column "solution"'
@@ -333,17 +355,6 @@ def _verifying(config: RunConfig, problems: Path) -> dict[str, Any]:
     """Return the settings that verdicts depend on."""
     kinds = {problem.kind for problem in read_records(problems, Problem)}
     return {"formats": formats_of(kinds), "verify": config.verify.model_dump(exclude={"workers"})}
-
-
-def _human_trace(problem: Problem) -> Trace:
-    return Trace(
-        problem_id=problem.id,
-        sample=0,
-        completion=(gold_completion(problem) if problem.kind == "code" else problem.solution) or "",
-        finish_reason="stop",
-        completion_tokens=0,
-        seed=0,
-    )
 
 
 def _check_yield(work: Work, kept: int, wanted: int | None) -> None:

@@ -4,119 +4,32 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    Gemma2Config,
-    Gemma3TextConfig,
-    LlamaConfig,
-    MistralConfig,
-    Phi3Config,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
+from tiny_engine import (
+    CONFIGS,
+    GREEDY,
+    PROMPTS,
+    RANDOM,
+    SHAPE,
+    STOP,
+    finish,
+    grouped,
+    open_engine,
+    requests_for,
+    tiny_model,
 )
+from transformers import Phi3Config
 from transformers.models.auto import AutoModelForCausalLM
 
-from tpt.chat import Chat, PromptTemplate
-from tpt.engines import Completion, Request, Sampling
-from tpt.engines.grouped_attention import use_grouped_attention
-from tpt.engines.hf import HFEngine, auto_slots
-from tpt.engines.sampling import SlotSampler, invert_cdf, kept_tokens, uniforms
+from tpt.engines import Request, Sampling
+from tpt.engines.hf import auto_slots
+from tpt.engines.sampling import SlotSampler, invert_cdf, invert_cdf_by_blocks, kept_tokens, uniforms
 from tpt.engines.slot_decoder import SlotDecoder
 from tpt.errors import EngineError
-
-VOCABULARY = 48
-STOP = 1
-SHAPE: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_attention_heads": 4,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 2,
-    "eos_token_id": STOP,
-    "initializer_range": 0.3,
-}
-WINDOWED: dict[str, Any] = {**SHAPE, "num_key_value_heads": 2, "num_hidden_layers": 3, "sliding_window": 6}
-CONFIGS = {
-    "llama": LlamaConfig(**SHAPE, num_hidden_layers=2, num_key_value_heads=4),
-    "llama-gqa": LlamaConfig(**SHAPE, num_hidden_layers=2, num_key_value_heads=2, tie_word_embeddings=True),
-    "mistral": MistralConfig(**WINDOWED),
-    "qwen2": Qwen2Config(**WINDOWED, use_sliding_window=True, max_window_layers=1),
-    "gemma2": Gemma2Config(**WINDOWED, query_pre_attn_scalar=8),
-    "gemma3": Gemma3TextConfig(**WINDOWED, sliding_window_pattern=2),
-}
-PROMPTS = [(2, 5, 9), (2, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40), (7,), (2, 11, 12, 13, 14, 15), (2, 5, 9, 20)]
-GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=16)
-RANDOM = replace(GREEDY, temperature=1.0)
-
-
-def tiny_model(name: str, **changes: Any) -> PreTrainedModel:
-    """Return a random model of a few thousand parameters."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    config = type(CONFIGS[name])(**{**CONFIGS[name].to_dict(), **changes})
-    return AutoModelForCausalLM.from_config(config).eval()  # type: ignore[no-any-return]
-
-
-def grouped(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model with the attention that open_hf gives it on a CPU."""
-    use_grouped_attention(model)
-    return model
-
-
-def tiny_chat() -> Chat:
-    """Return a chat over a tokenizer with one word for each token of the tiny models."""
-    words = {"<pad>": 0, "</s>": STOP, **{f"w{index}": index for index in range(2, VOCABULARY)}}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return Chat(
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>"), PromptTemplate()
-    )
-
-
-def open_engine(model: PreTrainedModel, *, slots: int = 4, batch_invariant: bool = True, store_mb: int = 1) -> HFEngine:
-    """Return an engine of 64 positions."""
-    return HFEngine(
-        model,
-        tiny_chat(),
-        slots=slots,
-        max_length=64,
-        batch_invariant=batch_invariant,
-        prompt_store_mb=store_mb,
-    )
-
-
-def finish(engine: HFEngine, requests: list[Request]) -> dict[tuple[str, int], Completion]:
-    """Add requests and step until all are back."""
-    for request in requests:
-        engine.add(request)
-    done: dict[tuple[str, int], Completion] = {}
-    for _ in range(1000):
-        for completion in engine.step():
-            assert completion.id not in done
-            done[completion.id] = completion
-        if len(done) == len(requests):
-            assert engine.step() == []
-            return done
-    raise AssertionError(f"only {len(done)} of {len(requests)} requests finished")
-
-
-def requests_for(prompts: list[tuple[int, ...]], sampling: Sampling, *, samples: int = 1) -> list[Request]:
-    """Return requests with a seed of their own each."""
-    return [
-        Request((str(index), sample), prompt, 1000 * index + sample, sampling)
-        for index, prompt in enumerate(prompts)
-        for sample in range(samples)
-    ]
 
 
 @pytest.mark.parametrize("batch_invariant", [True, False])
@@ -228,6 +141,41 @@ def test_cdf_edges() -> None:
         assert invert_cdf(weights, torch.tensor([[draw]], dtype=torch.float64))[0].item() == token
     kept = kept_tokens(torch.tensor([[1.0, 3.0, 3.0, 3.0]] * 2), torch.tensor([2.0, 0.0]), torch.tensor([1.0, 1.0]))
     assert kept.tolist() == [[0, 1, 1, 0], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("vocabulary", [5000, 512, 300, 7])
+def test_blocks_choose_as_the_whole_does(vocabulary: int) -> None:
+    """Whether the vocabulary ends with a block or within one; stretches of weight 0 are stepped over."""
+    generator = torch.Generator().manual_seed(4)
+    weights = torch.rand(500, vocabulary, generator=generator) ** 20
+    weights[::2, : vocabulary // 2] = 0
+    draws = torch.rand(500, 1, generator=generator, dtype=torch.float64)
+    draws[:3, 0] = torch.tensor([0.0, 1 - 2**-53, 1 - 2**-30], dtype=torch.float64)
+    expected, total = invert_cdf(weights, draws)
+    tokens, total_by_blocks = invert_cdf_by_blocks(weights, draws)
+    assert torch.equal(tokens[3:], expected[3:])
+    assert ((tokens - expected).abs() <= 2).all(), "rounding may tip a draw of almost 1 onto a neighbour"
+    assert (weights.gather(1, tokens[:, None]) > 0).all()
+    torch.testing.assert_close(total_by_blocks, total, rtol=1e-6, atol=0)
+
+
+def test_frequencies_over_a_large_vocabulary() -> None:
+    """The way by blocks against the exact softmax: chi-square over sets of tokens of like probability."""
+    vocabulary, rows = 6000, 4000
+    logits = torch.tensor(np.random.default_rng(5).normal(size=vocabulary) * 2, dtype=torch.float32)
+    probabilities = torch.softmax(logits.double() / 0.8, -1).numpy()
+    sampler = SlotSampler(slots=rows, max_length=1, device=torch.device("cpu"))
+    settings = Sampling(temperature=0.8, top_p=1.0, top_k=0, max_tokens=1)
+    for slot in range(rows):
+        sampler.assign(slot, Request(("p", slot), (1,), slot, settings))
+    picked = sampler.pick(logits.expand(rows, -1), torch.zeros(rows, dtype=torch.long)).numpy()
+    order = np.argsort(-probabilities)
+    group = np.empty(vocabulary, dtype=np.int64)
+    group[order] = np.minimum(19, (probabilities[order].cumsum() * 20).astype(np.int64))
+    counts, expected = np.bincount(group[picked], minlength=20), np.bincount(group, weights=probabilities, minlength=20)
+    seen = expected > 0
+    assert counts[~seen].sum() == 0
+    assert stats.chisquare(counts[seen], rows * expected[seen]).pvalue > 1e-3
 
 
 def test_streams_are_per_seed() -> None:

@@ -18,8 +18,8 @@ from transformers import LlamaForCausalLM
 
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.sft import Row, compare, fit, resolve_precision, snapshot
-from tpt.sft.fit import FitLog, rate_at, warmup_steps
+from tpt.sft import FitLog, Row, compare, fit, resolve_precision, snapshot
+from tpt.sft.schedule import rate_at, warmup_steps
 
 BuildModel = Callable[[], LlamaForCausalLM]
 Train = Callable[..., tuple[LlamaForCausalLM, FitLog]]
@@ -67,17 +67,27 @@ def test_one_step_is_adamw_on_the_mean_loss_of_the_completion_tokens(
         assert torch.allclose(weight, weights_of(trained)[name], atol=2e-5), name
 
 
-def test_micro_batches_do_not_change_the_result(train: Train, rows: list[Row]) -> None:
-    settings = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 2}
-    models = {}
-    for micro in (1, 8):
-        models[micro], log = train(rows[:20], micro_batch_size=micro, **settings)
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_neither_micro_batches_nor_packing_change_the_result(train: Train, rows: list[Row], loss: str) -> None:
+    """Rows have unequal numbers of targets, so a mean of the micro-batches' means would not be the step's mean."""
+    settings = {"learning_rate": 1e-3, "batch_size": 8, "epochs": 2, "loss": loss}
+    some = sorted(rows, key=lambda row: row.targets)[::2] + rows[:8]
+    assert len({row.targets for row in some}) > 5
+    found = {}
+    for micro, packing in ((1, False), (2, False), (8, False), (1, True), (8, True)):
+        model, log = train(some, micro_batch_size=micro, packing=packing, **settings)
         assert log.steps == len(log.losses) == 5
-        assert (log.padding_tokens == 0) == (micro == 1)
-        assert log.total_tokens == 2 * sum(len(row.input_ids) for row in rows[:20])
-        assert log.target_tokens == 2 * sum(row.targets for row in rows[:20])
-    one, eight = weights_of(models[1]), weights_of(models[8])
-    assert max(float((one[name] - eight[name]).abs().max()) for name in one) < 1e-5
+        assert log.packed == packing
+        assert (log.padding_tokens == 0) == (micro == 1 or packing)
+        assert log.total_tokens == 2 * sum(len(row.input_ids) for row in some)
+        assert log.target_tokens == 2 * sum(row.targets for row in some)
+        found[micro, packing] = weights_of(model), log.losses, log.grad_norms
+    weights, losses, norms = found.pop((1, False))
+    for others, other_losses, other_norms in found.values():
+        assert other_losses == pytest.approx(losses, abs=2e-5)
+        assert other_norms == pytest.approx(norms, abs=2e-5)
+        # Two epochs of Adam, whose first steps are as large for a tiny gradient as for a large one.
+        assert max(float((weights[name] - others[name]).abs().max()) for name in weights) < 2e-5
 
 
 def test_the_loss_goes_down(train: Train, rows: list[Row]) -> None:

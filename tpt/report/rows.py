@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tpt.evaluate import problem_scores
-from tpt.jsonl import read_records
-from tpt.records import Estimate, RoundRecord, Verdict
-from tpt.run_dir import RunDir
-from tpt.stats import PairedDifference, paired_difference
+from tpt.evidence import Difference, Evidence, Interval, RoundCard
+from tpt.records import Estimate, RoundRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +20,15 @@ class Row:
     k: int
     pass_at_k: Estimate
     """Strict pass@k for the largest k."""
-    gain: PairedDifference | None
+    gain: Difference | None
     """Strict pass@1 less the base model's, paired by problem; None for the base model itself, and where a single
     problem leaves nothing to pair."""
-    gain_lenient: PairedDifference | None
+    gain_lenient: Difference | None
+    skill: Interval | None
+    """The two parts of the strict gain."""
+    format: Interval | None
+    step: Difference | None
+    """Strict pass@1 less that of the round before."""
     solved: int | None
     """Training problems with a keepable trace."""
     examples: int | None
@@ -34,38 +37,30 @@ class Row:
     wall_s: float
 
 
-def report_rows(run: RunDir, records: list[RoundRecord], *, best: int) -> list[Row]:
+def report_rows(records: Sequence[RoundRecord], evidence: Evidence) -> list[Row]:
     """Return one row per finished round."""
-    base = _scores(run, 0) if records else {}
-    return [_row(run, record, base, best=best) for record in records]
+    return [_row(record, card) for record, card in zip(records, evidence.rounds, strict=True)]
 
 
-def _row(run: RunDir, record: RoundRecord, base: dict[str, tuple[float, float]], *, best: int) -> Row:
+def _row(record: RoundRecord, card: RoundCard) -> Row:
     report = record.evaluate
     k = max(report.pass_at_k)
-    scores = _scores(run, record.index) if record.index else {}
-    gains = [
-        paired_difference([scores[key][part] for key in base], [base[key][part] for key in base])
-        if scores and len(base) > 1
-        else None
-        for part in (0, 1)
-    ]
+    base = card.to_base
     return Row(
         round=record.index,
-        best=record.index == best,
+        best=card.best,
         strict=report.pass_at_k[1],
         lenient=report.pass_at_k_lenient[1],
         k=k,
         pass_at_k=report.pass_at_k[k],
-        gain=gains[0],
-        gain_lenient=gains[1],
+        gain=base.strict if base else None,
+        gain_lenient=base.lenient if base else None,
+        skill=base.skill if base else None,
+        format=base.format if base else None,
+        step=card.to_previous.strict if card.to_previous else None,
         solved=record.prune["solved_problems"] if record.prune else None,
         examples=record.prune["examples"] if record.prune else None,
         tokens=round(report.lengths["mean"] * report.problems * report.samples)
         + sum((record.think or {}).get(key, 0) for key in ("completion_tokens", "surplus_tokens", "cancelled_tokens")),
         wall_s=record.wall_s,
     )
-
-
-def _scores(run: RunDir, index: int) -> dict[str, tuple[float, float]]:
-    return problem_scores(read_records(run.round(index).evaluate_verdicts, Verdict))

@@ -1,88 +1,120 @@
-"""The round table for a terminal and for Markdown, and model output made safe to print."""
+"""The round table for a terminal, the run in a sentence, and model output made safe to print."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from rich.table import Table
 
-from tpt.records import Estimate, RoundRecord
+from tpt.evidence import Comparison, Difference, Evidence, Interval
+from tpt.records import Estimate
 from tpt.report.rows import Row
-from tpt.stats import PairedDifference
 
 _HEADINGS = (
     "round",
     "pass@1 strict",
     "lenient",
     "pass@{k}",
-    "gain strict [95 %]",
-    "gain lenient [95 %]",
-    "solved",
+    "gain [95 %]",
+    "vs base",
+    "skill",
+    "format",
+    "vs last",
     "set",
     "tokens",
     "min",
 )
 
 
-def round_table(rows: list[Row]) -> Table:
+def round_table(rows: Sequence[Row]) -> Table:
     """Return the rounds as a rich table; the best one is marked with a star."""
     table = Table(box=None, pad_edge=False)
-    for heading in _headings(rows):
+    for heading in headings(rows):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*_cells(row), style="bold" if row.best else "")
+        table.add_row(*cells(row), style="bold" if row.best else "")
     return table
 
 
-def markdown_table(rows: list[Row]) -> str:
-    """Return the rounds as a Markdown table."""
-    headings = _headings(rows)
-    lines = ["| " + " | ".join(headings) + " |", "|" + "---:|" * len(headings)]
-    return "\n".join(lines + ["| " + " | ".join(_cells(row)) + " |" for row in rows]) + "\n"
+def headings(rows: Sequence[Row]) -> list[str]:
+    """Return the headings of the round table."""
+    return [heading.format(k=max((row.k for row in rows), default="k")) for heading in _HEADINGS]
 
 
-def markdown_report(rows: list[Row], records: list[RoundRecord], *, title: str, stopped: str) -> str:
-    """Return a report of a run in Markdown."""
-    if not rows:
-        return f"# {title}\n\nNo round is finished yet.\n"
-    base = records[0].evaluate
-    best = next(row for row in rows if row.best)
-    outcomes = ["| round | " + " | ".join(base.outcomes) + " | cut off |", "|" + "---:|" * (len(base.outcomes) + 2)]
-    for record in records:
-        counts = [f"{count:,}" for count in record.evaluate.outcomes.values()]
-        outcomes.append(
-            f"| {record.index} | " + " | ".join(counts) + f" | {record.evaluate.lengths['truncated']:.1%} |"
+def cells(row: Row) -> list[str]:
+    """Return a line of the round table."""
+    return [
+        f"{'*' if row.best else ''}{row.round}",
+        percent(row.strict),
+        percent(row.lenient),
+        percent(row.pass_at_k),
+        points(row.gain),
+        _word(row.gain),
+        _part(row.skill),
+        _part(row.format),
+        _word(row.step),
+        "" if row.examples is None else f"{row.examples:,}",
+        _short(row.tokens),
+        f"{row.wall_s / 60:.1f}",
+    ]
+
+
+def headline(evidence: Evidence) -> str:
+    """Return what the run achieved, in a sentence or three; the claim is about problems that did not choose the round."""
+    if not evidence.rounds:
+        return "No round is finished yet."
+    base = evidence.rounds[0]
+    if evidence.best == base.round:
+        return f"No round is better than the base model ({percent(base.strict)} strict pass@1) beyond noise."
+    claim = evidence.claim
+    if claim is None:
+        best = next(card for card in evidence.rounds if card.best)
+        return (
+            f"Round {evidence.best} is the best: strict pass@1 went from {base.strict.mean:.1%} to {best.strict.mean:.1%}, "
+            f"lenient from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}."
         )
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            headline(best, rows[0]),
-            "",
-            markdown_table(rows),
-            f"Scored on {base.problems:,} held-out problems, {base.samples} samples each; ± is one standard error over "
-            "problems. Gains are differences to round 0 paired by problem, with 95 % bootstrap intervals. Strict: the "
-            "value is right and the asked answer format was kept; lenient: the value is right.",
-            "",
-            f"Stopped: {stopped}." if stopped else "Not finished yet.",
-            "",
-            "## Outcomes on the held-out problems",
-            "",
-            *outcomes,
-            "",
-        ]
+    borne = (
+        f"on the {claim.problems:,} held-out problems that had no part in choosing it"
+        if claim.independent
+        else f"on the {claim.problems:,} held-out problems that also chose it, so somewhat too good"
     )
-
-
-def headline(best: Row, base: Row) -> str:
-    """Return what the run achieved, in one sentence."""
-    if best.round == base.round:
-        return f"No round beat the base model ({_percent(base.strict)} strict pass@1)."
-    strict, lenient = (f" ({_points(gain)} points)" if gain else "" for gain in (best.gain, best.gain_lenient))
     return (
-        f"Round {best.round} is the best: strict pass@1 went from {base.strict.mean:.1%} to {best.strict.mean:.1%}"
-        f"{strict}, lenient from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}{lenient}."
+        f"Round {claim.round} is the best. {borne[0].upper()}{borne[1:]}, strict pass@1 went from "
+        f"{claim.strict_before.mean:.1%} to {claim.strict_after.mean:.1%} ({points(claim.strict)} points: "
+        f"{claim.strict.finding}), lenient from {claim.lenient_before.mean:.1%} to {claim.lenient_after.mean:.1%} "
+        f"({points(claim.lenient)} points: {claim.lenient.finding}). Of the strict gain {_part(claim.skill)} points are "
+        f"skill and {_part(claim.format)} format."
     )
+
+
+def notes(evidence: Evidence) -> list[str]:
+    """Return what the table does not show: what the evaluation could see, and what was won and lost."""
+    best = next((card for card in evidence.rounds if card.best), None)
+    if best is None:
+        return []
+    found = [
+        f"Never solved in any round: {len(evidence.never_solved):,} of {best.problems:,} problems strictly, "
+        f"{len(evidence.never_solved_lenient):,} leniently."
+    ]
+    last = evidence.rounds[-1]
+    for card in [best] if best is last else [best, last]:
+        if card.to_base:
+            found.append(f"Round {card.round} against the base model: {won_and_lost(card.to_base)}.")
+    seen = last.to_base or best.to_base
+    if seen:
+        found.append(
+            f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not "
+            f"significant. True differences from {100 * seen.strict.detectable:.1f} points on are found 8 times in 10."
+        )
+    return found
+
+
+def won_and_lost(comparison: Comparison) -> str:
+    """Return how the solved problems and the pass@k curve differ from the other model's."""
+    sets, crossing = comparison.coverage, comparison.crossing_k
+    curve = f"pass@k is lower from k = {crossing} on" if crossing else "pass@k is not lower at the largest k"
+    return f"{len(sets.gained):,} problems gained, {len(sets.lost):,} lost, {curve}"
 
 
 def printable(text: str) -> str:
@@ -94,30 +126,27 @@ def _is_control(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
-def _headings(rows: list[Row]) -> list[str]:
-    return [heading.format(k=max((row.k for row in rows), default="k")) for heading in _HEADINGS]
-
-
-def _cells(row: Row) -> list[str]:
-    return [
-        f"{'*' if row.best else ''}{row.round}",
-        _percent(row.strict),
-        _percent(row.lenient),
-        _percent(row.pass_at_k),
-        _points(row.gain),
-        _points(row.gain_lenient),
-        "" if row.solved is None else f"{row.solved:,}",
-        "" if row.examples is None else f"{row.examples:,}",
-        f"{row.tokens:,}",
-        f"{row.wall_s / 60:.1f}",
-    ]
-
-
-def _percent(estimate: Estimate) -> str:
+def percent(estimate: Estimate) -> str:
+    """Return a score and its standard error in percent."""
     return f"{100 * estimate.mean:.1f} ± {100 * estimate.stderr:.1f}"
 
 
-def _points(gain: PairedDifference | None) -> str:
-    if gain is None:
-        return ""
-    return f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+def points(gain: Difference | None) -> str:
+    """Return a difference and its interval in points."""
+    return "" if gain is None else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+
+
+def _word(gain: Difference | None) -> str:
+    return "" if gain is None else gain.finding.removeprefix("within ")
+
+
+def _part(part: Interval | None) -> str:
+    return "" if part is None else f"{100 * part.value:+.1f}"
+
+
+def _short(count: int) -> str:
+    """Return a count in at most five characters or so: 950, 12.3k, 4.6M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}" if count < 100 * size else f"{count / size:.0f}{unit}"
+    return str(count)

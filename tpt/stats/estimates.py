@@ -1,8 +1,4 @@
-"""What may be concluded from scores: estimates, paired comparisons, and how many distinct solutions there are.
-
-Problems are the unit everywhere. The samples of one problem are not independent evidence about a model, so a standard
-error is taken over problems, and rounds are compared problem by problem.
-"""
+"""What a sample of completions says of one model: pass@k, maj@k, variety, each with its noise over problems."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,29 +15,6 @@ from tpt.records import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-_CELLS = 4_000_000
-"""Random numbers held at once by a resampling loop: 32 MB."""
-
-
-class PairedDifference(NamedTuple):
-    """How much better the second set of scores is, on the same problems."""
-
-    mean: float
-    stderr: float
-    low: float
-    high: float
-    p_value: float
-
-
-class FormatSkillSplit(NamedTuple):
-    """The change of the strict score and its two parts, which add up to it."""
-
-    delta_strict: float
-    skill: float
-    """From more right values."""
-    format: float
-    """From more right values being written in the asked format."""
 
 
 def mean_and_stderr(scores: npt.ArrayLike) -> Estimate:
@@ -87,6 +58,24 @@ def pass_at_k_values(
     return 1.0 - _miss(taken, right, k)
 
 
+def pass_at_k_curve(correct: npt.ArrayLike, samples: npt.ArrayLike) -> dict[int, Estimate]:
+    """Return pass@k, averaged over problems, for every k from 1 to the samples that each problem has."""
+    right = np.asarray(correct, dtype=np.int64)
+    taken = np.broadcast_to(np.asarray(samples, dtype=np.int64), right.shape)
+    if right.size == 0:
+        raise EstimateError("no problems to average over: the score of an empty set is not defined")
+    # Problems with equal counts score the same, and there are few different counts.
+    pairs, times = np.unique(np.stack([taken, right], axis=1), axis=0, return_counts=True)
+    misses, curve = np.ones(len(pairs)), {}
+    for k in range(1, int(taken.min()) + 1):
+        misses *= np.maximum(pairs[:, 0] - pairs[:, 1] - (k - 1), 0) / (pairs[:, 0] - (k - 1))
+        mean = float(times @ (1.0 - misses)) / right.size
+        spread = float(times @ (1.0 - misses - mean) ** 2)
+        stderr = math.sqrt(spread / (right.size - 1) / right.size) if right.size > 1 else 0.5
+        curve[k] = Estimate(mean, stderr)
+    return curve
+
+
 def maj_at_k(
     answers: Sequence[Sequence[str | None]],
     correct: Sequence[Sequence[bool]],
@@ -126,89 +115,6 @@ def crossing_k(before: Mapping[int, float], after: Mapping[int, float]) -> int |
             break
         crossing = k
     return crossing
-
-
-def paired_difference(
-    after: npt.ArrayLike, before: npt.ArrayLike, *, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
-) -> PairedDifference:
-    """Compare two models problem by problem: the mean of ``after - before``, its interval, and a p-value.
-
-    The interval is the percentile interval of a bootstrap over problems. The two-sided p-value is that of a sign-flip
-    permutation test, ``(1 + hits) / (draws + 1)``: its type I error is at most the level whenever a difference is as
-    likely as its opposite, whatever the shape, and for 0/1 scores it is McNemar's exact test up to the draws.
-
-    Raises:
-        EstimateError: When the scores are not of the same problems, or of fewer than two.
-    """
-    late, early = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
-    if late.ndim != 1 or late.shape != early.shape or late.size < 2:
-        raise EstimateError(
-            f"a paired comparison needs the scores of the same two or more problems, got {late.size} and {early.size}"
-        )
-    differences = late - early
-    rng = np.random.default_rng(seed)
-    means = _bootstrap_means(differences, draws, rng)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return PairedDifference(
-        float(differences.mean()),
-        float(differences.std(ddof=1)) / math.sqrt(differences.size),
-        float(low),
-        float(high),
-        _sign_flip_p(differences, draws, rng),
-    )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values in the given order; they hold for any dependence between the tests."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted, floor = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = floor
-    return adjusted
-
-
-def wilson(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval for a single rate; the counts may be effective ones, which need not be whole."""
-    if not 0 <= successes <= n or n == 0:
-        raise EstimateError(f"a rate needs 0 <= successes <= n and n > 0, got {successes} of {n}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    rate, shrink = successes / n, 1 + z * z / n
-    centre = (rate + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def minimal_detectable_difference(
-    sd_of_differences: float, n: int, *, alpha: float = 0.05, power: float = 0.8
-) -> float:
-    """Return the smallest true difference that a two-sided paired test on n problems finds with the given power."""
-    if n < 1:
-        raise EstimateError(f"a detectable difference needs at least one problem, got {n}")
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * sd_of_differences / math.sqrt(n)
-
-
-def format_skill_split(
-    strict_before: float, lenient_before: float, strict_after: float, lenient_after: float
-) -> FormatSkillSplit:
-    """Split the change of the strict score into skill and format.
-
-    With ``f = strict / lenient`` the share of right values in the asked format, the change is exactly
-    ``mean(f) * change of lenient`` (skill) plus ``mean(lenient) * change of f`` (format). Where a lenient score is 0,
-    f is not defined and taken from the other side.
-    """
-    for strict, lenient in ((strict_before, lenient_before), (strict_after, lenient_after)):
-        if not 0 <= strict <= lenient <= 1:
-            raise EstimateError(f"scores must satisfy 0 <= strict <= lenient <= 1, got {strict} and {lenient}")
-    ratio_after = strict_after / lenient_after if lenient_after else None
-    ratio_before = strict_before / lenient_before if lenient_before else ratio_after
-    if ratio_before is None:
-        return FormatSkillSplit(0.0, 0.0, 0.0)
-    ratio_after = ratio_before if ratio_after is None else ratio_after
-    skill = (ratio_before + ratio_after) / 2 * (lenient_after - lenient_before)
-    form = (lenient_before + lenient_after) / 2 * (ratio_after - ratio_before)
-    return FormatSkillSplit(strict_after - strict_before, skill, form)
 
 
 def rarefied(counts: Sequence[int], m: int) -> float:
@@ -273,30 +179,3 @@ def _plurality(votes: IntArray, right: FloatArray, subsets: IntArray, answers: i
     # Strictness may differ between samples of one answer: the answer then earns the share of its samples.
     share = np.where(winners, credit / np.maximum(counts, 1), 0.0).sum(axis=1) / np.maximum(winners.sum(axis=1), 1)
     return float(share.mean())
-
-
-def _bootstrap_means(values: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Return the means of ``draws`` resamples with replacement, in bounded memory."""
-    chunk = max(1, _CELLS // values.size)
-    means = [
-        values[rng.integers(0, values.size, size=(min(chunk, draws - done), values.size), dtype=np.uint32)].mean(axis=1)
-        for done in range(0, draws, chunk)
-    ]
-    return np.concatenate(means)
-
-
-def _sign_flip_p(differences: FloatArray, draws: int, rng: np.random.Generator) -> float:
-    """Return the two-sided p-value of the mean under random signs."""
-    moved = differences[differences != 0.0]
-    if moved.size == 0:
-        return 1.0
-    total, scale = moved.sum(), np.abs(moved).sum()
-    chunk, width = max(1, _CELLS // moved.size), (moved.size + 7) // 8
-    hits = 0
-    for done in range(0, draws, chunk):
-        bits = rng.integers(0, 256, size=(min(chunk, draws - done), width), dtype=np.uint8)
-        signs = np.unpackbits(bits, axis=1, count=moved.size)
-        flipped = 2.0 * (signs.astype(np.float64) @ moved) - total
-        # Equal sums differ by rounding; a tie counts as a hit.
-        hits += int((np.abs(flipped) >= abs(total) - 1e-12 * scale).sum())
-    return (1 + hits) / (draws + 1)

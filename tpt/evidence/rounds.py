@@ -1,0 +1,144 @@
+"""Evidence from a run's finished rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tpt.choice import choice_of, split_heldout
+from tpt.config import load_config
+from tpt.errors import RunError
+from tpt.evaluate import Counts, read_counts
+from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
+from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
+from tpt.records import RoundRecord
+from tpt.run_dir import RunDir
+from tpt.seeds import seed_for
+from tpt.stats import pass_at_k_curve
+
+FAMILY = (
+    "Holm over the rounds: the differences of all rounds to the base model are one family, those to the round before "
+    "one, those to the best round one; strict and lenient apart"
+)
+
+
+class _Compared(NamedTuple):
+    """Comparisons of each round, by its place."""
+
+    to_base: dict[int, Comparison]
+    to_previous: dict[int, Comparison]
+    to_best: dict[int, Comparison]
+
+
+def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
+    """Compute what finished rounds have shown; verdict files are read and intervals drawn here, once.
+
+    Raises:
+        RunError: a round's verdicts are missing, damaged, or of other problems than the base model's.
+    """
+    config = load_config(run.config)
+    level, share = config.stop.alpha, config.evaluate.choose_share
+    if not records:
+        return Evidence([], 0, level, FAMILY, 0, 0, None, [], [])
+    rounds = [record.index for record in records]
+    counts = scored_counts(run, rounds)
+    problem_ids = counts[0].problem_ids
+    best = rounds.index(choice_of(run, config, rounds).best)
+    parts = split_heldout(problem_ids, share=share, seed=config.seed)
+    seed = seed_for(config.seed, "evidence")
+    everything = sample_of(rounds, counts, problem_ids, seed=seed)
+    claiming = sample_of(rounds, counts, parts.claiming, seed=seed) if parts.independent else everything
+    compared = _compared(everything, claiming, best=best, level=level)
+    return Evidence(
+        rounds=[_card(record, everything, compared, best=best) for record in records],
+        best=rounds[best],
+        level=level,
+        family=FAMILY,
+        choosing=len(parts.choosing),
+        claiming=len(parts.claiming),
+        claim=_claim(claiming, best, level=level, independent=parts.independent),
+        never_solved=_never_solved(everything, STRICT),
+        never_solved_lenient=_never_solved(everything, LENIENT),
+    )
+
+
+def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
+    """Return what some rounds scored on the held-out problems.
+
+    Raises:
+        RunError: verdicts are missing, damaged, or of other problems than the first of the rounds was scored on.
+    """
+    counts = [read_counts(run.round(index).evaluate_verdicts) for index in rounds]
+    for index, each in zip(rounds, counts, strict=True):
+        if not each.problem_ids or each.problem_ids != counts[0].problem_ids:
+            place = run.round(index)
+            raise RunError(
+                f"{place.evaluate_verdicts}: verdicts of {len(each.problem_ids)} problems, which are not the "
+                f"{len(counts[0].problem_ids)} that round {rounds[0]} was scored on. Delete {place.manifest('evaluate')} "
+                f"to have round {index} scored again"
+            )
+    return counts
+
+
+def _compared(everything: Sample, claiming: Sample, *, best: int, level: float) -> _Compared:
+    later = range(1, len(everything.rounds))
+    others = [place for place in range(len(everything.rounds)) if place != best]
+    families = [
+        (everything, dict.fromkeys(later, 0)),
+        (everything, {place: place - 1 for place in later}),
+        (claiming, dict.fromkeys(others, best)),
+    ]
+    return _Compared(
+        *(
+            dict(zip(pairs, compare(sample, list(pairs.items()), level=level), strict=False))
+            for sample, pairs in families
+        )
+    )
+
+
+def _card(record: RoundRecord, sample: Sample, compared: _Compared, *, best: int) -> RoundCard:
+    place = sample.rounds.index(record.index)
+    counts = sample.counts[place]
+    return RoundCard(
+        round=record.index,
+        best=place == best,
+        problems=len(counts.problem_ids),
+        samples=int(counts.samples.min()),
+        strict=sample.estimate(place, STRICT),
+        lenient=sample.estimate(place, LENIENT),
+        pass_at_k=pass_at_k_curve(counts.strict, counts.samples),
+        pass_at_k_lenient=pass_at_k_curve(counts.lenient, counts.samples),
+        maj_at_k=record.evaluate.maj_at_k,
+        outcomes=record.evaluate.outcomes,
+        solved=int((counts.strict > 0).sum()),
+        solved_lenient=int((counts.lenient > 0).sum()),
+        to_base=compared.to_base.get(place),
+        to_previous=compared.to_previous.get(place),
+        to_best=compared.to_best.get(place),
+    )
+
+
+def _claim(sample: Sample, best: int, *, level: float, independent: bool) -> Claim | None:
+    found = compare(sample, [(best, 0)], level=level) if best else []
+    if not found:
+        return None
+    return Claim(
+        round=sample.rounds[best],
+        problems=found[0].problems,
+        independent=independent,
+        strict_before=sample.estimate(0, STRICT),
+        strict_after=sample.estimate(best, STRICT),
+        lenient_before=sample.estimate(0, LENIENT),
+        lenient_after=sample.estimate(best, LENIENT),
+        strict=found[0].strict,
+        lenient=found[0].lenient,
+        skill=found[0].skill,
+        format=found[0].format,
+    )
+
+
+def _never_solved(sample: Sample, score: int) -> list[str]:
+    unsolved = np.flatnonzero((sample.shares[:, :, score] == 0).all(axis=1))
+    return [sample.counts[0].problem_ids[place] for place in unsolved]

@@ -1,0 +1,153 @@
+"""Two runs side by side: their rounds compared on the problems that both were scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tpt.choice import Parts, choice_of, split_heldout
+from tpt.config import RunConfig, load_config
+from tpt.errors import RunError
+from tpt.evaluate import Counts, read_counts
+from tpt.evidence.cards import Comparison
+from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
+from tpt.evidence.rounds import scored_counts
+from tpt.imported import ImportedDir
+from tpt.jsonl import read_records
+from tpt.records import Estimate, Problem
+from tpt.run_dir import RunDir
+from tpt.seeds import seed_for
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One run's round, scored on the shared problems."""
+
+    round: int
+    strict: Estimate
+    lenient: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A round of the second run less one of the first."""
+
+    first: Side
+    second: Side
+    comparison: Comparison | None
+    """None where a single shared problem leaves nothing to pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """Two runs on the held-out problems that they share."""
+
+    first: str
+    second: str
+    shared: int
+    only_first: int
+    """Held-out problems of the first run that the second one lacks."""
+    only_second: int
+    level: float
+    rounds: list[Pair]
+    """Round by round, as far as both runs go; Holm over them."""
+    best: Pair
+    """The two runs' best rounds."""
+    best_problems: int
+    independent: bool
+    """Whether the best rounds are compared on problems that chose neither of them."""
+
+
+class _Run(NamedTuple):
+    """A run as far as it is scored."""
+
+    rounds: list[int]
+    counts: list[Counts]
+    problems: dict[str, tuple[str, str]]
+    """Id to question and answer."""
+    best: int
+    """Its place among the rounds."""
+    parts: Parts
+
+
+def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
+    """Compare two runs on the problems that both are scored on.
+
+    Raises:
+        RunError: one of them has no finished round, or they share no problem.
+    """
+    settings = load_config(first.config) if first.config.exists() else RunConfig()
+    one, other = _opened(first), _opened(second)
+    # Generated problems of two runs may bear the same name and be different ones.
+    shared = sorted(dict(one.problems.items() & other.problems.items()))
+    if not shared:
+        raise RunError(
+            f"{first.path} and {second.path} share no held-out problem ({len(one.problems)} and {len(other.problems)}, "
+            f"such as {min(one.problems)} and {min(other.problems)}). Runs are compared problem by problem: give them the "
+            "same problems.heldout"
+        )
+    unseen = sorted(set(shared) & set(one.parts.claiming) & set(other.parts.claiming))
+    independent = one.parts.independent and other.parts.independent and len(unseen) >= 2
+    seed, level = seed_for(settings.seed, "compare runs"), settings.stop.alpha
+    common = [index for index in one.rounds if index in other.rounds]
+    best = (one.rounds[one.best], other.rounds[other.best])
+    return RunComparison(
+        first=str(first.path),
+        second=str(second.path),
+        shared=len(shared),
+        only_first=len(one.problems) - len(shared),
+        only_second=len(other.problems) - len(shared),
+        level=level,
+        rounds=_pairs(one, other, [(index, index) for index in common], shared, seed=seed, level=level),
+        best=_pairs(one, other, [best], unseen if independent else shared, seed=seed, level=level)[0],
+        best_problems=len(unseen if independent else shared),
+        independent=independent,
+    )
+
+
+def _opened(run: RunDir) -> _Run:
+    if (imported := ImportedDir(run.path)).exists():
+        return _imported(imported)
+    run.require()
+    config = load_config(run.config)
+    rounds = [place.index for place in run.rounds() if place.record.exists()]
+    if not rounds:
+        raise RunError(
+            f"{run.path}: no round is finished yet, so there is nothing to compare. Go on with: tpt run {run.path}"
+        )
+    counts = scored_counts(run, rounds)
+    problems = {each.id: (each.question, each.answer) for each in read_records(run.heldout, Problem)}
+    return _Run(
+        rounds,
+        counts,
+        {problem_id: problems[problem_id] for problem_id in counts[0].problem_ids if problem_id in problems},
+        rounds.index(choice_of(run, config, rounds).best),
+        split_heldout(counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed),
+    )
+
+
+def _imported(folder: ImportedDir) -> _Run:
+    """Imported samples are a run of one round, which nothing chose."""
+    counts = read_counts(folder.verdicts)
+    problems = {each.id: (each.question, each.answer) for each in read_records(folder.problems, Problem)}
+    problem_ids = list(counts.problem_ids)
+    return _Run([0], [counts], problems, 0, Parts(problem_ids, problem_ids, independent=True))
+
+
+def _pairs(
+    one: _Run, other: _Run, rounds: Sequence[tuple[int, int]], problem_ids: Sequence[str], *, seed: int, level: float
+) -> list[Pair]:
+    counts = [one.counts[one.rounds.index(index)] for index, _ in rounds]
+    counts += [other.counts[other.rounds.index(index)] for _, index in rounds]
+    sample = sample_of([index for pair in zip(*rounds, strict=True) for index in pair], counts, problem_ids, seed=seed)
+    places = [(place + len(rounds), place) for place in range(len(rounds))]
+    found: Sequence[Comparison | None] = compare(sample, places, level=level) or [None] * len(rounds)
+    return [
+        Pair(_side(sample, before), _side(sample, after), comparison)
+        for (after, before), comparison in zip(places, found, strict=True)
+    ]
+
+
+def _side(sample: Sample, place: int) -> Side:
+    return Side(sample.rounds[place], sample.estimate(place, STRICT), sample.estimate(place, LENIENT))
