@@ -18,13 +18,14 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_tree_has_a_line_for_every_module() -> None:
-    tree = README[README.index("## The tree") :]
-    modules = [path.relative_to(ROOT / "tpt") for path in (ROOT / "tpt").rglob("*.py")]
-    missing = [
-        str(path) for path in modules if path.stem not in ("__init__", "__main__") and f" {path.name} " not in tree
-    ]
-    assert missing == []
+def test_the_readme_has_a_line_for_every_part_and_the_tree_one_for_every_module() -> None:
+    tree = (ROOT / "docs" / "tree.md").read_text(encoding="utf-8")
+    modules = [path for path in (ROOT / "tpt").rglob("*.py") if path.stem not in ("__init__", "__main__")]
+    assert [str(path) for path in modules if f" {path.name} " not in tree] == []
+    short = README[README.index("## The tree") :]
+    parts = [path.name for path in modules if path.parent.name == "tpt"]
+    parts += [f"{path.parent.name}/" for path in (ROOT / "tpt").glob("*/__init__.py")]
+    assert [name for name in parts if f"  {name} " not in short] == []
 
 
 def test_every_command_is_in_the_readme() -> None:
