@@ -227,7 +227,7 @@ def collect(sampler: Sampler, desk: Desk, *, traces_path: Path, verdicts_path: P
     in_flight: set[RequestId] = set()
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
         while not sampler.finished():
-            for key in sampler.next_requests(desk.engine.slots - len(in_flight)):
+            for key in sampler.next_requests(max(0, desk.engine.slots - len(in_flight))):
                 desk.engine.add(_request(key, desk))
                 in_flight.add(key)
             traces = [_trace(completion, desk) for completion in desk.engine.step()]

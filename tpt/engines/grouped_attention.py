@@ -13,6 +13,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
+from tpt.engines.shared_attention import SharedStep
 from tpt.errors import EngineError
 
 NAME = "tpt_grouped"
@@ -44,12 +45,18 @@ def grouped_attention(
         key: ``[batch, key_heads, window, width]``.
         value: Like ``key``.
         attention_mask: Additive, ``[batch, 1, length, window]``; None: nothing is masked.
-        terms: ``scaling`` and ``softcap`` are used; the others do not change the result of a decoder that is not
-            training, save those that raise EngineError.
+        terms: ``scaling`` and ``softcap`` are used, and ``shared_step`` of a decoder whose rows share prompts; the
+            others do not change the result of a decoder that is not training, save those that raise EngineError.
     """
     for term in _UNKNOWN_TERMS:
         if terms.get(term) is not None:
             raise EngineError(f"{type(module).__name__} uses attention with {term!r}, which this engine does not have")
+    shared: SharedStep | None = terms.get("shared_step")
+    if shared is not None:
+        assert attention_mask is not None
+        index = int(module.layer_idx)  # type: ignore[arg-type]
+        scaling, cap = terms["scaling"], terms.get("softcap")
+        return shared.attend(index, query, attention_mask, scaling=scaling, softcap=cap), None
     batch, heads, length, width = query.shape
     key_heads, window = key.shape[1], key.shape[2]
     folded = query.reshape(batch, key_heads, heads // key_heads * length, width)

@@ -7,8 +7,6 @@ samples; the last token is the first that the shared decode step feeds, so all s
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,17 +23,17 @@ from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.admission import check_request
 from tpt.engines.grouped_attention import use_grouped_attention
 from tpt.engines.invariance import find_variance
+from tpt.engines.memory import available_bytes, is_out_of_memory, peak_bytes
 from tpt.engines.sampling import BROKEN, SlotSampler
-from tpt.engines.slot_cache import PromptStore
-from tpt.engines.slot_decoder import SlotDecoder
+from tpt.engines.shared_decoder import SharedDecoder
+from tpt.engines.slot_decoder import RowDecoder, SlotDecoder
 from tpt.errors import EngineError
 from tpt.records import FinishReason
 
 _TOKEN, _POSITION, _COUNT, _LIMIT, _ACTIVE = range(5)
-_WINDOW_STEP = 64
 _ROW_STEP = 8
 _MAX_AUTO_SLOTS = 256
-_AUTO_CACHE_BYTES = 2 * 2**30
+_UNKNOWN_MEMORY_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class HFSettings:
     max_length: int
     """Longest prompt plus completion, in tokens."""
     slots: int = 0
-    """Rows decoded at once; 0: as many as fit 2 GiB of keys and values, 256 at most."""
+    """Rows decoded at once; 0: as many as fit half of the free memory, 256 at most."""
     batch_invariant: bool = False
     device: str = "auto"
     dtype: str = "auto"
@@ -76,12 +74,17 @@ def open_hf(spec: str, prompt: PromptTemplate, settings: HFSettings) -> HFEngine
 
 
 def auto_slots(model: PreTrainedModel, max_length: int) -> int:
-    """Return a multiple of 16 slots, 256 at most, whose keys and values take 2 GiB at most; never fewer than 16."""
+    """Return a multiple of 16 slots, 256 at most, whose keys and values take half of the free memory at most.
+
+    Never fewer than 16; where the system does not say how much is free, 2 GiB are counted on.
+    """
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     numbers = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
-    fitting = int(_AUTO_CACHE_BYTES // (numbers * max_length * model.dtype.itemsize))
+    available = available_bytes(model.device)
+    budget = _UNKNOWN_MEMORY_BYTES if available is None else available // 2
+    fitting = int(budget // (numbers * max_length * model.dtype.itemsize))
     return max(16, min(_MAX_AUTO_SLOTS, fitting // 16 * 16))
 
 
@@ -115,23 +118,15 @@ class HFEngine:
                 f"engine.slots must be 1 or more and engine.max_length 2 or more, got {slots}, {max_length}"
             )
         model.train(False)
-        self.slots = slots
         self.guarantee = "batch-invariant" if batch_invariant else "seeded"
-        self._chat = chat
+        self.model = model
+        self.chat = chat
         self._max_length = max_length
-        # Matrix products of odd heights round their last rows by other kernels; the rows added here stay empty.
-        rows = _up(slots, _ROW_STEP)
-        self._decoder = SlotDecoder(model, slots=rows, max_length=max_length)
-        self._sampler = SlotSampler(slots=rows, max_length=max_length, device=model.device)
-        if batch_invariant:
-            self._require_invariance()
-        self._prompts = PromptStore(self._decoder.prefill, max_bytes=prompt_store_mb * 2**20)
+        self._prompt_store_mb = prompt_store_mb
+        self._halvings = 0
         self._queue: deque[Request] = deque()
-        self._running: dict[int, Request] = {}
-        self._free = list(range(slots - 1, -1, -1))  # a stack; the lowest slot is on top
         self._known: set[RequestId] = set()
-        self._state = torch.zeros((5, rows), dtype=torch.long, device=model.device)
-        self._history = torch.zeros((rows, max_length), dtype=torch.long, device=model.device)
+        self._allocate(slots)
         self._stops = torch.zeros(self._decoder.vocabulary, dtype=torch.bool, device=model.device)
         self._stops[[token for token in chat.stop_ids if token < self._decoder.vocabulary]] = True
 
@@ -145,15 +140,32 @@ class HFEngine:
 
     @torch.inference_mode()
     def step(self) -> list[Completion]:
-        """Sample one token for every running request and return those that finished."""
+        """Sample one token for every running request and return those that finished.
+
+        When memory runs out, half of the slots are given up, and what was running starts over from its own seeds.
+        """
+        try:
+            return self._advance()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.slots == 1:
+                raise EngineError(
+                    f"memory ran out with a single completion in flight: {error}. Take a smaller model, "
+                    "engine.dtype = 'bfloat16', or shorter completions"
+                ) from error
+        # Outside of the handler: the error holds on to the tensors of the step that failed.
+        self._back_off()
+        return []
+
+    def _advance(self) -> list[Completion]:
         self._fill()
         if not self._running:
             return []
-        rows, window = self._shape()
-        state = self._state[:, :rows]
-        logits = self._decoder.logits(state[_TOKEN], state[_POSITION], window)
+        state = self._state[:, : self._rows()]
+        logits = self._decoder.step(state[_TOKEN], state[_POSITION], state[_COUNT])
         tokens = self._sampler.pick(logits, state[_COUNT])
-        self._history[:rows].scatter_(1, state[_COUNT, :, None], tokens[:, None])
+        self._history[: len(tokens)].scatter_(1, state[_COUNT, :, None], tokens[:, None])
         state[_TOKEN] = tokens.clamp(min=0)  # an empty row samples from nothing that matters
         state[_POSITION] += state[_ACTIVE]
         state[_COUNT] += state[_ACTIVE]
@@ -173,7 +185,7 @@ class HFEngine:
 
     def describe(self) -> dict[str, Any]:
         """Return versions, device, shapes and memory, for the stage manifest."""
-        model = self._decoder.model
+        model = self.model
         return {
             "engine": "hf",
             "torch": torch.__version__,
@@ -187,12 +199,13 @@ class HFEngine:
             "threads": torch.get_num_threads(),
             "slots": self.slots,
             "max_length": self._max_length,
-            "kv_cache_bytes": self._decoder.cache.nbytes,
-            "peak_memory_bytes": _peak_memory(model.device),
+            "kv_cache_bytes": self._decoder.nbytes,
+            "peak_memory_bytes": peak_bytes(model.device),
+            "out_of_memory_halvings": self._halvings,
             "guarantee": self.guarantee,
-            "chat_template": self._chat.template_name,
-            "chat_fingerprint": self._chat.fingerprint(),
-            "stop_ids": sorted(self._chat.stop_ids),
+            "chat_template": self.chat.template_name,
+            "chat_fingerprint": self.chat.fingerprint(),
+            "stop_ids": sorted(self.chat.stop_ids),
         }
 
     def close(self) -> None:
@@ -200,50 +213,73 @@ class HFEngine:
         on_gpu = self._decoder.device.type == "cuda"
         self._queue.clear()
         self._running.clear()
-        del self._decoder, self._prompts, self._sampler, self._state, self._history
+        del self._decoder, self.model, self._sampler, self._state, self._history
         if on_gpu:
             torch.cuda.empty_cache()
 
+    def _allocate(self, slots: int) -> None:
+        """Set up for so many slots, with nothing running."""
+        model, invariant = self.model, self.guarantee == "batch-invariant"
+        # Matrix products of odd heights round their last rows by other kernels; the rows added here stay empty.
+        rows = _up(slots, _ROW_STEP)
+        self.slots = slots
+        self._decoder = _row_decoder(
+            model, slots=rows, max_length=self._max_length, prompt_store_mb=self._prompt_store_mb, fixed=invariant
+        )
+        self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
+        if invariant:
+            self._require_invariance()
+        self._running: dict[int, Request] = {}
+        self._free = list(range(slots - 1, -1, -1))  # a stack; the lowest slot is on top
+        self._state = torch.zeros((5, rows), dtype=torch.long, device=model.device)
+        self._history = torch.zeros((rows, self._max_length), dtype=torch.long, device=model.device)
+
+    def _back_off(self) -> None:
+        """Start what is running over with half of the slots, and half of the memory for prompts to come back to."""
+        self._queue.extendleft(reversed(self._running.values()))
+        del self._decoder, self._sampler, self._state, self._history
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._halvings += 1
+        self._prompt_store_mb //= 2
+        self._allocate(self.slots // 2)
+
     def _fill(self) -> None:
         """Give free slots to queued requests."""
+        prompts: dict[int, tuple[int, ...]] = {}
         while self._free and self._queue:
             request = self._queue.popleft()
             slot = self._free.pop()
             *prompt, last = request.prompt_ids
-            self._decoder.cache.load(slot, self._prefilled(tuple(prompt)))
+            prompts[slot] = tuple(prompt)
             self._sampler.assign(slot, request)
-            state = (last, len(prompt), 0, request.sampling.max_tokens, 1)
-            self._state[:, slot] = torch.tensor(state)
+            self._state[:, slot] = torch.tensor((last, len(prompt), 0, request.sampling.max_tokens, 1))
             self._running[slot] = request
+        if prompts:
+            self._decoder.admit(prompts)
 
-    def _prefilled(self, prompt: tuple[int, ...]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        if prompt:
-            return self._prompts.fetch(prompt)
-        # The prompt is its last token alone: nothing stands before it.
-        return [(keys[:, :0], values[:, :0]) for keys, values in self._prompts.fetch((0,))]
-
-    def _shape(self) -> tuple[int, int]:
-        """Return how many rows to decode and how many positions to attend to."""
+    def _rows(self) -> int:
+        """Return how many rows to decode."""
         if self.guarantee == "batch-invariant":
-            return self._decoder.slots, self._max_length
+            return self._decoder.slots
         rows = max(self._running) + 1
         if not self._queue and len(self._running) <= rows // 2:
             self._close_up()
             rows = max(self._running) + 1
-        longest = int(self._state[_POSITION].max()) + 1
-        return _up(rows, _ROW_STEP), min(self._max_length, _up(longest, _WINDOW_STEP))
+        return _up(rows, _ROW_STEP)
 
     def _close_up(self) -> None:
         """Move the running rows into the lowest slots, so that the empty ones need not be decoded."""
         for target, source in enumerate(sorted(self._running)):
             if source == target:
                 continue
-            self._decoder.cache.move(source, target)
+            self._decoder.move(source, target)
             self._sampler.move(source, target)
             self._history[target] = self._history[source]
             self._state[:, target] = self._state[:, source]
             self._state[:, source] = 0
             self._running[target] = self._running.pop(source)
+        self._decoder.compact()
         self._free = list(range(self.slots - 1, len(self._running) - 1, -1))
 
     def _complete(self, slot: int) -> Completion:
@@ -257,16 +293,18 @@ class HFEngine:
                 f"problem {request.id[0]!r}, sample {request.id[1]}: the logits for token {count} are not finite; the "
                 "model's weights are damaged, or they overflow in this dtype (try engine.dtype = 'float32')"
             )
-        reason: FinishReason = "stop" if token_ids[-1] in self._chat.stop_ids else "length"
-        return Completion(request.id, token_ids, self._chat.decode(token_ids), reason)
+        reason: FinishReason = "stop" if token_ids[-1] in self.chat.stop_ids else "length"
+        return Completion(request.id, token_ids, self.chat.decode(token_ids), reason)
 
     def _release(self, slot: int) -> None:
         del self._running[slot]
         self._sampler.release(slot)
+        self._decoder.vacate(slot)
         self._state[:, slot] = 0
         self._free.append(slot)
 
     def _require_invariance(self) -> None:
+        assert isinstance(self._decoder, SlotDecoder)
         variance = find_variance(self._decoder)
         if variance is not None:
             raise EngineError(
@@ -277,13 +315,16 @@ class HFEngine:
             )
 
 
+def _row_decoder(
+    model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, fixed: bool
+) -> RowDecoder:
+    """Return a decoder whose rows share prompts, unless shapes must be fixed or the model has other attention."""
+    if not fixed:
+        shared = SharedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)
+        if shared.reaches_attention():
+            return shared
+    return SlotDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb, fixed=fixed)
+
+
 def _up(number: int, step: int) -> int:
     return -(-number // step) * step
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Return the most bytes held at once: by torch on the GPU, or by this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

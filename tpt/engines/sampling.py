@@ -10,6 +10,10 @@ from tpt.engines import Request
 BROKEN = -1
 """Stands in for a token where the logits held NaN or infinity."""
 
+_CACHED_WEIGHTS = 2**18
+_SMALL_VOCABULARY = 4096
+_BLOCK = 256
+
 
 def uniforms(seed: int, length: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return a request's random stream in [0, 1): number ``t`` decides its token ``t``."""
@@ -58,22 +62,36 @@ class SlotSampler:
         """Return the next token of each of the first rows, BROKEN where the logits cannot be sampled from.
 
         Args:
-            logits: ``[rows, vocabulary]``, float32.
+            logits: ``[rows, vocabulary]``.
             counts: ``[rows]``, how many tokens each row has sampled already.
         """
-        rows = logits.shape[0]
-        temperature, top_k, top_p = self._settings[:, :rows]
-        top, best = logits.max(dim=-1)
+        rows, vocabulary = logits.shape
         if not self._sampled:
+            top, best = logits.max(dim=-1)
             return torch.where(torch.isfinite(top), best, BROKEN)
+        draws = self._streams[:rows].gather(1, counts[:, None])
+        # A few rows at a time pass through the cache of a CPU; on a GPU all at once.
+        step = rows if logits.is_cuda else max(1, _CACHED_WEIGHTS // vocabulary)
+        parts = [
+            self._drawn(logits[start : start + step], draws[start : start + step], start)
+            for start in range(0, rows, step)
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _drawn(self, logits: torch.Tensor, draws: torch.Tensor, start: int) -> torch.Tensor:
+        """Return the next tokens of some rows from ``start`` on."""
+        slots = range(start, start + logits.shape[0])
+        temperature, top_k, top_p = self._settings[:, slots.start : slots.stop]
         greedy = temperature == 0
         scale = torch.where(greedy, 1.0, temperature)[:, None]
-        weights = torch.exp((logits - top[:, None]) / scale)
-        if self._filtered:
+        weights = logits.to(torch.float32, copy=True)
+        weights.sub_(weights.amax(dim=-1, keepdim=True)).div_(scale).exp_()
+        if any(slot in self._filtered for slot in slots):
             weights = weights * kept_tokens(weights, top_k, top_p)
-        draws = self._streams[:rows].gather(1, counts[:, None])
-        tokens, total = invert_cdf(weights, draws)
-        return torch.where(torch.isfinite(total), torch.where(greedy, best, tokens), BROKEN)
+        tokens, total = (invert_cdf if logits.shape[1] <= _SMALL_VOCABULARY else invert_cdf_by_blocks)(weights, draws)
+        if not all(slot in self._sampled for slot in slots):
+            tokens = torch.where(greedy, logits.argmax(dim=-1), tokens)
+        return torch.where(torch.isfinite(total), tokens, BROKEN)
 
 
 def invert_cdf(weights: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,6 +109,27 @@ def invert_cdf(weights: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor
     below = torch.nextafter(total, torch.zeros_like(total))
     tokens = torch.searchsorted(cumulative, torch.minimum(draws * total, below), right=True)
     return tokens[:, 0].clamp_(max=weights.shape[-1] - 1), total[:, 0]
+
+
+def invert_cdf_by_blocks(weights: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what ``invert_cdf`` does, for large vocabularies: first a block of tokens, then a token in the block.
+
+    Only the sums of whole blocks are in float32, so a token's probability is off by no more than those are, about one
+    part in ten million; ``exp`` is no more exact.
+    """
+    vocabulary = weights.shape[1]
+    even = vocabulary - vocabulary % _BLOCK
+    sums = weights[:, :even].reshape(len(weights), -1, _BLOCK).sum(dim=-1)
+    if even < vocabulary:
+        sums = torch.cat([sums, weights[:, even:].sum(dim=-1, keepdim=True)], dim=1)
+    blocks, total = invert_cdf(sums, draws)
+    ends = sums.cumsum(dim=-1, dtype=torch.float64)
+    ends_before = torch.nn.functional.pad(ends, (1, 0)).gather(1, blocks[:, None])
+    ids = blocks[:, None] * _BLOCK + torch.arange(_BLOCK, device=weights.device)
+    inside = weights.gather(1, ids.clamp(max=vocabulary - 1)) * (ids < vocabulary)
+    share = (draws * total[:, None] - ends_before) / inside.sum(dim=-1, keepdim=True, dtype=torch.float64)
+    tokens, _ = invert_cdf(inside, share.clamp(min=0.0))
+    return (blocks * _BLOCK + tokens).clamp_(max=vocabulary - 1), total
 
 
 def kept_tokens(weights: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:

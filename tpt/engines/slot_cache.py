@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -114,25 +113,30 @@ class SlotCache(Cache):
 class PromptStore:
     """The most recently used prefilled prompts, up to a number of bytes."""
 
-    def __init__(self, prefill: Callable[[tuple[int, ...]], PromptKeysValues], *, max_bytes: int) -> None:
-        """Keep what ``prefill`` returns; a prompt larger than ``max_bytes`` is kept until the next one comes."""
-        self._prefill = prefill
+    def __init__(self, *, max_bytes: int) -> None:
+        """Start empty; a prompt larger than ``max_bytes`` is kept until the next one comes."""
         self._max_bytes = max_bytes
         self._stored: OrderedDict[tuple[int, ...], PromptKeysValues] = OrderedDict()
-        self._bytes = 0
+        self.nbytes = 0
 
-    def fetch(self, prompt_ids: tuple[int, ...]) -> PromptKeysValues:
-        """Return a prompt's keys and values, computed unless they are still there."""
+    def get(self, prompt_ids: tuple[int, ...]) -> PromptKeysValues | None:
+        """Return a prompt's keys and values if they are still there."""
         if prompt_ids in self._stored:
             self._stored.move_to_end(prompt_ids)
-            return self._stored[prompt_ids]
-        made = self._prefill(prompt_ids)
-        self._stored[prompt_ids] = made
-        self._bytes += _nbytes(made)
-        while self._bytes > self._max_bytes and len(self._stored) > 1:
+        return self._stored.get(prompt_ids)
+
+    def put(self, prompt_ids: tuple[int, ...], states: PromptKeysValues) -> None:
+        """Keep a prompt's keys and values, which it has not yet, and drop the oldest beyond the limit."""
+        self._stored[prompt_ids] = states
+        self.nbytes += _nbytes(states)
+        while self.nbytes > self._max_bytes and len(self._stored) > 1:
             _, dropped = self._stored.popitem(last=False)
-            self._bytes -= _nbytes(dropped)
-        return made
+            self.nbytes -= _nbytes(dropped)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._stored.clear()
+        self.nbytes = 0
 
 
 def _nbytes(prompt: PromptKeysValues) -> int:

@@ -2,42 +2,115 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from tpt.engines import grouped_attention
-from tpt.engines.slot_cache import PromptKeysValues, SlotCache
+from tpt.engines.slot_cache import PromptKeysValues, PromptStore, SlotCache
 from tpt.errors import EngineError
 
+_WINDOW_STEP = 64
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _ATTENTION = {"eager", "sdpa", grouped_attention.NAME}
 
 
+class RowDecoder(Protocol):
+    """What the engine decodes rows with: a slot is given a prompt, then fed one token a step."""
+
+    model: PreTrainedModel
+    device: torch.device
+    slots: int
+    vocabulary: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values."""
+
+    def admit(self, prompts: dict[int, tuple[int, ...]]) -> None:
+        """Give free slots their prompts, without the last token of each: that is the first to be fed."""
+
+    def vacate(self, slot: int) -> None:
+        """Free a slot."""
+
+    def move(self, source: int, target: int) -> None:
+        """Put a slot's row into a free slot."""
+
+    def compact(self) -> None:
+        """Close up what the rows in use have left behind."""
+
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Feed one token to each of the first rows and return the logits after it.
+
+        Args:
+            tokens: ``[rows]``.
+            positions: ``[rows]``, where each token stands in its row.
+            counts: ``[rows]``, how many tokens each row was fed since its prompt.
+
+        Returns:
+            ``[rows, vocabulary]``.
+        """
+
+
+class LayerMasks:
+    """Additive attention masks for one query a row, one for each kind of layer that a model has."""
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        """Read off the model which of its layers see all positions, and which only the near ones."""
+        config = model.config.get_text_config()
+        self._sliding_window: int | None = getattr(config, "sliding_window", None)
+        self._layer_types = set(getattr(config, "layer_types", None) or ())
+        # A mask of finite numbers: eager attention adds it, and a row must never become all -inf.
+        self._zero = torch.zeros((), dtype=dtype, device=model.device)
+        self._low = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=model.device)
+
+    def at(self, columns: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Return the mask ``[rows, 1, 1, columns]``, or one per layer type where the model mixes them.
+
+        Args:
+            columns: ``[columns]`` or ``[rows, columns]``, the position that each column stands for.
+            positions: ``[rows]``, the positions of the queries.
+        """
+        here = positions[:, None]
+        causal = columns <= here
+        full = torch.where(causal, self._zero, self._low)[:, None, None]
+        uniform = len(self._layer_types) < 2
+        if uniform and (self._sliding_window is None or self._layer_types == {"full_attention"}):
+            return full
+        near = causal & (columns > here - (self._sliding_window or 0))
+        sliding = torch.where(near, self._zero, self._low)[:, None, None]
+        return sliding if uniform else {"full_attention": full, "sliding_attention": sliding}
+
+
 class SlotDecoder:
-    """A model with its slotted key-value cache.
+    """A model with its slotted key-value cache: every row keeps all of its keys and values in its own slot.
 
     Raises EngineError on construction when the model's architecture cannot be decoded this way.
     """
 
-    def __init__(self, model: PreTrainedModel, *, slots: int, max_length: int) -> None:
-        """Check the architecture and allocate the cache."""
+    def __init__(
+        self, model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int = 0, fixed: bool = True
+    ) -> None:
+        """Check the architecture and allocate the cache; ``fixed``: steps always attend to ``max_length`` positions."""
         self.model = model
         self.device = model.device
         self.slots = slots
         self.max_length = max_length
+        self._fixed = fixed
         config = model.config.get_text_config()
         check_supported(config, max_length)
         self.vocabulary = int(config.vocab_size)
-        self._sliding_window: int | None = getattr(config, "sliding_window", None)
-        self._layer_types = set(getattr(config, "layer_types", None) or ())
-        # A mask of finite numbers: eager attention adds it, and a row must never become all -inf.
-        self._zero = torch.zeros((), dtype=model.dtype, device=self.device)
-        self._low = torch.full((), torch.finfo(model.dtype).min, dtype=model.dtype, device=self.device)
+        self._masks = LayerMasks(model, model.dtype)
         self._columns = torch.arange(max_length, device=self.device)
+        self._store = PromptStore(max_bytes=prompt_store_mb * 2**20)
         self.cache = SlotCache(self.prefill((0,)), slots=slots, max_length=max_length)
+
+    @property
+    def nbytes(self) -> int:
+        """See RowDecoder."""
+        return self.cache.nbytes + self._store.nbytes
 
     @torch.inference_mode()
     def prefill(self, prompt_ids: tuple[int, ...]) -> PromptKeysValues:
@@ -45,7 +118,31 @@ class SlotDecoder:
         cache = DynamicCache()  # without a config, so that sliding layers keep all positions
         ids = torch.tensor([prompt_ids], device=self.device)
         self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return [_states(layer) for layer in cache.layers]
+        return [(keys[0], values[0]) for keys, values in map(states_of, cache.layers)]
+
+    def admit(self, prompts: dict[int, tuple[int, ...]]) -> None:
+        """See RowDecoder."""
+        for slot, prompt in prompts.items():
+            # A prompt may be its last token alone: nothing stands before it.
+            states = self._stored(prompt or (0,))
+            self.cache.load(slot, [(keys[:, : len(prompt)], values[:, : len(prompt)]) for keys, values in states])
+
+    def vacate(self, slot: int) -> None:
+        """See RowDecoder."""
+
+    def move(self, source: int, target: int) -> None:
+        """See RowDecoder."""
+        self.cache.move(source, target)
+
+    def compact(self) -> None:
+        """See RowDecoder."""
+
+    def step(self, tokens: torch.Tensor, positions: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """See RowDecoder."""
+        if self._fixed:
+            return self.logits(tokens, positions, self.max_length)
+        longest = int(positions.max()) + 1
+        return self.logits(tokens, positions, min(self.max_length, -(-longest // _WINDOW_STEP) * _WINDOW_STEP))
 
     @torch.inference_mode()
     def logits(self, tokens: torch.Tensor, positions: torch.Tensor, window: int) -> torch.Tensor:
@@ -62,7 +159,7 @@ class SlotDecoder:
         self.cache.point(positions, window)
         output = self.model(
             input_ids=tokens[:, None],
-            attention_mask=self._mask(positions, window),
+            attention_mask=self._masks.at(self._columns[:window], positions),
             position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
@@ -70,17 +167,12 @@ class SlotDecoder:
         last: torch.Tensor = output.logits[:, -1]
         return last.float()
 
-    def _mask(self, positions: torch.Tensor, window: int) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Return the additive mask ``[rows, 1, 1, window]``, or one per layer type where the model mixes them."""
-        columns, here = self._columns[:window], positions[:, None]
-        causal = columns <= here
-        full = torch.where(causal, self._zero, self._low)[:, None, None]
-        uniform = len(self._layer_types) < 2
-        if uniform and (self._sliding_window is None or self._layer_types == {"full_attention"}):
-            return full
-        near = causal & (columns > here - (self._sliding_window or 0))
-        sliding = torch.where(near, self._zero, self._low)[:, None, None]
-        return sliding if uniform else {"full_attention": full, "sliding_attention": sliding}
+    def _stored(self, prompt: tuple[int, ...]) -> PromptKeysValues:
+        states = self._store.get(prompt)
+        if states is None:
+            states = self.prefill(prompt)
+            self._store.put(prompt, states)
+        return states
 
 
 def check_supported(config: Any, max_length: int) -> None:
@@ -123,8 +215,8 @@ def _length_dependent_rope(config: Any) -> int | None:
     return min(known, default=int(config.max_position_embeddings))
 
 
-def _states(layer: object) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a layer's keys and values of the one row that was prefilled."""
+def states_of(layer: object) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the keys and values of the rows that were prefilled, ``[rows, heads, length, head_dim]``."""
     if not isinstance(layer, DynamicLayer) or layer.keys is None or layer.values is None:
         raise EngineError('engine.name = "hf" cannot decode this model: a layer keeps no keys and values of its own')
-    return layer.keys[0], layer.values[0]
+    return layer.keys, layer.values
