@@ -23,6 +23,19 @@ from typing import Any
 
 from tpt import errors
 
+ENVIRONMENT = {
+    # Idle threads that spin take the cores from the ones at work whenever anything else runs on the machine.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # The libraries' own bars would come between ours.
+    "TQDM_DISABLE": "1",
+    # glibc hands large blocks back to the kernel when they are freed, and every step pays for fresh pages again: a
+    # sixth of the decoder's time on small models. Stages are short-lived processes, so it may keep them.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""What a stage's process starts with; what the user has set goes first."""
+
 
 class StageServer:
     """The run's end of the line: starts the server process and has it do stages, one after the other."""
@@ -31,9 +44,7 @@ class StageServer:
         ours, theirs = socket.socketpair()
         arguments = [str(theirs.fileno()), str(run_path), str(int(progress))]
         command = [sys.executable, "-c", "from tpt.stage_server import main; main()", *arguments]
-        # Idle threads that spin take the cores from the ones at work whenever anything else runs on the machine.
-        # TQDM_DISABLE: the libraries' own bars would come between ours.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", **os.environ}
+        environment = {**ENVIRONMENT, **os.environ}
         # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -107,7 +118,7 @@ def _in_child(
     child = os.fork()
     if child == 0:
         os.close(receiving)
-        _end_with_parent(server)
+        end_with_parent(server)
         os._exit(_do_stage(run_path, stage, round_index, progress=progress, sending=sending))
     os.close(sending)
     ready, _, _ = select.select([receiving, hung_up.fileno()], [], [])
@@ -162,7 +173,7 @@ def _send(descriptor: int, answer: dict[str, Any]) -> None:
         json.dump(answer, pipe)
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """End this process soon after its parent has died, so that no stage works on for a run that is gone."""
 
     def watch() -> None:

@@ -30,6 +30,7 @@ class SlotSampler:
         self._settings[2] = 1.0
         self._filtered: set[int] = set()
         self._sampled: set[int] = set()
+        self._greedy: set[int] = set()
 
     def assign(self, slot: int, request: Request) -> None:
         """Give a slot to a request."""
@@ -38,21 +39,23 @@ class SlotSampler:
         self._streams[slot, : sampling.max_tokens] = stream
         self._settings[:, slot] = torch.tensor([sampling.temperature, sampling.top_k, sampling.top_p])
         self.release(slot)
-        if sampling.temperature > 0:
-            self._sampled.add(slot)
-            if sampling.top_k > 0 or sampling.top_p < 1:
-                self._filtered.add(slot)
+        if sampling.temperature == 0:
+            self._greedy.add(slot)
+            return
+        self._sampled.add(slot)
+        if sampling.top_k > 0 or sampling.top_p < 1:
+            self._filtered.add(slot)
 
     def release(self, slot: int) -> None:
         """Forget what a slot's request needed."""
-        self._filtered.discard(slot)
-        self._sampled.discard(slot)
+        for members in (self._filtered, self._sampled, self._greedy):
+            members.discard(slot)
 
     def move(self, source: int, target: int) -> None:
         """Copy one slot onto another, which takes its place."""
         self._streams[target] = self._streams[source]
         self._settings[:, target] = self._settings[:, source]
-        for members in (self._filtered, self._sampled):
+        for members in (self._filtered, self._sampled, self._greedy):
             members.discard(target)
             if source in members:
                 members.add(target)
@@ -89,7 +92,7 @@ class SlotSampler:
         if any(slot in self._filtered for slot in slots):
             weights = weights * kept_tokens(weights, top_k, top_p)
         tokens, total = (invert_cdf if logits.shape[1] <= _SMALL_VOCABULARY else invert_cdf_by_blocks)(weights, draws)
-        if not all(slot in self._sampled for slot in slots):
+        if any(slot in self._greedy for slot in slots):
             tokens = torch.where(greedy, logits.argmax(dim=-1), tokens)
         return torch.where(torch.isfinite(total), tokens, BROKEN)
 

@@ -86,12 +86,17 @@ class SharedStep:
         heads = layer.strips.shape[2]
         group = all_heads // heads
         queries = query.reshape(rows, heads, group, width)
-        # In float32, which is faster on CPUs as well as more exact.
-        scores = torch.cat(self._scores(layer, queries), dim=-1).float().mul_(scaling)
+        # In float32, which is faster on CPUs as well as more exact; each part is written there once.
+        scores = query.new_empty((rows, heads, group, mask.shape[-1]), dtype=torch.float32)
+        start = 0
+        for part in self._scores(layer, queries):
+            scores[..., start : start + part.shape[-1]] = part
+            start += part.shape[-1]
+        scores.mul_(scaling)
         if softcap is not None:
-            scores = scores.div_(softcap).tanh_().mul_(softcap)
-        weights = torch.softmax(scores.add_(mask), dim=-1).to(query.dtype)
-        return self._mixed(layer, weights).reshape(rows, 1, all_heads, -1)
+            scores.div_(softcap).tanh_().mul_(softcap)
+        weights = torch.softmax(scores.add_(mask), dim=-1)
+        return self._mixed(layer, weights, query.dtype).reshape(rows, 1, all_heads, -1)
 
     def _scores(self, layer: SharedLayer, queries: torch.Tensor) -> list[torch.Tensor]:
         rows, heads, group, _ = queries.shape
@@ -109,10 +114,13 @@ class SharedStep:
         parts.append(scores.view(rows, heads, group, -1))
         return parts
 
-    def _mixed(self, layer: SharedLayer, weights: torch.Tensor) -> torch.Tensor:
+    def _mixed(self, layer: SharedLayer, weights: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         rows, heads, group, _ = weights.shape
         widths = [layer.prefix.shape[3], layer.pages.shape[3], layer.strips.shape[3]]
-        prefix, page, strip = torch.split(weights, widths, dim=-1)
+        ends = [sum(widths[: part + 1]) for part in range(3)]
+        prefix, page, strip = (
+            weights[..., end - width : end].to(dtype) for width, end in zip(widths, ends, strict=True)
+        )
         mixed = torch.bmm(strip.reshape(rows * heads, group, -1), layer.strips[1, :rows].flatten(0, 1))
         mixed = mixed.view(rows, heads, group, -1)
         if widths[0]:

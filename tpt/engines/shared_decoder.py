@@ -10,7 +10,7 @@ from transformers import DynamicCache, PreTrainedModel
 from tpt.engines.grouped_attention import NAME
 from tpt.engines.shared_attention import Grouping, SharedStep
 from tpt.engines.shared_cache import SharedCache, common_length
-from tpt.engines.slot_cache import PromptKeysValues, PromptStore
+from tpt.engines.slot_cache import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore
 from tpt.engines.slot_decoder import LayerMasks, check_supported, states_of
 
 _PREFILL_TOKENS = 2048
@@ -34,7 +34,7 @@ class SharedDecoder:
         check_supported(config, max_length)
         self.vocabulary = int(config.vocab_size)
         self._masks = LayerMasks(model, torch.float32)
-        self._store = PromptStore(max_bytes=prompt_store_mb * 2**20)
+        self._store = PromptStore(max_bytes=prompt_store_mb * 2**20, max_prompts=STORED_PROMPTS_PER_SLOT * slots)
         self.cache = SharedCache(prefill(model, [(0,)], [])[0], slots=slots)
         self._grouping: Grouping | None = None
         self._columns = torch.empty(0)

@@ -10,6 +10,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 PromptKeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """Per layer the keys and values of one prompt, each ``[heads, length, head_dim]``."""
+STORED_PROMPTS_PER_SLOT = 4
 
 
 class _SlotLayer(CacheLayerMixin):
@@ -111,11 +112,15 @@ class SlotCache(Cache):
 
 
 class PromptStore:
-    """The most recently used prefilled prompts, up to a number of bytes."""
+    """The most recently used prefilled prompts, up to a number of bytes and of prompts.
 
-    def __init__(self, *, max_bytes: int) -> None:
+    A sampler comes back to a prompt soon or never, so keeping many more prompts than there are slots is memory wasted.
+    """
+
+    def __init__(self, *, max_bytes: int, max_prompts: int) -> None:
         """Start empty; a prompt larger than ``max_bytes`` is kept until the next one comes."""
         self._max_bytes = max_bytes
+        self._max_prompts = max_prompts
         self._stored: OrderedDict[tuple[int, ...], PromptKeysValues] = OrderedDict()
         self.nbytes = 0
 
@@ -129,7 +134,7 @@ class PromptStore:
         """Keep a prompt's keys and values, which it has not yet, and drop the oldest beyond the limit."""
         self._stored[prompt_ids] = states
         self.nbytes += _nbytes(states)
-        while self.nbytes > self._max_bytes and len(self._stored) > 1:
+        while len(self._stored) > 1 and (self.nbytes > self._max_bytes or len(self._stored) > self._max_prompts):
             _, dropped = self._stored.popitem(last=False)
             self.nbytes -= _nbytes(dropped)
 

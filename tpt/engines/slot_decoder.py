@@ -9,7 +9,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from tpt.engines import grouped_attention
-from tpt.engines.slot_cache import PromptKeysValues, PromptStore, SlotCache
+from tpt.engines.slot_cache import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore, SlotCache
 from tpt.errors import EngineError
 
 _WINDOW_STEP = 64
@@ -104,7 +104,7 @@ class SlotDecoder:
         self.vocabulary = int(config.vocab_size)
         self._masks = LayerMasks(model, model.dtype)
         self._columns = torch.arange(max_length, device=self.device)
-        self._store = PromptStore(max_bytes=prompt_store_mb * 2**20)
+        self._store = PromptStore(max_bytes=prompt_store_mb * 2**20, max_prompts=STORED_PROMPTS_PER_SLOT * slots)
         self.cache = SlotCache(self.prefill((0,)), slots=slots, max_length=max_length)
 
     @property
