@@ -15,7 +15,7 @@ import tpt
 PACKAGE = Path(tpt.__file__).parent
 LEVELS = [
     "records errors",
-    "jsonl config seeds stats equations arithmetic chat progress embedded",
+    "jsonl config seeds stats equations arithmetic chat progress embedded adapter_folder",
     "run_dir models steps sandbox wording",
     "problems engines verifiers sft variety",
     "think prune train evaluate check desk noise audit",
@@ -27,6 +27,7 @@ LEVELS = [
     "rounds",
     "export",
     "summary",
+    "compare",
     "commands",
     "cli",
     "__init__ __main__",

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from tpt import commands
 from tpt.audit import Audit
+from tpt.compare import comparison_json, load_arms, run_comparison
+from tpt.compare.table import comparison_text as arms_text
 from tpt.config import load_config, render_toml
 from tpt.errors import ConfigError, TPTError
 from tpt.evidence import compare_runs
@@ -164,6 +166,28 @@ def report(
         _print_result(compared, format)
     else:
         print(printable(comparison_text(compared)))
+
+
+@app.command()
+def compare(
+    arms: Annotated[Path, typer.Argument(help="An arms file: base config, arms, seeds, budget.", metavar="ARMS")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The comparison's folder; default runs/ and the arms file's name.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="Runs at a time; 0: as many as there are cores for.", min=0)] = 0,
+    format: FormatOption = Format.table,
+) -> None:
+    """Run several arms from one base at equal budget, with several seeds, and compare them. Resumes."""
+    out = out or Path("runs") / arms.stem
+    try:
+        found = run_comparison(load_arms(arms), out, jobs=jobs, progress=True)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; nothing is lost. Go on with the same command (--out {out})", file=sys.stderr)
+        raise
+    if format is Format.json:
+        print(json.dumps(comparison_json(found), indent=2))
+    else:
+        print(printable(f"{arms_text(found)}\n\nWritten: {out / 'compare.md'}, compare.json, compare.svg"))
 
 
 @app.command()

@@ -69,9 +69,9 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
     grouped = by_problem(verdicts)
     chosen = sorted({1, *ks}) if ks else default_ks(verdicts)
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
-    answers = [[_answer(verdict) for verdict in group] for group in grouped.values()]
-    correct = [[_is_correct(verdict) for verdict in group] for group in grouped.values()]
-    variety = variety_of(traces, grouped, _answer)
+    answers = [[voted_answer(verdict) for verdict in group] for group in grouped.values()]
+    correct = [[is_correct(verdict) for verdict in group] for group in grouped.values()]
+    variety = variety_of(traces, grouped, voted_answer)
     report = EvalReport(
         problems=len(grouped),
         samples=min(map(len, grouped.values())),
@@ -99,8 +99,8 @@ def count_verdicts(verdicts: Iterable[Verdict]) -> Counts:
     for verdict in verdicts:
         row = counts[verdict.problem_id]
         row[0] += 1
-        row[1] += verdict.strict and _is_correct(verdict)
-        row[2] += _is_correct(verdict)
+        row[1] += verdict.strict and is_correct(verdict)
+        row[2] += is_correct(verdict)
     problem_ids = tuple(sorted(counts))
     table = np.array([counts[problem_id] for problem_id in problem_ids], dtype=np.int64).reshape(-1, 3)
     return Counts(problem_ids, table[:, 0], table[:, 1], table[:, 2])
@@ -124,7 +124,7 @@ def _read_counts(path: Path, _version: tuple[int, int] | None) -> Counts:
 def problem_scores(verdicts: Sequence[Verdict]) -> dict[str, tuple[float, float]]:
     """Return problem id to its share of samples that are right: (strict, lenient)."""
     return {
-        problem_id: (sum(v.strict for v in group) / len(group), sum(map(_is_correct, group)) / len(group))
+        problem_id: (sum(v.strict for v in group) / len(group), sum(map(is_correct, group)) / len(group))
         for problem_id, group in by_problem(verdicts).items()
     }
 
@@ -142,16 +142,17 @@ def pass_at_k_of_verdicts(verdicts: Sequence[Verdict], k: int, *, strict: bool) 
         EstimateError: some problem has fewer than k samples.
     """
     grouped = by_problem(verdicts)
-    correct = [sum(v.strict if strict else _is_correct(v) for v in group) for group in grouped.values()]
+    correct = [sum(v.strict if strict else is_correct(v) for v in group) for group in grouped.values()]
     return pass_at_k(correct, [len(group) for group in grouped.values()], k, problem_ids=list(grouped))
 
 
-def _is_correct(verdict: Verdict) -> bool:
+def is_correct(verdict: Verdict) -> bool:
+    """Return whether the value is right, in whatever format."""
     return verdict.outcome is Outcome.CORRECT
 
 
-def _answer(verdict: Verdict) -> str | None:
+def voted_answer(verdict: Verdict) -> str | None:
     """Right answers are one answer however they are spelt; what can't be read is none."""
-    if _is_correct(verdict):
+    if is_correct(verdict):
         return _GOLD
     return canonical_answer(verdict.extracted) if verdict.outcome is Outcome.WRONG and verdict.extracted else None

@@ -10,7 +10,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tpt.config import PruneConfig
@@ -19,6 +19,7 @@ from tpt.errors import RunError
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.seeds import seed_for, shuffled
 from tpt.steps import check_steps
+from tpt.verifiers.kinds import judge_one
 
 _PASSED = re.compile(r"; passed ([0-9]+)/([0-9]+)\Z")
 
@@ -42,14 +43,27 @@ class Pruned:
     problems_kept: int
 
 
-def is_keepable(trace: Trace, verdict: Verdict, policy: PruneConfig) -> bool:
+def is_keepable(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
     """Return whether a trace may be trained on; one cut off at max_tokens never may."""
-    return _has_keepable_answer(trace, verdict, policy) and not _has_barred_step(trace, policy)
+    return _has_keepable_answer(trace, verdict, problem, policy) and not _has_barred_step(trace, policy)
 
 
-def _has_keepable_answer(trace: Trace, verdict: Verdict, policy: PruneConfig) -> bool:
+def is_wrong_as_asked(trace: Trace, verdict: Verdict, problem: Problem) -> bool:
+    """Return whether a trace's answer is wrong but written in the asked format; never true of programs.
+
+    It is written as asked when it would be strictly right, were it the right one: so every verifier's own rule of what
+    strict means decides.
+    """
+    if verdict.outcome is not Outcome.WRONG or not verdict.extracted or problem.kind == "code":
+        return False
+    return judge_one(replace(problem, answer=verdict.extracted), trace.completion).strict
+
+
+def _has_keepable_answer(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
     if trace.finish_reason != "stop":
         return False
+    if policy.wrong_only:
+        return is_wrong_as_asked(trace, verdict, problem)
     if not policy.correct_only:
         return True
     if verdict.outcome is Outcome.CORRECT:
@@ -112,7 +126,7 @@ def select(
             raise RunError(
                 f"problem {trace.problem_id!r}, sample {trace.sample}: the trace has no verdict; judge it first"
             )
-        if not _has_keepable_answer(trace, verdict, policy):
+        if not _has_keepable_answer(trace, verdict, problems[trace.problem_id], policy):
             continue
         if _has_barred_step(trace, policy):
             false_steps += 1
@@ -123,18 +137,17 @@ def select(
     unique = {problem_id: _without_duplicates(found, policy.dedupe) for problem_id, found in by_problem.items()}
     size = wanted_size(policy, round_index)
     order = [each for each in problem_order(list(problems), seed, round_index) if each in unique]
-    chosen = order if size is None else order[:size]
-    examples = [
-        Example(
-            problem_id=trace.problem_id,
-            sample=trace.sample,
-            messages=[*messages(problems[problem_id]), {"role": "assistant", "content": trace.completion}],
-        )
-        for problem_id in sorted(chosen)
-        for trace in _picked(unique[problem_id], policy, random.Random(seed_for(seed, "pick", round_index, problem_id)))
-    ]
+    picked = {
+        problem_id: _picked(unique[problem_id], policy, random.Random(seed_for(seed, "pick", round_index, problem_id)))
+        for problem_id in (order if size is None else order[:size])
+    }
+    picked = _at_most(picked, policy.max_examples)
     return Pruned(
-        examples=examples,
+        examples=[
+            _example(trace, messages(problems[problem_id]))
+            for problem_id, kept in sorted(picked.items())
+            for trace in kept
+        ],
         problems=len(problems),
         solved_problems=len(unique),
         keepable_traces=keepable,
@@ -142,8 +155,25 @@ def select(
         false_step_traces=false_steps,
         duplicate_traces=keepable - sum(map(len, unique.values())),
         size_wanted=size,
-        problems_kept=len(chosen),
+        problems_kept=len(picked),
     )
+
+
+def _example(trace: Trace, prompt: list[Message]) -> Example:
+    answer: Message = {"role": "assistant", "content": trace.completion}
+    return Example(problem_id=trace.problem_id, sample=trace.sample, messages=[*prompt, answer])
+
+
+def _at_most(picked: dict[str, list[Trace]], most: int) -> dict[str, list[Trace]]:
+    """Return the first problems that together have no more than so many traces, but one problem in any case; 0: all."""
+    kept: dict[str, list[Trace]] = {}
+    count = 0
+    for problem_id, traces in picked.items():
+        count += len(traces)
+        if most and kept and count > most:
+            break
+        kept[problem_id] = traces
+    return kept
 
 
 def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:

@@ -251,7 +251,7 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
     )
 
 
-_KEEPABLE = ("correct_only", "require_format", "require_true_steps", "min_tests_passed")
+_KEEPABLE = ("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed")
 """The settings of pruning that say whether a trace is keepable."""
 
 _STAGES: dict[str, Callable[[Work], dict[str, Any]]] = {
@@ -311,7 +311,7 @@ def _sample(
             sampling=sampling,
             seed_of=lambda key: seed_for(config.seed, stage, index, *key),
             judge=partial(judge, limits=limits_of(config), every_test=stage == "think" and _needs_every_test(config)),
-            keepable=lambda trace, verdict: is_keepable(trace, verdict, config.prune),
+            keepable=lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune),
             on_progress=show,
         )
         collected = collect(

@@ -13,7 +13,7 @@ from tpt.config.section import Count, Section
 from tpt.config.stage_sections import DataConfig, EvaluateConfig, PruneConfig, StopConfig, ThinkConfig, VerifyConfig
 from tpt.config.train_section import TrainConfig
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "tpt": {},
     "star": {"train": {"start_from": "base"}, "prune": {"size": "all"}},
     "rft": {
@@ -31,6 +31,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "no-prune": {"prune": {"correct_only": False, "require_format": False}},
     "human": {"data": {"source": "human"}},
     "distilled": {"data": {"source": "file"}},
+    "one-big-round": {"rounds": 1, "think": {"sampler": "fixed"}, "prune": {"per_problem": 4}},
+    "format-only": {"prune": {"correct_only": False, "wrong_only": True}},
 }
 """The literature's methods as points in the space of policies; an explicit key wins over the preset."""
 

@@ -44,6 +44,10 @@ class PruneConfig(Section):
     require_format: bool = Field(
         True, description="with correct_only: and only those that kept the asked answer format"
     )
+    wrong_only: bool = Field(
+        False,
+        description="for diagnosis, with correct_only = false: keep only traces whose answer is wrong though written as asked",
+    )
     require_true_steps: bool = Field(
         False, description="drop traces whose written arithmetic (a op b = c) is false: right answer, wrong reasoning"
     )
@@ -58,6 +62,9 @@ class PruneConfig(Section):
         2000, description='problems in the training set, the same each round, or "all"'
     )
     growth: float = Field(1.0, gt=0, description="size is multiplied by this each round")
+    max_examples: int = Field(
+        0, ge=0, description="examples a round adds, at most: further problems are left out whole; 0: no limit"
+    )
     pick: Literal["random", "first", "shortest", "longest", "diverse"] = Field(
         "random", description="which of a problem's keepable traces are taken"
     )
@@ -67,6 +74,14 @@ class PruneConfig(Section):
     if_short: Literal["continue", "stop"] = Field(
         "continue", description="when fewer than size problems have a keepable trace: go on with them, or stop"
     )
+
+    @model_validator(mode="after")
+    def _right_or_wrong(self) -> Self:
+        if self.wrong_only and self.correct_only:
+            raise ValueError(
+                "wrong_only = true and correct_only = true leave nothing to keep: set correct_only = false"
+            )
+        return self
 
 
 class DataConfig(Section):

@@ -106,9 +106,9 @@ def _apply_override(table: dict[str, Any], override: str) -> None:
 
 def _merged(defaults: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     merged = dict(table)
-    for name, section in defaults.items():
-        given = table.get(name, {})
-        merged[name] = {**section, **given} if isinstance(given, dict) else given
+    for name, default in defaults.items():
+        given = table.get(name, default)
+        merged[name] = {**default, **given} if isinstance(default, dict) and isinstance(given, dict) else given
     return merged
 
 

@@ -13,7 +13,10 @@ class TrainConfig(Section):
     """Supervised fine-tuning on the kept traces."""
 
     start_from: Literal["last", "base"] = Field("last", description="weights a round starts from")
-    learning_rate: float = Field(1e-6, gt=0, description="peak learning rate")
+    method: Literal["full", "lora", "dora", "qlora"] = Field(
+        "full", description="train all weights, or a low-rank adapter on weights that stay; qlora keeps those in 4 bits"
+    )
+    learning_rate: float = Field(1e-6, gt=0, description="peak learning rate; an adapter wants 10 to 100 times as much")
     epochs: Count = Field(1, description="passes over the examples")
     batch_size: Count = Field(8, description="examples per optimizer step")
     micro_batch_size: Count = Field(2, description="examples per forward pass; divides batch_size")
@@ -26,11 +29,33 @@ class TrainConfig(Section):
         "auto", description="compute precision; master weights are float32 always"
     )
 
+    lora_rank: Count = Field(16, description="rank of the adapter's matrices")
+    lora_alpha: Count = Field(32, description="the adapter's effect is scaled by lora_alpha / lora_rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's inputs that are dropped")
+    lora_targets: str = Field(
+        "all-linear",
+        description="layers that get an adapter: all-linear, which leaves the output projection out, or names with commas "
+        "between them, such as q_proj,v_proj",
+    )
+    adapter: Literal["merge", "keep"] = Field(
+        "merge",
+        description="what a round saves: all weights with the adapter in them, or the adapter alone, which the next round "
+        "goes on training",
+    )
+    devices: int = Field(
+        0, ge=0, description="GPUs to train on, or processes where there is no GPU; batch_size is shared out; 0: one"
+    )
+    strategy: Literal["ddp", "fsdp2"] = Field(
+        "ddp", description="on several devices: ddp holds the whole model on each, fsdp2 a share of it"
+    )
+
     loss: Literal["cross_entropy", "focal", "clipped_confidence"] = Field(
         "cross_entropy",
         description="what is minimised; the other two keep the model from growing ever surer of what it knows already",
     )
-    focal_gamma: float = Field(2.0, ge=0, description='for loss = "focal": power of (1 - probability); 0: cross_entropy')
+    focal_gamma: float = Field(
+        2.0, ge=0, description='for loss = "focal": power of (1 - probability); 0: cross_entropy'
+    )
     confidence_limit: Fraction = Field(
         0.9, description='for loss = "clipped_confidence": tokens likelier than this teach nothing; 1: cross_entropy'
     )
@@ -64,4 +89,20 @@ class TrainConfig(Section):
             raise ValueError(
                 f"batch_size = {self.batch_size} is no multiple of micro_batch_size = {self.micro_batch_size}"
             )
+        micro = self.micro_batch_size * max(1, self.devices)
+        if self.batch_size % micro:
+            raise ValueError(
+                f"batch_size = {self.batch_size} is no multiple of micro_batch_size x devices = "
+                f"{self.micro_batch_size} x {self.devices} = {micro}; batch_size counts the examples of all devices"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_can_do_it(self) -> Self:
+        if not self.lora_targets.strip(" ,"):
+            raise ValueError('lora_targets is empty; name layers, or set it to "all-linear"')
+        if self.method == "qlora" and self.devices > 1 and self.strategy == "fsdp2":
+            raise ValueError('method = "qlora" cannot be sharded: set strategy = "ddp", or method = "lora"')
+        if self.method == "dora" and self.adapter == "keep" and self.interpolate:
+            raise ValueError('interpolate cannot be put into a DoRA adapter: set adapter = "merge", or interpolate = 0')
         return self

@@ -1,0 +1,47 @@
+"""Arms compared: several ways to train from one base model, at equal budget, with several seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tpt.compare.arms import Plan, load_arms
+from tpt.compare.figure import figure_svg
+from tpt.compare.results import Comparison, compared
+from tpt.compare.running import run_arms
+from tpt.compare.table import comparison_markdown, comparison_text
+from tpt.jsonl import to_table, write_json, write_text
+
+__all__ = ["Comparison", "Plan", "comparison_json", "comparison_text", "load_arms", "run_comparison"]
+
+
+def run_comparison(plan: Plan, out: Path, *, jobs: int = 0, progress: bool = False) -> Comparison:
+    """Run what is not done yet of every arm, write ``compare.md``, ``.json`` and ``.svg`` into ``out``, and return it.
+
+    Args:
+        plan: The arms.
+        out: A folder for this comparison alone; what is there is gone on with.
+        jobs: Runs at a time; 0: as many as the machine has cores for.
+        progress: Say on stderr which rounds are done.
+
+    Raises:
+        RunError: an arm failed, after all others were done; or ``out`` holds a comparison from another base.
+    """
+    run_arms(plan, out, jobs=jobs, progress=progress)
+    found = compared(plan, out)
+    write_text(out / "compare.svg", figure_svg(found))
+    write_text(out / "compare.md", comparison_markdown(found, figure="compare.svg"))
+    write_json(out / "compare.json", comparison_json(found))
+    return found
+
+
+def comparison_json(found: Comparison) -> object:
+    """Return a comparison as JSON values: an error that a single seed leaves unknown is null."""
+    return _without_nan(to_table(found))
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and value != value else value

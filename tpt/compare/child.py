@@ -1,0 +1,52 @@
+"""One arm with one seed, as a process of its own that ends when the comparison does, however that ends."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+from tpt.compare.grpo import grpo_round
+from tpt.config import load_config
+from tpt.errors import TPTError
+from tpt.jsonl import write_json
+from tpt.rounds import Run, round_record
+from tpt.run_dir import lock
+from tpt.stage_server import end_with_parent
+from tpt.stages import do_stage
+
+
+def main() -> None:
+    """Do the rounds of a run: config file, run directory, last round, tokens of GRPO (0: none), the comparison's id."""
+    config, out, last, tokens, parent = sys.argv[1:]
+    end_with_parent(int(parent))
+    try:
+        run = Run(Path(out), load_config(Path(config)), progress=True)
+        _rounds(run, last=0 if int(tokens) else int(last))
+        if int(tokens):
+            _reinforced(run, tokens=int(tokens))
+    except (TPTError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _rounds(run: Run, *, last: int) -> None:
+    with contextlib.closing(run.rounds()) as records:  # type: ignore[type-var]  # a generator, which ends its server
+        for record in records:
+            if record.index >= last:
+                break
+
+
+def _reinforced(run: Run, *, tokens: int) -> None:
+    """Train by reinforcement in place of the rounds, and score the model as any round's."""
+    place = run.dir.round(1)
+    with lock(run.dir):
+        grpo_round(run.dir, tokens=tokens)
+        do_stage(run.dir.path, "evaluate", 1, progress=run.progress)
+        write_json(place.record, round_record(run.dir, place))
+
+
+if __name__ == "__main__":
+    main()

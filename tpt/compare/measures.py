@@ -1,0 +1,138 @@
+"""What one run's verdict files say of one of its rounds, problem by problem."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from tpt.choice import split_heldout
+from tpt.compare.budget import spent
+from tpt.compare.running import Task
+from tpt.evaluate import by_problem, is_correct, read_counts, voted_answer
+from tpt.jsonl import read_records
+from tpt.records import Problem, ProblemVariety, RoundRecord, Trace, Verdict
+from tpt.run_dir import RoundDir
+from tpt.seeds import seed_for
+from tpt.stats import FloatArray, maj_at_k, pass_at_k_values
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One model on some held-out problems."""
+
+    round: int
+    keys: list[str]
+    """Digest of each problem's id and question: with a procedural source each seed has problems of its own."""
+    scores: FloatArray
+    """[problems, strict and lenient]: the share of samples that are right, or whether the vote is."""
+    k: int
+    pass_at_k: float | None
+    """Strict, at all samples taken; None for a vote."""
+    maj_at_k: float
+    variety: float | None
+    """Different chains of equations among 4 correct traces, over the problems that have so many; None: none has."""
+
+    @property
+    def strict(self) -> float:
+        """The strict score."""
+        return float(self.scores[:, 0].mean())
+
+    @property
+    def lenient(self) -> float:
+        """The lenient score."""
+        return float(self.scores[:, 1].mean())
+
+
+def problem_keys(task: Task) -> dict[str, str]:
+    """Return problem id to the digest of the problem."""
+    problems = read_records(task.run.heldout, Problem)
+    return {each.id: hashlib.sha256(f"{each.id}\0{each.question}".encode()).hexdigest()[:24] for each in problems}
+
+
+def claiming_ids(task: Task) -> list[str]:
+    """Return the held-out problems that have no part in choosing the best round."""
+    config = task.arm.config(task.seed)
+    ids = read_counts(task.run.round(0).evaluate_verdicts).problem_ids
+    return split_heldout(ids, share=config.evaluate.choose_share, seed=config.seed).claiming
+
+
+def measure(task: Task, index: int, problem_ids: list[str]) -> Measured:
+    """Score a round's model on some of the held-out problems, in the order given.
+
+    Raises:
+        RunError: the round's files are missing or damaged.
+    """
+    place = task.run.round(index)
+    counts = read_counts(place.evaluate_verdicts).of(problem_ids)
+    k = int(counts.samples.min())
+    keys = problem_keys(task)
+    return Measured(
+        round=index,
+        keys=[keys[problem_id] for problem_id in problem_ids],
+        scores=counts.shares,
+        k=k,
+        pass_at_k=float(pass_at_k_values(counts.strict, counts.samples, k).mean()),
+        maj_at_k=float(votes(place, problem_ids, k, seed=task.seed)[:, 1].mean()),
+        variety=_variety(place, problem_ids),
+    )
+
+
+def measure_vote(task: Task, reference: list[RoundRecord], problem_ids: list[str]) -> tuple[Measured, int]:
+    """Score the base model's majority vote, and return it with the number of votes that the budget would allow.
+
+    The vote is given the tokens that the reference arm sampled to learn from, on top of one answer to each problem:
+    ``k = 1 + tokens // tokens of one answer to every held-out problem``, but not more than the samples that were taken.
+    """
+    place = task.run.round(0)
+    traces = read_records(place.evaluate_traces, Trace)
+    counts = read_counts(place.evaluate_verdicts)
+    samples = int(counts.samples.min())
+    once = (
+        sum(trace.completion_tokens for trace in traces) * len(counts.problem_ids) / max(1, int(counts.samples.sum()))
+    )
+    allowed = 1 + int(spent(reference) // max(1.0, once))
+    k = min(samples, allowed)
+    keys, scores = problem_keys(task), votes(place, problem_ids, k, seed=task.seed)
+    found = Measured(
+        round=0,
+        keys=[keys[problem_id] for problem_id in problem_ids],
+        scores=scores,
+        k=k,
+        pass_at_k=None,
+        maj_at_k=float(scores[:, 1].mean()),
+        variety=None,
+    )
+    return found, allowed
+
+
+def votes(place: RoundDir, problem_ids: list[str], k: int, *, seed: int) -> FloatArray:
+    """Return the expected score of the most frequent of k answers to each problem: [problems, strict and lenient]."""
+    grouped = by_problem(read_records(place.evaluate_verdicts, Verdict))
+    rows = []
+    for problem_id in problem_ids:
+        group = grouped[problem_id]
+        answers = [[voted_answer(verdict) for verdict in group]]
+        drawn = seed_for(seed, "maj", k, problem_id) % 2**32
+        rows.append(
+            [
+                maj_at_k(answers, [[bool(is_right(verdict)) for verdict in group]], k, seed=drawn).mean
+                for is_right in (_is_strict, is_correct)
+            ]
+        )
+    return np.array(rows, dtype=np.float64)
+
+
+def _is_strict(verdict: Verdict) -> bool:
+    return verdict.strict and is_correct(verdict)
+
+
+def _variety(place: RoundDir, problem_ids: list[str]) -> float | None:
+    wanted = set(problem_ids)
+    found = [
+        each.chains
+        for each in read_records(place.evaluate_variety, ProblemVariety)
+        if each.problem_id in wanted and each.chains is not None
+    ]
+    return float(np.mean(found)) if found else None

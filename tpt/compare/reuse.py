@@ -1,0 +1,67 @@
+"""What two arms with the same seed would compute alike is computed once: the base model's score, the first traces.
+
+A stage's output is taken over from another run only where every setting that the stage depends on is the same. Should
+that list ever be too short, the stage itself finds that its manifest was made from other inputs and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from tpt.config import RunConfig, load_config
+from tpt.run_dir import RoundDir, RunDir
+
+_MODEL_AND_PROBLEMS = ("seed", "threads", "model", "problems", "prompt", "engine", "verify")
+_KEEPABLE = ("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed", "size", "growth")
+_THOUGHT = ("traces.jsonl", "verdicts.jsonl", "surplus.jsonl", "think.json")
+
+
+def take_over(run: RunDir, config: RunConfig, others: Iterable[RunDir], *, first_traces: bool) -> None:
+    """Give a run that has not begun a finished base score, and perhaps first traces, of one of the other runs."""
+    for other in others:
+        if not other.config.is_file() or other.path == run.path:
+            continue
+        theirs = load_config(other.config)
+        if _base_key(theirs) != _base_key(config):
+            continue
+        _take(other.round(0), run.round(0), "evaluate")
+        if first_traces and _think_key(theirs) == _think_key(config):
+            _take(other.round(1), run.round(1), "think")
+
+
+def _base_key(config: RunConfig) -> object:
+    return config.model_dump(include={*_MODEL_AND_PROBLEMS, "evaluate"})
+
+
+def _think_key(config: RunConfig) -> object:
+    chosen = config.prune.model_dump(include={*_KEEPABLE})
+    return [chosen, config.think.model_dump(), config.data.model_dump(include={"source", "file"})]
+
+
+def _take(source: RoundDir, target: RoundDir, stage: str) -> None:
+    """Copy a finished stage into a round that has not begun; the folder appears under its name when it is whole."""
+    if target.path.exists() or not source.manifest(stage).exists():
+        return
+    partial = target.path.with_name(target.path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if stage == "evaluate":
+        shutil.copytree(source.evaluate, partial / source.evaluate.name)
+        shutil.copy2(source.manifest(stage), partial)
+    else:
+        for name in _THOUGHT:
+            if (source.path / name).exists():
+                shutil.copy2(source.path / name, partial)
+    _settle(partial)
+    os.replace(partial, target.path)
+
+
+def _settle(folder: Path) -> None:
+    """Have a folder's files on disk before its name is."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

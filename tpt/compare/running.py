@@ -1,0 +1,234 @@
+"""Runs the arms: each with each seed is an ordinary run directory, several at a time, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tpt.compare.arms import Arm, Plan
+from tpt.compare.budget import next_round, tokens_of
+from tpt.compare.reuse import take_over
+from tpt.config import render_toml
+from tpt.errors import ConfigError, RunError
+from tpt.jsonl import read_table, write_text
+from tpt.records import RoundRecord
+from tpt.rounds import Run, load_both
+from tpt.run_dir import RunDir, lock
+
+_POLL_S = 0.1
+_GRACE_S = 10.0
+"""How long an ended child has to be gone by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One arm with one seed."""
+
+    arm: Arm
+    seed: int
+    run: RunDir
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.arm.name} seed {self.seed}"
+
+    def records(self) -> list[RoundRecord]:
+        """Return its finished rounds."""
+        return [read_table(each.record, RoundRecord) for each in self.run.rounds() if each.record.exists()]
+
+
+def task_of(out: Path, arm: Arm, seed: int) -> Task:
+    """Return where an arm with a seed lies."""
+    return Task(arm, seed, RunDir(out / "arms" / arm.name / f"seed-{seed}"))
+
+
+def run_arms(plan: Plan, out: Path, *, jobs: int, progress: bool = False) -> None:
+    """Do every round of every arm that is not done yet; interrupted at any moment and called again, it goes on.
+
+    Args:
+        plan: The arms.
+        out: Holds a run directory for each arm and seed, ``arms/NAME/seed-S``.
+        jobs: Runs at a time; 0: as many as the machine has cores for.
+        progress: Say on stderr which rounds are done.
+
+    Raises:
+        ConfigError: an arm's problems cannot give it what it needs.
+        RunError: a run there has another config; or, when all others are done, an arm failed.
+        RunLockedError: another comparison is writing ``out``.
+    """
+    tasks = [task_of(out, arm, seed) for arm in plan.arms for seed in plan.seeds]
+    _check_problems(plan)
+    with lock(RunDir(out)):
+        _check_begun(tasks)
+        queue = _Queue(plan, out, list(tasks), progress)
+        with _children() as children:
+            while queue.waiting or children:
+                for child in [each for each in children if each.process.poll() is not None]:
+                    children.remove(child)
+                    queue.ended(child)
+                while len(children) < (jobs or _usual_jobs(plan)) and (child_or_none := queue.start()):
+                    children.append(child_or_none)
+                queue.tell()
+                time.sleep(_POLL_S)
+    if queue.failed:
+        failures = "\n".join(f"  {name}: {why}" for name, why in queue.failed.items())
+        raise RunError(f"{out}: {len(queue.failed)} of {len(tasks)} runs failed:\n{failures}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    task: Task
+    process: subprocess.Popen[bytes]
+    log: Path
+    begin: int
+    """Where its own part of the log begins, which goes on from earlier attempts."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What is to do; the reference arm comes first, as others may need to know what it spent."""
+
+    plan: Plan
+    out: Path
+    waiting: list[Task]
+    progress: bool
+    failed: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, int] = field(default_factory=dict)
+    _tasks: list[Task] = field(default_factory=list)
+    _active: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._tasks = list(self.waiting)
+        self._told = {task.name: len(task.records()) for task in self._tasks}
+
+    def start(self) -> _Child | None:
+        """Start the next run that can be; None when there is none now."""
+        for task in list(self.waiting):
+            reference = task_of(self.out, self.plan.reference, task.seed)
+            records = task.records()
+            if task.name != reference.name and _goes_by_reference(task.arm, self.plan):
+                if reference.name in self.failed:
+                    self._give_up(task, f"the reference arm failed: {reference.name}")
+                    continue
+                if reference in self.waiting or reference.name in self._active:
+                    continue
+            model = reference.records()
+            last = next_round(task.arm, records, self.plan, reference=model)
+            self.waiting.remove(task)
+            if last is not None:
+                self._active.add(task.name)
+                tokens = tokens_of(self.plan, model) if task.arm.reinforced else 0
+                others = [other.run for other in self._tasks if other.seed == task.seed and not other.arm.reinforced]
+                return _start(task, last, others, tokens=tokens)
+        return None
+
+    def ended(self, child: _Child) -> None:
+        """Take in that a process ended: a run that has further rounds to do waits again."""
+        self._active.discard(child.task.name)
+        if child.process.returncode:
+            self._give_up(child.task, _last_error(child))
+        else:
+            self.waiting.insert(0, child.task)
+
+    def tell(self) -> None:
+        """Say which rounds are new."""
+        for task in self._tasks if self.progress else []:
+            if task.name in self._active:
+                for record in task.records()[self._told[task.name] :]:
+                    strict = record.evaluate.pass_at_k[1].mean
+                    print(f"{task.name}: round {record.index}, {strict:.1%} strict", file=sys.stderr, flush=True)
+                    self._told[task.name] += 1
+
+    def _give_up(self, task: Task, why: str) -> None:
+        self.failed[task.name] = why
+        if task in self.waiting:
+            self.waiting.remove(task)
+        if self.progress:
+            print(f"{task.name}: failed: {why}", file=sys.stderr, flush=True)
+
+
+def _goes_by_reference(arm: Arm, plan: Plan) -> bool:
+    """Return whether an arm can begin only when what the reference arm spent is known."""
+    return (plan.budget == "tokens" and not arm.votes) or (arm.reinforced and not isinstance(plan.budget, int))
+
+
+def _start(task: Task, last: int, others: list[RunDir], *, tokens: int) -> _Child:
+    config = task.arm.config(task.seed, rounds=max(1, last))
+    if not task.run.rounds():
+        take_over(task.run, config, others, first_traces=not (task.arm.votes or task.arm.reinforced))
+    path = task.run.path.with_name(task.run.path.name + ".toml")
+    write_text(path, render_toml(config))
+    log = path.with_suffix(".log")
+    numbers = [str(last), str(tokens), str(os.getpid())]
+    command = [sys.executable, "-m", "tpt.compare.child", str(path), str(task.run.path), *numbers]
+    with log.open("ab") as file:
+        return _Child(task, _spawn(command, file), log, begin=file.tell())
+
+
+def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+@contextlib.contextmanager
+def _children() -> Iterator[list[_Child]]:
+    """Hold the processes under way; those still there at the end, as after Ctrl-C, are ended."""
+    children: list[_Child] = []
+    try:
+        yield children
+    finally:
+        for child in children:
+            child.process.terminate()
+        deadline = time.monotonic() + _GRACE_S
+        for child in children:
+            try:
+                child.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+def _last_error(child: _Child) -> str:
+    own = child.log.read_bytes()[child.begin :].decode(errors="replace")
+    said = next((line for line in reversed(own.splitlines()) if line.startswith("error: ")), "")
+    return said.removeprefix("error: ") or f"ended with exit code {child.process.returncode}; see {child.log}"
+
+
+def _usual_jobs(plan: Plan) -> int:
+    """Return how many runs the cores are for; a run without a number of threads takes them all."""
+    threads = plan.reference.config(plan.seeds[0]).threads
+    return max(1, len(os.sched_getaffinity(0)) // threads) if threads else 1
+
+
+def _check_begun(tasks: list[Task]) -> None:
+    """Raise before anything is computed when a run directory there is another comparison's."""
+    for task in tasks:
+        if task.run.config.is_file():
+            config = task.arm.config(task.seed, rounds=max(1, len(task.records()) - 1, task.arm.rounds))
+            with lock(task.run):
+                Run(task.run.path, config).prepare()
+
+
+def _check_problems(plan: Plan) -> None:
+    """Raise when the problems cannot give an arm its examples: too few of them, or no human solutions."""
+    config = plan.reference.config(plan.seeds[0])
+    train = load_both(config).train
+    if plan.budget == "examples" and isinstance(config.prune.size, int) and config.prune.size > len(train):
+        raise ConfigError(
+            f"prune.size = {config.prune.size}, but there are {len(train)} training problems: no arm can have so many "
+            "examples with one trace of each problem. Lower base.prune.size, or add problems"
+        )
+    for arm in plan.arms:
+        own = arm.config(plan.seeds[0])
+        if own.data.source == "human" and not any(problem.solution for problem in load_both(own).train):
+            raise ConfigError(
+                f"arm {arm.name!r} trains on human solutions, but no training problem has one: leave the arm out, or map "
+                "the column of your file with problems.columns.solution"
+            )

@@ -1,0 +1,171 @@
+"""The comparison as a table: for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tpt.compare.bootstrap import Gain
+from tpt.compare.results import ArmResult, Comparison, Scores
+from tpt.records import Estimate
+
+COLUMNS = (
+    "Scores in percent, differences in points. variety: different chains of equations among 4 correct traces.",
+    "sampled: tokens sampled to learn from, thrown away ones too; trained: tokens of completions trained on; min: "
+    "minutes to think, prune and train. All over all rounds of a run, means over seeds.",
+)
+"""What the columns mean."""
+_LEFT = 1
+"""Columns that hold words."""
+
+
+def comparison_text(found: Comparison) -> str:
+    """Return the comparison for a terminal."""
+    parts = [_budget(found)]
+    for title, rows in _tables(found):
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(_padded(row, widths)).rstrip() for row in rows]
+        parts.append("\n".join([title, *lines]))
+    return "\n\n".join([*parts, "\n".join(explanations(found))])
+
+
+def comparison_markdown(found: Comparison, *, figure: str) -> str:
+    """Return the comparison as a Markdown page; ``figure`` is the name of the figure's file beside it."""
+    parts = ["# Arms compared", _budget(found)]
+    for heading, table in comparison_tables(found):
+        parts += [f"## {heading}", table]
+    parts.append(f"![Strict pass@1 by round]({figure})")
+    parts.append("\n".join(f"- {line}" for line in explanations(found)))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_tables(found: Comparison) -> list[tuple[str, str]]:
+    """Return the headings and the tables in Markdown."""
+    tables = []
+    for heading, rows in _tables(found):
+        rule = ["---"] * _LEFT + ["---:"] * (len(rows[0]) - _LEFT)
+        tables.append((heading, "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))))
+    return tables
+
+
+def explanations(found: Comparison) -> list[str]:
+    """Return what the errors and the columns mean, and what was not as planned."""
+    return [*reservations(found)[:1], *COLUMNS, *reservations(found)[1:]]
+
+
+def reservations(found: Comparison) -> list[str]:
+    """Return what the errors are over, and what was not as planned."""
+    return [_errors(found), *_notes(found)]
+
+
+def _tables(found: Comparison) -> list[tuple[str, list[list[str]]]]:
+    return [
+        (
+            "At the round that each arm's own choosing problems chose, on the other held-out problems",
+            [_headings(found), *(_row(arm, arm.chosen) for arm in found.arms)],
+        ),
+        (
+            "At the last round, on all held-out problems",
+            [_headings(found), *(_row(arm, arm.last) for arm in found.arms)],
+        ),
+    ]
+
+
+def _headings(found: Comparison) -> list[str]:
+    k = found.arms[0].k
+    return [
+        "arm",
+        "round",
+        "strict pass@1",
+        "lenient",
+        f"pass@{k}",
+        f"maj@{k}",
+        "variety",
+        f"strict - {found.reference} [95 %]",
+        "p, Holm",
+        "lenient - [95 %]",
+        "sampled",
+        "trained",
+        "examples",
+        "min",
+    ]
+
+
+def _row(arm: ArmResult, scores: Scores) -> list[str]:
+    votes = scores.pass_at_k is None
+    cost = arm.cost
+    return [
+        arm.name + (f" (maj@{arm.k})" if votes else ""),
+        _rounds(scores.rounds),
+        _percent(scores.strict),
+        _percent(scores.lenient),
+        _percent(scores.pass_at_k),
+        "" if votes else _percent(scores.maj_at_k),
+        _number(scores.variety),
+        _gain(scores.strict_gain),
+        "" if scores.strict_gain is None else f"{scores.strict_gain.p_holm:.4f}",
+        _gain(scores.lenient_gain),
+        _count(cost.tokens_sampled),
+        _count(cost.tokens_trained),
+        f"{cost.examples.mean:,.0f}",
+        f"{cost.minutes.mean:.1f}",
+    ]
+
+
+def _budget(found: Comparison) -> str:
+    budget = {"examples": "as many examples a round", "tokens": f"as many sampled tokens as {found.reference}"}
+    said = budget.get(
+        str(found.budget), f"about {found.budget:,} sampled tokens" if isinstance(found.budget, int) else ""
+    )
+    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
+    base = found.base[0]
+    return f"Budget of every arm: {said}; {seeds}. The base model: {_percent(base)} strict pass@1."
+
+
+def _errors(found: Comparison) -> str:
+    if len(found.seeds) == 1:
+        return "One seed: no error over seeds; intervals are over problems alone, and say nothing of another seed."
+    return (
+        f"±: one standard error over the {len(found.seeds)} seeds. Intervals and p: a bootstrap over seeds and "
+        f"problems of the paired differences; Holm over the {len(found.arms) - 1} arms compared, strict and lenient apart."
+    )
+
+
+def _notes(found: Comparison) -> list[str]:
+    notes = []
+    for arm in found.arms:
+        notes += [f"{arm.name}: {note}" for note in arm.notes[:3]]
+        if len(arm.notes) > 3:
+            notes.append(f"{arm.name}: and {len(arm.notes) - 3} more such notes, see compare.json")
+    return notes
+
+
+def _rounds(rounds: Sequence[int]) -> str:
+    return str(rounds[0]) if len(set(rounds)) == 1 else " ".join(map(str, rounds))
+
+
+def _percent(found: Estimate | None) -> str:
+    if found is None:
+        return ""
+    return f"{100 * found.mean:.1f}" + ("" if math.isnan(found.stderr) else f" ± {100 * found.stderr:.1f}")
+
+
+def _number(found: Estimate | None) -> str:
+    if found is None:
+        return ""
+    return f"{found.mean:.2f}" + ("" if math.isnan(found.stderr) else f" ± {found.stderr:.2f}")
+
+
+def _count(found: Estimate) -> str:
+    return f"{found.mean / 1000:,.0f}k" if found.mean >= 10_000 else f"{found.mean:,.0f}"
+
+
+def _gain(gain: Gain | None) -> str:
+    return "" if gain is None else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        cell.ljust(width) if column < _LEFT else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
