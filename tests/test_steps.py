@@ -126,7 +126,9 @@ def kept_traces(completions: list[str], policy: PruneConfig) -> tuple[list[int],
         round_index=1,
     )
     keepable = [
-        trace.sample for trace, verdict in zip(traces, verdicts, strict=True) if is_keepable(trace, verdict, Problem("p", "?", "18"), policy)
+        trace.sample
+        for trace, verdict in zip(traces, verdicts, strict=True)
+        if is_keepable(trace, verdict, Problem("p", "?", "18"), policy)
     ]
     assert pruned.keepable_traces == len(keepable)
     assert sorted(example.sample for example in pruned.examples) == keepable

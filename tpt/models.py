@@ -3,7 +3,8 @@
 A model spec is one string::
 
     embedded                  the tiny model that ships with the package
-    path/to/folder            a local folder in the layout of from_pretrained (safetensors only)
+    path/to/folder            a local folder in the layout of from_pretrained (safetensors only), or of an adapter, which
+                              is merged into its base model on loading
     path/to/file.gguf         a local GGUF file; dequantised on loading
     gguf:PACKAGE/FILE.gguf    a GGUF file inside an installed Python package, which is not imported
     owner/name                a Hub id, from the network or the local Hub cache
@@ -16,6 +17,7 @@ import importlib.util
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +26,19 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
+from tpt.adapter_folder import CONFIG as ADAPTER_CONFIG
+from tpt.adapter_folder import AdapterFolder, find_adapter
 from tpt.embedded import FOLDER as EMBEDDED_FOLDER
 from tpt.errors import ModelError
 
@@ -82,7 +94,10 @@ def local_source(spec: str, cache: Path) -> ModelSource:
 
 def load_tokenizer(spec: str, *, cache: Path | None = None, trust_remote_code: bool = False) -> Any:
     """Return the tokenizer of a model; ``cache`` as in ``load_model``."""
-    source = _cached(resolve(spec), cache)
+    adapter = find_adapter(spec)
+    if adapter is not None and not _has_tokenizer(adapter.folder):
+        return load_tokenizer(adapter.base, cache=cache, trust_remote_code=trust_remote_code)
+    source = ModelSource(spec, "folder", str(adapter.folder)) if adapter else _cached(resolve(spec), cache)
     with _explained(source), _quiet():
         return AutoTokenizer.from_pretrained(
             source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
@@ -112,11 +127,55 @@ def load_model(
     """
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
+    if (adapter := find_adapter(spec)) is not None:
+        return _load_adapted(adapter, dtype=dtype, device=device, cache=cache, trust_remote_code=trust_remote_code)
     source = _cached(resolve(spec), cache)
     if dtype == "auto" and place.type == "cpu" and _is_faster_in_bfloat16(source, trust_remote_code=trust_remote_code):
         precision = torch.bfloat16
     model = _load(source, precision, trust_remote_code=trust_remote_code)
     return model.to(place).eval()  # type: ignore[no-any-return, arg-type]
+
+
+def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cache: Path | None) -> PreTrainedModel:
+    """Return a model whose linear layers, the output projection left out, hold 4-bit weights (NF4, scales in 8 bits).
+
+    Args:
+        spec: See the top of this module; a GGUF file only with a ``cache``.
+        compute: Precision of its products, and of all other weights.
+        device: Where it is loaded.
+        cache: As in ``load_model``.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    source = _cached(resolve(spec), cache)
+    if source.kind == "gguf":
+        raise ModelError(f"model = {spec!r}: a GGUF file is quantised already; load it through a cache folder")
+    settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+    with _explained(source), _quiet():
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source.location, quantization_config=settings, dtype=compute, device_map=str(device), use_safetensors=True
+        )
+    for module in model.modules():
+        # On CPUs a product without gradients would pack the weights anew, in a form that nothing can be trained on.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    quantised: PreTrainedModel = model.eval()
+    return quantised
+
+
+def load_config(spec: str, *, cache: Path | None = None) -> PreTrainedConfig:
+    """Return a model's config, that of the base model for an adapter; no weights are read unless a cache is made."""
+    adapter = find_adapter(spec)
+    source = _cached(resolve(adapter.base if adapter else spec), cache)
+    with _explained(source), _quiet():
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, gguf_file=source.gguf_file)
+    return config
 
 
 def use_threads(count: int) -> None:
@@ -152,14 +211,48 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def _is_faster_in_bfloat16(source: ModelSource, *, trust_remote_code: bool) -> bool:
     """Return whether this CPU has instructions for bfloat16 and the model is large enough to gain by them."""
-    capabilities = torch.cpu.get_capabilities()
-    if not any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16")):
+    if not _has_bfloat16():
         return False
     with _explained(source), _quiet():
         config = AutoConfig.from_pretrained(
             source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
         )
-    return int(getattr(config.get_text_config(), "hidden_size", 0)) >= _BFLOAT16_FROM_HIDDEN_SIZE
+    return _gains_by_bfloat16(config)
+
+
+def _gains_by_bfloat16(config: PreTrainedConfig) -> bool:
+    return _has_bfloat16() and int(getattr(config.get_text_config(), "hidden_size", 0)) >= _BFLOAT16_FROM_HIDDEN_SIZE
+
+
+def _has_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _load_adapted(
+    adapter: AdapterFolder, *, dtype: str, device: str, cache: Path | None, trust_remote_code: bool
+) -> PreTrainedModel:
+    """Return an adapter's base model with the adapter in its weights, added in float32 before any rounding."""
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ModelError(f"{adapter.folder} is an adapter, which needs the package peft: pip install peft") from None
+    place = resolve_device(device)
+    base: Any = load_model(
+        adapter.base, dtype="float32", device=device, cache=cache, trust_remote_code=trust_remote_code
+    )
+    try:
+        with warnings.catch_warnings():
+            # What peft asks a model under a name that transformers is about to take away.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            merged: PreTrainedModel = PeftModel.from_pretrained(base, str(adapter.folder)).merge_and_unload()
+    except (ValueError, KeyError, RuntimeError, TypeError, OSError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{adapter.folder}: the adapter does not fit {adapter.base!r}: {reason}") from error
+    precision = resolve_dtype(dtype, place)
+    if dtype == "auto" and place.type == "cpu" and _gains_by_bfloat16(merged.config):
+        precision = torch.bfloat16
+    return merged.requires_grad_(True).to(precision).eval()  # type: ignore[no-any-return, arg-type]
 
 
 def _load(source: ModelSource, dtype: torch.dtype, *, trust_remote_code: bool) -> PreTrainedModel:
@@ -247,11 +340,15 @@ def _file_in_package(spec: str) -> Path:
     return Path(found.submodule_search_locations[0]) / file
 
 
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
+
+
 def _checked_folder(folder: Path, spec: str) -> Path:
     """Return the folder if it holds a model in safetensors and its tokenizer."""
     if not folder.is_dir():
         raise ModelError(f"model = {spec!r}: the folder {str(folder)!r} is missing; was the package installed whole?")
-    if not (folder / "config.json").is_file():
+    if not any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         raise ModelError(f"model = {spec!r}: the folder has no config.json, so it holds no model")
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(file.name for pattern in _PICKLE_PATTERNS for file in folder.glob(pattern))
@@ -259,7 +356,7 @@ def _checked_folder(folder: Path, spec: str) -> Path:
         raise ModelError(
             f"model = {spec!r}: the folder has {found}; model.safetensors is needed (save_pretrained writes it)"
         )
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not _has_tokenizer(folder):
         raise ModelError(
             f"model = {spec!r}: the folder has no tokenizer (any of {', '.join(_TOKENIZER_FILES)}); "
             "copy the base model's tokenizer files into it"

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tpt.chat import Chat, PromptTemplate
 from tpt.config import TrainConfig
+from tpt.errors import TrainError
 from tpt.records import Example, Problem
+from tpt.run_dir import versions
+
+if TYPE_CHECKING:
+    from tpt.sft import FitLog, Row
+
+NO_EFFECT_ON_WEIGHTS = frozenset(["save_every_steps", "report_to"])
+"""Settings of training that may change in the middle of it."""
+
+_LOW_ADAPTER_RATE = 2e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The weights that training starts from."""
+
+    model: str
+    """Its spec."""
+    digest: str = ""
+    """Of its files; a training that was killed goes on only from checkpoints with the same one."""
+    base: str | None = None
+    """Spec of the base model, for ``train.interpolate``; None: the start model is the base model."""
+    cache: Path | None = None
+    """Keeps a GGUF model dequantised for the next round that starts from it."""
 
 
 def train(
@@ -20,44 +47,116 @@ def train(
     *,
     config: TrainConfig,
     prompt: PromptTemplate,
-    model: str,
+    start: Start,
     out: Path,
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
-    cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune ``model`` on the examples, write the checkpoint ``out``, and return what there is to say about it.
+    """Fine-tune a model on the examples, write the checkpoint ``out``, and return what there is to say about it.
 
-    ``progress`` is called after each optimizer step with (step, steps, loss). ``cache`` keeps a GGUF start model
-    dequantised for the next round that starts from it.
+    ``progress`` is called after each optimizer step with (step, steps, loss). Beside ``out`` a ``train_log.jsonl`` gets
+    a line a step, and a folder with the suffix ``.state`` holds, until ``out`` is written, what a killed training goes
+    on from when it is called again.
 
     Raises:
         TrainError: the examples must not be trained on, or training changed nothing; ``out`` is then untouched.
         ModelError: the start model cannot be loaded.
     """
     from tpt import sft
-    from tpt.models import load_model, load_tokenizer
 
-    clock = _Clock()
-    chat = Chat(load_tokenizer(model, cache=cache), prompt)
-    encoded = sft.encode(examples, problems, chat, max_length=config.max_length)
-    clock.lap("encode_s")
-    weights = load_model(model, dtype="float32", cache=cache)
-    before = sft.snapshot(weights)
-    clock.lap("load_s")
-    log = sft.fit(weights, chat.tokenizer, encoded.rows, config=config, seed=seed, progress=progress)
-    clock.lap("fit_s")
-    change = sft.compare(before, weights)
-    clock.lap("compare_s")
-    sft.save_checkpoint(weights, chat, out)
-    clock.lap("save_s")
+    sft.check_devices(config)
+    if config.method != "full" and config.learning_rate <= _LOW_ADAPTER_RATE:
+        print(
+            f'train.method = "{config.method}" with train.learning_rate = {config.learning_rate:g}: an adapter wants 10 to '
+            "100 times the rate of full training, such as 1e-4",
+            file=sys.stderr,
+        )
+    training = _Training(examples, problems, config, prompt, start, out, seed)
+    if config.devices > 1:
+        return sft.run_in_parallel(config.devices, training, progress)
+    return training(progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """One training, for one process or for one of several."""
+
+    examples: Sequence[Example]
+    problems: Mapping[str, Problem]
+    config: TrainConfig
+    prompt: PromptTemplate
+    start: Start
+    out: Path
+    seed: int
+
+    def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
+        """Do it; in all processes but the first, what is returned says nothing."""
+        from tpt import sft
+        from tpt.models import load_config, load_tokenizer
+
+        config, start, out, here = self.config, self.start, self.out, sft.place()
+        clock, device = _Clock(), sft.device_of(here)
+        chat = Chat(load_tokenizer(start.model, cache=start.cache), self.prompt)
+        encoded = sft.encode(self.examples, self.problems, chat, max_length=config.max_length)
+        clock.lap("encode_s")
+        sft.check_installed(config, device)
+        architecture = load_config(start.model, cache=start.cache)
+        hidden_size = int(architecture.get_text_config().hidden_size)
+        precision = sft.resolve_precision(config.precision, hidden_size=hidden_size, device=device)
+        memory = sft.check_memory(architecture, encoded.rows, config, device=device, precision=precision)
+        clock.lap("check_s")
+        trainee = sft.open_trainee(
+            start.model, config, device=device, precision=precision, cache=start.cache, seed=self.seed
+        )
+        clock.lap("load_s")
+        point = sft.ResumePoint(out.with_name(out.name + ".state"), _key(encoded.rows, config, start, self.seed))
+        try:
+            log = sft.fit(
+                trainee.model,
+                chat.tokenizer,
+                encoded.rows,
+                config=config,
+                seed=self.seed,
+                progress=progress,
+                point=point,
+                log_path=out.with_name("train_log.jsonl"),
+            )
+        except TrainError:
+            # The same again would end the same.
+            point.remove()
+            raise
+        sft.gather(trainee)
+        clock.lap("fit_s")
+        if not here.is_first:
+            return {}
+        change = sft.finish(trainee, chat, out, base=start.base)
+        point.remove()
+        clock.lap("save_s")
+        return {
+            "examples": len(encoded.rows),
+            "dropped_too_long": encoded.dropped,
+            "prompts_checked": encoded.prompts_checked,
+            "longest_tokens": max(len(row.input_ids) for row in encoded.rows),
+            "template": chat.template_name,
+            **_told(log),
+            **_shortened(asdict(change)),
+            "method": config.method,
+            "devices": here.world,
+            "saved_dtype": "float32",
+            "device": device.type,
+            "memory_estimate": memory,
+            "peak_memory_mb": sft.peak_memory_mb(device),
+            "times": clock.laps,
+        }
+
+
+def _shortened(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _told(log: FitLog) -> dict[str, Any]:
     tenth = max(1, log.steps // 10)
     return {
-        "examples": len(encoded.rows),
-        "dropped_too_long": encoded.dropped,
-        "prompts_checked": encoded.prompts_checked,
-        "longest_tokens": max(len(row.input_ids) for row in encoded.rows),
-        "template": chat.template_name,
         "steps": log.steps,
         "loss_first": round(fmean(log.losses[:tenth]), 5),
         "loss_last": round(fmean(log.losses[-tenth:]), 5),
@@ -66,15 +165,23 @@ def train(
         "target_tokens": log.target_tokens,
         "total_tokens": log.total_tokens,
         "padding_share": round(log.padding_tokens / (log.padding_tokens + log.total_tokens), 4),
-        **{
-            name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in asdict(change).items()
-        },
+        "packed": log.packed,
+        "resumed_at": log.resumed_at,
         "precision": log.precision,
-        "saved_dtype": "float32",
-        "device": str(weights.device),
-        "peak_memory_mb": sft.peak_memory_mb(weights.device),
-        "times": clock.laps,
     }
+
+
+def _key(rows: Sequence[Row], config: TrainConfig, start: Start, seed: int) -> str:
+    """Return the digest of what the trained weights follow from."""
+    import torch
+
+    parts = [
+        [(row.input_ids, row.labels) for row in rows],
+        config.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS)),
+        [start.model, start.digest, seed],
+        [versions(), torch.get_num_threads(), torch.cuda.is_available()],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class _Clock:

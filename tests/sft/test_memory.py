@@ -10,12 +10,16 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import Gemma2Config, LlamaConfig, LlamaForCausalLM, PreTrainedConfig
 
+from tpt.chat import PromptTemplate
+from tpt.config import TrainConfig
 from tpt.errors import TrainError
+from tpt.records import Example, Problem
 from tpt.sft.memory import (
     GIB,
     Plan,
     Shape,
     _activations,
+    _check_loading,
     _group_limits,
     available_bytes,
     check_fits,
@@ -23,6 +27,7 @@ from tpt.sft.memory import (
     fit_report,
     shape_of,
 )
+from tpt.train import Start, train
 
 GEMMA_2_2B = Gemma2Config(
     vocab_size=256000,
@@ -184,6 +189,30 @@ def test_a_model_spec_is_checked_by_its_config_alone() -> None:
     assert found.weights == found.gradients == found.snapshot == found.optimizer // 2
     with pytest.raises(TrainError, match=r"a device, and there are 0\.0 GiB"):
         check_fits("embedded", plan, available=2**20)
+
+
+def test_a_training_that_cannot_fit_is_refused_before_anything_is_loaded(
+    examples: list[Example], problems: dict[str, Problem], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def start(free: int) -> dict[str, Any]:
+        monkeypatch.setattr("tpt.sft.memory.available_bytes", lambda device: free)
+        config, prompt = TrainConfig(micro_batch_size=8), PromptTemplate()
+        return train(
+            examples[:8], problems, config=config, prompt=prompt, start=Start("embedded"), out=tmp_path / "out", seed=0
+        )
+
+    with pytest.raises(TrainError, match=r"training would need about 0\.\d GiB a device, and there are 0\.4 GiB"):
+        start(400 * 2**20)
+    assert list(tmp_path.iterdir()) == []
+    told = start(4 * GIB)["memory_estimate"]
+    assert sum(size for name, size in told.items() if name != "total") == pytest.approx(told["total"], abs=4)
+
+
+def test_loading_in_every_process_must_fit_the_host(shapes: dict[str, Shape]) -> None:
+    plan = Plan(micro_batch_size=1, length=512, devices=8)
+    _check_loading(shapes["9b"], plan, available=400 * GIB)
+    with pytest.raises(TrainError, match=r"loading the model in 8 processes would need about 2\d\d\d GiB"):
+        _check_loading(shapes["70b"], plan, available=1000 * GIB)
 
 
 def test_free_memory_respects_the_control_groups(tmp_path: Path) -> None:

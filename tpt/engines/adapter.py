@@ -1,14 +1,13 @@
-"""What a LoRA checkpoint says of itself: its base model and its rank."""
+"""What vLLM needs to know of a LoRA checkpoint."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tpt.errors import EngineError
+from tpt import adapter_folder
+from tpt.errors import EngineError, ModelError
 
-_CONFIG = "adapter_config.json"
 _VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -31,17 +30,16 @@ def find_adapter(spec: str) -> Adapter | None:
     """Return the adapter in a folder, None when the spec is no such folder.
 
     Raises:
-        EngineError: its config does not name a base model and a rank.
+        EngineError: its config does not name a base model and a rank, or vLLM does not know its kind.
     """
-    path = Path(spec).expanduser() / _CONFIG
-    if not path.is_file():
-        return None
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        base = config["base_model_name_or_path"]
-        rank = max([config["r"], *config.get("rank_pattern", {}).values()])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        base, rank = None, None
-    if not isinstance(base, str) or not base or not isinstance(rank, int):
-        raise EngineError(f"{path}: not the config of a LoRA adapter: it must name base_model_name_or_path and r")
-    return Adapter(path.parent, base, rank)
+        found = adapter_folder.find_adapter(spec)
+    except ModelError as error:
+        raise EngineError(str(error)) from error
+    if found is None:
+        return None
+    if found.is_dora:
+        raise EngineError(
+            f'{found.folder}: vLLM has no DoRA adapters; set train.adapter = "merge", or engine.name = "hf"'
+        )
+    return Adapter(found.folder, found.base, found.rank)

@@ -7,22 +7,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tpt.adapter_folder import CONFIG as ADAPTER_CONFIG
 from tpt.chat import Chat
 from tpt.config import RunConfig
 from tpt.desk import model_digest, prompt_template
-from tpt.errors import ModelError, RunError, StaleStageError
+from tpt.errors import RunError, StaleStageError
 from tpt.jsonl import read_json, write_json
 from tpt.lineage import base_model
 from tpt.run_dir import RoundDir, RunDir
 
 _KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz")
-_ADAPTER = "adapter_config.json"
 
 
 def is_adapter(checkpoint: Path) -> bool:
     """Return whether a checkpoint holds an adapter, and not a whole model."""
-    return (checkpoint / _ADAPTER).is_file()
+    return (checkpoint / ADAPTER_CONFIG).is_file()
 
 
 def write_copy(checkpoint: Path, folder: Path) -> None:
@@ -40,6 +40,12 @@ def write_copy(checkpoint: Path, folder: Path) -> None:
     kept = [path for path in sorted(checkpoint.iterdir()) if path.suffix in _KEPT and path.is_file()]
     if not any(path.suffix == ".safetensors" for path in kept):
         raise RunError(f"{checkpoint}: holds no weights (*.safetensors). Make the round again")
+    if is_adapter(checkpoint) and str(read_json(checkpoint / ADAPTER_CONFIG).get("base_model_name_or_path")).startswith(
+        "."
+    ):
+        raise RunError(
+            f"{checkpoint}: an adapter on a model inside of this run, which a copy would not find: add --merge"
+        )
     folder.mkdir(parents=True)
     for path in kept:
         shutil.copyfile(path, folder / path.name)
@@ -73,23 +79,12 @@ def write_merged(run: RunDir, place: RoundDir, config: RunConfig, folder: Path) 
     Raises:
         ModelError: peft is missing, or the adapter does not fit its base model.
     """
-    try:
-        from peft import PeftModel
-    except ImportError:
-        raise ModelError(
-            f"{place.checkpoint} is an adapter, and merging it needs peft, which is not installed: pip install peft"
-        ) from None
     from tpt.models import load_model, load_tokenizer
     from tpt.sft import save_checkpoint
 
-    named = read_json(place.checkpoint / _ADAPTER).get("base_model_name_or_path") or config.model
-    base = load_model(str(named), dtype="float32", device="cpu", cache=run.path / "cache")
-    try:
-        merged = PeftModel.from_pretrained(base, str(place.checkpoint)).merge_and_unload()
-    except (ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"{place.checkpoint}: the adapter does not fit {named!r}: {reason}") from error
-    tokenizer = load_tokenizer(str(named), cache=run.path / "cache")
+    cache = run.path / "cache"
+    merged = load_model(str(place.checkpoint), dtype="float32", device="cpu", cache=cache)
+    tokenizer = load_tokenizer(str(place.checkpoint), cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(merged, Chat(tokenizer, prompt_template(config)), folder)
 

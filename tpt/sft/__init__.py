@@ -5,20 +5,37 @@ Importing this package imports TRL, which takes seconds, and computes nothing: a
 
 from __future__ import annotations
 
-from tpt.sft.checkpoint import Change, compare, save_checkpoint, snapshot
-from tpt.sft.fit import FitLog, fit, peak_memory_mb, resolve_precision
+from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, snapshot
+from tpt.sft.fit import fit, peak_memory_mb, resolve_precision
+from tpt.sft.memory import check_memory
+from tpt.sft.parallel import check_devices, device_of, place, run_in_parallel
+from tpt.sft.recorder import FitLog
+from tpt.sft.resume import ResumePoint
 from tpt.sft.rows import Encoded, Row, encode
+from tpt.sft.trainee import finish, gather, open_trainee
+from tpt.sft.trainer import check_installed
 
 __all__ = [
     "Change",
     "Encoded",
     "FitLog",
+    "ResumePoint",
     "Row",
+    "check_devices",
+    "check_installed",
+    "check_memory",
     "compare",
+    "device_of",
     "encode",
+    "finish",
     "fit",
+    "gather",
+    "interpolate",
+    "open_trainee",
     "peak_memory_mb",
+    "place",
     "resolve_precision",
+    "run_in_parallel",
     "save_checkpoint",
     "snapshot",
 ]

