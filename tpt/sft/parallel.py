@@ -106,7 +106,7 @@ def run_in_parallel(world: int, task: Task, progress: Progress | None) -> dict[s
     with tempfile.TemporaryDirectory(prefix="tpt-train-") as meeting:
         arguments = [str(sending), str(world), str(os.getpid()), str(torch.get_num_threads()), meeting]
         command = [sys.executable, "-c", "from tpt.sft.parallel import main; main()", *arguments]
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment = {"GOMP_SPINCOUNT": "10000", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
         # A process that has asked the CUDA runtime whether there are GPUs can fork none that use them.
         environment |= {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         process = subprocess.Popen(
