@@ -105,15 +105,18 @@ def test_an_error_in_a_process_is_told_as_it_is(do_train: Train) -> None:
 
 
 def test_one_process_killed_ends_all(do_train: Train) -> None:
+    # Earlier tests in this process may have left some, such as a verifier's workers.
+    others = set(psutil.Process().children(recursive=True))
+
     def kill_one(step: int, steps: int, loss: float) -> None:
         if step == 2:
-            workers = psutil.Process().children(recursive=True)
+            workers = [each for each in psutil.Process().children(recursive=True) if each not in others]
             workers[-1].kill()
 
     with pytest.raises(TrainError, match=r"ended without an answer .* memory: lower train.micro_batch_size"):
         # Long enough that they are still at work when what the first steps told has come through.
         do_train("out", kill_one, devices=2, epochs=100)
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= others
 
 
 def test_more_devices_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def main() -> None:
     """Do the rounds of a run: config file, run directory, last round, tokens of GRPO (0: none), the comparison's id."""
     config, out, last, tokens, parent = sys.argv[1:]
     end_with_parent(int(parent))
+    # So that the run ends its own processes before it goes.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         run = Run(Path(out), load_config(Path(config)), progress=True)
         _rounds(run, last=0 if int(tokens) else int(last))
@@ -30,6 +33,10 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _rounds(run: Run, *, last: int) -> None:

@@ -23,8 +23,8 @@ from tpt.rounds import Run, load_both
 from tpt.run_dir import RunDir, lock
 
 _POLL_S = 0.1
-_GRACE_S = 10.0
-"""How long an ended child has to be gone by itself."""
+_GRACE_S = 15.0
+"""How long an ended child has to be gone by itself; its own processes have ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
