@@ -14,7 +14,7 @@ import tpt
 
 PACKAGE = Path(tpt.__file__).parent
 LEVELS = [
-    "records errors",
+    "records errors folders",
     "jsonl config seeds stats equations arithmetic chat progress embedded adapter_folder",
     "run_dir models steps sandbox wording",
     "problems engines verifiers sft variety",

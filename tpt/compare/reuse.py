@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
 
 from tpt.config import RunConfig, load_config
+from tpt.folders import sync_folder
 from tpt.run_dir import RoundDir, RunDir
 
 _MODEL_AND_PROBLEMS = ("seed", "threads", "model", "problems", "prompt", "engine", "verify")
@@ -55,13 +55,5 @@ def _take(source: RoundDir, target: RoundDir, stage: str) -> None:
         for name in _THOUGHT:
             if (source.path / name).exists():
                 shutil.copy2(source.path / name, partial)
-    _settle(partial)
+    sync_folder(partial)
     os.replace(partial, target.path)
-
-
-def _settle(folder: Path) -> None:
-    """Have a folder's files on disk before its name is."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from tpt.export.card import Card, model_card, prompt_messages
 from tpt.export.gguf_file import write_gguf
 from tpt.export.origin import origin_of
 from tpt.export.weights import cast, is_adapter, saved_dtype, write_base, write_copy, write_merged
+from tpt.folders import take_place
 from tpt.jsonl import digest, write_json, write_text
 from tpt.records import RoundRecord
 from tpt.report.rows import report_rows
@@ -59,8 +59,7 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         written = _write(opened, records, record, staging, options, name=out.name)
-        _sync(staging)
-        _take_place(staging, out)
+        take_place(staging, out)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -133,32 +132,6 @@ def _check_place(out: Path, *, force: bool) -> None:
         raise RunError(f"{out}: exists already. Choose another folder, or replace an earlier export with --force")
     if out.is_symlink() or not (out / _ORIGIN).is_file():
         raise RunError(f"{out}: is no earlier export (no {_ORIGIN}), so --force does not replace it. Move it away")
-
-
-def _take_place(staging: Path, out: Path) -> None:
-    """Give the finished folder its name; whatever had it is gone only after that."""
-    replaced = out.with_name(out.name + ".replaced")
-    if out.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        out.rename(replaced)
-    staging.rename(out)
-    _sync_entry(out.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Have the content on disk before the folder gets its name."""
-    for path in folder.iterdir():
-        _sync_entry(path)
-    _sync_entry(folder)
-
-
-def _sync_entry(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 __all__ = ["Dtype", "ExportOptions", "export"]

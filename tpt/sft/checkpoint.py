@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from tpt.adapter_folder import CONFIG as ADAPTER_CONFIG
 from tpt.chat import Chat
 from tpt.errors import TrainError
-from tpt.sft.files import sync_folder, sync_names
+from tpt.folders import take_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +145,19 @@ def save_folder(write: Callable[[Path], None], out: Path) -> None:
     """
     if out.exists() and not any((out / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         raise TrainError(f"{out}: exists and is no checkpoint, so it is not replaced. Move it away")
-    partial, replaced = out.with_name(out.name + ".partial"), out.with_name(out.name + ".replaced")
+    partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         write(partial)
-        sync_folder(partial)
-        if out.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            out.rename(replaced)
-        partial.rename(out)
+        take_place(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     finally:
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    sync_names(out.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def set_stops(model: PreTrainedModel, chat: Chat) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tpt.folders import sync_folder
 from tpt.jsonl import write_json
-from tpt.sft.files import sync_folder
 from tpt.sft.parallel import agree, place, wait_for_all
 
 AUTO_INTERVAL_S = 600.0
