@@ -25,7 +25,7 @@ from tpt.compare.figure import curves_of, curves_svg
 from tpt.compare.results import ArmResult, Comparison, compared
 from tpt.compare.running import run_arms, task_of
 from tpt.compare.table import COLUMNS, comparison_tables, reservations
-from tpt.jsonl import write_json, write_text
+from tpt.jsonl import read_json, write_json, write_text
 from tpt.records import Estimate
 
 SIZE = 240
@@ -93,12 +93,14 @@ QUESTIONS = (
     Question(
         "data",
         "Replace or accumulate, from the last model or from the base",
-        "accumulate trains on all rounds' examples so far, so on more of them; from-base starts every round from the base "
+        "accumulate trains on all rounds' examples so far, so on more of them, 2.5 times as many over four rounds; "
+        "accumulate-equal adds so few a round that it trains on as many in all. from-base starts every round from the base "
         "model's weights, with traces of the last.",
         "tpt",
-        ("accumulate", "from-base"),
+        ("accumulate", "accumulate-equal", "from-base"),
         (
             ("accumulate", "lower", "Replacing the training set beats accumulating it"),
+            ("accumulate-equal", "lower", "The same, with as many examples trained on in all"),
             ("from-base", "lower", "Going on from the last model beats starting from the base"),
         ),
     ),
@@ -148,6 +150,8 @@ def arms_table(base: dict[str, Any], teacher: str) -> dict[str, list[dict[str, A
         {"name": "tpt-T1", "preset": "tpt", "set": warm},
         {"name": "no-prune-T1", "preset": "no-prune", "set": warm},
         {"name": "accumulate"},
+        # Rounds of 1, 2, 3 and 4 times as many are as many as four of the tpt arm's.
+        {"name": "accumulate-equal", "preset": "accumulate", "set": {"prune.size": size * 2 // 5}},
         {"name": "from-base", "preset": "star"},
         {"name": "half", "preset": "tpt", "set": {"prune.size": size // 2}},
         {"name": "twice", "preset": "tpt", "set": {"prune.size": size * 2}},
@@ -183,7 +187,15 @@ def main() -> None:
     }
     for each in plans.values():
         run_arms(each, given.out, jobs=given.jobs, progress=True)
-    write_report(plans, given.out, given.doc, minutes=(time.monotonic() - started) / 60)
+    write_report(plans, given.out, given.doc, minutes=minutes_so_far(given.out, time.monotonic() - started))
+
+
+def minutes_so_far(out: Path, seconds: float) -> float:
+    """Add this call's time to that of the calls before it."""
+    path = out / "minutes.json"
+    total = (float(read_json(path)) if path.exists() else 0.0) + seconds / 60
+    write_json(path, round(total, 2))
+    return total
 
 
 def teach(base: dict[str, Any], out: Path, jobs: int) -> Path:
@@ -225,8 +237,8 @@ def write_report(plans: dict[str, Plan], out: Path, doc: Path, *, minutes: float
 
 INTRODUCTION = """# The study: what the loop really does
 
-On the embedded model, {seeds}, in one command: `python benchmarks/study.py` (this call took {minutes:.0f} minutes; runs
-that were already there cost nothing). Every arm is an ordinary run; see [compare.md](../compare.md) for what is held equal
+On the embedded model, {seeds}, in one command: `python benchmarks/study.py` ({minutes:.0f} minutes on this machine, all calls
+together). What to make of it: [the reading](../study.md). Every arm is an ordinary run; see [compare.md](../compare.md) for what is held equal
 and how errors are computed. All seeds share their problems, so ± says what another seed would change, and the intervals
 hold what other problems would change too. No setting was tuned for any arm. The verdicts below follow from the intervals by
 rule: nothing here is chosen by hand."""
@@ -278,11 +290,12 @@ def rounds_section(whole: Plan, long: Comparison, out: Path, doc: Path) -> list[
     write_text(doc.parent / "study-rounds.svg", curves_svg("pass@k by round", curves))
     rows = [f"| round | {' | '.join(curves)} |", "|---:" * (len(ks) + 1) + "|"]
     for index in range(len(records[0])):
-        rows.append(f"| {index} | " + " | ".join(f"{100 * curve[index].mean:.1f}" for curve in curves.values()) + " |")
+        row = (f"{100 * curve[index].mean:.1f} ± {100 * curve[index].stderr:.1f}" for curve in curves.values())
+        rows.append(f"| {index} | {' | '.join(row)} |")
     peaks = [max(each, key=lambda record: record.evaluate.pass_at_k[1].mean).index for each in records]
     result: ArmResult = next(each for each in long.arms if each.name == "long")
     return [
-        f"The tpt arm for {arm.rounds} rounds: strict pass@k in percent, means over seeds.",
+        f"The tpt arm for {arm.rounds} rounds: strict pass@k in percent, means over seeds ± one standard error.",
         "\n".join(rows),
         "![pass@k by round](study-rounds.svg)",
         f"Round with the highest strict pass@1, by seed: {', '.join(map(str, peaks))}. Round that the choosing problems "
