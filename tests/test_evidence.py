@@ -135,6 +135,20 @@ def test_the_claim_is_about_problems_that_did_not_choose(tmp_path: Path) -> None
     assert "that also chose it, so somewhat too good" in headline(whole)
 
 
+def test_a_gain_that_the_choosing_problems_cannot_see_is_named_as_such(tmp_path: Path) -> None:
+    before, after = many(1), many(2)
+    few = {name: after[name] if index < 14 else before[name] for index, name in enumerate(before)}
+    found = next(
+        each
+        for seed in range(40)
+        if (each := evidence(tmp_path / f"seed-{seed}", before, few, settings=(f"seed={seed}",))).best == 0
+    )
+    card = found.rounds[1]
+    assert card.to_base is not None and card.to_base.strict.finding == "gain"
+    assert "On the 30 held-out problems that choose, no round is better" in headline(found)
+    assert "On all 60, round 1 is a gain" in headline(found)
+
+
 def test_curves_that_cross(tmp_path: Path) -> None:
     spread = {f"p{index:02d}": "SWWWWWWW" for index in range(40)}
     sharp = {f"p{index:02d}": "SSSSSSSS" if index < 10 else "WWWWWWWW" for index in range(40)}
@@ -144,7 +158,8 @@ def test_curves_that_cross(tmp_path: Path) -> None:
 
 def test_nothing_is_claimed_without_a_gain(tmp_path: Path) -> None:
     found = evidence(tmp_path / "same", BASE, BASE)
-    assert (found.best, found.claim) == (0, None) and "No round is better than the base model" in headline(found)
+    assert (found.best, found.claim) == (0, None) and "no round is better than the base model" in headline(found)
+    assert "is a gain" not in headline(found)
     alone = evidence(tmp_path / "alone", {"a": "WW"}, {"a": "SS"})
     assert alone.rounds[1].to_base is None and alone.claim is None
     assert evidence(tmp_path / "base", BASE).rounds[0].to_best is None

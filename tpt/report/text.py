@@ -66,7 +66,7 @@ def headline(evidence: Evidence) -> str:
         return "No round is finished yet."
     base = evidence.rounds[0]
     if evidence.best == base.round:
-        return f"No round is better than the base model ({percent(base.strict)} strict pass@1) beyond noise."
+        return f"{unclaimed(evidence)} {unclaimed_gain(evidence)}".strip()
     claim = evidence.claim
     if claim is None:
         best = next(card for card in evidence.rounds if card.best)
@@ -85,6 +85,31 @@ def headline(evidence: Evidence) -> str:
         f"{claim.strict.finding}), lenient from {claim.lenient_before.mean:.1%} to {claim.lenient_after.mean:.1%} "
         f"({points(claim.lenient)} points: {claim.lenient.finding}). Of the strict gain {_part(claim.skill)} points are "
         f"skill and {_part(claim.format)} format."
+    )
+
+
+def unclaimed(evidence: Evidence) -> str:
+    """Return what to say while the base model is the best, which is for the choosing problems to decide."""
+    base = evidence.rounds[0]
+    if len(evidence.rounds) == 1:
+        return f"Only the base model is scored so far. Its strict pass@1 is {percent(base.strict)}."
+    if evidence.choosing == base.problems:
+        return f"No round is better than the base model ({percent(base.strict)} strict pass@1) beyond noise."
+    return (
+        f"On the {evidence.choosing:,} held-out problems that choose, no round is better than the base model beyond noise, "
+        "so it stays the best."
+    )
+
+
+def unclaimed_gain(evidence: Evidence) -> str:
+    """Return what the choosing problems alone do not see, when all problems together show a gain; else nothing."""
+    gains = [(card.to_base.strict, card.round) for card in evidence.rounds if card.to_base]
+    most, index = max(gains, key=lambda gain: gain[0].mean, default=(None, 0))
+    if most is None or most.finding != "gain":
+        return ""
+    return (
+        f"On all {evidence.rounds[0].problems:,}, round {index} is a gain ({points(most)} points): more held-out problems or "
+        "samples (evaluate.samples) would settle it."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tpt.evidence import Comparison, Difference, Evidence, Interval, RoundCard
 from tpt.report.html.page_data import round_name
+from tpt.report.text import unclaimed, unclaimed_gain
 
 
 def headline(evidence: Evidence) -> str:
@@ -11,11 +12,7 @@ def headline(evidence: Evidence) -> str:
     if not evidence.rounds:
         return "No round is finished yet."
     if evidence.claim is None:
-        return (
-            "No round beat the base model beyond noise."
-            if len(evidence.rounds) > 1
-            else "Only the base model is scored so far."
-        )
+        return unclaimed(evidence)
     claim = evidence.claim
     after, before = percent(claim.strict_after.mean), percent(claim.strict_before.mean)
     verb = {"gain": "rose", "loss": "fell", "within noise": "went, within noise,"}[claim.strict.finding]
@@ -25,7 +22,7 @@ def headline(evidence: Evidence) -> str:
 def claim_note(evidence: Evidence) -> str:
     """Return what the headline rests on."""
     if evidence.claim is None:
-        return ""
+        return unclaimed_gain(evidence)
     claim = evidence.claim
     said = (
         f"95 % interval {interval(claim.strict)} points; {p_value(claim.strict.p_holm)}. {split(claim.skill, claim.format)} "
