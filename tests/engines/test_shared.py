@@ -88,6 +88,24 @@ def test_samples_are_those_of_the_fixed_decoder() -> None:
     assert shared.describe()["kv_cache_bytes"] > 0
 
 
+def test_rows_that_ended_are_not_decoded_for_long() -> None:
+    """The highest rows move into the places of those that ended, and go on as if nothing had happened."""
+    requests = [
+        replace(request, sampling=replace(GREEDY, max_tokens=2 if index < 8 else 20))
+        for index, request in enumerate(requests_for([HEAD[:3], HEAD[3:7]], GREEDY, samples=16))
+    ]
+    engine = open_engine(grouped(tiny_model("llama")), slots=32, batch_invariant=False)
+    whole, heights = engine._decoder.step, []
+
+    def step(tokens: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        heights.append(len(tokens))
+        return whole(tokens, *others)
+
+    engine._decoder.step = step  # type: ignore[method-assign]
+    assert finish(engine, requests) == finish(open_engine(grouped(tiny_model("llama")), slots=8), requests)
+    assert heights[:3] == [32, 32, 24]
+
+
 def test_common_beginnings() -> None:
     """How long they are, up to a whole prompt."""
     assert common_length(SHOTS) == len(HEAD)

@@ -1,0 +1,73 @@
+"""think.collect on the embedded model; run by think.py, each number of problems in a process of its own.
+
+    python benchmarks/think_linear.py PROBLEMS [--threads 2]
+
+Prints one line of JSON: the rate while no slot was empty, and the peak memory early and late.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from think_arms import CHAT
+
+from tpt.chat import PromptTemplate
+from tpt.engines.hf import HFSettings, open_hf
+from tpt.memory import peak_bytes
+from tpt.problems.word_problems import word_problems
+from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.think import Desk, Fixed, Progress, collect
+
+SLOTS = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problems", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    tries = [collect_embedded(arguments.problems) for _ in range(max(1, 1500 // arguments.problems))]
+    print(json.dumps({name: statistics.median(found[name] for found in tries) for name in tries[0]}))
+
+
+def collect_embedded(count: int) -> dict[str, float]:
+    """Return the rate while no slot was empty, and the peak memory early and late, for a process that does only this."""
+    engine = open_hf("embedded", PromptTemplate(), HFSettings(max_length=256, slots=SLOTS, device="cpu"))
+    problems = {problem.id: problem for problem in word_problems(split="train", size=count)}
+    prompts = {problem.id: engine.chat.prompt_ids(problem) for problem in problems.values()}
+    order = {problem_id: index for index, problem_id in enumerate(problems)}
+    marks: list[tuple[float, int, int]] = []
+    memory: list[float] = []
+
+    def note(progress: Progress) -> None:
+        if progress.traces <= count - SLOTS:
+            marks.append((time.perf_counter(), progress.tokens, progress.traces))
+        if progress.traces * 5 >= count and (not memory or progress.traces == count):
+            memory.append(peak_bytes(torch.device("cpu")) / 2**20)
+
+    desk = Desk(problems, prompts, engine, CHAT, lambda key: order[key[0]], judge, lambda *_: True, note)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")]
+        collect(Fixed(list(problems), 1), desk, traces_path=paths[0], verdicts_path=paths[1], surplus_path=paths[2])
+    # From when the first rows have ended, so that what is running is a steady mixture.
+    first = next(mark for mark in marks if mark[2] >= SLOTS)
+    last = marks[-1]
+    half = marks[(marks.index(first) + len(marks)) // 2]
+    rates = [(end[1] - start[1]) / (end[0] - start[0]) for start, end in ((first, last), (first, half), (half, last))]
+    return {"rate": rates[0], "drift": rates[2] / rates[1], "early_mb": memory[0], "late_mb": memory[-1]}
+
+
+def judge(traces: Sequence[Trace], problems: Mapping[str, Problem]) -> list[Verdict]:
+    return [Verdict(trace.problem_id, trace.sample, Outcome.WRONG, strict=False, extracted=None) for trace in traces]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,376 @@
+"""The paper's own runs: the values it gives, and every recipe from end to end on a small model of the same family.
+
+The small models have two layers and random weights that were taught one answer, in the recipe's own prompt. So they solve the
+problems that have this answer and no others, and there is something to keep, something to prune and something to train on.
+What they learn means nothing; that every setting of a recipe is taken by every stage is what is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import tomli_w
+from chat_families import tokenizer_of
+from command_line import Tpt, sets
+from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTrainedConfig
+
+from tpt.chat import Chat
+from tpt.compare import load_arms
+from tpt.config import RunConfig, TrainConfig, load_config, parse_config
+from tpt.desk import prompt_template
+from tpt.jsonl import read_json, read_records
+from tpt.problems import load_problems
+from tpt.records import Example, Problem, RoundRecord, Trace, Verdict
+from tpt.rounds import Run, round_record
+from tpt.run_dir import STAGES, RunDir
+from tpt.sandbox.bubblewrap import why_not
+from tpt.sft import encode, fit, save_checkpoint
+from tpt.sft.memory import GIB, Plan, estimate, shape_of
+from tpt.stages import do_stage
+
+FOLDER = Path(__file__).parents[1] / "examples" / "paper"
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.toml"))
+ARMS = sorted(path.stem for path in (FOLDER / "arms").glob("*.toml"))
+FAMILY = {"gemma": "gemma2", "llama": "llama3"}
+SMALL = [
+    "threads=1",
+    "problems.max_heldout=0",
+    "think.max_tokens=32",
+    "evaluate.max_tokens=32",
+    "prune.size=4",
+    "engine.name=hf",
+    "engine.slots=24",
+    "engine.tensor_parallel_size=1",
+    "train.devices=0",
+    "train.strategy=ddp",
+]
+OVERRIDDEN = {*(each.partition("=")[0] for each in SMALL), "model", "problems.train", "problems.heldout"}
+
+
+def recipe(name: str) -> RunConfig:
+    return load_config(FOLDER / f"{name}.toml")
+
+
+def is_code(name: str) -> bool:
+    return name.startswith("codecontests")
+
+
+def family(name: str) -> str:
+    return next(family for part, family in FAMILY.items() if part in name)
+
+
+# --- the values
+
+
+class Paper(NamedTuple):
+    model: str
+    rounds: int
+    size: int
+    learning_rate: float
+    samples: int
+    devices: int
+    gigabytes: int
+    """Memory of a GPU that the recipe says it needs."""
+
+
+PAPER = {
+    "gemma-2-2b-it": Paper("google/gemma-2-2b-it", 4, 2000, 1e-6, 20, 1, 80),
+    "gemma-2-9b-it": Paper("google/gemma-2-9b-it", 3, 2000, 1e-6, 20, 8, 80),
+    "llama-3.2-1b-instruct": Paper("meta-llama/Llama-3.2-1B-Instruct", 1, 2000, 1e-5, 20, 1, 40),
+    "llama-3.3-70b-instruct": Paper("meta-llama/Llama-3.3-70B-Instruct", 1, 6000, 1e-5, 20, 8, 192),
+    "codecontests-gemma-2-2b-it": Paper("google/gemma-2-2b-it", 4, 1000, 1e-6, 50, 1, 80),
+    "codecontests-gemma-2-9b-it": Paper("google/gemma-2-9b-it", 3, 1000, 1e-6, 50, 8, 80),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_the_papers_values(name: str) -> None:
+    config, paper = recipe(name), PAPER[name]
+    assert (config.preset, config.model, config.rounds) == ("tpt", paper.model, paper.rounds)
+    assert (config.think.samples, config.think.temperature) == (10, 0.8)
+    assert (config.prune.size, config.prune.per_problem, config.prune.growth) == (paper.size, 1, 1)
+    assert config.prune.correct_only and config.prune.require_format
+    assert (config.data.mode, config.data.source, config.train.start_from) == ("replace", "self", "last")
+    train = config.train
+    assert (train.learning_rate, train.epochs, train.warmup_ratio) == (paper.learning_rate, 1, 0.1)
+    assert (train.method, train.batch_size, train.schedule, train.loss) == ("full", 8, "cosine", "cross_entropy")
+    assert max(1, train.devices) == paper.devices
+    assert (config.evaluate.samples, config.evaluate.ks) == (paper.samples, [1, paper.samples])
+    assert (config.evaluate.temperature, config.stop.patience) == (0.7, 0)
+    assert config.problems.max_heldout == (0 if is_code(name) else 500)
+    source = "code_contests" if is_code(name) else "gsm8k"
+    assert config.problems.train.startswith(f"{source}?split=train")
+    assert config.problems.heldout == f"{source}?split=test"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_tpt_init_prints_a_recipe(name: str, tpt: Tpt) -> None:
+    printed = tpt("init", f"paper/{name}")
+    assert parse_config(tomllib.loads(printed.out)) == recipe(name)
+
+
+def test_tpt_init_lists_the_recipes_and_nothing_else_of_the_folder(fails: Callable[..., str]) -> None:
+    said = fails("init", "gemma-2-2b-it", code=2)
+    listed = {word.strip(",.") for word in said.split() if word.startswith("paper/")}
+    assert listed == {f"paper/{name}" for name in PAPER}
+    assert "Did you mean 'paper/gemma-2-2b-it'?" in said
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_line_that_the_paper_leaves_open_is_marked(name: str) -> None:
+    text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+    for key in ("template", "max_heldout", "weight_decay", "micro_batch_size", "tensor_parallel_size", "probe"):
+        for line in text.split("\n" + key + " = ")[:-1]:
+            assert line.splitlines()[-1].startswith("# own: "), key
+
+
+GEMMA_2B = {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8}
+GEMMA_9B = {"hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42, "num_attention_heads": 16}
+GEMMA = {"vocab_size": 256_000, "head_dim": 256}
+LLAMA_1B = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
+LLAMA_70B = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
+LLAMA = {"vocab_size": 128_256, "num_key_value_heads": 8}
+ARCHITECTURES = {
+    "google/gemma-2-2b-it": lambda: Gemma2Config(**GEMMA, **GEMMA_2B, num_key_value_heads=4),
+    "google/gemma-2-9b-it": lambda: Gemma2Config(**GEMMA, **GEMMA_9B, num_key_value_heads=8),
+    "meta-llama/Llama-3.2-1B-Instruct": lambda: LlamaConfig(**LLAMA, **LLAMA_1B, tie_word_embeddings=True),
+    "meta-llama/Llama-3.3-70B-Instruct": lambda: LlamaConfig(**LLAMA, **LLAMA_70B),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_training_fits_the_gpus_that_the_recipe_asks_for(name: str) -> None:
+    config, paper = recipe(name).train, PAPER[name]
+    plan = Plan(
+        config.micro_batch_size,
+        config.max_length,
+        gradient_checkpointing=config.gradient_checkpointing,
+        devices=max(1, config.devices),
+        eager_attention=family(name) == "gemma2",
+    )
+    assert config.devices <= 1 or config.strategy == "fsdp2"
+    assert estimate(shape_of(ARCHITECTURES[paper.model]()), plan).total < 0.9 * 0.98 * paper.gigabytes * GIB
+    number = {1: "a GPU", 8: "eight GPUs"}[paper.devices]
+    assert f"Needs {number} of {paper.gigabytes} GB" in (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_the_ablations_are_arms_of_one_round_of_the_recipe(name: str) -> None:
+    plan, base = load_arms(FOLDER / "arms" / f"{name}.toml"), recipe(name.removeprefix("gsm8k-"))
+    source = {"self": "self", "human": "human", "from": "file", "no": "self", "one": "self"}
+    for arm in plan.arms:
+        config = arm.config(plan.seeds[0])
+        assert config.rounds == 1
+        assert f"{config.prune.size // 1000}k" == arm.name.rpartition("-")[2]  # type: ignore[operator]
+        assert config.prune.correct_only != ("no-prune" in arm.name)
+        assert config.data.source == ("file" if "from-9b" in arm.name else source[arm.name.partition("-")[0]])
+        assert bool(config.prune.min_tests_passed) == ("passed" in arm.name)
+        kept = {"rounds", "seed", "preset", "prune", "data", "train"}
+        assert config.model_dump(exclude=kept) == base.model_dump(exclude=kept)
+        assert config.train == base.train
+
+
+# --- from end to end
+
+GOLD, OTHER = 4, 7
+ANSWER = f"#### {GOLD}"
+PROGRAM = f"```python\nprint({GOLD})\n```"
+
+
+def word_problem(index: int, gold: int) -> dict[str, Any]:
+    return {
+        "question": f"Ann has {index} pens and {gold} cups. How many cups?",
+        "answer": f"She has {gold}.\n#### {gold}",
+    }
+
+
+def contest(index: int, gold: int) -> dict[str, Any]:
+    tests = {"input": [f"{index}\n"], "output": [f"{gold}\n"]}
+    return {
+        "name": f"{index}_A. Print",
+        "description": f"Whatever the integer in the input is, {index} say, print {gold}.",
+        "public_tests": tests,
+        "solutions": {"language": [3], "solution": [f"print({gold})"]},
+        "time_limit": {"seconds": 2, "nanos": 0},
+        "memory_limit_bytes": 256 << 20,
+    }
+
+
+@pytest.fixture(scope="module")
+def problem_folder(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """A handful of problems in the layouts of GSM8K and of CodeContests, by whether they want programs."""
+    found = {}
+    for code, make in ((False, word_problem), (True, contest)):
+        folder = found[code] = tmp_path_factory.mktemp("problems")
+        for split, golds in (("train", [GOLD] * 6 + [OTHER] * 2), ("test", [GOLD, GOLD, OTHER])):
+            # Prompts of many lengths, so that no model learns by heart where an answer stands.
+            rows = [make(10**index * (1 + (split == "test")), gold) for index, gold in enumerate(golds)]
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return found
+
+
+def sources(name: str, folder: Path) -> dict[str, str]:
+    kind = "code_contests" if is_code(name) else "gsm8k"
+    return {"train": f"{kind}:{folder}?split=train", "heldout": f"{kind}:{folder}?split=test"}
+
+
+def small_model(name: str, tokenizer: Any) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    kind: type[PreTrainedConfig] = {"gemma2": Gemma2Config, "llama3": LlamaConfig}[family(name)]
+    config = kind(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=12,
+        tie_word_embeddings="70b" not in name,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+
+
+def teach(name: str, problems: list[Problem], out: Path) -> None:
+    """Write a small model that gives one answer to the recipe's prompt, mostly."""
+    tokenizer = tokenizer_of(family(name))
+    model, chat = small_model(name, tokenizer), Chat(tokenizer, prompt_template(recipe(name)))
+    said = {"role": "assistant", "content": PROGRAM if is_code(name) else ANSWER}
+    examples = [Example(problem.id, 0, [*chat.messages(problem), said]) for problem in problems]
+    rows = encode(examples, {problem.id: problem for problem in problems}, chat, max_length=4096).rows
+    epochs = 70 if is_code(name) else 30
+    config = TrainConfig(learning_rate=2e-2, batch_size=2, micro_batch_size=2, epochs=epochs, schedule="linear")
+    fit(model, tokenizer, rows, config=config, seed=0)
+    save_checkpoint(model, chat, out)
+
+
+class SmallRun(NamedTuple):
+    run: RunDir
+    records: list[RoundRecord]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small models lie here once they are taught; recipes of one family and prompt share theirs."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def run_small(
+    tpt: Tpt, tmp_path: Path, models: Path, problem_folder: dict[bool, Path], one_thread: None
+) -> Callable[..., SmallRun]:
+    """Runs a recipe on a small model and a handful of problems; with the command all its rounds, else one, stage by stage."""
+
+    def run(name: str, *overrides: str, by_command: bool) -> SmallRun:
+        if is_code(name) and (missing := why_not()):
+            pytest.skip(f"no sandbox for programs: {missing}")
+        where = sources(name, problem_folder[is_code(name)])
+        model = models / name.removesuffix("-2b-it").removesuffix("-9b-it")
+        if not model.exists():
+            teach(name, load_problems(where["train"])[:4], model)
+        own = [f"model={model}", *(f"problems.{side}={source}" for side, source in where.items())]
+        out, overrides = tmp_path / "run", (*SMALL, *own, *overrides)
+        if by_command:
+            done = tpt("run", FOLDER / f"{name}.toml", "--out", out, *sets(*overrides))
+            assert done.code == 0, done.err
+        else:
+            opened = Run(out, load_config(FOLDER / f"{name}.toml", list(overrides)))
+            opened.prepare()
+            for stage, index in [("evaluate", 0), *((stage, 1) for stage in STAGES)]:
+                do_stage(out, stage, index)
+        return SmallRun(RunDir(out), [round_record(RunDir(out), place) for place in RunDir(out).rounds()])
+
+    return run
+
+
+def changed_keys(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in one.items():
+        if isinstance(value, dict):
+            found |= changed_keys(value, other[key], f"{prefix}{key}.")
+        elif value != other[key]:
+            found.add(prefix + key)
+    return found
+
+
+def check_small_run(name: str, done: SmallRun, *, rounds: int) -> None:
+    config, run = recipe(name), done.run
+    assert changed_keys(config.model_dump(), load_config(run.config).model_dump()) <= OVERRIDDEN
+    assert [record.index for record in done.records] == list(range(rounds + 1))
+    right = {p.id for p in read_records(run.problems, Problem) if str(GOLD) in (p.answer or p.question)}
+    for record in done.records:
+        assert sorted(record.evaluate.pass_at_k) == [1, config.evaluate.samples]
+        # Two of three held-out problems have the answer that the model knows.
+        assert 0.3 < record.evaluate.pass_at_k[1].mean <= record.evaluate.pass_at_k_lenient[1].mean < 0.7
+        assert record.evaluate.pass_at_k[config.evaluate.samples].mean == pytest.approx(2 / 3)
+        assert ("kl_round_base" in record.evaluate.probe) == bool(config.evaluate.probe)
+    for place in run.rounds()[1:]:
+        examples = read_records(place.examples, Example)
+        kept = [example.problem_id for example in examples]
+        assert len(kept) == len(set(kept)) == 4
+        assert set(kept) <= right
+        verdicts = {(v.problem_id, v.sample): v for v in read_records(place.verdicts, Verdict)}
+        assert all(verdicts[example.problem_id, example.sample].strict for example in examples)
+        assert max(trace.sample for trace in read_records(place.traces, Trace)) < config.think.samples
+        asked = config.prompt.template.partition("{question}")
+        assert all(asked[0] in example.messages[0]["content"] for example in examples)
+        counts = read_json(place.manifest("train"))["counts"]
+        assert counts["examples"] == 4
+        assert counts["start_round"] == place.index - 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs_from_end_to_end(name: str, run_small: Callable[..., SmallRun]) -> None:
+    # What a later round does otherwise than the first, and what starts the stages, is the same for every recipe.
+    by_command = name == "gemma-2-2b-it"
+    done = run_small(name, by_command=by_command)
+    check_small_run(name, done, rounds=recipe(name).rounds if by_command else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_command_does_all_rounds_of_a_recipe(name: str, run_small: Callable[..., SmallRun]) -> None:
+    check_small_run(name, run_small(name, by_command=True), rounds=recipe(name).rounds)
+
+
+@pytest.mark.slow
+def test_the_largest_recipe_trains_sharded_over_processes(run_small: Callable[..., SmallRun]) -> None:
+    name = "llama-3.3-70b-instruct"
+    done = run_small(name, "train.devices=2", "train.strategy=fsdp2", by_command=True)
+    check_small_run(name, done, rounds=1)
+    counts = read_json(done.run.round(1).manifest("train"))["counts"]
+    assert (counts["devices"], counts["method"]) == (2, "full")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ARMS if "2b" in name])
+def test_every_kind_of_arm_runs(name: str, run_small: Callable[..., SmallRun], tpt: Tpt, tmp_path: Path) -> None:
+    """The first arm of each kind, at the size of the small runs; the file of another model's traces is the small run's."""
+    other = run_small(name.removeprefix("gsm8k-"), by_command=False).run
+    table = tomllib.loads((FOLDER / "arms" / f"{name}.toml").read_text(encoding="utf-8"))
+    kinds = {arm["name"].rpartition("-")[0]: arm for arm in reversed(table["arm"])}
+    for kind, arm in kinds.items():
+        arm |= {"name": kind, "set": {**arm["set"], "prune.size": 4}}
+        if "data.file" in arm["set"]:
+            arm["set"]["data.file"] = str(other.round(1).traces)
+    small = load_config(other.config).model_dump()
+    arms = {"seeds": [0], "reference": "self", "base": small, "arm": list(kinds.values())}
+    (tmp_path / "arms.toml").write_text(tomli_w.dumps(arms), encoding="utf-8")
+    done = tpt("compare", tmp_path / "arms.toml", "--out", tmp_path / "arms", "--jobs", 1)
+    assert done.code == 0, done.err
+    for kind in kinds:
+        place = RunDir(tmp_path / "arms" / "arms" / kind / "seed-0").round(1)
+        examples = read_records(place.examples, Example)
+        assert len({example.problem_id for example in examples}) == len(examples) == 4
+        judged = {(v.problem_id, v.sample): v.strict for v in read_records(place.verdicts, Verdict)}
+        # Without pruning, a right one may still be what was drawn.
+        assert "no-prune" in kind or all(judged[example.problem_id, example.sample] for example in examples)

@@ -1,0 +1,10 @@
+"""What a run will cost, told before anything is spent: tokens, arithmetic, time, memory, disk and price."""
+
+from __future__ import annotations
+
+from tpt.plan.assumed import SOLVE_RATE, PlanOptions
+from tpt.plan.hardware import GPUS, MFU
+from tpt.plan.run_plan import RunPlan, Total, outline, plan_run
+from tpt.plan.text import plan_text
+
+__all__ = ["GPUS", "MFU", "SOLVE_RATE", "PlanOptions", "RunPlan", "Total", "outline", "plan_run", "plan_text"]

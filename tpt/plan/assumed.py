@@ -1,0 +1,70 @@
+"""What a plan rests on, said in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tpt.plan.hardware import BANDWIDTH_SHARE, DECODING_SHARE, MFU
+from tpt.plan.history import History
+from tpt.plan.stages import Setting
+
+SOLVE_RATE = 0.3
+"""Mean solve rate where nothing is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What the user knows beyond the config."""
+
+    gpu: str = ""
+    """NAME or NAME:COUNT; empty: the machine at hand."""
+    price: float | None = None
+    """Of a device for an hour."""
+    solve_rate: float | None = None
+    """Mean share of samples that may be trained on."""
+    completion_tokens: float | None = None
+    """Mean length of a completion."""
+    mfu: float = MFU
+    """Share of a GPU's arithmetic that training reaches."""
+
+
+def assumptions(setting: Setting, options: PlanOptions, history: History) -> list[str]:
+    """Return what the plan rests on, a sentence each."""
+    work, config, gpu = setting.work, setting.work.config, setting.hardware.gpu
+    said = [f"Prompts: {work.train.mean:.0f} tokens in the mean, by {work.counted_by}."]
+    if history.evaluated:
+        last = history.evaluated[max(history.evaluated)]
+        said.append(
+            f"Solve rate and lengths of the stages to come: as the finished ones show; held-out problems "
+            f"{last.rates.mean:.0%} in round {max(history.evaluated)}."
+        )
+    else:
+        rate = SOLVE_RATE if options.solve_rate is None else options.solve_rate
+        known = "a guess; say what you know with --solve-rate" if options.solve_rate is None else "given"
+        said.append(
+            f"Solve rate: {rate:.0%} in the mean, {known}; Beta-distributed over problems, the same in every round."
+        )
+        said.append(
+            f"Completions: {work.completion:.0f} tokens in the mean, by {work.completion_source} (--completion-tokens)."
+        )
+    if gpu is not None:
+        used = max(config.engine.tensor_parallel_size, config.train.devices, 1)
+        said.append(
+            f"Roofline: decoding reaches {BANDWIDTH_SHARE:.0%} of the memory's speed or {DECODING_SHARE:.0%} of the "
+            f"arithmetic, training {setting.hardware.mfu:.0%} of the arithmetic (--mfu); engine {work.engine}."
+        )
+        if used < setting.hardware.devices:
+            said.append(
+                f"The config uses {used} of {setting.hardware.devices} devices (engine.tensor_parallel_size, train.devices); "
+                "the price counts all."
+            )
+    elif setting.speed is not None:
+        said.append(
+            "Minutes: a few layers of the model were timed on this machine just now; other work on it makes them longer."
+        )
+    if config.engine.name == "ray":
+        said.append("Sampling is counted for one of Ray's replicas; n of them take about an nth of the time.")
+    if history.done:
+        said.append("Minutes of the stages to come: scaled to what the finished stages took.")
+    said.append("Verification is counted as for plain numbers; programs and formulas take longer.")
+    return said

@@ -1,0 +1,106 @@
+"""Which hardware a run is planned for, in which precision, and how fast that is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tpt.config import RunConfig
+from tpt.desk import engine_name, use_threads
+from tpt.errors import ConfigError
+from tpt.plan.hardware import GIB, GPUS, Engine, GpuSpeed, Hardware, Speed, known_gpu, parse_gpu
+from tpt.plan.trial import Load, TrialSpeed, time_model
+from tpt.plan.work import Work
+
+_TRIAL_BYTES = 4 * GIB
+"""The most that timing a few layers may take."""
+_TRIED_LAYERS = 4
+
+
+def choose_hardware(config: RunConfig, gpu: str, mfu: float) -> Hardware:
+    """Return the GPU that is named, or what this machine has.
+
+    Raises:
+        ConfigError: no such GPU is known.
+    """
+    if gpu:
+        return Hardware(*parse_gpu(gpu), mfu)
+    from tpt.models import resolve_device
+
+    if resolve_device(config.engine.device).type == "cpu":
+        return Hardware(None, 1, mfu)
+    import torch
+
+    name = torch.cuda.get_device_name()
+    if (found := known_gpu(name)) is None:
+        raise ConfigError(
+            f"this machine's GPU, {name}, has no data sheet here; name the one closest to it: --gpu {', '.join(GPUS)}"
+        )
+    return Hardware(found, torch.cuda.device_count(), mfu)
+
+
+def choose_engine(config: RunConfig, hardware: Hardware) -> Engine:
+    """Return the engine; on a GPU that is elsewhere, ``auto`` is taken for vLLM; a replica's for Ray."""
+    if hardware.gpu is not None and config.engine.name == "auto":
+        return "hf" if config.engine.batch_invariant else "vllm"
+    name = engine_name(config)
+    return config.engine.replica_engine if name == "ray" else name
+
+
+def precisions(work: Work, hardware: Hardware) -> tuple[int, Literal["float32", "bfloat16"]]:
+    """Return the bytes of a weight while sampling, and the precision of training."""
+    engine, train = work.config.engine, work.config.train
+    if hardware.gpu is not None:
+        return (4 if engine.dtype == "float32" else 2), ("float32" if train.precision == "float32" else "bfloat16")
+    import torch
+
+    from tpt.sft import resolve_precision
+
+    hidden, here = work.shape.hidden, torch.device("cpu")
+    sampling = resolve_precision(engine.dtype, hidden_size=hidden, device=here)
+    return (2 if sampling == "bfloat16" else 4), resolve_precision(train.precision, hidden_size=hidden, device=here)
+
+
+def hardware_text(hardware: Hardware) -> str:
+    """Return what the hardware is, with its data sheet."""
+    gpu = hardware.gpu
+    if gpu is None:
+        return "this machine's CPU"
+    return (
+        f"{hardware.devices} x {gpu.name}: {gpu.tflops:g} TFLOP/s in bfloat16, {gpu.bandwidth:,.0f} GB/s, {gpu.memory:g} GB "
+        f"({gpu.source})"
+    )
+
+
+def speed_of(
+    work: Work, hardware: Hardware, *, slots: int, width: int, precision: Literal["float32", "bfloat16"]
+) -> Speed | None:
+    """Return how fast the hardware is: by its data sheet, or timed here; None where the model is too large to try."""
+    cost = work.cost(width)
+    if hardware.gpu is not None:
+        return GpuSpeed(
+            gpu=hardware.gpu,
+            cost=cost,
+            engine=work.engine,
+            sampling_devices=work.config.engine.tensor_parallel_size,
+            training_devices=max(1, work.config.train.devices),
+            mfu=hardware.mfu,
+        )
+    tried = work.shape.head_parameters + work.shape.projected * _TRIED_LAYERS // work.shape.layers
+    if 16 * tried > _TRIAL_BYTES:
+        return None
+    use_threads(work.config)
+    config = work.config
+    load = Load(
+        rows=slots,
+        prompt=round(work.train.mean),
+        prefix=work.train.prefix,
+        completion=max(2, round(work.completion)),
+        max_length=work.length("think"),
+        fixed=config.engine.batch_invariant,
+        vocabulary_cut=config.think.top_k > 0 or config.think.top_p < 1,
+        dtype="bfloat16" if width == 2 else "float32",
+        micro_batch_size=config.train.micro_batch_size,
+        row_tokens=round(min(config.train.max_length, work.train.mean + work.completion)),
+        precision=precision,
+    )
+    return TrialSpeed(time_model(work.architecture, load), load, cost.train_factor / 3)

@@ -1,0 +1,140 @@
+"""A plan as text to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tpt.plan.hardware import GIB
+from tpt.plan.run_plan import RunPlan, Total
+
+
+def plan_text(plan: RunPlan, outline: str) -> str:
+    """Return a plan's tables; ``outline`` is what the run does, rendered."""
+    parts = [outline, f"on: {plan.hardware}", _stage_table(plan), _memory_text(plan)]
+    disk = ", ".join(f"{name} {_size(size)}" for name, size in plan.disk.items())
+    parts.append(f"disk: {disk}")
+    if plan.reality:
+        parts.append(_reality_table(plan))
+    parts.append("assumed:\n" + "\n".join(f"  - {each}" for each in plan.assumptions))
+    parts.append(_verdict(plan))
+    return "\n\n".join(parts)
+
+
+def _stage_table(plan: RunPlan) -> str:
+    rows = [["round", "stage", "samples", "tokens", "prompt tokens", "TFLOP", "minutes", ""]]
+    rows += [
+        [
+            str(stage.round),
+            stage.stage,
+            f"{stage.samples:,}",
+            f"{stage.tokens:,}",
+            f"{stage.prompt_tokens:,}",
+            f"{stage.flops / 1e12:,.1f}",
+            _minutes(stage.seconds),
+            "done" if stage.done else "",
+        ]
+        for stage in plan.stages
+    ]
+    total = plan.total
+    tokens = f"{total.sampled_tokens + total.trained_tokens:,}"
+    rows.append(["total", "", "", tokens, "", f"{total.flops / 1e12:,.1f}", _minutes(total.seconds), ""])
+    return _table(rows)
+
+
+def _reality_table(plan: RunPlan) -> str:
+    rows = [["round", "stage", "tokens planned", "measured", "ratio", "minutes planned", "measured", "ratio"]]
+    rows += [
+        [
+            str(each.round),
+            each.stage,
+            f"{each.planned_tokens:,}",
+            f"{each.tokens:,}",
+            _ratio(each.tokens_ratio),
+            _minutes(each.planned_seconds),
+            _minutes(each.seconds),
+            _ratio(each.seconds_ratio),
+        ]
+        for each in plan.reality
+    ]
+    before, now = plan.before, plan.total
+    tokens = _all_tokens(before), _all_tokens(now)
+    ratio = now.seconds / before.seconds if now.seconds is not None and before.seconds else None
+    rows.append(
+        [
+            "all",
+            "as it looks now",
+            f"{tokens[0]:,}",
+            f"{tokens[1]:,}",
+            _ratio(tokens[1] / max(1, tokens[0])),
+            _minutes(before.seconds),
+            _minutes(now.seconds),
+            _ratio(ratio),
+        ]
+    )
+    return "planned before the run, and measured:\n" + _table(rows)
+
+
+def _memory_text(plan: RunPlan) -> str:
+    rows = [["memory of a device", "needed GiB", "there", "devices", "fits", "of that, GiB"]]
+    rows += [
+        [
+            fit.stage,
+            f"{fit.needed / GIB:.1f}",
+            f"{fit.available / GIB:.1f}",
+            str(fit.devices),
+            "yes" if fit.fits else "NO",
+            fit.parts,
+        ]
+        for fit in plan.memory
+    ]
+    return _table(rows)
+
+
+def _verdict(plan: RunPlan) -> str:
+    if not plan.fits:
+        lines = [f"DOES NOT FIT on {plan.hardware.partition(':')[0]}:"]
+        for fit in plan.memory:
+            if not fit.fits:
+                lines += [f"  {fit.stage}: " + fit.instead.replace("\n", "\n    ")]
+        if plan.fits_on:
+            lines.append(f"As it is, it fits on {plan.devices} x " + ", ".join(plan.fits_on))
+        return "\n".join(lines)
+    total = plan.total
+    said = f"{total.sampled_tokens:,} tokens to sample, {total.trained_tokens:,} to train on"
+    if total.seconds is not None:
+        said += f", about {_duration(total.seconds)}"
+    if plan.price is not None:
+        said += f", price {plan.price:,.2f} for {plan.devices} device{'s' if plan.devices > 1 else ''}"
+    return f"{said}. At most: the run may stop earlier (stop.patience)."
+
+
+def _all_tokens(total: Total) -> int:
+    return total.sampled_tokens + total.trained_tokens
+
+
+def _minutes(seconds: float | None) -> str:
+    return "?" if seconds is None else f"{seconds / 60:.2f}" if seconds < 600 else f"{seconds / 60:,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:,.1f} hours"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _size(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as columns, numbers to the right."""
+    columns = []
+    for cells in zip(*rows, strict=True):
+        width = max(map(len, cells))
+        is_text = not any(cell[:1].isdigit() for cell in cells[1:])
+        columns.append([cell.ljust(width) if is_text else cell.rjust(width) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))

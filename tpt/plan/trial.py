@@ -1,0 +1,227 @@
+"""How fast this machine decodes and trains a model: a few of its layers, with random weights, timed for a moment.
+
+Two depths are timed, and what a layer more takes is carried on to the model's own depth. What is timed is the engine's
+own decoder and sampler and a forward and backward pass, at the batch and lengths that the run will have. A matrix
+product's speed alone says less: on small models most of the time goes into everything else.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from tpt.engines import Request, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from tpt.engines.slot_decoder import RowDecoder
+
+_SHALLOW, _DEEP = 1, 4
+"""Layers timed; a model of at most the second number is timed whole."""
+_FEW_ROWS = 8
+_PROMPTS = 48
+_LEAST_REPEATS, _ENOUGH_S = 3, 0.5
+_MOST_TRAINED = 256
+"""Tokens of the micro batch that is timed; one that is larger is scaled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is put to the machine."""
+
+    rows: int
+    """Completions decoded at once."""
+    prompt: int
+    """Tokens of a prompt."""
+    prefix: int
+    """Of these, the ones that all prompts begin with."""
+    completion: int
+    """Tokens of a completion."""
+    max_length: int
+    fixed: bool
+    """Batch-invariant decoding: all slots over the whole length at every step."""
+    vocabulary_cut: bool
+    """Sampling with top_k or top_p, which has to sort."""
+    dtype: str
+    micro_batch_size: int
+    row_tokens: int
+    """Of a training example."""
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Seconds that this machine takes."""
+
+    step_s: float
+    """To decode one token of every row."""
+    few_s: float
+    """To decode one token of a few rows."""
+    few_rows: int
+    prefill_s: float
+    """For a prompt, among others."""
+    micro_batch_s: float
+    """Forward and backward."""
+    update_s: float
+    """For the optimizer's step on all weights."""
+
+
+def time_model(config: PreTrainedConfig, load: Load) -> Trial:
+    """Time a model's layers on this machine's CPU; a few seconds for a small model.
+
+    Raises:
+        EngineError: the in-process engine cannot decode this architecture.
+    """
+    layers = int(config.get_text_config().num_hidden_layers)
+    depths = [layers] if layers <= _DEEP else [_SHALLOW, _DEEP]
+    seconds = [_at_depth(config, load, depth) for depth in depths]
+    if len(seconds) == 1:
+        return seconds[0]
+    shallow, deep = seconds
+    found = {}
+    for field in fields(Trial):
+        low, high = getattr(shallow, field.name), getattr(deep, field.name)
+        found[field.name] = low + max(0.0, high - low) * (layers - _SHALLOW) / (_DEEP - _SHALLOW)
+    return Trial(**{**found, "few_rows": _FEW_ROWS})
+
+
+def _at_depth(config: PreTrainedConfig, load: Load, layers: int) -> Trial:
+    import torch
+
+    cut = copy.deepcopy(config)
+    text: Any = cut.get_text_config()
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        decoded = _decoding(_random_model(cut, load.dtype), load)
+        trained = _training(_random_model(cut, "float32"), load)
+    return Trial(*decoded[:2], _FEW_ROWS, decoded[2], *trained)
+
+
+def _random_model(config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        config, dtype=getattr(torch, dtype)
+    )
+    return model
+
+
+def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
+    """Return the seconds of a step of all rows, of a few rows, and of a prompt's prefill."""
+    import torch
+
+    from tpt.engines.grouped_attention import use_grouped_attention
+    from tpt.engines.sampling import SlotSampler
+    from tpt.engines.shared_decoder import SharedDecoder
+    from tpt.engines.slot_decoder import SlotDecoder
+
+    model.train(False)
+    use_grouped_attention(model)
+    kind = SlotDecoder if load.fixed else SharedDecoder
+    decoder: RowDecoder = kind(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64)
+    shared = torch.randint(2, decoder.vocabulary, (load.prefix,)).tolist()
+    own = torch.randint(2, decoder.vocabulary, (_PROMPTS, max(1, load.prompt - load.prefix))).tolist()
+    prompts = [(*shared, *rest) for rest in own]
+    width = len(prompts[0])
+    together = min(_PROMPTS // (_LEAST_REPEATS + 1), load.rows)
+    groups = iter([prompts[at : at + together] for at in range(0, _PROMPTS, together)])
+    decoder.admit(dict(enumerate(next(groups))))
+    prefill_s = min(_admitting(decoder, next(groups)) for _ in range(_LEAST_REPEATS)) / together
+    decoder.admit({row: prompts[row % _PROMPTS] for row in range(together, load.rows)})
+    sampler = SlotSampler(slots=load.rows, max_length=load.max_length, device=model.device)
+    settings = Sampling(
+        temperature=0.8, top_p=0.95 if load.vocabulary_cut else 1.0, top_k=0, max_tokens=load.completion
+    )
+    for row in range(load.rows):
+        sampler.assign(row, Request(("", row), prompts[0], row, settings))
+    counts = torch.full((load.rows,), load.completion // 2)
+    tokens = torch.ones(load.rows, dtype=torch.long)
+
+    def step(rows: int) -> Tensor:
+        logits = decoder.step(tokens[:rows], counts[:rows] + width, counts[:rows])
+        return sampler.pick(logits, counts[:rows])
+
+    with torch.inference_mode():
+        step_s = _seconds(lambda: step(load.rows))
+        for row in range(_FEW_ROWS, load.rows):
+            decoder.vacate(row)
+        decoder.compact()
+        few_s = step_s if load.fixed else _seconds(lambda: step(min(_FEW_ROWS, load.rows)))
+    return step_s, few_s, prefill_s
+
+
+def _admitting(decoder: RowDecoder, prompts: list[tuple[int, ...]]) -> float:
+    """Return the seconds it takes to give the first rows other prompts."""
+    for row in range(len(prompts)):
+        decoder.vacate(row)
+    started = time.perf_counter()
+    decoder.admit(dict(enumerate(prompts)))
+    return time.perf_counter() - started
+
+
+def _training(model: PreTrainedModel, load: Load) -> tuple[float, float]:
+    """Return the seconds of a micro batch, forward and backward, and of the optimizer's step."""
+    import torch
+
+    wanted = load.micro_batch_size * load.row_tokens
+    rows = max(1, min(load.micro_batch_size, _MOST_TRAINED // load.row_tokens))
+    length = min(load.row_tokens, _MOST_TRAINED)
+    ids = torch.randint(2, int(model.config.get_text_config().vocab_size), (rows, length))
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=0.0)
+    half = load.precision == "bfloat16"
+
+    def micro_batch() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+
+    micro_batch_s = _seconds(micro_batch) * wanted / (rows * length)
+    return micro_batch_s, _seconds(lambda: optimizer.step())
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return the shortest time of a piece of work after a first go: what comes between only makes it longer."""
+    work()
+    times: list[float] = []
+    while len(times) < _LEAST_REPEATS or sum(times) < _ENOUGH_S:
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpeed:
+    """A Speed by what was timed."""
+
+    trial: Trial
+    load: Load
+    training: float
+    """Times the work of training all weights: less for an adapter, more with gradient checkpointing."""
+
+    def step_s(self, rows: int, context: float) -> float:
+        """See tpt.plan.hardware.Speed; the context is that of the trial."""
+        low, high, trial = self.trial.few_rows, self.load.rows, self.trial
+        if self.load.fixed or high <= low:
+            return trial.step_s
+        a_row = max(0.0, trial.step_s - trial.few_s) / (high - low)
+        return trial.few_s + a_row * max(0, rows - low)
+
+    def prefill_s(self, prompts: int, tokens: float) -> float:
+        """See tpt.plan.hardware.Speed."""
+        timed = self.load.prompt if self.load.fixed else self.load.prompt - self.load.prefix
+        return prompts * self.trial.prefill_s * tokens / max(1, timed)
+
+    def train_s(self, rows: int, length: float, steps: int) -> float:
+        """See tpt.plan.hardware.Speed."""
+        micro_batches = rows / self.load.micro_batch_size * length / self.load.row_tokens
+        return self.training * micro_batches * self.trial.micro_batch_s + steps * self.trial.update_s

@@ -1,0 +1,198 @@
+"""What a config asks for, before anything is sampled: problems, prompts in tokens, the model's shape, slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from tpt.chat import Chat
+from tpt.config import RunConfig
+from tpt.desk import prompt_template
+from tpt.errors import ModelError
+from tpt.jsonl import read_records
+from tpt.plan.flops import Cost, cost_of
+from tpt.plan.hardware import Engine
+from tpt.records import Problem
+from tpt.rounds import load_sources
+from tpt.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from tpt.sft.memory import Shape
+
+_CHARACTERS_A_TOKEN = 4
+_LENGTH_STEP = 16
+_VLLM_SLOTS = 256
+LOGIT_BYTES = 12
+"""Of a row and a word of the vocabulary: float32 tensors alive at once while tokens are drawn."""
+_LENGTH_SHARE = 0.3
+"""Of max_tokens: the mean completion where nothing tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """A set of problems in tokens."""
+
+    count: int
+    mean: float
+    longest: int
+    prefix: int
+    """Tokens that all prompts begin with; engines read them once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything of a run that can be known before it starts."""
+
+    config: RunConfig
+    train: Prompts
+    heldout: Prompts
+    solutions: int
+    """Training problems with a human solution."""
+    completion: float
+    """Guessed tokens of a completion."""
+    completion_source: str
+    counted_by: str
+    """How the prompts were counted."""
+    architecture: PreTrainedConfig
+    shape: Shape
+    engine: Engine
+
+    def cost(self, width: int) -> Cost:
+        """Return what a token costs; ``width``: bytes of a weight while sampling."""
+        return cost_of(self.shape, self.config.train, width=width)
+
+    def length(self, stage: str) -> int:
+        """Return the longest prompt + completion that a stage's engine makes room for."""
+        prompts, most = (
+            (self.train, self.config.think.max_tokens)
+            if stage == "think"
+            else (self.heldout, self.config.evaluate.max_tokens)
+        )
+        return self.config.engine.max_length or -(-(prompts.longest + most) // _LENGTH_STEP) * _LENGTH_STEP
+
+    def slots(self, stage: str, *, free: float, width: int) -> int:
+        """Return how many completions are in flight where ``free`` bytes are left beside the weights."""
+        settings = self.config.engine
+        if self.engine == "server":
+            return settings.concurrency
+        a_slot = self.cost(width).kv_bytes * self.length(stage)
+        if self.engine == "vllm":
+            # vLLM holds back what its memory does not take.
+            a_slot += LOGIT_BYTES * self.shape.vocabulary
+            return max(1, min(settings.slots or _VLLM_SLOTS, int(free // a_slot)))
+        from tpt.engines.hf import fitting_slots
+
+        return settings.slots or fitting_slots(int(free), a_slot)
+
+
+def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens: float | None) -> Work:
+    """Read problems, tokenizer and the model's config; a run that is there says which problems.
+
+    Raises:
+        ModelError: the model's config is neither here nor on the Hub.
+        ProblemError: the problems cannot be read.
+    """
+    run = RunDir(out)
+    if run.problems.exists() and run.heldout.exists():
+        train, heldout = read_records(run.problems, Problem), read_records(run.heldout, Problem)
+    else:
+        train, heldout = load_sources(config)
+    architecture = read_architecture(config.model)
+    chat = _open_chat(config) if _is_here(config.model) else None
+    counted_by = "the model's tokenizer" if chat else f"guessing {_CHARACTERS_A_TOKEN} characters a token"
+    completion, source = _guess_completion(config, train, chat, completion_tokens)
+    from tpt.sft.memory import shape_of
+
+    return Work(
+        config=config,
+        train=_count(config, train, chat),
+        heldout=_count(config, heldout, chat),
+        solutions=sum(problem.solution is not None for problem in train),
+        completion=completion,
+        completion_source=source,
+        counted_by=counted_by,
+        architecture=architecture,
+        shape=shape_of(architecture),
+        engine=engine,
+    )
+
+
+def read_architecture(model: str) -> PreTrainedConfig:
+    """Return a model's config; a folder with nothing but a config.json will do.
+
+    Raises:
+        ModelError: it is neither here nor on the Hub.
+    """
+    from tpt.models import load_config
+
+    folder = Path(model).expanduser()
+    try:
+        if (folder / "config.json").is_file():
+            from transformers import AutoConfig
+
+            architecture: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+            return architecture
+        return load_config(model)
+    except (ModelError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{error}\nTo plan, the model's config.json is enough: put it into a folder and give that, "
+            "--set model=FOLDER"
+        ) from error
+
+
+def _open_chat(config: RunConfig) -> Chat:
+    from tpt.models import load_tokenizer
+
+    # Without a cache: a plan writes nothing.
+    return Chat(load_tokenizer(config.model), prompt_template(config))
+
+
+def _is_here(model: str) -> bool:
+    """Return whether a model's tokenizer can be read without the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from tpt.models import resolve
+
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+    if resolve(model).kind != "hub":
+        return True
+    return isinstance(try_to_load_from_cache(model, "tokenizer_config.json"), str)
+
+
+def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Prompts:
+    if chat is not None:
+        from tpt.engines.shared_cache import common_length
+
+        rows = [chat.prompt_ids(problem) for problem in problems]
+        prefix = common_length(rows) if len(rows) > 1 else 0
+        lengths = [len(row) for row in rows]
+        return Prompts(len(rows), fmean(lengths), max(lengths), prefix)
+    template = prompt_template(config)
+    shots = sum(len(template.user(question)) + len(answer) for question, answer in template.few_shot)
+    before = (shots + len(template.system or "")) / _CHARACTERS_A_TOKEN
+    lengths = [round(before + len(template.user(problem.question)) / _CHARACTERS_A_TOKEN) for problem in problems]
+    return Prompts(len(lengths), fmean(lengths), max(lengths), round(before))
+
+
+def _guess_completion(
+    config: RunConfig, problems: list[Problem], chat: Chat | None, given: float | None
+) -> tuple[float, str]:
+    most = config.think.max_tokens
+    if given is not None:
+        return min(given, most), "what you gave"
+    texts, source = [problem.solution for problem in problems if problem.solution], "the problems' own solutions"
+    if not texts:
+        texts, source = [shot.answer for shot in config.prompt.few_shot], "the prompt's worked examples"
+    if not texts:
+        return _LENGTH_SHARE * most, f"guessing {_LENGTH_SHARE:.0%} of think.max_tokens"
+    tokens = [
+        len(chat.tokenizer(text, add_special_tokens=False).input_ids) + 1 if chat else len(text) / _CHARACTERS_A_TOKEN
+        for text in texts[:200]
+    ]
+    return min(fmean(tokens), most), source
