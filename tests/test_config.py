@@ -121,7 +121,7 @@ def test_rendered_toml_has_every_key_with_its_meaning() -> None:
         ({"prune": {"size": 0}}, "prune.size = 0: should be greater than or equal to 1, or should be 'all'"),
         ({"prune": {"dedupe": ["a"]}}, "prune.dedupe = ['a']: should be 'exact', 'equations' or 'none'"),
         ({"problems": {"columns": {"literal[": 5}}}, "problems.columns.literal[ = 5: should be a valid string"),
-        ({"engine": {"name": "vlm"}}, "engine.name = 'vlm': should be 'auto', 'hf', 'vllm' or 'server'"),
+        ({"engine": {"name": "vlm"}}, "engine.name = 'vlm': should be 'auto', 'hf', 'vllm', 'server' or 'ray'"),
         ({"evaluate": {"ks": [1, 0]}}, "evaluate.ks.1 = 0: should be greater than or equal to 1"),
         ({"evaluate": {"ks": 3}}, "evaluate.ks = 3: should be a valid list"),
         ({"evaluate": {"ks": [9]}}, "evaluate: pass@9 needs at least 9 samples of every problem, got samples = 5"),

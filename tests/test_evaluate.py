@@ -8,7 +8,7 @@ from math import comb, log
 import pytest
 
 from tpt.errors import EstimateError
-from tpt.evaluate import default_ks, evaluation_report, pass_at_k_of_verdicts, problem_scores
+from tpt.evaluate import count_verdicts, default_ks, evaluation_report, problem_scores
 from tpt.records import FinishReason, Outcome, Trace, Verdict
 
 OUTCOMES = {"S": Outcome.CORRECT, "C": Outcome.CORRECT, "W": Outcome.WRONG, "N": Outcome.NO_ANSWER}
@@ -34,12 +34,12 @@ def test_pass_at_k_is_the_mean_over_problems(k: int, strict: bool) -> None:
     found = verdicts(a="SCWN", b="WWWW", c="SSSS", d="CWTE")
     right = {"a": 1, "b": 0, "c": 4, "d": 0} if strict else {"a": 2, "b": 0, "c": 4, "d": 1}
     by_hand = sum(1 - comb(4 - c, k) / comb(4, k) for c in right.values()) / 4
-    assert pass_at_k_of_verdicts(found, k, strict=strict).mean == pytest.approx(by_hand)
+    assert count_verdicts(found).pass_at_k(k, strict=strict).mean == pytest.approx(by_hand)
 
 
 def test_a_k_beyond_the_samples_names_the_problem() -> None:
     with pytest.raises(EstimateError, match="pass@3 needs at least 3 samples of every problem; problem b has 2"):
-        pass_at_k_of_verdicts(verdicts(a="SSS", b="SW"), 3, strict=True)
+        count_verdicts(verdicts(a="SSS", b="SW")).pass_at_k(3, strict=True)
     found = verdicts(a="SSS", b="SW")
     with pytest.raises(EstimateError, match="problem b has 2"):
         evaluation_report(traces_of(found), found, ks=[3], seed=0)
@@ -50,7 +50,7 @@ def test_a_k_beyond_the_samples_names_the_problem() -> None:
     [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (5, [1, 2, 4, 5]), (8, [1, 2, 4, 8]), (9, [1, 2, 4, 8, 9])],
 )
 def test_default_ks_are_powers_of_two_and_all_samples(samples: int, ks: list[int]) -> None:
-    assert default_ks(verdicts(a="S" * samples, b="W" * (samples + 3))) == ks
+    assert default_ks(count_verdicts(verdicts(a="S" * samples, b="W" * (samples + 3)))) == ks
 
 
 def test_a_report_adds_up() -> None:

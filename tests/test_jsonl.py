@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from tpt.errors import RunError
 from tpt.jsonl import (
+    _quick_reader,
     append_record,
     from_table,
     iterate_records,
@@ -76,6 +78,44 @@ def test_records_come_back_as_they_were_written(tmp_path_factory: pytest.TempPat
     kind = type(records[0]) if records else Trace
     assert read_records(path, kind) == records
     assert path.read_bytes().count(b"\n") == len(records), "one record is one line"
+
+
+@settings(deadline=None, max_examples=40)
+@given(record=st.one_of(PROBLEMS, TRACES, VERDICTS, EXAMPLES), change=JSON, at=st.integers(0, 6), how=st.integers(0, 4))
+def test_the_quick_reader_and_the_careful_one_agree(record: Any, change: Any, at: int, how: int) -> None:
+    """On lines that are whole, lack a field, have one more or a wrong one, or are followed by something."""
+    table = to_table(record)
+    name = list(table)[at % len(table)]
+    if how == 1:
+        del table[name]
+    elif how == 2:
+        table[name] = change
+    elif how == 3:
+        table["another"] = change
+    line = json.dumps(table).encode() + (b" x\n" if how == 4 else b"\n")
+    quick = _quick_reader(type(record))(line)
+    try:
+        careful = from_table(type(record), json.loads(line))
+    except ValueError:
+        careful = None
+    assert quick is None or (quick == careful and repr(quick) == repr(careful))
+    if how == 0 and isinstance(record, Trace | Verdict):
+        assert quick == record
+
+
+@settings(deadline=None, max_examples=40)
+@given(record=st.one_of(PROBLEMS, TRACES, VERDICTS, EXAMPLES, REPORTS))
+def test_a_line_is_the_json_of_the_fields_in_their_order(record: Any) -> None:
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, dict):
+            return {str(key): plain(each) for key, each in value.items()}
+        return [plain(each) for each in value] if isinstance(value, list) else value
+
+    text = json.dumps(plain(record), ensure_ascii=False)
+    halves = any("\ud800" <= character <= "\udfff" for character in text)
+    assert to_line(record) == (json.dumps(plain(record)) if halves else text)
 
 
 def test_separators_that_are_no_line_breaks_stay_within_their_line(tmp_path: Path) -> None:

@@ -98,10 +98,10 @@ def test_the_order_of_records_makes_no_difference() -> None:
 
 def test_training_traces_are_measured_over_all_problems() -> None:
     traces, verdicts = sampled({f"p{i}": [(f"{i} + 1 = {i + 1}", True), ("wrong", False)] for i in range(300)})
-    found = training_variety(traces, verdicts)
+    found = training_variety(list(zip(traces, verdicts, strict=True)))
     assert set(found) == {"distinct_1_in_1000", "distinct_2_in_1000", "distinct_3_in_1000", "looped"}
     assert found["looped"] == 0.0 and 0 < found["distinct_1_in_1000"] < found["distinct_3_in_1000"]
-    assert training_variety([], []) == {}
+    assert training_variety([]) == {}
 
 
 def test_hostile_completions_are_measured_too() -> None:

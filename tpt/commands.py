@@ -14,17 +14,18 @@ from tpt.audit import Audit
 from tpt.check import check
 from tpt.config import RunConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
-from tpt.evaluate import default_ks, pass_at_k_of_verdicts
-from tpt.jsonl import read_records, to_table, write_text
+from tpt.evaluate import count_verdicts, default_ks, read_counts
+from tpt.jsonl import iterate_records, to_table, write_text
 from tpt.noise import TraceCheck, check_traces
+from tpt.plan import outline
 from tpt.problems import load_problems, load_wrong_programs
-from tpt.prune import wanted_size
 from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
 from tpt.rounds import Run, best_round, load_both
 from tpt.run_dir import STAGES, RunDir
 from tpt.sandbox import Mode
+from tpt.store import address_of
 from tpt.summary import Summary
 from tpt.verifiers.kinds import judge
 from tpt.verifiers.pool import Limits
@@ -35,33 +36,36 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 
 def example_config(name: str, overrides: list[str]) -> RunConfig:
-    """Return the config of a shipped example.
+    """Return the config of a shipped example; those of the paper are named ``paper/NAME``.
 
     Raises:
         ConfigError: there is no such example.
     """
-    known = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
+    paths = [*EXAMPLES.glob("*.toml"), *(EXAMPLES / "paper").glob("*.toml")]
+    known = {path.relative_to(EXAMPLES).as_posix().removesuffix(".toml"): path for path in sorted(paths)}
     if name not in known:
         raise ConfigError(f"no example {name!r}, there are: {', '.join(known)}.{did_you_mean(name, known)}")
-    return load_config(EXAMPLES / f"{name}.toml", overrides)
+    return load_config(known[name], overrides)
+
+
+def config_and_folder(path: Path, out: Path | None, overrides: list[str]) -> tuple[RunConfig, Path]:
+    """Return the config that a path means, of a file or of a run directory, and the run directory.
+
+    Raises:
+        RunError: the path is a folder without a run.
+        ConfigError: the config is not valid.
+    """
+    if path.is_dir():
+        RunDir(path).require()
+        out = out or path
+        path = path / "config.toml"
+    return load_config(path, overrides), out or Path("runs") / path.stem
 
 
 def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
     """Return what a run would do, after checking its problems."""
     train, heldout, left_out = load_both(config)
-    size = wanted_size(config.prune, 1)
-    return {
-        "run directory": str(out),
-        "exists": RunDir(out).config.exists(),
-        "model": config.model,
-        "rounds": config.rounds,
-        "training problems": len(train),
-        "held-out problems": len(heldout),
-        "bad problems left out": len(left_out),
-        "samples a round, at most": len(train) * config.think.samples,
-        "examples a round": "all that are solved" if size is None else size,
-        "held-out samples a round": len(heldout) * config.evaluate.samples,
-    }
+    return outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
 
 
 def status(run: RunDir) -> dict[str, Any]:
@@ -74,11 +78,11 @@ def status(run: RunDir) -> dict[str, Any]:
         done = {stage: place.manifest(stage).exists() for stage in stages}
         rounds[place.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
     return {
-        "run directory": str(run.path),
+        "run directory": address_of(run.path),
         "rounds": rounds,
         "finished rounds": len(records),
         "best": f"round-{best_round(run, records).index}" if records else None,
-        "next": opened.stop_reason(records) or f"go on with: tpt run {run.path}",
+        "next": opened.stop_reason(records) or f"go on with: tpt run {address_of(run.path)}",
     }
 
 
@@ -90,29 +94,30 @@ def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     """
     run.require()
     place = run.round(index)
-    problems = {problem.id: problem for path in (run.problems, run.heldout) for problem in read_records(path, Problem)}
+    problems = {
+        problem.id: problem for path in (run.problems, run.heldout) for problem in iterate_records(path, Problem)
+    }
     parts = [(place.traces, place.verdicts), (place.evaluate_traces, place.evaluate_verdicts)]
     parts = [part for part in parts if part[0].exists()]
     if not parts:
         there = ", ".join(str(each.index) for each in run.rounds())
         raise RunError(f"{run.path}: round {index} has no traces yet; rounds there: {there or 'none'}")
-    verdicts = {(v.problem_id, v.sample): v for _, path in parts if path.exists() for v in read_records(path, Verdict)}
+    judged = (each for _, path in parts if path.exists() for each in iterate_records(path, Verdict))
     if not problem_id:
-        scores: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for (scored, _), judged in verdicts.items():
-            scores[scored][0] += judged.outcome == "CORRECT"
-            scores[scored][1] += 1
-        return {key: f"{correct} of {total} correct" for key, (correct, total) in sorted(scores.items())}
+        counts = count_verdicts(judged)
+        scores = zip(counts.problem_ids, counts.lenient.tolist(), counts.samples.tolist(), strict=True)
+        return {key: f"{correct} of {total} correct" for key, correct, total in scores}
     if problem_id not in problems:
         raise RunError(f"{run.path}: no problem {problem_id!r}.{did_you_mean(problem_id, problems)}")
-    examples = read_records(place.examples, Example) if place.examples.exists() else []
+    verdicts = {each.sample: each for each in judged if each.problem_id == problem_id}
+    examples = iterate_records(place.examples, Example) if place.examples.exists() else iter(())
     trained = {example.sample for example in examples if example.problem_id == problem_id}
     found = []
     for path, _ in parts:
-        for trace in read_records(path, Trace):
+        for trace in iterate_records(path, Trace):
             if trace.problem_id == problem_id:
-                verdict = verdicts.get((problem_id, trace.sample))
-                found.append({**to_table(trace), "verdict": to_table(verdict), "trained_on": trace.sample in trained})
+                verdict = to_table(verdicts.get(trace.sample))
+                found.append({**to_table(trace), "verdict": verdict, "trained_on": trace.sample in trained})
     return {"problem": to_table(problems[problem_id]), "traces": found}
 
 
@@ -191,13 +196,12 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
         EstimateError: a k is larger than the samples of some problem.
     """
     path = path / "verdicts.jsonl" if path.is_dir() else path
-    verdicts = read_records(path, Verdict)
-    if not verdicts:
+    counts = read_counts(path)
+    if not counts.problem_ids:
         raise RunError(f"{path}: holds no verdicts")
     rows = []
-    for k in ks or default_ks(verdicts):
-        strict = pass_at_k_of_verdicts(verdicts, k, strict=True)
-        lenient = pass_at_k_of_verdicts(verdicts, k, strict=False)
+    for k in ks or default_ks(counts):
+        strict, lenient = (counts.pass_at_k(k, strict=each) for each in (True, False))
         rows.append(
             {
                 "k": k,

@@ -40,6 +40,14 @@ class Counts(NamedTuple):
         rows = np.array([place[problem_id] for problem_id in problem_ids], dtype=np.int64)
         return Counts(tuple(problem_ids), self.samples[rows], self.strict[rows], self.lenient[rows])
 
+    def pass_at_k(self, k: int, *, strict: bool) -> Estimate:
+        """Return unbiased pass@k over problems, counting a sample as right strictly or leniently.
+
+        Raises:
+            EstimateError: some problem has fewer than k samples.
+        """
+        return pass_at_k(self.strict if strict else self.lenient, self.samples, k, problem_ids=self.problem_ids)
+
     @property
     def shares(self) -> FloatArray:
         """The share of samples that are right, strictly and leniently: [problems, 2]."""
@@ -67,7 +75,8 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
         EstimateError: a k is larger than the samples of some problem.
     """
     grouped = by_problem(verdicts)
-    chosen = sorted({1, *ks}) if ks else default_ks(verdicts)
+    right = count_verdicts(verdicts)
+    chosen = sorted({1, *ks}) if ks else default_ks(right)
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
     answers = [[voted_answer(verdict) for verdict in group] for group in grouped.values()]
     correct = [[is_correct(verdict) for verdict in group] for group in grouped.values()]
@@ -76,8 +85,8 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
         problems=len(grouped),
         samples=min(map(len, grouped.values())),
         outcomes={str(outcome): counts[str(outcome)] for outcome in Outcome},
-        pass_at_k={k: pass_at_k_of_verdicts(verdicts, k, strict=True) for k in chosen},
-        pass_at_k_lenient={k: pass_at_k_of_verdicts(verdicts, k, strict=False) for k in chosen},
+        pass_at_k={k: right.pass_at_k(k, strict=True) for k in chosen},
+        pass_at_k_lenient={k: right.pass_at_k(k, strict=False) for k in chosen},
         maj_at_k={k: maj_at_k(answers, correct, k, seed=seed_for(seed, "maj", k) % 2**32) for k in (chosen[-1],)},
         diversity=variety.diversity,
         lengths=variety.lengths,
@@ -129,21 +138,10 @@ def problem_scores(verdicts: Sequence[Verdict]) -> dict[str, tuple[float, float]
     }
 
 
-def default_ks(verdicts: Sequence[Verdict]) -> list[int]:
+def default_ks(counts: Counts) -> list[int]:
     """Return 1, 2, 4, … and the number of samples that every problem has."""
-    most = min(map(len, by_problem(verdicts).values()))
+    most = int(counts.samples.min())
     return sorted({most, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
-
-
-def pass_at_k_of_verdicts(verdicts: Sequence[Verdict], k: int, *, strict: bool) -> Estimate:
-    """Return unbiased pass@k over problems, counting a trace as correct strictly or leniently.
-
-    Raises:
-        EstimateError: some problem has fewer than k samples.
-    """
-    grouped = by_problem(verdicts)
-    correct = [sum(v.strict if strict else is_correct(v) for v in group) for group in grouped.values()]
-    return pass_at_k(correct, [len(group) for group in grouped.values()], k, problem_ids=list(grouped))
 
 
 def is_correct(verdict: Verdict) -> bool:

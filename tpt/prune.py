@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 
 from tpt.config import PruneConfig
 from tpt.equations import equation_chain
 from tpt.errors import RunError
+from tpt.journal import Pair
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.seeds import seed_for, shuffled
 from tpt.steps import check_steps
@@ -24,11 +25,14 @@ from tpt.verifiers.kinds import judge_one
 _PASSED = re.compile(r"; passed ([0-9]+)/([0-9]+)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What was kept, and from how much."""
+Group = tuple[str, list[Pair]]
+"""A problem's id and all its traces with their verdicts."""
 
-    examples: list[Example]
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """How much was kept, and from how much."""
+
     problems: int
     solved_problems: int
     """Problems with at least one keepable trace."""
@@ -41,6 +45,13 @@ class Pruned:
     size_wanted: int | None
     """None for all that are solved."""
     problems_kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned(Yield):
+    """What was kept, and from how much."""
+
+    examples: list[Example]
 
 
 def is_keepable(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
@@ -117,8 +128,7 @@ def select(
     Raises:
         RunError: a trace has no verdict.
     """
-    by_problem: dict[str, list[Trace]] = defaultdict(list)
-    keepable = false_steps = partly_right = 0
+    by_problem: dict[str, list[Pair]] = defaultdict(list)
     judged = {(verdict.problem_id, verdict.sample): verdict for verdict in verdicts}
     for trace in traces:
         verdict = judged.get((trace.problem_id, trace.sample))
@@ -126,37 +136,83 @@ def select(
             raise RunError(
                 f"problem {trace.problem_id!r}, sample {trace.sample}: the trace has no verdict; judge it first"
             )
-        if not _has_keepable_answer(trace, verdict, problems[trace.problem_id], policy):
-            continue
-        if _has_barred_step(trace, policy):
-            false_steps += 1
-        else:
-            by_problem[trace.problem_id].append(trace)
-            keepable += 1
-            partly_right += policy.correct_only and verdict.outcome is not Outcome.CORRECT
-    unique = {problem_id: _without_duplicates(found, policy.dedupe) for problem_id, found in by_problem.items()}
-    size = wanted_size(policy, round_index)
-    order = [each for each in problem_order(list(problems), seed, round_index) if each in unique]
-    picked = {
-        problem_id: _picked(unique[problem_id], policy, random.Random(seed_for(seed, "pick", round_index, problem_id)))
-        for problem_id in (order if size is None else order[:size])
-    }
-    picked = _at_most(picked, policy.max_examples)
-    return Pruned(
-        examples=[
-            _example(trace, messages(problems[problem_id]))
-            for problem_id, kept in sorted(picked.items())
-            for trace in kept
-        ],
-        problems=len(problems),
-        solved_problems=len(unique),
-        keepable_traces=keepable,
-        partly_right_traces=partly_right,
-        false_step_traces=false_steps,
-        duplicate_traces=keepable - sum(map(len, unique.values())),
-        size_wanted=size,
-        problems_kept=len(picked),
-    )
+        by_problem[trace.problem_id].append((trace, verdict))
+    groups = sorted(by_problem.items())
+    pruning = Pruning(problems, policy, seed, round_index)
+    found, chosen = pruning.survey(groups)
+    return Pruned(*astuple(found), examples=list(pruning.examples(groups, chosen, messages)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """How a round's traces are pruned: ``survey`` reads them all, ``examples`` those of the problems it chose.
+
+    Both take the traces problem by problem, in the order of the ids, so that no more than one problem's are in memory.
+    """
+
+    problems: Mapping[str, Problem]
+    policy: PruneConfig
+    seed: int
+    round_index: int
+
+    def survey(self, groups: Iterable[Group]) -> tuple[Yield, frozenset[str]]:
+        """Return what the traces yield, and the ids of the problems that are trained on."""
+        count = _Count()
+        picked: dict[str, int] = {}
+        for problem_id, pairs in groups:
+            unique = self._keepable(problem_id, pairs, count)
+            if unique:
+                picked[problem_id] = _how_many(unique, self.policy)
+        size = wanted_size(self.policy, self.round_index)
+        walked = problem_order(list(self.problems), self.seed, self.round_index)
+        order = [problem_id for problem_id in walked if problem_id in picked][:size]
+        chosen = _at_most(order, picked, self.policy.max_examples)
+        found = Yield(
+            problems=len(self.problems),
+            solved_problems=len(picked),
+            keepable_traces=count.keepable,
+            partly_right_traces=count.partly_right,
+            false_step_traces=count.false_steps,
+            duplicate_traces=count.duplicates,
+            size_wanted=size,
+            problems_kept=len(chosen),
+        )
+        return found, chosen
+
+    def examples(
+        self, groups: Iterable[Group], chosen: frozenset[str], messages: Callable[[Problem], list[Message]]
+    ) -> Iterator[Example]:
+        """Yield the examples of the chosen problems."""
+        for problem_id, pairs in groups:
+            if problem_id not in chosen:
+                continue
+            source = random.Random(seed_for(self.seed, "pick", self.round_index, problem_id))
+            for trace in _picked(self._keepable(problem_id, pairs, _Count()), self.policy, source):
+                yield _example(trace, messages(self.problems[problem_id]))
+
+    def _keepable(self, problem_id: str, pairs: Sequence[Pair], count: _Count) -> list[Trace]:
+        """Return a problem's keepable traces without duplicates, and count."""
+        problem, found = self.problems[problem_id], []
+        for trace, verdict in pairs:
+            if not _has_keepable_answer(trace, verdict, problem, self.policy):
+                continue
+            if _has_barred_step(trace, self.policy):
+                count.false_steps += 1
+            else:
+                found.append(trace)
+                count.partly_right += self.policy.correct_only and verdict.outcome is not Outcome.CORRECT
+        unique = _without_duplicates(found, self.policy.dedupe)
+        count.keepable += len(found)
+        count.duplicates += len(found) - len(unique)
+        return unique
+
+
+@dataclass(slots=True)
+class _Count:
+    keepable: int = 0
+    partly_right: int = 0
+    false_steps: int = 0
+    duplicates: int = 0
 
 
 def _example(trace: Trace, prompt: list[Message]) -> Example:
@@ -164,16 +220,20 @@ def _example(trace: Trace, prompt: list[Message]) -> Example:
     return Example(problem_id=trace.problem_id, sample=trace.sample, messages=[*prompt, answer])
 
 
-def _at_most(picked: dict[str, list[Trace]], most: int) -> dict[str, list[Trace]]:
+def _at_most(order: Sequence[str], picked: Mapping[str, int], most: int) -> frozenset[str]:
     """Return the first problems that together have no more than so many traces, but one problem in any case; 0: all."""
-    kept: dict[str, list[Trace]] = {}
+    kept: list[str] = []
     count = 0
-    for problem_id, traces in picked.items():
-        count += len(traces)
+    for problem_id in order:
+        count += picked[problem_id]
         if most and kept and count > most:
             break
-        kept[problem_id] = traces
-    return kept
+        kept.append(problem_id)
+    return frozenset(kept)
+
+
+def _how_many(traces: Sequence[Trace], policy: PruneConfig) -> int:
+    return len(traces) if policy.per_problem == "all" else min(policy.per_problem, len(traces))
 
 
 def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:
@@ -188,7 +248,7 @@ def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:
 
 
 def _picked(traces: list[Trace], policy: PruneConfig, random_source: random.Random) -> list[Trace]:
-    count = len(traces) if policy.per_problem == "all" else min(policy.per_problem, len(traces))
+    count = _how_many(traces, policy)
     ordered = sorted(traces, key=lambda trace: trace.sample)
     if policy.pick == "random":
         picked = random_source.sample(ordered, count)

@@ -10,52 +10,30 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tpt.check import human_trace
 from tpt.config import RunConfig, load_config
 from tpt.config.engine_section import OPERATIONAL
-from tpt.desk import limits_of, open_chat, open_engine, prompt_template, sampling_of, use_threads
-from tpt.engines import Sampling
+from tpt.config.stage_sections import VERIFY_OPERATIONAL
+from tpt.desk import open_chat, prompt_template, sampling_of, use_threads
 from tpt.errors import ConfigError, RunError
 from tpt.evaluate import score
-from tpt.jsonl import read_records, replace_records, to_table
-from tpt.lineage import Model, base_model, model_after, model_before, output_of
+from tpt.gather import Work, sample, take_traces, think_with_model
+from tpt.journal import Journal
+from tpt.jsonl import iterate_records, read_records, replace_records, to_table
+from tpt.lineage import base_model, model_after, model_before, output_of
 from tpt.probe import base_traces, probe_round
-from tpt.progress import Display
-from tpt.prune import is_keepable, problem_order, select, wanted_size
+from tpt.prune import Pruning
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
-from tpt.run_dir import (
-    RoundDir,
-    RunDir,
-    digest_of,
-    fingerprint,
-    log_event,
-    read_manifest,
-    write_manifest,
-)
+from tpt.run_dir import RunDir, digest_of, fingerprint, log_event, read_manifest, write_manifest
 from tpt.seeds import seed_for
-from tpt.think import Collected, Desk, Fixed, Progress, Sampler, UntilFull, collect
+from tpt.think import Fixed
 from tpt.train import NO_EFFECT_ON_WEIGHTS, Start, train
 from tpt.variety import training_variety
-from tpt.verifiers.kinds import formats_of, judge
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One stage of one round, and what it needs to know."""
-
-    run: RunDir
-    place: RoundDir
-    config: RunConfig
-    progress: bool
-
-    def display(self, stage: str, total: int) -> Display:
-        """Return the stage's progress display."""
-        return Display(f"round {self.place.index} {stage}", total=total, enabled=self.progress)
+from tpt.verifiers.kinds import formats_of
 
 
 def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bool = False) -> dict[str, Any]:
@@ -98,11 +76,13 @@ def think_stage(work: Work) -> dict[str, Any]:
         return done
     started = time.monotonic()
     problems = _by_id(run.problems)
-    counts = _think_with_model(work, model, problems) if config.data.source == "self" else _take_traces(work, problems)
-    traces, verdicts = read_records(place.traces, Trace), read_records(place.verdicts, Verdict)
-    counts |= {"outcomes": _outcomes(verdicts), "wall_s": round(time.monotonic() - started, 3)}
-    counts["truncated"] = sum(trace.finish_reason == "length" for trace in traces)
-    counts["variety"] = training_variety(traces, verdicts)
+    counts = think_with_model(work, model, problems) if config.data.source == "self" else take_traces(work, problems)
+    journal = Journal(place.traces, place.verdicts)
+    found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
+    outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
+    counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
+    counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
+    counts["variety"] = training_variety(journal)
     return write_manifest(
         place,
         "think",
@@ -123,29 +103,25 @@ def prune_stage(work: Work) -> dict[str, Any]:
         "verdicts": output_of(place, "think", "verdicts", place.verdicts),
         "settings": digest_of(settings),
     }
-    earlier: list[Example] = []
+    earlier: Path | None = None
     if config.data.mode == "accumulate" and place.index > 1:
         before = run.round(place.index - 1)
         inputs["earlier examples"] = output_of(before, "prune", "examples", before.examples)
-        earlier = read_records(before.examples, Example)
+        earlier = before.examples
     if done := read_manifest(place, "prune", inputs):
         return done
     started = time.monotonic()
-    pruned = select(
-        read_records(place.traces, Trace),
-        read_records(place.verdicts, Verdict),
-        _by_id(run.problems),
-        policy=config.prune,
-        messages=open_chat(config, model_before(work.run, work.place, work.config).spec, run.path / "cache").messages,
-        seed=config.seed,
-        round_index=place.index,
-    )
-    _check_yield(work, pruned.problems_kept, pruned.size_wanted)
-    replace_records(place.examples, [*earlier, *pruned.examples])
-    counts = {name: value for name, value in to_table(pruned).items() if name != "examples"}
-    counts |= {
-        "examples": len(earlier) + len(pruned.examples),
-        "new_examples": len(pruned.examples),
+    journal = Journal(place.traces, place.verdicts)
+    pruning = Pruning(_by_id(run.problems), config.prune, config.seed, place.index)
+    found, chosen = pruning.survey(journal.problems())
+    _check_yield(work, found.problems_kept, found.size_wanted)
+    chat = open_chat(config, model_before(work.run, work.place, work.config).spec, run.path / "cache")
+    examples = pruning.examples(journal.problems(), chosen, chat.messages)
+    kept = sum(1 for _ in iterate_records(earlier, Example)) if earlier else 0
+    total = replace_records(place.examples, chain(iterate_records(earlier, Example) if earlier else (), examples))
+    counts = to_table(found) | {
+        "examples": total,
+        "new_examples": total - kept,
         "wall_s": round(time.monotonic() - started, 3),
     }
     outputs = {"examples": place.examples}
@@ -218,7 +194,7 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
     sampler = Fixed(sorted(problems), config.evaluate.samples)
     title = "base model's score" if place.index == 0 else "evaluate"
     with work.display(title, total=sampler.target) as display:
-        collected, described = _sample(
+        collected, described = sample(
             work,
             model,
             problems,
@@ -262,99 +238,10 @@ _STAGES: dict[str, Callable[[Work], dict[str, Any]]] = {
 }
 
 
-def _think_with_model(work: Work, model: Model, problems: dict[str, Problem]) -> dict[str, Any]:
-    config, place = work.config, work.place
-    sampler: Sampler
-    if config.think.sampler == "fixed":
-        sampler, unit = Fixed(sorted(problems), config.think.samples), "samples"
-    else:
-        order = problem_order(list(problems), config.seed, place.index)
-        size = wanted_size(config.prune, place.index)
-        sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
-    with work.display(f"think ({unit})", total=sampler.target) as display:
-        collected, described = _sample(
-            work, model, problems, sampler=sampler, sampling=sampling_of(config.think), display=display, at=place.path
-        )
-        rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
-        display.finish(f"{sampler.reached()} {unit}, {collected.traces} traces, {rate:,.0f} tokens/s")
-    return {**to_table(collected), "engine": described}
-
-
-def _sample(
-    work: Work,
-    model: Model,
-    problems: dict[str, Problem],
-    *,
-    sampler: Sampler,
-    sampling: Sampling,
-    display: Display,
-    at: Path,
-) -> tuple[Collected, dict[str, Any]]:
-    """Run the sampler on an engine; traces, verdicts and surplus go into the folder ``at``."""
-    config, index = work.config, work.place.index
-    stage = "think" if at == work.place.path else "evaluate"
-    chat = open_chat(config, model.spec, work.run.path / "cache")
-    prompt_ids = {problem_id: chat.prompt_ids(problem) for problem_id, problem in problems.items()}
-    longest = max(map(len, prompt_ids.values())) + sampling.max_tokens
-    engine = open_engine(config, model.spec, cache=work.run.path / "cache", longest=longest)
-    started = time.monotonic()
-
-    def show(progress: Progress) -> None:
-        rate = progress.tokens / max(time.monotonic() - started, 1e-9)
-        display.update(progress.reached, note=f"{progress.correct} correct, {rate:,.0f} tokens/s")
-
-    try:
-        desk = Desk(
-            problems=problems,
-            prompt_ids=prompt_ids,
-            engine=engine,
-            sampling=sampling,
-            seed_of=lambda key: seed_for(config.seed, stage, index, *key),
-            judge=partial(judge, limits=limits_of(config), every_test=stage == "think" and _needs_every_test(config)),
-            keepable=lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune),
-            on_progress=show,
-        )
-        collected = collect(
-            sampler,
-            desk,
-            traces_path=at / "traces.jsonl",
-            verdicts_path=at / "verdicts.jsonl",
-            surplus_path=at / "surplus.jsonl",
-        )
-        return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}
-    finally:
-        engine.close()
-
-
-def _take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
-    """Take traces that the round's model did not sample: human solutions, or another model's file."""
-    config, place = work.config, work.place
-    if config.data.source == "file":
-        given = [trace for trace in read_records(Path(config.data.file), Trace) if trace.problem_id in problems]
-        if not given:
-            raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
-    else:
-        given = [human_trace(problem) for problem in problems.values() if problem.solution]
-        if not given:
-            raise ConfigError(
-                'data.source = "human", but no training problem has a solution; map the column "solution"'
-            )
-    traces = sorted(given, key=lambda trace: (trace.problem_id, trace.sample))
-    replace_records(place.traces, traces)
-    verdicts = judge(traces, problems, limits=limits_of(config), every_test=_needs_every_test(config))
-    replace_records(place.verdicts, verdicts)
-    return {"traces": len(traces)}
-
-
-def _needs_every_test(config: RunConfig) -> bool:
-    """Return whether a program's tests go on after one failed, which only the share of tests passed needs."""
-    return config.prune.min_tests_passed > 0
-
-
 def _verifying(config: RunConfig, problems: Path) -> dict[str, Any]:
     """Return the settings that verdicts depend on."""
-    kinds = {problem.kind for problem in read_records(problems, Problem)}
-    return {"formats": formats_of(kinds), "verify": config.verify.model_dump(exclude={"workers"})}
+    kinds = {problem.kind for problem in iterate_records(problems, Problem)}
+    return {"formats": formats_of(kinds), "verify": config.verify.model_dump(exclude=set(VERIFY_OPERATIONAL))}
 
 
 def _check_yield(work: Work, kept: int, wanted: int | None) -> None:
@@ -376,15 +263,10 @@ def _check_yield(work: Work, kept: int, wanted: int | None) -> None:
 
 
 def _by_id(path: Path) -> dict[str, Problem]:
-    return {problem.id: problem for problem in read_records(path, Problem)}
+    return {problem.id: problem for problem in iterate_records(path, Problem)}
 
 
 def _file_digest(path: str) -> str:
     if not Path(path).is_file():
         raise ConfigError(f"data.file = {path!r}: no such file")
     return fingerprint(Path(path))
-
-
-def _outcomes(verdicts: list[Verdict]) -> dict[str, int]:
-    counts = Counter(str(verdict.outcome) for verdict in verdicts)
-    return {str(outcome): counts[str(outcome)] for outcome in Outcome}

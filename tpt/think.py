@@ -7,15 +7,16 @@ every trace and verdict to disk the moment it is there. Training data and evalua
 from __future__ import annotations
 
 import heapq
-import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
-from tpt.jsonl import append_record, open_append, read_records, replace_records
+from tpt.errors import RunError
+from tpt.journal import Journal, Pair
+from tpt.jsonl import append_records, open_append
 from tpt.records import Problem, Trace, Verdict
 from tpt.verifiers import Judge
 
@@ -46,31 +47,46 @@ class Sampler(Protocol):
 
 
 class Fixed:
-    """N samples of every problem."""
+    """N samples of every problem; a byte for each is all that it remembers."""
 
     def __init__(self, problem_ids: list[str], samples: int) -> None:
         self.target = len(problem_ids) * samples
-        self._missing = {(problem_id, sample): None for problem_id in problem_ids for sample in range(samples)}
-        self._asked: set[RequestId] = set()
+        self._problem_ids = problem_ids
+        self._samples = samples
+        self._asked = bytearray(self.target)
+        """1 for each sample asked for or found on disk, the samples of one problem together."""
+        self._next = 0
+        """All samples before this one have been asked for."""
         self._recorded = 0
 
     def next_requests(self, room: int) -> list[RequestId]:
         """See Sampler."""
-        chosen = list(itertools.islice(self._missing, room))
-        for key in chosen:
-            del self._missing[key]
-        self._asked.update(chosen)
+        chosen: list[RequestId] = []
+        while len(chosen) < room and (at := self._asked.find(0, self._next)) >= 0:
+            self._asked[at] = 1
+            self._next = at + 1
+            chosen.append((self._problem_ids[at // self._samples], at % self._samples))
         return chosen
 
     def record(self, key: RequestId, *, keepable: bool) -> None:
         """See Sampler; what is keepable makes no difference here."""
-        self._asked.discard(key)
         self._recorded += 1
 
     def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
-        """See Sampler."""
-        for key, _ in keys:
-            del self._missing[key]
+        """See Sampler.
+
+        Raises:
+            RunError: a key is none of the samples to take, or comes twice.
+        """
+        first = {problem_id: at * self._samples for at, problem_id in enumerate(self._problem_ids)}
+        for (problem_id, sample), _ in keys:
+            at = first.get(problem_id, -1) + sample
+            if problem_id not in first or not 0 <= sample < self._samples or self._asked[at]:
+                raise RunError(
+                    f"problem {problem_id!r}, sample {sample}: a trace that is not to be sampled, or is there twice; "
+                    "delete the traces and verdicts of this stage to have them made again"
+                )
+            self._asked[at] = 1
             self._recorded += 1
 
     def reached(self) -> int:
@@ -79,7 +95,7 @@ class Fixed:
 
     def finished(self) -> bool:
         """See Sampler."""
-        return not self._missing and not self._asked
+        return self._recorded == self.target
 
     def belongs(self, key: RequestId) -> bool:
         """See Sampler."""
@@ -102,8 +118,10 @@ class UntilFull:
         self._samples = samples
         self._position = {problem_id: position for position, problem_id in enumerate(order)}
         self._tries = [0] * len(order)
-        self._solved = [False] * len(order)
+        self._solved = bytearray(len(order))
         self._solved_count = 0
+        self._cutoff = len(order)
+        """The position behind the M-th solved problem known so far: none from there on can be needed."""
         self._opened = 0
         """Problems before this position have been asked at least once."""
         self._retries: list[int] = []
@@ -115,12 +133,11 @@ class UntilFull:
     def next_requests(self, room: int) -> list[RequestId]:
         """See Sampler."""
         chosen: list[RequestId] = []
-        cutoff = self._cutoff()
         # The lowest positions first: they are sure to be needed.
-        while len(chosen) < room and self._retries and self._retries[0] < cutoff:
+        while len(chosen) < room and self._retries and self._retries[0] < self._cutoff:
             position = heapq.heappop(self._retries)
             chosen.append((self._order[position], self._tries[position]))
-        while len(chosen) < room and self._opened < cutoff:
+        while len(chosen) < room and self._opened < self._cutoff:
             if not self._tries[self._opened]:
                 chosen.append((self._order[self._opened], 0))
             self._opened += 1
@@ -131,8 +148,9 @@ class UntilFull:
         position, tries = self._position[key[0]], key[1] + 1
         self._tries[position] = max(self._tries[position], tries)
         if keepable and not self._solved[position]:
-            self._solved[position] = True
+            self._solved[position] = 1
             self._solved_count += 1
+            self._cut(position)
         self._settle()
         if not self._is_settled(position):
             heapq.heappush(self._retries, position)
@@ -156,7 +174,7 @@ class UntilFull:
         return self._position[key[0]] < self._settled
 
     def _is_settled(self, position: int) -> bool:
-        return self._solved[position] or self._tries[position] >= self._samples
+        return self._solved[position] == 1 or self._tries[position] >= self._samples
 
     def _settle(self) -> None:
         while (
@@ -165,12 +183,12 @@ class UntilFull:
             self._settled_solved += self._solved[self._settled]
             self._settled += 1
 
-    def _cutoff(self) -> int:
-        """Return the position behind the M-th solved problem known so far: none from there on can be needed."""
-        if self._solved_count < self._size:
-            return len(self._order)
-        solved = (position for position, is_solved in enumerate(self._solved) if is_solved)
-        return next(itertools.islice(solved, self._size - 1, None), len(self._order) - 1) + 1
+    def _cut(self, position: int) -> None:
+        """Move the cutoff to behind the M-th solved problem, now that the one at this position is solved too."""
+        if self._solved_count == self._size or (self._solved_count > self._size and position < self._cutoff):
+            # The last solved problem before the cutoff; the new one makes it the M-th, or leaves one too many.
+            last = self._solved.rfind(1, 0, self._cutoff)
+            self._cutoff = (last if self._solved_count == self._size else self._solved.rfind(1, 0, last)) + 1
 
 
 @dataclass(slots=True)
@@ -221,66 +239,57 @@ def collect(sampler: Sampler, desk: Desk, *, traces_path: Path, verdicts_path: P
 
     Interrupted at any moment and called again, it goes on from the records on disk, which stay verbatim.
     """
-    found = _recover(sampler, desk, traces_path, verdicts_path)
-    progress = Progress(target=sampler.target, reached=sampler.reached(), traces=found)
+    journal = Journal(traces_path, verdicts_path)
+    progress = Progress(target=sampler.target)
+    sampler.restore(_recovered(journal, desk, progress))
+    found = progress.traces
+    progress.reached = sampler.reached()
     started = time.monotonic()
-    in_flight: set[RequestId] = set()
+    in_flight: dict[RequestId, int] = {}
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
         while not sampler.finished():
             for key in sampler.next_requests(max(0, desk.engine.slots - len(in_flight))):
-                desk.engine.add(_request(key, desk))
-                in_flight.add(key)
-            traces = [_trace(completion, desk) for completion in desk.engine.step()]
-            for trace in traces:
-                append_record(traces_file, trace)
-            for trace, verdict in zip(traces, desk.judge(traces, desk.problems), strict=True):
-                append_record(verdicts_file, verdict)
-                key = (trace.problem_id, trace.sample)
-                in_flight.discard(key)
-                sampler.record(key, keepable=desk.keepable(trace, verdict))
-                progress.correct += verdict.outcome == "CORRECT"
-                progress.tokens += trace.completion_tokens
-            progress.traces += len(traces)
-            progress.reached = sampler.reached()
+                in_flight[key] = desk.seed_of(key)
+                desk.engine.add(Request(key, desk.prompt_ids[key[0]], in_flight[key], desk.sampling))
+            traces = [_trace(completion, in_flight.pop(completion.id)) for completion in desk.engine.step()]
+            append_records(traces_file, traces)
+            verdicts = desk.judge(traces, desk.problems)
+            append_records(verdicts_file, verdicts)
+            _record(zip(traces, verdicts, strict=True), sampler, desk, progress)
             desk.on_progress(progress)
-        cancelled_tokens = desk.engine.cancel(in_flight)
+        cancelled_tokens = desk.engine.cancel(set(in_flight))
     sampling_s = time.monotonic() - started
-    kept, surplus = _finish(sampler, traces_path, verdicts_path, surplus_path)
+    finished = journal.finish(sampler.belongs, surplus_path)
     return Collected(
-        traces=len(kept),
-        completion_tokens=sum(trace.completion_tokens for trace in kept),
+        traces=finished.traces,
+        completion_tokens=finished.tokens,
         resumed_traces=found,
-        surplus_traces=len(surplus),
-        surplus_tokens=sum(trace.completion_tokens for trace in surplus),
+        surplus_traces=finished.surplus_traces,
+        surplus_tokens=finished.surplus_tokens,
         cancelled_requests=len(in_flight),
         cancelled_tokens=cancelled_tokens,
         sampling_s=round(sampling_s, 3),
     )
 
 
-def _recover(sampler: Sampler, desk: Desk, traces_path: Path, verdicts_path: Path) -> int:
-    """Feed the records on disk to the sampler, judging what was sampled but not judged; return how many."""
-    if not traces_path.exists():
-        verdicts_path.unlink(missing_ok=True)
-        return 0
-    traces = {(trace.problem_id, trace.sample): trace for trace in read_records(traces_path, Trace)}
-    verdicts: dict[RequestId, Verdict] = {}
-    if verdicts_path.exists():
-        verdicts = {(verdict.problem_id, verdict.sample): verdict for verdict in read_records(verdicts_path, Verdict)}
-    unjudged = [trace for key, trace in traces.items() if key not in verdicts]
-    with open_append(verdicts_path) as file:
-        for verdict in desk.judge(unjudged, desk.problems):
-            append_record(file, verdict)
-            verdicts[verdict.problem_id, verdict.sample] = verdict
-    sampler.restore((key, desk.keepable(trace, verdicts[key])) for key, trace in traces.items())
-    return len(traces)
+def _recovered(journal: Journal, desk: Desk, progress: Progress) -> Iterator[tuple[RequestId, bool]]:
+    """Yield what is on disk as the sampler wants it, and count it."""
+    for trace, verdict in journal.recovered(lambda traces: desk.judge(traces, desk.problems)):
+        progress.traces += 1
+        yield (trace.problem_id, trace.sample), desk.keepable(trace, verdict)
 
 
-def _request(key: RequestId, desk: Desk) -> Request:
-    return Request(key, desk.prompt_ids[key[0]], desk.seed_of(key), desk.sampling)
+def _record(pairs: Iterable[Pair], sampler: Sampler, desk: Desk, progress: Progress) -> None:
+    """Tell the sampler of the traces that came in, and count them."""
+    for trace, verdict in pairs:
+        sampler.record((trace.problem_id, trace.sample), keepable=desk.keepable(trace, verdict))
+        progress.traces += 1
+        progress.correct += verdict.outcome == "CORRECT"
+        progress.tokens += trace.completion_tokens
+    progress.reached = sampler.reached()
 
 
-def _trace(completion: Completion, desk: Desk) -> Trace:
+def _trace(completion: Completion, seed: int) -> Trace:
     problem_id, sample = completion.id
     return Trace(
         problem_id=problem_id,
@@ -288,22 +297,5 @@ def _trace(completion: Completion, desk: Desk) -> Trace:
         completion=completion.text,
         finish_reason=completion.finish_reason,
         completion_tokens=len(completion.token_ids),
-        seed=desk.seed_of(completion.id),
+        seed=seed,
     )
-
-
-def _finish(
-    sampler: Sampler, traces_path: Path, verdicts_path: Path, surplus_path: Path
-) -> tuple[list[Trace], list[Trace]]:
-    """Sort both files by key, move what does not belong to the result to the surplus file, and return the two parts."""
-    traces = sorted(read_records(traces_path, Trace), key=lambda trace: (trace.problem_id, trace.sample))
-    verdicts = sorted(read_records(verdicts_path, Verdict), key=lambda verdict: (verdict.problem_id, verdict.sample))
-    kept = [trace for trace in traces if sampler.belongs((trace.problem_id, trace.sample))]
-    surplus = {(t.problem_id, t.sample): t for t in traces if not sampler.belongs((t.problem_id, t.sample))}
-    if surplus_path.exists():
-        surplus |= {(trace.problem_id, trace.sample): trace for trace in read_records(surplus_path, Trace)}
-    if surplus:
-        replace_records(surplus_path, surplus.values())
-    replace_records(verdicts_path, [v for v in verdicts if sampler.belongs((v.problem_id, v.sample))])
-    replace_records(traces_path, kept)
-    return kept, list(surplus.values())

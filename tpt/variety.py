@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,10 @@ _POOLS = (1_000, 10_000)
 """Words of the correct traces that n-grams are counted in."""
 _POOL_BYTES = 16_384
 """Bytes of the correct traces that are compressed."""
+_POOL_TEXTS = 16_384
+"""Texts that fill every pool: each has a line break at least, and nearly all have words."""
+_BATCH = 1000
+"""Traces that are looked at together."""
 _GROUPS = 200
 """Problems, at most, whose correct traces are compared with each other."""
 
@@ -55,7 +60,7 @@ def variety_of(
     correct = _correct(own, verdicts)
     chains = {problem_id: _sizes(map(equation_chain, group)) for problem_id, group in correct.items()}
     flat = [trace for problem_id in verdicts for trace in own[problem_id]]
-    loops = iter(looped(words_of(trace.completion) for trace in flat))
+    loops = _loops(trace.completion for trace in flat)
     problems = [
         ProblemVariety(
             problem_id=problem_id,
@@ -68,24 +73,60 @@ def variety_of(
         )
         for problem_id, judged in verdicts.items()
     ]
+    turns = _turns({problem_id: len(group) for problem_id, group in correct.items()})
+    pool = [correct[problem_id][turn] for problem_id, turn in turns]
     diversity = {
         **_chain_curve(chains),
         **_duplicates(problems),
         **_self_bleu(correct),
-        **_pool_variety(correct),
+        **_pool_variety(pool),
         "answer_entropy": _mean(row.answer_entropy for row in problems),
     }
     return Variety(problems, diversity, _lengths(flat, problems, own))
 
 
-def training_variety(traces: Iterable[Trace], verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """Return the variety of the correct traces sampled for training: over all problems, as each may have just one."""
-    judged: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        judged[verdict.problem_id].append(verdict)
-    correct = _correct(_by_problem(traces), judged)
-    loops = looped(words_of(completion) for group in correct.values() for completion in group)
-    return {**_pool_variety(correct), **({"looped": _mean(loops)} if loops else {})}
+def training_variety(pairs: Iterable[tuple[Trace, Verdict]]) -> dict[str, float]:
+    """Return the variety of the correct traces sampled for training: over all problems, as each may have just one.
+
+    The pairs come in the order of their keys, and are gone through twice; few are in memory at once.
+    """
+    correct: Counter[str] = Counter()
+
+    def texts() -> Iterator[str]:
+        for problem_id, text in _correct_completions(pairs):
+            correct[problem_id] += 1
+            yield text
+
+    loops = sum(_loops(texts()))
+    places = {key: place for place, key in enumerate(islice(_turns(correct), _POOL_TEXTS))}
+    pool = [""] * len(places)
+    turn: Counter[str] = Counter()
+    for problem_id, text in _correct_completions(pairs):
+        if (place := places.get((problem_id, turn[problem_id]))) is not None:
+            pool[place] = text
+        turn[problem_id] += 1
+    return {**_pool_variety(pool), **({"looped": loops / correct.total()} if correct else {})}
+
+
+def _loops(texts: Iterator[str]) -> Iterator[bool]:
+    """Yield of each text whether it is caught in a loop."""
+    while batch := list(islice(texts, _BATCH)):
+        yield from looped(map(words_of, batch))
+
+
+def _correct_completions(pairs: Iterable[tuple[Trace, Verdict]]) -> Iterator[tuple[str, str]]:
+    return ((trace.problem_id, trace.completion) for trace, verdict in pairs if verdict.outcome is Outcome.CORRECT)
+
+
+def _turns(correct: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """Yield the places of correct traces, (problem id, turn), as a pool takes them.
+
+    It takes one of every problem, in an order that chance chose once for all rounds, then a second of every problem,
+    and so on.
+    """
+    order = shuffled(list(correct), 0, "variety")
+    for turn in range(max(correct.values(), default=0)):
+        yield from ((problem_id, turn) for problem_id in order if turn < correct[problem_id])
 
 
 def _chain_curve(chains: Mapping[str, Sequence[int]]) -> dict[str, float]:
@@ -117,15 +158,8 @@ def _self_bleu(correct: Mapping[str, Sequence[str]]) -> dict[str, float]:
     return {"self_bleu": _mean(map(self_bleu, chosen))} if chosen else {}
 
 
-def _pool_variety(correct: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Return distinct-1, -2 and -3 at fixed numbers of words, and the compression ratio at a fixed number of bytes.
-
-    The pool takes a correct trace of every problem, in an order that chance chose once for all rounds, then a second of
-    every problem, and so on until it is full.
-    """
-    order = shuffled(list(correct), 0, "variety")
-    turns = range(max(map(len, correct.values()), default=0))
-    pool = [correct[problem_id][turn] for turn in turns for problem_id in order if turn < len(correct[problem_id])]
+def _pool_variety(pool: Sequence[str]) -> dict[str, float]:
+    """Return distinct-1, -2 and -3 at fixed numbers of words, and the compression ratio at a fixed number of bytes."""
     found: dict[str, float] = {}
     for size in _POOLS:
         if (texts := _first_words(pool, size)) is not None:

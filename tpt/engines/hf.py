@@ -23,15 +23,16 @@ from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.admission import check_request
 from tpt.engines.grouped_attention import use_grouped_attention
 from tpt.engines.invariance import find_variance
-from tpt.engines.memory import available_bytes, is_out_of_memory, peak_bytes
 from tpt.engines.sampling import BROKEN, SlotSampler
 from tpt.engines.shared_decoder import SharedDecoder
 from tpt.engines.slot_decoder import RowDecoder, SlotDecoder
 from tpt.errors import EngineError
+from tpt.memory import available_bytes, is_out_of_memory, peak_bytes
 from tpt.records import FinishReason
 
 _TOKEN, _POSITION, _COUNT, _LIMIT, _ACTIVE = range(5)
 _ROW_STEP = 8
+_CLOSED_UP_SHARE = 16
 _MAX_AUTO_SLOTS = 256
 _UNKNOWN_MEMORY_BYTES = 2 * 2**30
 
@@ -83,9 +84,13 @@ def auto_slots(model: PreTrainedModel, max_length: int) -> int:
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     numbers = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
     available = available_bytes(model.device)
+    return fitting_slots(available, numbers * max_length * model.dtype.itemsize)
+
+
+def fitting_slots(available: int | None, slot_bytes: int) -> int:
+    """Return the same from the bytes that are free, None where that is not known, and those that a slot takes."""
     budget = _UNKNOWN_MEMORY_BYTES if available is None else available // 2
-    fitting = int(budget // (numbers * max_length * model.dtype.itemsize))
-    return max(16, min(_MAX_AUTO_SLOTS, fitting // 16 * 16))
+    return max(16, min(_MAX_AUTO_SLOTS, int(budget // slot_bytes) // 16 * 16))
 
 
 class HFEngine:
@@ -171,15 +176,14 @@ class HFEngine:
         state[_COUNT] += state[_ACTIVE]
         ended = self._stops[tokens] | (tokens == BROKEN) | (state[_COUNT] >= state[_LIMIT])
         finished = (ended & (state[_ACTIVE] > 0)).nonzero()[:, 0].tolist()
-        return [self._complete(slot) for slot in finished]
+        return self._complete(finished) if finished else []
 
     def cancel(self, ids: set[RequestId]) -> int:
         """Drop these requests and return how many tokens they had sampled."""
         self._queue = deque(request for request in self._queue if request.id not in ids)
         dropped = [slot for slot, request in self._running.items() if request.id in ids]
         sampled = sum(int(self._state[_COUNT, slot]) for slot in dropped)
-        for slot in dropped:
-            self._release(slot)
+        self._release(dropped)
         self._known -= ids
         return sampled
 
@@ -263,16 +267,17 @@ class HFEngine:
         if self.guarantee == "batch-invariant":
             return self._decoder.slots
         rows = max(self._running) + 1
-        if not self._queue and len(self._running) <= rows // 2:
+        if not self._queue and len(self._running) <= rows - max(_ROW_STEP, rows // _CLOSED_UP_SHARE):
             self._close_up()
             rows = max(self._running) + 1
         return _up(rows, _ROW_STEP)
 
     def _close_up(self) -> None:
-        """Move the running rows into the lowest slots, so that the empty ones need not be decoded."""
-        for target, source in enumerate(sorted(self._running)):
-            if source == target:
-                continue
+        """Move the rows in the highest slots into the lowest free ones, so that no empty row need be decoded."""
+        count = len(self._running)
+        low = [slot for slot in range(count) if slot not in self._running]
+        high = [slot for slot in self._running if slot >= count]
+        for target, source in zip(low, high, strict=True):
             self._decoder.move(source, target)
             self._sampler.move(source, target)
             self._history[target] = self._history[source]
@@ -282,26 +287,34 @@ class HFEngine:
         self._decoder.compact()
         self._free = list(range(self.slots - 1, len(self._running) - 1, -1))
 
-    def _complete(self, slot: int) -> Completion:
-        request = self._running[slot]
-        count = int(self._state[_COUNT, slot])
-        token_ids = tuple(self._history[slot, :count].tolist())
-        self._known.discard(request.id)
-        self._release(slot)
+    def _complete(self, slots: list[int]) -> list[Completion]:
+        """Take out the requests that have ended."""
+        counts = self._state[_COUNT, slots].tolist()
+        histories = self._history[slots, : max(counts)].tolist()
+        ended = [self._running[slot] for slot in slots]
+        self._known.difference_update(request.id for request in ended)
+        self._release(slots)
+        return [
+            self._completion(request, tuple(history[:count]))
+            for request, count, history in zip(ended, counts, histories, strict=True)
+        ]
+
+    def _completion(self, request: Request, token_ids: tuple[int, ...]) -> Completion:
         if token_ids[-1] == BROKEN:
             raise EngineError(
-                f"problem {request.id[0]!r}, sample {request.id[1]}: the logits for token {count} are not finite; the "
-                "model's weights are damaged, or they overflow in this dtype (try engine.dtype = 'float32')"
+                f"problem {request.id[0]!r}, sample {request.id[1]}: the logits for token {len(token_ids)} are not "
+                "finite; the model's weights are damaged, or they overflow in this dtype (try engine.dtype = 'float32')"
             )
         reason: FinishReason = "stop" if token_ids[-1] in self.chat.stop_ids else "length"
         return Completion(request.id, token_ids, self.chat.decode(token_ids), reason)
 
-    def _release(self, slot: int) -> None:
-        del self._running[slot]
-        self._sampler.release(slot)
-        self._decoder.vacate(slot)
-        self._state[:, slot] = 0
-        self._free.append(slot)
+    def _release(self, slots: list[int]) -> None:
+        for slot in slots:
+            del self._running[slot]
+            self._sampler.release(slot)
+            self._decoder.vacate(slot)
+        self._state[:, slots] = 0
+        self._free.extend(slots)
 
     def _require_invariance(self) -> None:
         assert isinstance(self._decoder, SlotDecoder)

@@ -10,7 +10,7 @@ from tpt.engines import Request
 BROKEN = -1
 """Stands in for a token where the logits held NaN or infinity."""
 
-_CACHED_WEIGHTS = 2**18
+_CACHED_WEIGHTS = 2**20
 _SMALL_VOCABULARY = 4096
 _BLOCK = 256
 

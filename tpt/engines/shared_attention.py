@@ -29,12 +29,11 @@ class Grouping:
         if members == [[row] for row in range(rows)]:
             return cls(rows, None, None)
         largest = max(map(len, members), default=1)
-        table = torch.zeros((len(members), largest), dtype=torch.long)
-        places = torch.zeros(rows, dtype=torch.long)
+        table, places = [0] * (len(members) * largest), [0] * rows
         for page, users in enumerate(members):
-            table[page, : len(users)] = torch.tensor(users, dtype=torch.long)
-            places[users] = page * largest + torch.arange(len(users))
-        return cls(len(members), table.flatten().to(device), places.to(device))
+            for place, row in enumerate(users, start=page * largest):
+                table[place], places[row] = row, place
+        return cls(len(members), torch.tensor(table, device=device), torch.tensor(places, device=device))
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         """Turn ``[rows, heads, group, width]`` into ``[pages * heads, largest * group, width]``."""

@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from tpt.engines.slot_cache import PromptKeysValues
 
-_STEP = 32
+_STEP = 16
 
 
 class SharedLayer(CacheLayerMixin):

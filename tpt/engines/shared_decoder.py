@@ -13,7 +13,7 @@ from tpt.engines.shared_cache import SharedCache, common_length
 from tpt.engines.slot_cache import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore
 from tpt.engines.slot_decoder import LayerMasks, check_supported, states_of
 
-_PREFILL_TOKENS = 2048
+_PREFILL_TOKENS = 1024
 _SHORTEST_PREFIX = 8
 _NOWHERE = 2**30
 
