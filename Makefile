@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # The tested version. It comes first because pip, asked for a range, would take the newest build with all of CUDA.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-vllm check clean
+.PHONY: demo test test-vllm test-ray test-s3 check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tpt run examples/quickstart.toml
@@ -15,6 +15,14 @@ test: $(VENV)/.installed
 # The vllm engine, against vLLM built for CPUs.
 test-vllm: $(VENV)-vllm/.installed
 	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest -m vllm tests/engines
+
+# The ray engine and judging on Ray: clusters of several nodes on this machine, and nodes that are killed.
+test-ray: $(VENV)-ray/.installed
+	OMP_NUM_THREADS=1 $(VENV)-ray/bin/python -m pytest -m ray tests/engines tests/verifiers
+
+# Runs on an object store, against moto's S3 server, which lives in an environment of its own.
+test-s3: $(VENV)/.installed $(VENV)-s3/.installed
+	OMP_NUM_THREADS=1 TPT_S3_PYTHON=$(VENV)-s3/bin/python $(BIN)/python -m pytest tests/store
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -35,5 +43,16 @@ $(VENV)-vllm/.installed: pyproject.toml constraints.txt
 	$(VENV)-vllm/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VENV)-ray/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
+	$(VENV)-ray/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
+	touch $@
+
+$(VENV)-s3/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-s3
+	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' 'flask==3.1.3' 'flask-cors==6.0.5'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-vllm runs
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 runs

@@ -238,10 +238,10 @@ def write_report(plans: dict[str, Plan], out: Path, doc: Path, *, minutes: float
 INTRODUCTION = """# The study: what the loop really does
 
 On the embedded model, {seeds}, in one command: `python benchmarks/study.py` ({minutes:.0f} minutes on this machine, all calls
-together). What to make of it: [the reading](../study.md). Every arm is an ordinary run; see [compare.md](../compare.md) for what is held equal
-and how errors are computed. All seeds share their problems, so ± says what another seed would change, and the intervals
-hold what other problems would change too. No setting was tuned for any arm. The verdicts below follow from the intervals by
-rule: nothing here is chosen by hand."""
+together). What to make of it: [the reading](../study.md). Every arm is an ordinary run; see [compare.md](../compare.md) for
+what is held equal and how errors are computed. All seeds share their problems, so ± says what another seed would change, and
+the intervals hold what other problems would change too. No setting was tuned for any arm. The verdicts below follow from the
+intervals by rule: nothing here is chosen by hand."""
 
 
 def of_question(question: Question, plans: dict[str, Plan]) -> Plan:

@@ -15,19 +15,19 @@ import tpt
 PACKAGE = Path(tpt.__file__).parent
 LEVELS = [
     "records errors folders",
-    "jsonl config seeds stats equations arithmetic chat progress embedded adapter_folder",
-    "run_dir models steps sandbox wording",
+    "jsonl sorting prompt_file config cluster seeds stats equations arithmetic chat progress embedded adapter_folder memory",
+    "run_dir journal models steps sandbox wording",
     "problems engines verifiers sft variety",
     "think prune train evaluate check desk noise audit",
     "choice imported",
     "lineage evidence alarms",
-    "probe",
+    "probe gather store",
     "stages report embedded.corpus embedded.tokenizer embedded.score embedded.build",
     "stage_server",
     "rounds",
     "export",
     "summary",
-    "compare",
+    "compare plan",
     "commands",
     "cli",
     "__init__ __main__",
@@ -38,7 +38,7 @@ The files that build the embedded model stand above what they build it with; whe
 """
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "safetensors", "gguf"}
-HEAVY_MODULES = {"engines", "sft", "embedded", "models"}
+HEAVY_MODULES = {"engines", "sft", "embedded", "models", "memory"}
 
 
 @cache

@@ -12,24 +12,25 @@ import typer
 from rich.console import Console
 
 from tpt import commands
-from tpt.audit import Audit
+from tpt.audit import Audit, marks_path
 from tpt.compare import comparison_json, load_arms, run_comparison
 from tpt.compare.table import comparison_text as arms_text
-from tpt.config import load_config, render_toml
+from tpt.config import render_toml
 from tpt.errors import ConfigError, TPTError
 from tpt.evidence import compare_runs
 from tpt.export import ExportOptions, export
 from tpt.imported import ImportedDir, import_samples
 from tpt.imported.rows import FIELDS
 from tpt.jsonl import to_table
+from tpt.plan import MFU, PlanOptions, plan_run, plan_text
 from tpt.report.audit import report_text
 from tpt.report.collapse import alarm_lines
 from tpt.report.compared import comparison_text
 from tpt.report.noise import trace_check_text
 from tpt.report.text import notes, printable, round_table
-from tpt.rounds import Run
-from tpt.run_dir import RunDir, lock
-from tpt.stages import do_stage
+from tpt.rounds import Run, do_alone
+from tpt.run_dir import RunDir
+from tpt.store import address_of, place_of, pulled, share
 from tpt.summary import Summary, summary_json, summary_of, summary_of_import, write_report
 
 app = typer.Typer(
@@ -48,7 +49,21 @@ class Format(StrEnum):
     json = "json"
 
 
-RunPath = Annotated[Path, typer.Argument(help="A run directory.", metavar="RUN")]
+RunPath = Annotated[
+    Path, typer.Argument(parser=pulled, help="A run directory, or its URL on an object store.", metavar="RUN")
+]
+ConfigPath = Annotated[
+    Path, typer.Argument(parser=pulled, help="A config file, or a run directory to go on with.", metavar="CONFIG")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=place_of,
+        help="The run directory, or a URL such as s3://bucket/name; default runs/ and the config's name.",
+        metavar="PATH",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")
@@ -80,10 +95,8 @@ def init(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A config file, or a run directory to go on with.", metavar="CONFIG")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The run directory; default runs/ and the config's name.")
-    ] = None,
+    config: ConfigPath,
+    out: OutOption = None,
     sets: SetOption = [],  # noqa: B006
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")
@@ -91,12 +104,7 @@ def run(
     format: FormatOption = Format.table,
 ) -> None:
     """Do the whole loop: score the base model, then rounds of think, prune, train, evaluate. Resumes."""
-    if config.is_dir():
-        RunDir(config).require()
-        out = out or config
-        config = config / "config.toml"
-    out = out or Path("runs") / config.stem
-    loaded = load_config(config, sets)
+    loaded, out = commands.config_and_folder(config, out, sets)
     if dry_run:
         _print_result(commands.plan_of(loaded, out), format)
         return
@@ -106,10 +114,34 @@ def run(
                 _print_rounds(summary_of(RunDir(out)), file=sys.stderr)
     except KeyboardInterrupt:
         begun = RunDir(out).config.exists()
-        hint = f"nothing is lost. Go on with: tpt run {out}" if begun else "nothing was begun yet"
+        hint = f"nothing is lost. Go on with: tpt run {address_of(out)}" if begun else "nothing was begun yet"
         print(f"\ninterrupted; {hint}", file=sys.stderr)
         raise
     _report(RunDir(out), format)
+
+
+@app.command()
+def plan(
+    config: ConfigPath,
+    out: OutOption = None,
+    sets: SetOption = [],  # noqa: B006
+    gpu: Annotated[str, typer.Option(help="Plan for NAME or NAME:COUNT, such as h100:8, not this machine.")] = "",
+    price: Annotated[float | None, typer.Option(help="Of a device for an hour.", min=0)] = None,
+    solve_rate: Annotated[
+        float | None, typer.Option(help="Mean share of samples that are right.", min=0, max=1)
+    ] = None,
+    completion_tokens: Annotated[float | None, typer.Option(help="Mean length of a completion.", min=1)] = None,
+    mfu: Annotated[float, typer.Option(help="Share of a GPU's arithmetic for training.", min=0.01, max=1)] = MFU,
+    format: FormatOption = Format.table,
+) -> None:
+    """Say what a run will cost before it starts: tokens, time, memory, disk, price. Exit code 1: it does not fit."""
+    loaded, out = commands.config_and_folder(config, out, sets)
+    planned = plan_run(loaded, out, PlanOptions(gpu, price, solve_rate, completion_tokens, mfu))
+    if format is Format.json:
+        _print_result(planned, format)
+    else:
+        print(printable(plan_text(planned, commands.render(planned.outline))))
+    raise typer.Exit(0 if planned.fits else 1)
 
 
 @app.command()
@@ -141,7 +173,10 @@ def report(
     compare: Annotated[
         Path | None,
         typer.Option(
-            "--compare", help="Another run, or imported samples: compare the two on their shared problems instead."
+            "--compare",
+            parser=pulled,
+            metavar="PATH",
+            help="Another run, or imported samples: compare the two on their shared problems instead.",
         ),
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write report.html into the run directory too.")] = False,
@@ -234,6 +269,7 @@ def audit(
     opened = Audit(RunDir(path), n=n, round_index=round, seed=seed)
     screen = sys.stderr if format is Format.json else sys.stdout
     commands.audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
+    share(opened.run, marks_path(opened.run))
     if format is Format.json:
         _print_result({"drawn": opened.drawn, "report": opened.report()}, format)
     else:
@@ -266,10 +302,7 @@ def export_model(
 
 def _stage_command(stage: str, summary: str) -> None:
     def command(path: RunPath, round: RoundOption, format: FormatOption = Format.table) -> None:
-        RunDir(path).require()
-        with lock(RunDir(path)):
-            manifest = do_stage(path, stage, round, progress=True)
-        _print_result(manifest["counts"], format)
+        _print_result(do_alone(RunDir(path), stage, round)["counts"], format)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
@@ -323,9 +356,7 @@ def main() -> None:
         app()
     except ConfigError as error:
         _fail(error, 2)
-    except TPTError as error:
-        _fail(error, 1)
-    except OSError as error:
+    except (TPTError, OSError) as error:
         _fail(error, 1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -341,6 +372,7 @@ def _report(run: RunDir, format: Format, *, page: Path | None = None, most_trace
     write_report(run, summary)
     if page:
         print(commands.write_html(page, run, summary, most_traces=most_traces), file=sys.stderr)
+    share(run, run.report, *([page] if page else []))
     if format is Format.json:
         print(json.dumps(summary_json(summary), indent=2))
         return

@@ -5,17 +5,25 @@ The libraries behind these take seconds to import, so they are imported here onl
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tpt.chat import Chat, PromptTemplate
 from tpt.config import EvaluateConfig, RunConfig, ThinkConfig
 from tpt.engines import Engine, Sampling
+from tpt.records import Problem
 from tpt.run_dir import digest_of, fingerprint
+from tpt.verifiers import Judge
+from tpt.verifiers.kinds import judge
 from tpt.verifiers.pool import Limits
 
 _LENGTH_STEP = 16
+_SHARED_SLOTS = 32
+"""Of a replica that may share its machine's memory with others."""
 
 
 def prompt_template(config: RunConfig) -> PromptTemplate:
@@ -37,12 +45,14 @@ def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int) -> 
     name = engine_name(config)
     if name == "server":
         return _open_server(config, model, cache=cache, max_length=max_length)
+    if name == "ray":
+        return _open_ray(config, model, cache=cache, max_length=max_length)
     if name == "vllm":
         return _open_vllm(config, model, cache=cache, max_length=max_length)
     return _open_hf(config, model, cache=cache, max_length=max_length)
 
 
-def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server"]:
+def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server", "ray"]:
     """Return the engine that the config means here: ``auto`` is vLLM where it is installed and there is a GPU for it."""
     settings = config.engine
     if settings.name != "auto":
@@ -116,10 +126,88 @@ def _open_server(config: RunConfig, model: str, *, cache: Path, max_length: int)
     )
 
 
+def _open_ray(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
+    from tpt.engines.ray_engine import open_ray
+    from tpt.engines.ray_pool import PoolSettings
+
+    settings = config.engine
+    gpus = settings.replica_gpus
+    if settings.replica_engine == "vllm" and not gpus and settings.device != "cpu":
+        gpus = settings.tensor_parallel_size
+    model, files = _seen_by_all(model)
+    return open_ray(
+        partial(open_engine, _replica_config(config, gpus), model, cache=cache.resolve(), longest=max_length),
+        PoolSettings(
+            replicas=settings.replicas,
+            cpus=settings.replica_cpus,
+            gpus=gpus,
+            threads=config.threads or settings.replica_cpus,
+            timeout_s=settings.timeout_s,
+        ),
+        address=settings.ray_address,
+        max_length=max_length,
+        files=files,
+    )
+
+
+def _replica_config(config: RunConfig, gpus: float) -> RunConfig:
+    """Return the config that a replica opens its own engine by."""
+    settings = config.engine
+    changes: dict[str, Any] = {"name": settings.replica_engine}
+    if not gpus:
+        changes["device"] = "cpu"
+    if settings.replica_engine == "hf" and gpus != 1:
+        # Its neighbours on the machine would count on the same free memory.
+        changes["slots"] = settings.slots or _SHARED_SLOTS
+    if settings.tensor_parallel_size > 1:
+        # In a Ray worker vLLM might take Ray for its executor, and that for a cluster of its own.
+        changes["options"] = {"distributed_executor_backend": "mp", **settings.options}
+    return config.model_copy(update={"engine": settings.model_copy(update=changes)})
+
+
+def _seen_by_all(model: str) -> tuple[str, list[str]]:
+    """Return a model's spec as it reads on another machine, and the paths that must exist there."""
+    from tpt.adapter_folder import find_adapter
+
+    adapter = find_adapter(model)
+    paths = [str(Path(each).expanduser().resolve()) for each in (model, adapter.base if adapter else "") if each]
+    files = [path for path in paths if Path(path).exists()]
+    return (files[0] if files and files[0] == paths[0] else model), files
+
+
 def limits_of(config: RunConfig) -> Limits:
     """Return the limits of verifiers that can hang or blow up."""
     section = config.verify
     return Limits(section.timeout_s, section.memory_mb, section.workers, section.sandbox)
+
+
+@contextmanager
+def open_judge(config: RunConfig, problems: Mapping[str, Problem], *, every_test: bool = False) -> Iterator[Judge]:
+    """Give what judges traces of these problems: here, or on the nodes of a cluster that is joined for as long.
+
+    Args:
+        config: its ``verify`` says where, and within what limits.
+        problems: id to problem.
+        every_test: see ``tpt.verifiers.kinds.judge``.
+    """
+    limits = limits_of(config)
+    if config.verify.where == "here":
+        yield partial(judge, limits=limits, every_test=every_test)
+        return
+    from tpt.verifiers.ray_judges import JudgeSettings, open_judges
+
+    settings = JudgeSettings(
+        address=config.engine.ray_address,
+        limits=limits,
+        every_test=every_test,
+        cpus=config.verify.node_cpus,
+        timeout_s=config.engine.timeout_s,
+    )
+    judges = open_judges(settings, {problem.kind for problem in problems.values()})
+    try:
+        yield judges.judge
+    finally:
+        judges.close()
 
 
 def use_threads(config: RunConfig) -> None:

@@ -7,6 +7,7 @@
     ├── ProblemError            a problem source cannot be read, or its rows are not problems
     ├── ModelError              a model, tokenizer or chat template cannot be loaded or used
     ├── EngineError             an engine cannot be built, or failed while sampling
+    ├── ClusterError            a Ray cluster cannot be joined, or a node of it lacks what it needs
     ├── VerifierError           a verifier cannot be built (a bad *answer* is a Verdict, never an exception)
     ├── TrainError              training data or settings that must not be trained on
     ├── RunError                the run directory is not what the command needs
@@ -41,6 +42,10 @@ class ModelError(TPTError):
 
 class EngineError(TPTError, RuntimeError):
     """Raised when an engine cannot be built or fails while sampling."""
+
+
+class ClusterError(TPTError):
+    """Raised when a Ray cluster cannot be joined, or a node of it lacks what it needs."""
 
 
 class VerifierError(TPTError):

@@ -10,7 +10,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 from tpt.config import PruneConfig
@@ -140,7 +140,7 @@ def select(
     groups = sorted(by_problem.items())
     pruning = Pruning(problems, policy, seed, round_index)
     found, chosen = pruning.survey(groups)
-    return Pruned(*astuple(found), examples=list(pruning.examples(groups, chosen, messages)))
+    return Pruned(**asdict(found), examples=list(pruning.examples(groups, chosen, messages)))
 
 
 @dataclass(frozen=True, slots=True)

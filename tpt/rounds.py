@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tpt.check import check_problems
 from tpt.choice import Choice, choice_of
 from tpt.config import AlarmConfig, RunConfig, load_config, render_toml
 from tpt.config.engine_section import OPERATIONAL
+from tpt.config.stage_sections import VERIFY_OPERATIONAL
 from tpt.desk import limits_of
 from tpt.errors import ProblemError, RunError
 from tpt.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
@@ -20,6 +21,8 @@ from tpt.problems import check_disjoint, load_problems
 from tpt.records import EvalReport, Problem, RoundRecord
 from tpt.run_dir import STAGES, RoundDir, RunDir, load_manifest, lock, log_event
 from tpt.stage_server import StageServer
+from tpt.stages import do_stage
+from tpt.store import address_of, is_url, keeping, place_of, pulled
 from tpt.verifiers.kinds import judge
 from tpt.verifiers.own import absolute
 
@@ -28,7 +31,7 @@ _MAY_CHANGE = (
     "stop.patience",
     "threads",
     *(f"engine.{key}" for key in OPERATIONAL),
-    "verify.workers",
+    *(f"verify.{key}" for key in VERIFY_OPERATIONAL),
     *(f"alarms.{name}" for name in AlarmConfig.model_fields),
 )
 """Keys that a run may be resumed with other values of: no finished stage depends on them."""
@@ -47,12 +50,12 @@ class Run:
     """
 
     def __init__(self, path: Path | str, config: RunConfig | None = None, *, progress: bool = False) -> None:
-        """Open a run directory, or, given a config, make it.
+        """Open a run directory, or, given a config, make it; the path may be a URL, such as s3://bucket/runs/first.
 
         Raises:
             RunError: there is no run and no config, or the run there has another config.
         """
-        self.dir = RunDir(path)
+        self.dir = RunDir(pulled(path) if config is None and is_url(path) else place_of(path))
         self.progress = progress
         if config is None:
             self.dir.require()
@@ -68,10 +71,11 @@ class Run:
         Raises:
             RunLockedError: another process is writing this run.
         """
-        with lock(self.dir) as held, contextlib.ExitStack() as stack:
+        with lock(self.dir) as held, keeping(self.dir) as keeper, contextlib.ExitStack() as stack:
             if held.left_by and self.progress:
                 print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
             self.prepare()
+            keeper.prepared()
             server: StageServer | None = None
             records: list[RoundRecord] = []
             while not self.stop_reason(records):
@@ -81,10 +85,14 @@ class Run:
                         server = stack.enter_context(
                             StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress)
                         )
+                        keeper.stop_by(server.kill)
+                    keeper.before(stage, place)
                     server.do(stage, place.index)
+                    keeper.after(stage, place)
                 records.append(round_record(self.dir, place))
                 write_json(place.record, records[-1])
                 write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
+                keeper.recorded(place)
                 yield records[-1]
             log_event(self.dir, "finished", why=self.stop_reason(records))
 
@@ -108,7 +116,7 @@ class Run:
             if self.dir.rounds():
                 raise RunError(
                     f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
-                    f"go on with the config that is there: tpt run {self.dir.path}"
+                    f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
                 )
             # Nothing was made from the config that is there, so the one given now takes its place.
             for path in (self.dir.base, self.dir.problems, self.dir.heldout):
@@ -140,6 +148,19 @@ class Loaded(NamedTuple):
 def load_both(config: RunConfig) -> Loaded:
     """Load the training and the held-out problems and check them: golds verify, the two are disjoint."""
     source = config.problems
+    train, heldout = load_sources(config)
+    bad_train = _bad(train, "train", config, allowed=source.drop_bad)
+    bad_heldout = _bad(heldout, "heldout", config, allowed=source.drop_bad or source.drop_bad_heldout)
+    if not source.drop_bad_heldout:
+        bad_heldout = []
+    return Loaded(
+        _without(train, bad_train, "train"), _without(heldout, bad_heldout, "heldout"), bad_train + bad_heldout
+    )
+
+
+def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
+    """Load the training and the held-out problems, which must be disjoint; their golds are not checked."""
+    source = config.problems
     train = load_problems(
         source.train, columns=source.columns, kind=source.kind or None, limit=source.max_train or None, seed=config.seed
     )
@@ -151,13 +172,7 @@ def load_both(config: RunConfig) -> Loaded:
         seed=config.seed,
     )
     check_disjoint(train, heldout)
-    bad_train = _bad(train, "train", config, allowed=source.drop_bad)
-    bad_heldout = _bad(heldout, "heldout", config, allowed=source.drop_bad or source.drop_bad_heldout)
-    if not source.drop_bad_heldout:
-        bad_heldout = []
-    return Loaded(
-        _without(train, bad_train, "train"), _without(heldout, bad_heldout, "heldout"), bad_train + bad_heldout
-    )
+    return train, heldout
 
 
 def _bad(problems: list[Problem], name: str, config: RunConfig, *, allowed: bool) -> list[str]:
@@ -180,6 +195,17 @@ def _without(problems: list[Problem], bad: list[str], name: str) -> list[Problem
             f"problems.{name}: all {len(problems)} problems are bad, none is left. See: tpt check SOURCE"
         )
     return kept
+
+
+def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
+    """Do one stage of one round in this process, unless it is done, and return its manifest."""
+    run.require()
+    place = run.round(index)
+    with lock(run), keeping(run) as keeper:
+        keeper.before(stage, place)
+        manifest = do_stage(run.path, stage, index, progress=True)
+        keeper.after(stage, place)
+    return manifest
 
 
 def round_record(run: RunDir, place: RoundDir) -> RoundRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -233,3 +234,10 @@ def _acquire(run: RunDir, descriptor: int, wait_s: float) -> None:
                     "Wait for it, stop it, or use another directory with --out"
                 ) from None
             time.sleep(0.1)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise RunError(
+                f"{run.lock}: cannot be locked on this file system ({error.strerror}), so two runs could write at once. Use "
+                "one with locks: Lustre mounted with -o flock, NFS version 4, or a local disk"
+            ) from None

@@ -83,6 +83,10 @@ class StageServer:
             kind = getattr(errors, error["kind"], errors.RunError)
             raise kind(error["message"])
 
+    def kill(self) -> None:
+        """End the server at once, and within a second a stage under way; any thread may call this."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the server, and a stage that may still be under way."""
         with contextlib.suppress(BrokenPipeError):

@@ -300,4 +300,6 @@ def test_words() -> None:
 
 def test_the_headline_never_claims_what_is_noise(run: RunDir) -> None:
     evidence = summary_of(run).evidence
-    assert evidence.claim is None and "no round is better than the base model beyond noise" in headline(evidence).lower()
+    assert (
+        evidence.claim is None and "no round is better than the base model beyond noise" in headline(evidence).lower()
+    )

@@ -21,6 +21,10 @@ OPERATIONAL = (
     "retries",
     "api_key_env",
     "reload",
+    "ray_address",
+    "replicas",
+    "replica_cpus",
+    "replica_gpus",
 )
 """Keys that say where and how fast completions are sampled, not which: no finished stage depends on them."""
 
@@ -28,12 +32,14 @@ OPERATIONAL = (
 class EngineConfig(Section):
     """What turns prompts into completions."""
 
-    name: Literal["auto", "hf", "vllm", "server"] = Field(
+    name: Literal["auto", "hf", "vllm", "server", "ray"] = Field(
         "auto",
         description="hf: in-process decoder; vllm: vLLM in-process; server: an OpenAI-compatible one; "
-        "auto: vllm where it is installed and sees a GPU, else hf",
+        "ray: replicas of hf or vllm in a Ray cluster; auto: vllm where it is installed and sees a GPU, else hf",
     )
-    slots: int = Field(0, ge=0, description="hf, vllm: completions decoded at once; 0: as many as suit the machine")
+    slots: int = Field(
+        0, ge=0, description="hf, vllm, each replica: completions decoded at once; 0: as many as suit the machine"
+    )
     max_length: int = Field(0, ge=0, description="longest prompt + completion in tokens; 0: what the problems need")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="hf, vllm: auto: cuda where there is one")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -52,7 +58,9 @@ class EngineConfig(Section):
         "tokens", description="server: send prompts as token ids, or as text where it takes no ids"
     )
     concurrency: Count = Field(32, description="server: requests in flight at once")
-    timeout_s: Annotated[float, Field(gt=0)] = Field(600.0, description="server: longest wait for one answer")
+    timeout_s: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="server: longest wait for one answer; ray: for room in the cluster or a replica's answer"
+    )
     retries: int = Field(8, ge=0, description="server: further tries of a request that failed in passing")
     api_key_env: str = Field(
         "TPT_API_KEY", description="server: environment variable that holds the key, if it wants one"
@@ -60,26 +68,70 @@ class EngineConfig(Section):
     reload: str = Field(
         "", description="server: command that has it serve {model}; run before every stage that samples"
     )
+    ray_address: str = Field(
+        "auto",
+        description="ray: host:port or ray://host:port of a cluster; local: one started for every stage; auto: "
+        "RAY_ADDRESS, else what `ray start` runs on this machine, else local",
+    )
+    replica_engine: Literal["hf", "vllm"] = Field("hf", description="ray: what every replica samples with")
+    replicas: int = Field(0, ge=0, description="ray: how many; 0: as many as the cluster holds")
+    replica_cpus: Count = Field(1, description="ray: CPUs of a replica, and its threads where threads = 0")
+    replica_gpus: float = Field(
+        0.0,
+        ge=0,
+        description="ray: GPUs of a replica, or a share of one; 0: none for hf, tensor_parallel_size for vllm",
+    )
     options: dict[str, Option] = Field(
         {}, description="vllm: further engine arguments; server: further fields of every request"
     )
 
     @model_validator(mode="after")
     def _keys_fit_the_engine(self) -> Self:
-        if self.batch_invariant and self.name in ("vllm", "server"):
+        sampler = self.replica_engine if self.name == "ray" else self.name
+        if self.batch_invariant and sampler in ("vllm", "server"):
+            key = "replica_engine" if self.name == "ray" else "name"
             raise ValueError(
-                f'batch_invariant = true is a promise that name = {self.name!r} cannot make: set name = "hf", or '
+                f'batch_invariant = true is a promise that {key} = {sampler!r} cannot make: set {key} = "hf", or '
                 "batch_invariant = false"
             )
-        if self.options and self.name in ("auto", "hf"):
+        if self.options and sampler in ("auto", "hf"):
             raise ValueError(
                 f'options are for name = "vllm" or "server", got {sorted(self.options)} with {self.name!r}'
             )
+        if self.name == "ray":
+            self._check_replicas()
         if self.name == "server" or self.url:
             _check_url(self.url)
         if self.reload and "{model}" not in self.reload:
             raise ValueError("reload does not contain {model}; put {model} where the model's folder belongs")
         return self
+
+    def _check_replicas(self) -> None:
+        """Raise ValueError for replicas that Ray or the engine in them could not be given."""
+        gpus, most = self.replica_gpus, self.tensor_parallel_size if self.replica_engine == "vllm" else 1
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"replica_gpus is a whole number or a share of one GPU, below 1; got {gpus}")
+        if gpus and ((gpus > most) or (most > 1 and gpus != most)):
+            raise ValueError(
+                f"replica_gpus = {gpus:g}, but a replica with replica_engine = {self.replica_engine!r} and "
+                f"tensor_parallel_size = {self.tensor_parallel_size} uses {most}; leave replica_gpus at 0, or set it to {most}"
+            )
+        if self.device == "cpu" and gpus:
+            raise ValueError(f'device = "cpu", but replica_gpus = {gpus:g}; set replica_gpus = 0')
+        if self.device == "cuda" and self.replica_engine == "hf" and not gpus:
+            raise ValueError('device = "cuda", but Ray gives a replica of hf no GPU: set replica_gpus = 1')
+        _check_ray_address(self.ray_address)
+
+
+def _check_ray_address(address: str) -> None:
+    """Raise ValueError for what is neither a word we know nor an address of the form that Ray takes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    usable = bool(host) and port.isdecimal() and 0 < int(port) < 2**16 and not any(map(str.isspace, address))
+    if address not in ("auto", "local") and (not usable or "@" in host or "/" in host):
+        raise ValueError(
+            f"ray_address = {address!r} is no address: set it to host:port of the head node, ray://host:port, "
+            '"local" or "auto"'
+        )
 
 
 def _check_url(url: str) -> None:

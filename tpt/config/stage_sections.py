@@ -24,12 +24,28 @@ class ThinkConfig(Section):
     max_tokens: Count = Field(512, description="longest completion in tokens")
 
 
+VERIFY_OPERATIONAL = ("workers", "where", "node_cpus")
+"""Keys that say where and how fast answers are judged, not how: no finished stage depends on them."""
+
+
 class VerifyConfig(Section):
     """Limits for verifiers that can hang or blow up; one that exceeds them is killed."""
 
     timeout_s: float = Field(2.0, gt=0, description="wall clock of one answer; beyond: TIMEOUT")
     memory_mb: int = Field(2048, ge=256, description="address space of a verifier's process; beyond: ERROR")
-    workers: int = Field(0, ge=0, description="answers verified at once; 0: one a core")
+    workers: int = Field(
+        0, ge=0, description='answers verified at once, by each node where = "ray" judges on; 0: one a core'
+    )
+    where: Literal["here", "ray"] = Field(
+        "here",
+        description="here: on the machine of the run; ray: on every node of the Ray cluster at engine.ray_address",
+    )
+    node_cpus: int = Field(
+        0,
+        ge=0,
+        description="ray: CPUs set aside for it on every node, and its workers where workers = 0; 0: none set aside, one "
+        "worker for each of the node's",
+    )
     sandbox: Literal["bubblewrap", "rlimits"] = Field(
         "bubblewrap",
         description="how a model's programs are confined; rlimits: by resource limits alone, so that they can read every "

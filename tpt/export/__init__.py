@@ -19,6 +19,7 @@ from tpt.records import RoundRecord
 from tpt.report.rows import report_rows
 from tpt.rounds import Run, best_round
 from tpt.run_dir import RunDir
+from tpt.store import address_of, bring_checkpoint
 
 Dtype = Literal["as-saved", "float32", "bfloat16"]
 
@@ -53,6 +54,7 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
     opened = Run(run.path)
     records = opened.records()
     record = _chosen(records, options.round, run)
+    bring_checkpoint(run, record.index)
     _check_place(out, force=options.force)
     staging = out.with_name(out.name + ".partial")
     for leftover in (staging, staging.with_name(staging.name + ".partial")):
@@ -110,7 +112,7 @@ def _write(
 def _chosen(records: list[RoundRecord], which: str, run: RunDir) -> RoundRecord:
     if not records:
         raise RunError(
-            f"{run.path}: no round is finished yet, not even the base model's. Go on with: tpt run {run.path}"
+            f"{run.path}: no round is finished yet, not even the base model's. Go on with: tpt run {address_of(run.path)}"
         )
     if which == "best":
         return best_round(run, records)

@@ -1,0 +1,50 @@
+"""An S3 server in a process of its own (moto's, over real sockets) whose connections can be made to break.
+
+``POST /-/faults`` with a JSON object sets what goes wrong: ``down`` (connections break), or ``kill`` (a process id),
+``at`` and ``after``: that process is killed when that many more writes to names with ``at`` in them have come in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+
+class Faulty:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.faults: dict[str, Any] = {}
+        self.busy = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/-/faults":
+            self.faults = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            start_response("200 OK", [])
+            return [b""]
+        if self.faults.get("down"):
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
+        if "kill" in self.faults and environ["REQUEST_METHOD"] != "GET" and self.faults["at"] in environ["PATH_INFO"]:
+            self.faults["after"] -= 1
+            if self.faults["after"] == 0:
+                os.kill(self.faults["kill"], signal.SIGKILL)
+        with self.busy:
+            return self.app(environ, start_response)
+
+
+class Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: Any) -> None: ...
+
+
+if __name__ == "__main__":
+    application = Faulty(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    print(server.port, flush=True)
+    server.serve_forever()

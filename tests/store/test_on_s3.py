@@ -1,0 +1,372 @@
+"""Runs on a real S3 server over real sockets: killed, cut off, wiped, gone on with elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import ENTRY, QUICKSTART, TINY, Tpt, sets
+from s3_control import Server
+
+from tpt.config import load_config
+from tpt.errors import RunError, RunLockedError
+from tpt.jsonl import write_json, write_text
+from tpt.rounds import Run
+from tpt.run_dir import STAGES, RunDir, fingerprint, load_manifest, lock, write_manifest
+from tpt.store import bring_checkpoint, keeping, place_of, pulled
+from tpt.store.lease import Lease
+from tpt.store.sync import Copy, outputs_of
+from tpt.store.url import Store, open_store
+
+URL = "s3://runs/tests/run"
+SMALL = [
+    "rounds=2",
+    "problems.max_train=8",
+    "problems.max_heldout=6",
+    "think.samples=2",
+    "prune.size=all",
+    "evaluate.samples=1",
+    "threads=1",
+    # Sampling takes longer than the time between uploads.
+    "engine.slots=2",
+]
+
+
+@pytest.fixture
+def store(server: Server) -> Store:
+    return open_store(URL, patience_s=5)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory of two finished rounds, its files as a run's in name and order but of arbitrary content."""
+    run = RunDir(tmp_path_factory.mktemp("made") / "run")
+    bits = random.Random(1)
+    for path in (run.config, run.base, run.problems, run.heldout, run.best):
+        write_text(path, f"{path.name}\n")
+    for place in map(run.round, range(2)):
+        for stage in STAGES if place.index else ("evaluate",):
+            outputs = outputs_of(place, stage)
+            for path in outputs.values():
+                for file in [path / "a.safetensors", path / "b.json"] if path.name == "checkpoint" else [path]:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(bits.randbytes(2000))
+            write_manifest(place, stage, inputs={}, outputs=outputs, settings={}, counts={})
+        write_text(place.record, "{}\n")
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run on a local disk, undisturbed."""
+    path = tmp_path_factory.mktemp("small") / "run"
+    assert len(list(Run(path, load_config(QUICKSTART, SMALL)).rounds())) == 3
+    return path
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    """Everything of a run that is the same however it came about."""
+    names = ("jsonl", ".safetensors", "best", "config.toml", "tokenizer.json")
+    found = {path.relative_to(run).as_posix(): path for path in run.rglob("*") if path.name.endswith(names)}
+    apart = ("logs/", "cache/")
+    return {
+        name: path.read_bytes()
+        for name, path in sorted(found.items())
+        # The log of a training has speeds in it.
+        if not name.startswith(apart) and not name.endswith("train_log.jsonl")
+    }
+
+
+def wiped() -> None:
+    """Leave this machine as one that has never seen the run."""
+    shutil.rmtree(os.environ["TPT_CACHE"], ignore_errors=True)
+
+
+def uploader() -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).parent / "upload.py"), URL]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    return process
+
+
+def check_what_is_there() -> int:
+    """What a machine sees that comes now: every manifest finds its outputs; return how many there are."""
+    wiped()
+    run = RunDir(place_of(URL))
+    Copy(run, open_store(URL, patience_s=5)).pull()
+    manifests = 0
+    for place in run.rounds():
+        bring_checkpoint(run, place.index)
+        for stage in STAGES:
+            if place.manifest(stage).exists():
+                manifests += 1
+                said = load_manifest(place.manifest(stage))["outputs"]
+                assert {name: fingerprint(path) for name, path in outputs_of(place, stage).items()} == said
+    return manifests
+
+
+def test_killed_while_uploading_nothing_is_half_visible(server: Server, made: Path) -> None:
+    moments = random.Random(3)
+    seen = []
+    for _ in range(7):
+        wiped()
+        shutil.copytree(made, place_of(URL))
+        process = uploader()
+        server.faults(kill=process.pid, at="", after=moments.randint(1, 90))
+        process.communicate("go\n", timeout=60)
+        assert process.returncode in (0, -signal.SIGKILL)
+        server.faults()
+        # The dead process is of a machine that is gone; its claim would end by itself.
+        open_store(URL, patience_s=5).delete("lease.json")
+        seen.append(check_what_is_there())
+    assert seen == sorted(seen) and len(set(seen)) > 1, "what was there stayed, and kills struck at several points"
+    shutil.rmtree(place_of(URL))
+    shutil.copytree(made, place_of(URL))
+    process = uploader()
+    assert process.communicate("go\n", timeout=60) and process.returncode == 0
+    assert check_what_is_there() == 5
+    run = place_of(URL)
+    assert files_of(run) == files_of(made)
+    assert not [name for name in open_store(URL, patience_s=5).list() if ".part-" in name or "lease" in name]
+
+
+def kill_at(server: Server, name: str, after: int) -> str:
+    """Begin the small run, or go on with it, until that write of an object of that name; return what it said."""
+    command = [*ENTRY, "run", str(QUICKSTART), "--out", URL, *sets(*SMALL)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        server.faults(kill=process.pid, at=name, after=after)
+        said = process.communicate(timeout=200)[1]
+    server.faults()
+    assert process.returncode == -signal.SIGKILL, said
+    return said
+
+
+@pytest.mark.timeout(600)
+def test_killed_twice_and_gone_on_with_elsewhere(
+    server: Server, store: Store, small: Path, tpt: Tpt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TPT_STORE_UPLOAD_S", "0.05")
+    said = kill_at(server, "round-1/verdicts.jsonl.part-", after=3)
+    assert f"{URL}: working copy at {tmp_path}" in said
+    wiped()
+    status = tpt("status", URL).out
+    assert f"go on with: tpt run {URL}" in status
+    run = RunDir(place_of(URL))
+    sampled = run.round(1).traces.read_bytes().splitlines()
+    assert sampled and not run.round(1).manifest("think").exists()
+
+    wiped()
+    # The first machine is gone; its claim would end by itself.
+    store.delete("lease.json")
+    kill_at(server, "round-2/checkpoint/", after=4)
+    assert [name for name in store.list() if name.startswith("round-2/checkpoint/")]
+    assert check_what_is_there() == 7
+    resumed = load_manifest(run.round(1).manifest("think"))["counts"]["resumed_traces"]
+    assert resumed == len(sampled)
+
+    wiped()
+    store.delete("lease.json")
+    again = tpt("run", URL)
+    assert again.code == 0, again.err
+    assert files_of(run.path) == files_of(small)
+
+    # And a fourth machine reads it all from the store.
+    wiped()
+    assert tpt("report", URL, "--format", "json").code == 0
+    assert (run.round(1).checkpoint / "ELSEWHERE").exists() and (run.round(1).path / "train_log.jsonl").exists()
+    assert tpt("export", URL, "--to", tmp_path / "model", "--round", "1").code == 0
+    weights = small / "round-1" / "checkpoint" / "model.safetensors"
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights.read_bytes()
+    assert "report.md" in store.list() and "lease.json" not in store.list()
+    assert not [name for name in store.list() if ".part-" in name]
+
+
+def test_a_run_that_lost_its_lease_ends_its_stage(server: Server, store: Store, fails: Callable[..., str]) -> None:
+    thief = Lease(store, "another copy", expires_s=60, settle_s=0)
+
+    def steal() -> None:
+        while not any(".part-" in name for name in store.list()):
+            time.sleep(0.1)
+        thief._write()
+
+    stealing = threading.Thread(target=steal, daemon=True)
+    stealing.start()
+    # Long enough that it cannot end by itself.
+    error = fails("run", QUICKSTART, "--out", URL, *sets("problems.max_train=8", "evaluate.samples=200"))
+    stealing.join()
+    assert "took over the writing of this run" in error
+    assert not RunDir(place_of(URL)).round(0).manifest("evaluate").exists()
+    thief.check()
+
+
+def test_a_stage_by_itself_that_lost_its_lease(server: Server, store: Store, made: Path) -> None:
+    run = RunDir(shutil.copytree(made, place_of(URL)))
+    run.round(0).manifest("evaluate").unlink()
+    with pytest.raises(RunLockedError, match="took over"), lock(run), keeping(run) as keeper:
+        keeper.before("evaluate", run.round(0))
+        Lease(store, "another copy", expires_s=60, settle_s=0)._write()
+        for _ in range(300):
+            time.sleep(0.1)
+    assert not [name for name in store.list() if name.startswith(("round-0/evaluate/", "logs/"))]
+
+
+def test_the_network_fails_for_a_while(server: Server, made: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = RunDir(shutil.copytree(made, place_of(URL)))
+    with lock(run), keeping(run) as keeper:
+        keeper.prepared()
+        server.faults(down=True)
+        # The S3 client itself tries for six seconds.
+        threading.Timer(8, server.faults).start()
+        keeper.after("evaluate", run.round(0))
+    assert "just now; trying again" in capfd.readouterr().err
+    assert check_what_is_there() == 1
+
+
+def test_the_network_fails_for_good(server: Server, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPT_STORE_RETRY_S", "0.1")
+    run = RunDir(shutil.copytree(made, place_of(URL)))
+    said = r"cannot .*did not answer as it should.*run the same command again"
+    with pytest.raises(RunError, match=said), lock(run), keeping(run) as keeper:
+        keeper.prepared()
+        server.faults(down=True)
+        keeper.after("evaluate", run.round(0))
+    server.faults()
+    assert check_what_is_there() == 0
+
+
+def test_one_writer(server: Server, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Lease(store, "another copy", expires_s=60, settle_s=0)
+    holder.take()
+    run = RunDir(place_of(URL))
+    said = rf"{URL}: process {os.getpid()} on .* is writing this run; it said so \d s ago.*its claim ends in \d+ s"
+    with pytest.raises(RunLockedError, match=said), lock(run), keeping(run):
+        pass
+    # One that was not renewed for its time is a dead machine's.
+    Lease(store, "another copy", expires_s=0.5, settle_s=0).take()
+    time.sleep(1.1)
+    with lock(run), keeping(run) as keeper:
+        late = Lease(store, "a third copy", expires_s=60, settle_s=0)
+        late._write()
+        with pytest.raises(RunLockedError, match="took over the writing of this run"):
+            keeper.before("evaluate", run.round(0))
+        late.give_back()
+        with pytest.raises(RunLockedError):
+            holder.renew()
+
+
+def test_no_rights(server: Server, fails: Callable[..., str], tmp_path: Path) -> None:
+    server.rights(anybody=False)
+    error = fails("run", QUICKSTART, "--out", URL, *sets(*TINY))
+    assert "no right to" in error and "AWS_ACCESS_KEY_ID" in error and "something" not in error
+
+
+def test_no_bucket(server: Server, fails: Callable[..., str]) -> None:
+    assert "the bucket does not exist" in fails("run", QUICKSTART, "--out", "s3://nowhere/run", *sets(*TINY))
+
+
+def test_no_run_and_no_server(server: Server, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "s3://runs/none: no run there. Start one with: tpt run" in fails("status", "s3://runs/none")
+    monkeypatch.setenv("TPT_STORE_RETRY_S", "0.1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    url = f"{URL}?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
+    assert "Check the network and the endpoint" in fails("status", url)
+
+
+def test_an_output_that_is_not_its_manifests(server: Server, store: Store, made: Path) -> None:
+    run = RunDir(shutil.copytree(made, place_of(URL)))
+    with lock(run), keeping(run) as keeper:
+        keeper.prepared()
+        keeper.after("evaluate", run.round(0))
+    store.put("round-0/evaluate/traces.jsonl", b"{}\n")
+    wiped()
+    with pytest.raises(RunError, match=r"round-0/evaluate/traces.jsonl: gone or not what its manifest says"):
+        pulled(URL)
+    assert not RunDir(place_of(URL)).round(0).manifest("evaluate").exists()
+
+
+def test_a_name_that_leads_out_of_the_run(server: Server, store: Store, tmp_path: Path) -> None:
+    store.put("config.toml", b"seed = 1\n")
+    server.send("PUT", "/runs/tests/run/round-1/%2e%2e/%2e%2e/%2e%2e/evil.txt", "x")
+    with pytest.raises(RunError):
+        pulled(URL)
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_records_under_way_survive_any_order_of_uploads(server: Server, store: Store, tmp_path: Path) -> None:
+    def line(sample: int) -> bytes:
+        return json.dumps({"problem_id": "p", "sample": sample}).encode() + b"\n"
+
+    store.put("config.toml", b"seed = 1\n")
+    store.put("round-1/traces.jsonl.part-0000-000000", line(0) + line(1))
+    store.put("round-1/traces.jsonl.part-0000-000001", line(2))
+    store.put("round-1/traces.jsonl.part-0001-000000", line(0))
+    store.put("round-1/verdicts.jsonl.part-0000-000000", line(0) + line(1))
+    run = RunDir(place_of(URL))
+    copy = Copy(run, store)
+    copy.pull()
+    assert run.round(1).traces.read_bytes() == line(0) + line(1) + line(2)
+    assert run.round(1).verdicts.read_bytes() == line(0) + line(1)
+    # What is here and not there yet stays.
+    run.round(1).traces.write_bytes(b"".join(map(line, (2, 1, 0, 3))))
+    copy.pull()
+    assert run.round(1).traces.read_bytes() == b"".join(map(line, (2, 1, 0, 3)))
+
+
+def test_an_upload_that_was_interrupted_before_its_first_byte(server: Server, store: Store, made: Path) -> None:
+    run = RunDir(shutil.copytree(made, place_of(URL)))
+    with lock(run), keeping(run) as keeper:
+        keeper.prepared()
+        keeper.after("evaluate", run.round(0))
+    store.put("round-0/evaluate.json", b"")
+    store.put("lease.json", b"")
+    assert check_what_is_there() == 0
+    store.put("config.toml", b"")
+    wiped()
+    with pytest.raises(RunError, match="no run there"):
+        pulled(URL)
+    shutil.copytree(made, place_of(URL), dirs_exist_ok=True)
+    with lock(run), keeping(run) as keeper:
+        keeper.prepared()
+        keeper.after("evaluate", run.round(0))
+    assert check_what_is_there() == 1
+
+
+def test_another_config_before_anything_is_made(server: Server, made: Path) -> None:
+    run = RunDir(shutil.copytree(made, place_of(URL)))
+    with lock(run), keeping(run) as keeper:
+        keeper.prepared()
+        for path in (run.config, run.problems):
+            write_text(path, path.read_text().upper())
+        run.base.unlink()
+        keeper.prepared()
+    wiped()
+    pulled(URL)
+    assert run.config.read_text() == "CONFIG.TOML\n" and run.problems.read_text() == "PROBLEMS.JSONL\n"
+    assert not run.base.exists()
+
+
+def test_an_adapter_comes_with_the_checkpoint_it_is_on(server: Server, store: Store) -> None:
+    run = RunDir(place_of(URL))
+    write_text(run.config, "seed = 1\n")
+    places = [run.round(1), run.round(2), run.round(3)]
+    for place, base in zip(places, ("embedded", "../../round-1/checkpoint", "embedded"), strict=True):
+        write_json(place.checkpoint / "adapter_config.json", {"base_model_name_or_path": base, "r": 4})
+        outputs = outputs_of(place, "train")
+        write_manifest(place, "train", inputs={}, outputs=outputs, settings={}, counts={})
+        Copy(run, store).push_stage(place, "train", check=lambda: None)
+    store.put("config.toml", b"seed = 1\n")
+    wiped()
+    pulled(URL)
+    bring_checkpoint(run, 2)
+    assert [(place.checkpoint / "ELSEWHERE").exists() for place in places] == [False, False, True]

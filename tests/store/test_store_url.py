@@ -1,0 +1,66 @@
+"""URLs of object stores: what is refused, and the calls on one that fsspec knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tpt.errors import ConfigError
+from tpt.store.place import Timing, place_of
+from tpt.store.url import copy_name, is_url, open_store, whole_url
+
+
+def test_what_is_a_url() -> None:
+    assert is_url("s3://bucket/run") and is_url(Path("gs://bucket/run"))
+    assert not is_url("runs/first") and not is_url("/runs/first") and not is_url(r"C:\runs")
+    assert whole_url(Path("s3://bucket/run")) == "s3://bucket/run"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://me:hunter2@bucket/run", "the URL holds credentials"),
+        ("s3://bucket/run?access_key=me&secret_key=hunter2", "the URL holds credentials"),
+        ("s3://bucket", "expected a bucket and a name in it"),
+        ("s3:///run", "expected a bucket and a name in it"),
+        ("s4://bucket/run", "s4://: cannot be used for runs"),
+    ],
+)
+def test_urls_that_are_refused(fails: Callable[..., str], url: str, said: str, tmp_path: Path) -> None:
+    error = fails("status", url)
+    assert said in error
+    assert "hunter2" not in error
+
+
+def test_a_store_that_fsspec_knows(tmp_path: Path) -> None:
+    store = open_store("memory://bucket/run", patience_s=1)
+    assert store.list() == {}
+    store.put("a/b.json", b"1")
+    store.put("a/b.json", b"12")
+    (tmp_path / "file").write_bytes(b"345")
+    store.put("c", tmp_path / "file")
+    assert {name: found.size for name, found in store.list().items()} == {"a/b.json": 2, "c": 3}
+    assert store.get("a/b.json") == b"12"
+    store.download("c", tmp_path / "deep" / "copy")
+    assert (tmp_path / "deep" / "copy").read_bytes() == b"345"
+    store.delete("c")
+    store.delete("c")
+    with pytest.raises(FileNotFoundError):
+        store.get("c")
+
+
+def test_the_place_of_a_url_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPT_CACHE", str(tmp_path))
+    first, again = place_of("s3://bucket/runs/first"), place_of(Path("s3://bucket/runs/first"))
+    assert first == again and first.name == "first" and first.is_relative_to(tmp_path)
+    assert place_of("s3://bucket/other/first") != first
+    assert copy_name("s3://b/r?scheme=http&region=x") == copy_name("s3://b/r/?region=x&scheme=http")
+    assert place_of("runs/first") == Path("runs/first")
+
+
+def test_a_period_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPT_STORE_LEASE_S", "soon")
+    with pytest.raises(ConfigError, match="TPT_STORE_LEASE_S=soon: expected a number of seconds above 0"):
+        Timing.read()

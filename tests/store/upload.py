@@ -1,0 +1,20 @@
+"""Uploads a finished run stage by stage, as ``tpt run`` does, from a process that can be killed."""
+
+from __future__ import annotations
+
+import sys
+
+from tpt.run_dir import STAGES, RunDir, lock
+from tpt.store import keeping, place_of
+
+if __name__ == "__main__":
+    run = RunDir(place_of(sys.argv[1]))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with lock(run), keeping(run) as keeper:
+        keeper.prepared()
+        for place in run.rounds():
+            for stage in STAGES if place.index else ("evaluate",):
+                keeper.before(stage, place)
+                keeper.after(stage, place)
+            keeper.recorded(place)

@@ -1,0 +1,140 @@
+"""Where the working copy of a run on an object store lies on this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tpt.errors import ConfigError, RunError, RunLockedError
+from tpt.jsonl import read_json, write_json
+from tpt.run_dir import RunDir, lock
+from tpt.store.sync import Copy
+from tpt.store.url import Store, checked, copy_name, is_url, open_store, whole_url
+
+_BINDING = ".tpt-store.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often, and for how long; each from the environment variable TPT_STORE_ and its name in capitals."""
+
+    upload_s: float = 30.0
+    """Between uploads of what is under way: the most sampling that a lost machine takes with it."""
+    lease_s: float = 120.0
+    """After how long without a sign of life another machine may write."""
+    retry_s: float = 300.0
+    """For how long a failing request is tried again."""
+    settle_s: float = 1.0
+    """Between claiming the lease and looking whether the claim stands."""
+
+    @property
+    def tick_s(self) -> float:
+        """Return the time between signs of life."""
+        return min(self.upload_s, self.lease_s / 4)
+
+    @staticmethod
+    def read() -> Timing:
+        """Return what the environment says; ConfigError when it is no positive number."""
+        given = {}
+        for each in fields(Timing):
+            name = f"TPT_STORE_{each.name.upper()}"
+            if text := os.environ.get(name):
+                try:
+                    given[each.name] = float(text)
+                except ValueError:
+                    given[each.name] = 0.0
+                if not 0 < given[each.name] < float("inf"):
+                    raise ConfigError(f"{name}={text}: expected a number of seconds above 0")
+        return Timing(**given)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The store that a working copy belongs to."""
+
+    url: str
+    copy_id: str
+
+    def open(self, timing: Timing) -> Store:
+        """Open the store."""
+        return open_store(self.url, patience_s=timing.retry_s)
+
+
+def place_of(place: str | Path) -> Path:
+    """Return where a run lies on this machine: the path itself, or the working copy of a URL."""
+    if not is_url(place):
+        return Path(place)
+    url = whole_url(place)
+    run = cache_folder() / "runs" / copy_name(url) / Path(checked(url).path).name
+    binding = run.parent / _BINDING
+    if not binding.exists():
+        write_json(binding, {"url": url, "copy": secrets.token_hex(8)})
+    return run
+
+
+def pulled(place: str | Path) -> Path:
+    """Return where a run lies on this machine, after bringing what its store has of it; checkpoints stay there.
+
+    A copy that is being written on this machine is newer than the store and is left as it is.
+
+    Raises:
+        RunError: the store cannot be read, or holds no run there.
+    """
+    path = place_of(place)
+    bound = bound_to(path)
+    if bound is not None:
+        store = bound.open(Timing.read())
+        try:
+            with lock(RunDir(path), wait_s=0.0):
+                Copy(RunDir(path), store).pull()
+        except RunLockedError:
+            pass
+        if not RunDir(path).config.is_file():
+            raise RunError(f"{store.url}: no run there. Start one with: tpt run run.toml --out {store.url}")
+    return path
+
+
+def address_of(path: Path) -> str:
+    """Return what a user calls a run directory: its URL if it is the working copy of one, else its path."""
+    bound = bound_to(path)
+    return str(path) if bound is None else bound.url
+
+
+def bound_to(path: Path) -> Binding | None:
+    """Return the store that a run directory is the working copy of; None when it is none."""
+    file = path.parent / _BINDING
+    if not file.is_file():
+        return None
+    table = read_json(file)
+    if not isinstance(table, dict) or not all(isinstance(table.get(key), str) for key in ("url", "copy")):
+        raise RunError(f"{file}: damaged. Delete the folder {path.parent}; what the store has will be brought again")
+    return Binding(table["url"], table["copy"])
+
+
+def share(run: RunDir, *paths: Path) -> None:
+    """Upload files that were made beside the stages, such as a report, if the run is on a store that can be written."""
+    bound = bound_to(run.path)
+    if bound is None:
+        return
+    try:
+        Copy(run, bound.open(Timing.read())).push_files(path for path in paths if path.is_relative_to(run.path))
+    except RunError as error:
+        # Who may only read a run can still have its report.
+        print(f"kept on this machine only: {error}", file=sys.stderr)
+
+
+def bring_checkpoint(run: RunDir, index: int) -> None:
+    """Bring a round's checkpoint if it is on the run's store alone."""
+    bound = bound_to(run.path)
+    if bound is not None and index:
+        Copy(run, bound.open(Timing.read())).bring_checkpoint(run.round(index))
+
+
+def cache_folder() -> Path:
+    """Return where working copies lie: TPT_CACHE, or tpt in the user's cache folder."""
+    if given := os.environ.get("TPT_CACHE"):
+        return Path(given).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "tpt"
