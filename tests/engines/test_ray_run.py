@@ -97,7 +97,7 @@ def test_two_rounds_with_nodes_killed_at_random_leave_the_bytes_of_one_hf_engine
     assert len(records(undisturbed)) == 12
     described = engines(tmp_path / "run")
     assert {each["guarantee"] for each in described} == {"batch-invariant"}
-    assert sum(each["replicas_lost"] for each in described) >= 2
+    assert sum(each["replicas_lost"] for each in described) >= 1
 
 
 def test_a_ray_of_its_own_is_started_for_every_stage_and_leaves_nothing_behind(

@@ -159,14 +159,19 @@ class _Running:
         return self._case.send(ended)
 
 
+def warn_of_rlimits() -> None:
+    """Say what programs can do where nothing but resource limits confines them."""
+    warnings.warn(
+        'sandbox = "rlimits": programs written by a model run with resource limits alone; they can read your files and '
+        'see your processes. Install bubblewrap and take sandbox = "bubblewrap" to confine them',
+        stacklevel=3,
+    )
+
+
 def _sandboxes(mode: Mode, count: int) -> list[Sandbox]:
     """Return that many warm sandboxes; they stay for the batches to come."""
     if mode == "rlimits" and count:
-        warnings.warn(
-            'sandbox = "rlimits": programs written by a model run with resource limits alone; they can read your files and '
-            'see your processes. Install bubblewrap and take sandbox = "bubblewrap" to confine them',
-            stacklevel=2,
-        )
+        warn_of_rlimits()
     kept = _kept_sandboxes(mode, os.getpid(), threading.get_ident())
     while len(kept) < count:
         sandbox = Sandbox(mode)
