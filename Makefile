@@ -14,7 +14,7 @@ test: $(VENV)/.installed
 
 # The vllm engine, against vLLM built for CPUs.
 test-vllm: $(VENV)-vllm/.installed
-	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest -m vllm tests/engines
+	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest -m vllm tests/engines tests/test_export_vllm.py
 
 # The ray engine and judging on Ray: clusters of several nodes on this machine, and nodes that are killed.
 test-ray: $(VENV)-ray/.installed

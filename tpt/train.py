@@ -92,6 +92,7 @@ class _Training:
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
         """Do it; in all processes but the first, what is returned says nothing."""
         from tpt import sft
+        from tpt.memory import peak_bytes
         from tpt.models import load_config, load_tokenizer
 
         config, start, out, here = self.config, self.start, self.out, sft.place()
@@ -145,7 +146,7 @@ class _Training:
             "saved_dtype": "float32",
             "device": device.type,
             "memory_estimate": memory,
-            "peak_memory_mb": sft.peak_memory_mb(device),
+            "peak_memory_mb": peak_bytes(device) // 2**20,
             "times": clock.laps,
         }
 

@@ -7,15 +7,43 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Gemma2Config, LlamaConfig, LlamaForCausalLM
 
 from tpt.chat import Chat, PromptTemplate
 from tpt.embedded.tokenizer import build_tokenizer
 from tpt.problems.word_problems import word_problems
 from tpt.records import Example, Problem
 from tpt.sft import Row, encode
+from tpt.sft.memory import Shape, shape_of
 
 BuildModel = Callable[[], LlamaForCausalLM]
+
+GEMMA_2_2B = Gemma2Config(
+    vocab_size=256000,
+    hidden_size=2304,
+    intermediate_size=9216,
+    num_hidden_layers=26,
+    num_attention_heads=8,
+    num_key_value_heads=4,
+    head_dim=256,
+)
+GEMMA_2_9B = Gemma2Config(
+    vocab_size=256000,
+    hidden_size=3584,
+    intermediate_size=14336,
+    num_hidden_layers=42,
+    num_attention_heads=16,
+    num_key_value_heads=8,
+    head_dim=256,
+)
+LLAMA_70B = LlamaConfig(
+    vocab_size=128256,
+    hidden_size=8192,
+    intermediate_size=28672,
+    num_hidden_layers=80,
+    num_attention_heads=64,
+    num_key_value_heads=8,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +101,9 @@ def build_model(tokenizer: Any) -> BuildModel:
         return LlamaForCausalLM(config)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def shapes() -> dict[str, Shape]:
+    """What decides how much memory three published models take."""
+    return {"2b": shape_of(GEMMA_2_2B), "9b": shape_of(GEMMA_2_9B), "70b": shape_of(LLAMA_70B)}

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from tpt.chat import PromptTemplate
 from tpt.config import TrainConfig
@@ -19,6 +20,7 @@ from tpt.errors import ModelError, TrainError
 from tpt.models import load_model
 from tpt.records import Example, Problem
 from tpt.sft import check_devices, snapshot
+from tpt.sft.trainee import _without_weights
 from tpt.train import Start, train
 
 Train = Callable[..., dict[str, Any]]
@@ -128,3 +130,21 @@ def test_more_devices_than_there_are_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(TrainError, match="needs Linux"):
         check_devices(TrainConfig(devices=2))
+
+
+def test_the_processes_beside_the_first_take_no_memory_to_load(tmp_path: Path) -> None:
+    """Their weights have addresses of their own, by which the optimizer's are found again, and no pages."""
+    config = LlamaConfig(
+        vocab_size=32000, hidden_size=1024, intermediate_size=4096, num_hidden_layers=8, tie_word_embeddings=True
+    )
+    config.save_pretrained(tmp_path)
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).touch()
+    before = psutil.Process().memory_info().rss
+    model = _without_weights(str(tmp_path), cache=None)
+    weights = list(model.parameters())
+    assert sum(weight.nbytes for weight in weights) > 600 * 2**20
+    assert psutil.Process().memory_info().rss - before < 60 * 2**20
+    assert len({weight.data_ptr() for weight in weights}) == len(weights)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert not any(buffer.is_meta for buffer in model.buffers())

@@ -6,8 +6,8 @@ Importing this package imports TRL, which takes seconds, and computes nothing: a
 from __future__ import annotations
 
 from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, snapshot
-from tpt.sft.fit import fit, peak_memory_mb, resolve_precision
-from tpt.sft.memory import check_memory
+from tpt.sft.fit import fit, resolve_precision
+from tpt.sft.fitting import check_memory
 from tpt.sft.parallel import check_devices, device_of, place, run_in_parallel
 from tpt.sft.recorder import FitLog
 from tpt.sft.resume import ResumePoint
@@ -32,7 +32,6 @@ __all__ = [
     "gather",
     "interpolate",
     "open_trainee",
-    "peak_memory_mb",
     "place",
     "resolve_precision",
     "run_in_parallel",

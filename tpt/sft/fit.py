@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -107,13 +106,6 @@ def resolve_precision(precision: str, *, hidden_size: int, device: torch.device)
         fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
         return "bfloat16" if fast and hidden_size >= BFLOAT16_FROM_HIDDEN_SIZE else "float32"
     return "bfloat16" if precision == "bfloat16" else "float32"
-
-
-def peak_memory_mb(device: torch.device) -> int:
-    """Return the most memory in use so far: this process's on a CPU, the tensors' on a GPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device) / 2**20)
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def _check_model(model: PreTrainedModel, rows: Sequence[Row]) -> None:

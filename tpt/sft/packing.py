@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 from tpt.chat import IGNORED_LABEL
+from tpt.sft.parallel import agree, place
 
 NAME = "tpt_packed"
 LENGTHS = "row_lengths"
@@ -75,13 +76,14 @@ def use_packed_attention(model: PreTrainedModel) -> str | None:
     if before not in _KNOWN_IMPLEMENTATIONS or not (model._supports_attention_backend and passes_on):
         return None
     AttentionInterface.register(NAME, packed_attention)
-    expected = _alone(model)
+    # Of several processes the first is sure to have weights to try it with.
+    expected = _alone(model) if place().is_first else []
     model.set_attn_implementation(NAME)
     try:
-        apart = _keeps_rows_apart(model, expected)
+        apart = place().is_first and _keeps_rows_apart(model, expected)
     except NotImplementedError:  # what packed_attention says to a layer that wants more than it has
         apart = False
-    if apart:
+    if agree(int(apart)):
         return str(before)
     model.set_attn_implementation(before)
     return None

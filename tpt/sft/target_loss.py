@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from tpt.chat import IGNORED_LABEL
 from tpt.sft.losses import TokenLoss
+from tpt.sft.parallel import agree, place
 
 TILE = 2**26
 """Logits computed at once: 256 MiB in float32."""
@@ -30,7 +31,8 @@ def attach_target_loss(model: PreTrainedModel, loss: TokenLoss) -> None:
     for several devices stand around that. Undone by ``detach_target_loss``.
     """
     plain = type(model).forward
-    own_head = has_plain_head(model)
+    # Of several processes the first is sure to have weights to try it with.
+    own_head = bool(agree(int(place().is_first and has_plain_head(model))))
 
     @functools.wraps(plain)
     def forward(self: Any, *args: Any, target_loss: bool = False, **inputs: Any) -> Any:
@@ -141,8 +143,13 @@ class _TargetLoss(torch.autograd.Function):
             rows = max(1, TILE // len(weight))
             for at in range(0, len(states), rows):
                 part = slice(at, at + rows)
-                logits = functional.linear(states[part], matrix, None if bias is None else bias.to(rounded))
-                losses, slopes = _losses_and_slopes(logits.float(), labels[part], loss, cap)
+                # Nothing but the slopes is kept, and not into the next round: a tile is large.
+                losses, slopes = _losses_and_slopes(
+                    functional.linear(states[part], matrix, None if bias is None else bias.to(rounded)).float(),
+                    labels[part],
+                    loss,
+                    cap,
+                )
                 total += losses.sum()
                 slopes = slopes.to(rounded)
                 if by_hidden is not None:
@@ -151,6 +158,7 @@ class _TargetLoss(torch.autograd.Function):
                     by_weight += slopes.T @ states[part]
                 if by_bias is not None:
                     by_bias += slopes.sum(0, dtype=torch.float32)
+                del slopes
         ctx.save_for_backward(by_hidden, by_weight, by_bias)
         ctx.dtypes = hidden.dtype, weight.dtype, None if bias is None else bias.dtype
         return total
@@ -178,5 +186,5 @@ def _losses_and_slopes(logits: Tensor, labels: Tensor, loss: TokenLoss, cap: flo
     gradient = probabilities.mul_(-slope)
     gradient.scatter_add_(-1, at, slope)
     if ratio is not None:
-        gradient *= 1 - ratio * ratio
+        gradient *= ratio.square_().neg_().add_(1)
     return losses, gradient

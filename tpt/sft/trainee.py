@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tpt.adapter_folder import base_to_name, find_adapter
 from tpt.chat import Chat
 from tpt.config import TrainConfig
-from tpt.models import load_model, load_quantised
+from tpt.memory import give_back_large_blocks
+from tpt.models import load_config, load_model, load_quantised
 from tpt.sft.adapters import (
     adapter_state,
     add_adapter,
@@ -57,6 +60,7 @@ def open_trainee(
         ModelError: the model cannot be loaded.
         TrainError: the adapter to go on with is of another kind than the config asks for.
     """
+    give_back_large_blocks()
     sharded = _is_sharded(config)
     # Sharding moves every layer to the device by itself; the whole might not have a place there.
     where = torch.device("cpu") if sharded else device
@@ -67,7 +71,10 @@ def open_trainee(
     else:
         # What is sharded together must have one type.
         frozen = "float32" if config.method == "full" or sharded else precision
-        model = load_model(under, dtype=frozen, device=where.type, cache=cache)
+        if sharded and not place().is_first:
+            model = _without_weights(under, cache)
+        else:
+            model = load_model(under, dtype=frozen, device=where.type, cache=cache)
     trainee = Trainee(model, config, start, under, cache, seed, before={})
     if config.method == "full":
         if not sharded:
@@ -76,6 +83,23 @@ def open_trainee(
     _put_adapter(model, trainee)
     trainee.before = adapter_state(model)
     return trainee
+
+
+def _without_weights(spec: str, cache: Path | None) -> PreTrainedModel:
+    """Return a model whose weights are not set: it takes addresses, and no memory until somebody writes to them.
+
+    They are not on the meta device, as accelerate knows a weight again by its address when it shards the optimizer.
+    """
+    with init_empty_weights():
+        built: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            load_config(spec, cache=cache), dtype=torch.float32
+        )
+    built.tie_weights()
+    for parameter in list(built.parameters()):
+        empty = torch.nn.Parameter(torch.empty_like(parameter, device="cpu"))
+        torch.utils.swap_tensors(parameter, empty)  # type: ignore[no-untyped-call]
+    model: PreTrainedModel = built.eval()
+    return model
 
 
 def gather(trainee: Trainee) -> None:

@@ -155,6 +155,8 @@ def _sharding(config: TrainConfig) -> dict[str, Any]:
             "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "reshard_after_forward": True,
             "state_dict_type": "SHARDED_STATE_DICT",
+            # The first process alone has the weights before, and every other gets its share from it.
+            "cpu_ram_efficient_loading": True,
             "activation_checkpointing": config.gradient_checkpointing,
         },
         # Unreduced gradients of several micro-batches would be as large as the whole model's on every device.
