@@ -37,6 +37,8 @@ Task = Callable[[Progress], dict[str, Any]]
 _RANK, _WORLD = "TPT_RANK", "TPT_WORLD"
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
+_KILLED = 128 + signal.SIGKILL
+"""Exit code of the process that started the others, when one of them was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ def _follow(told: IO[str], progress: Progress | None) -> dict[str, Any]:
 
 
 def _result(outcome: dict[str, Any], code: int) -> dict[str, Any]:
-    if "error" in outcome:
+    # What the others say of a process that was killed under them is not the reason.
+    if "error" in outcome and code != _KILLED:
         raise getattr(errors, outcome["error"], TrainError)(outcome["message"])
     if code != 0 or "result" not in outcome:
         raise TrainError(
@@ -173,8 +176,14 @@ def main() -> None:
         children.discard(child)
         if status:
             # The others wait for it, and would for ever; they end with this process.
-            os._exit(1)
+            os._exit(_KILLED if _was_killed(status, children) else 1)
     os._exit(0)
+
+
+def _was_killed(status: int, others: set[int]) -> bool:
+    """Return whether a process was killed: the one of this wait status, or another, which is why this one failed."""
+    ends = [status, *(os.waitpid(each, os.WNOHANG)[1] for each in others)]
+    return any(os.WIFSIGNALED(end) for end in ends)
 
 
 def _work(rank: int, world: int, task: Task, *, sending: int, threads: int, meeting: str) -> NoReturn:
