@@ -78,7 +78,9 @@ def connect(address: str) -> Cluster:
     Raises:
         ClusterError: Ray is not installed, or there is no cluster to join at the address.
     """
-    if find_spec("ray") is None:
+    found = find_spec("ray")
+    # A mere folder of this name, such as Ray's own in /tmp, is found too, but has no file.
+    if found is None or found.origin is None:
         raise ClusterError('Ray is not installed: pip install "think-prune-train[ray]", here and on every node')
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -9,39 +9,12 @@ from typing import Any
 
 import pytest
 from command_line import QUICKSTART, TINY, Finished, Tpt, sets
-from transformers import Gemma2Config, LlamaConfig
+from paper_models import GEMMA_2_2B, GEMMA_2_9B, LLAMA_70B
 
 from tpt.errors import ModelError
 from tpt.plan.work import read_architecture
 from tpt.run_dir import RunDir, load_manifest
 
-GEMMA_2B = Gemma2Config(
-    hidden_size=2304,
-    intermediate_size=9216,
-    num_hidden_layers=26,
-    num_attention_heads=8,
-    num_key_value_heads=4,
-    head_dim=256,
-    vocab_size=256000,
-)
-GEMMA_9B = Gemma2Config(
-    hidden_size=3584,
-    intermediate_size=14336,
-    num_hidden_layers=42,
-    num_attention_heads=16,
-    num_key_value_heads=8,
-    head_dim=256,
-    vocab_size=256000,
-)
-LLAMA_70B = LlamaConfig(
-    hidden_size=8192,
-    intermediate_size=28672,
-    num_hidden_layers=80,
-    num_attention_heads=64,
-    num_key_value_heads=8,
-    vocab_size=128256,
-    max_position_embeddings=8192,
-)
 PAPER = ("engine.batch_invariant=false", "think.max_tokens=512", "evaluate.max_tokens=512", "train.batch_size=16")
 Planned = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -65,7 +38,7 @@ def _fits(plan: dict[str, Any]) -> dict[str, bool]:
 
 
 def test_a_paper_size_model_is_refused_where_it_does_not_fit(planned: Planned) -> None:
-    code, plan = planned(GEMMA_2B, "rtx4090", "train.micro_batch_size=2")
+    code, plan = planned(GEMMA_2_2B, "rtx4090", "train.micro_batch_size=2")
     assert code == 1
     assert not plan["fits"]
     assert _fits(plan) == {"think": True, "train": False, "evaluate": True}
@@ -79,7 +52,7 @@ def test_a_paper_size_model_is_refused_where_it_does_not_fit(planned: Planned) -
 
 
 def test_the_same_model_fits_a_larger_gpu_and_has_a_price(planned: Planned) -> None:
-    code, plan = planned(GEMMA_2B, "h100", "train.micro_batch_size=2")
+    code, plan = planned(GEMMA_2_2B, "h100", "train.micro_batch_size=2")
     assert code == 0
     assert all(_fits(plan).values())
     assert 60 < plan["total"]["seconds"] < 36000
@@ -87,11 +60,11 @@ def test_the_same_model_fits_a_larger_gpu_and_has_a_price(planned: Planned) -> N
 
 def test_devices_that_the_config_asks_for_must_be_there(planned: Planned) -> None:
     settings = ("engine.tensor_parallel_size=4", "train.micro_batch_size=1", "train.method=lora")
-    code, plan = planned(GEMMA_9B, "h100:2", *settings)
+    code, plan = planned(GEMMA_2_9B, "h100:2", *settings)
     assert code == 1
     assert _fits(plan) == {"think": False, "train": True, "evaluate": False}
     assert "--gpu h100:4" in plan["memory"][0]["instead"]
-    code, plan = planned(GEMMA_9B, "h100:8", *settings)
+    code, plan = planned(GEMMA_2_9B, "h100:8", *settings)
     assert code == 0
     assert any("4 of 8 devices" in each for each in plan["assumptions"])
 
@@ -165,7 +138,7 @@ def test_a_damaged_run_is_said_to_be_damaged(fails: Callable[..., str], finished
 def test_the_policies_are_counted(planned: Planned, override: str, examples: list[int], samples: int | None) -> None:
     settings = [each for each in TINY if not each.startswith(("rounds", "engine"))]
     _, plan = planned(
-        GEMMA_2B, "h100", *settings, "rounds=3", "train.micro_batch_size=1", "problems.max_train=40", override
+        GEMMA_2_2B, "h100", *settings, "rounds=3", "train.micro_batch_size=1", "problems.max_train=40", override
     )
     found = [stage["samples"] for stage in plan["stages"] if stage["stage"] == "train"]
     # Of 40 problems not more can be solved than the model solves.

@@ -127,21 +127,16 @@ def training_fit(
 
 
 def _training_plan(work: Work, completion: int, *, precision: Literal["float32", "bfloat16"], on_gpu: bool) -> Plan:
+    from tpt.sft.fitting import as_configured
     from tpt.sft.memory import Plan
 
     config = work.config.train
-    text = work.architecture.get_text_config()
     length = min(work.train.longest + completion, config.max_length)
-    return Plan(
+    batch = Plan(
         micro_batch_size=config.micro_batch_size,
         length=length,
         precision=precision,
-        method=config.method,
-        optimizer="adamw_8bit" if config.optimizer in ("adamw_8bit", "paged_adamw_8bit") else "adamw",
-        gradient_checkpointing=config.gradient_checkpointing,
-        rank=config.lora_rank,
-        devices=max(1, config.devices) if config.strategy == "fsdp2" else 1,
         device="cuda" if on_gpu else "cpu",
         targets=config.micro_batch_size * min(completion, length),
-        eager_attention=getattr(text, "attn_logit_softcapping", None) is not None,
     )
+    return as_configured(batch, work.architecture, config)

@@ -75,19 +75,27 @@ def _plan(
     device: torch.device,
     precision: Literal["float32", "bfloat16"],
 ) -> Plan:
-    text: Any = architecture.get_text_config()
     size = min(config.micro_batch_size, len(rows))
-    return Plan(
+    batch = Plan(
         micro_batch_size=size,
         length=max(len(row.input_ids) for row in rows),
         precision=precision,
+        device="cuda" if device.type == "cuda" else "cpu",
+        targets=sum(heapq.nlargest(size, (row.targets for row in rows))),
+    )
+    return as_configured(batch, architecture, config)
+
+
+def as_configured(batch: Plan, architecture: PreTrainedConfig, config: TrainConfig) -> Plan:
+    """Return a plan of some batch with all that the config and the model's architecture decide."""
+    text: Any = architecture.get_text_config()
+    return replace(
+        batch,
         method=config.method,
         optimizer="adamw_8bit" if config.optimizer in ("adamw_8bit", "paged_adamw_8bit") else "adamw",
         gradient_checkpointing=config.gradient_checkpointing,
         rank=config.lora_rank,
         devices=max(1, config.devices) if config.strategy == "fsdp2" else 1,
-        device="cuda" if device.type == "cuda" else "cpu",
-        targets=sum(heapq.nlargest(size, (row.targets for row in rows))),
         whole_logits=any(getattr(text, name, None) not in (None, 1) for name in _LOGIT_SCALES),
         eager_attention=getattr(text, "attn_logit_softcapping", None) is not None,
     )
