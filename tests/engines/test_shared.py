@@ -9,7 +9,6 @@ import pytest
 import torch
 from tiny_engine import CONFIGS, GREEDY, RANDOM, STOP, finish, grouped, open_engine, requests_for, tiny_model
 
-from tpt.engines.shared_attention import Grouping
 from tpt.engines.shared_cache import common_length
 from tpt.engines.shared_decoder import SharedDecoder
 from tpt.engines.slot_decoder import SlotDecoder
@@ -114,18 +113,6 @@ def test_common_beginnings() -> None:
     assert common_length([(), (2,)]) == 0
 
 
-def test_grouping_turns_back_what_it_gathers() -> None:
-    """Pages with two rows, one row and none; rows without a page do not matter."""
-    rows = torch.randn(6, 2, 3, 4)
-    grouping = Grouping.of([[0, 3], [], [1], [2, 5]], 6, torch.device("cpu"))
-    gathered = grouping.gather(rows)
-    assert gathered.shape == (4 * 2, 2 * 3, 4)
-    back = grouping.scatter(gathered, 2, 3)
-    kept = [0, 1, 2, 3, 5]
-    assert torch.equal(back[kept], rows[kept])
-    assert torch.equal(gathered.view(4, 2, 2, 3, 4)[0, :, 1], rows[3])
-
-
 @pytest.mark.parametrize("batch_invariant", [True, False])
 def test_out_of_memory_halves_the_slots(batch_invariant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was running starts over and ends as it would have; with one slot left, the error says what to do."""
@@ -144,7 +131,7 @@ def test_out_of_memory_halves_the_slots(batch_invariant: bool, monkeypatch: pyte
     monkeypatch.setattr(decoder, "step", step)
     engine = open_engine(model, slots=64, batch_invariant=batch_invariant)
     assert finish(engine, requests) == expected
-    assert engine.slots == 16
+    assert engine.describe()["slots"] == 16
     assert engine.describe()["out_of_memory_halvings"] == 2
     largest = 0
     with pytest.raises(EngineError, match="memory ran out with a single completion"):

@@ -64,8 +64,10 @@ class Engine(Protocol):
     """What turns prompts into completions."""
 
     guarantee: Guarantee
-    slots: int
-    """Requests worth keeping in flight at once; more are queued."""
+
+    @property
+    def slots(self) -> int:
+        """Requests worth keeping in flight at once; more are queued."""
 
     def add(self, request: Request) -> None:
         """Queue a request; raise EngineError when it can never be served (a prompt too long, say)."""

@@ -53,7 +53,7 @@ def grouped_attention(
             raise EngineError(f"{type(module).__name__} uses attention with {term!r}, which this engine does not have")
     shared: SharedStep | None = terms.get("shared_step")
     if shared is not None:
-        assert attention_mask is not None
+        assert attention_mask is not None  # of a decoder whose rows share prompts: the first position a row sees
         index = int(module.layer_idx)  # type: ignore[arg-type]
         scaling, cap = terms["scaling"], terms.get("softcap")
         return shared.attend(index, query, attention_mask, scaling=scaling, softcap=cap), None

@@ -8,6 +8,7 @@ samples; the last token is the first that the shared decode step feeds, so all s
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tpt.records import FinishReason
 _TOKEN, _POSITION, _COUNT, _LIMIT, _ACTIVE = range(5)
 _ROW_STEP = 8
 _CLOSED_UP_SHARE = 16
+_QUEUED_SHARE = 8
 _MAX_AUTO_SLOTS = 256
 _UNKNOWN_MEMORY_BYTES = 2 * 2**30
 
@@ -101,7 +103,6 @@ class HFEngine:
     """
 
     guarantee: Guarantee
-    slots: int
 
     def __init__(
         self,
@@ -135,6 +136,11 @@ class HFEngine:
         self._stops = torch.zeros(self._decoder.vocabulary, dtype=torch.bool, device=model.device)
         self._stops[[token for token in chat.stop_ids if token < self._decoder.vocabulary]] = True
 
+    @property
+    def slots(self) -> int:
+        """Requests worth keeping in flight: a few more than are decoded, whose prompts are prefilled together."""
+        return self._slots + (0 if self.guarantee == "batch-invariant" else self._slots // _QUEUED_SHARE)
+
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
         if request.id in self._known:
@@ -154,7 +160,7 @@ class HFEngine:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self.slots == 1:
+            if self._slots == 1:
                 raise EngineError(
                     f"memory ran out with a single completion in flight: {error}. Take a smaller model, "
                     "engine.dtype = 'bfloat16', or shorter completions"
@@ -201,7 +207,7 @@ class HFEngine:
             "device": model.device.type,
             "device_name": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
-            "slots": self.slots,
+            "slots": self._slots,
             "max_length": self._max_length,
             "kv_cache_bytes": self._decoder.nbytes,
             "peak_memory_bytes": peak_bytes(model.device),
@@ -226,7 +232,7 @@ class HFEngine:
         model, invariant = self.model, self.guarantee == "batch-invariant"
         # Matrix products of odd heights round their last rows by other kernels; the rows added here stay empty.
         rows = _up(slots, _ROW_STEP)
-        self.slots = slots
+        self._slots = slots
         self._decoder = _row_decoder(
             model, slots=rows, max_length=self._max_length, prompt_store_mb=self._prompt_store_mb, fixed=invariant
         )
@@ -246,7 +252,7 @@ class HFEngine:
             torch.cuda.empty_cache()
         self._halvings += 1
         self._prompt_store_mb //= 2
-        self._allocate(self.slots // 2)
+        self._allocate(self._slots // 2)
 
     def _fill(self) -> None:
         """Give free slots to queued requests."""
@@ -260,7 +266,15 @@ class HFEngine:
             self._state[:, slot] = torch.tensor((last, len(prompt), 0, request.sampling.max_tokens, 1))
             self._running[slot] = request
         if prompts:
-            self._decoder.admit(prompts)
+            self._decoder.admit(prompts, self._upcoming())
+
+    def _upcoming(self) -> Iterator[tuple[int, ...]]:
+        """Yield the prompts in the queue, those of a problem's samples once."""
+        last: tuple[int, ...] | None = None
+        for request in self._queue:
+            if request.prompt_ids is not last:
+                last = request.prompt_ids
+                yield last[:-1]
 
     def _rows(self) -> int:
         """Return how many rows to decode."""
@@ -285,7 +299,7 @@ class HFEngine:
             self._state[:, source] = 0
             self._running[target] = self._running.pop(source)
         self._decoder.compact()
-        self._free = list(range(self.slots - 1, len(self._running) - 1, -1))
+        self._free = list(range(self._slots - 1, len(self._running) - 1, -1))
 
     def _complete(self, slots: list[int]) -> list[Completion]:
         """Take out the requests that have ended."""
@@ -322,7 +336,7 @@ class HFEngine:
         if variance is not None:
             raise EngineError(
                 f"engine.batch_invariant = true, but here a row's logits depend on its batch: {variance} "
-                f"({self.slots} slots, {self._decoder.model.dtype}, {self._decoder.device.type}, "
+                f"({self._slots} slots, {self._decoder.model.dtype}, {self._decoder.device.type}, "
                 f"torch {torch.__version__}), so this machine cannot give the guarantee. Set "
                 "engine.batch_invariant = false, or try engine.slots at a multiple of 16"
             )

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -29,24 +30,20 @@ class SharedLayer(CacheLayerMixin):
         self.prefix = like.new_zeros((2, 1, heads, 0, head_dim))
         self.pages = like.new_zeros((2, 0, heads, 0, head_dim))
         self.strips = like.new_zeros((2, slots, heads, _STEP, head_dim))
-        self._lines = torch.empty(0, dtype=torch.long)
-        self._rows = 0
+        self.newest = (like[:0], like[:0])
+        """Of every row that is fed a token, ``[rows, heads, head_dim]``."""
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Do nothing: the blocks are there from the start."""
 
-    def point(self, lines: torch.Tensor, rows: int) -> None:
-        """Set where the next update writes, as line numbers of ``[slots * heads * width]``."""
-        self._lines, self._rows = lines, rows
-
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write one position of every row's strip; return the strips."""
-        width = key_states.shape[-1]
-        for block, states in zip(self.strips, (key_states, value_states), strict=True):
-            block.view(-1, width).index_copy_(0, self._lines, states.reshape(-1, width))
-        return self.strips[0, : self._rows], self.strips[1, : self._rows]
+        """Keep the newest keys and values for attention, which puts them into the strips; return those."""
+        rows = len(key_states)
+        width = self.strips.shape[-1]
+        self.newest = (key_states.reshape(rows, -1, width), value_states.reshape(rows, -1, width))
+        return self.strips[0, :rows], self.strips[1, :rows]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the length and offset of what update returns."""
@@ -72,10 +69,13 @@ class SharedCache(Cache):
         self.prefix: tuple[int, ...] = ()
         self.page_width = 0
         self.strip_width = _STEP
-        self._device = like[0][0].device
+        self.row_pages = np.zeros(slots, np.int64)
+        """The page of each row; meaningless for a row without one."""
+        self.row_lengths = np.zeros(slots, np.int64)
+        """Positions in use of it; 0 for a row without one."""
         self._page_of: dict[tuple[int, ...], int] = {}
         self._users: dict[int, set[int]] = {}
-        self._row_pages: dict[int, tuple[int, ...]] = {}
+        self._suffixes: dict[int, tuple[int, ...]] = {}
         self._free: list[int] = []
 
     @property
@@ -86,20 +86,12 @@ class SharedCache(Cache):
     @property
     def is_empty(self) -> bool:
         """Whether no row has a page."""
-        return not self._row_pages
+        return not self._suffixes
 
     @property
     def page_count(self) -> int:
         """Pages up to the last one in use."""
         return max(self._users, default=-1) + 1
-
-    def suffix_length(self, row: int) -> int:
-        """Return the length of a row's page; 0 for a row without one."""
-        return len(self._row_pages.get(row, ()))
-
-    def members(self) -> list[list[int]]:
-        """Return the rows that use each page."""
-        return [sorted(self._users.get(page, ())) for page in range(self.page_count)]
 
     def no_states(self) -> PromptKeysValues:
         """Return the keys and values of no tokens."""
@@ -122,7 +114,8 @@ class SharedCache(Cache):
         self.prefix = self.prefix[:length]
         self.page_width += cut
         self._page_of = {tail + suffix: page for suffix, page in self._page_of.items()}
-        self._row_pages = {row: tail + suffix for row, suffix in self._row_pages.items()}
+        self._suffixes = {row: tail + suffix for row, suffix in self._suffixes.items()}
+        self.row_lengths[list(self._suffixes)] += cut
 
     def holds(self, suffix: tuple[int, ...]) -> bool:
         """Return whether a page has this rest of a prompt."""
@@ -135,12 +128,14 @@ class SharedCache(Cache):
             self._page_of[suffix] = self._new_page(len(suffix), states)
         page = self._page_of[suffix]
         self._users.setdefault(page, set()).add(row)
-        self._row_pages[row] = suffix
+        self._suffixes[row] = suffix
+        self.row_pages[row], self.row_lengths[row] = page, len(suffix)
 
     def leave(self, row: int) -> None:
         """Take a row's page from it; a page without rows is free."""
-        suffix = self._row_pages.pop(row)
+        suffix = self._suffixes.pop(row)
         page = self._page_of[suffix]
+        self.row_lengths[row] = 0
         self._users[page].discard(row)
         if not self._users[page]:
             del self._users[page], self._page_of[suffix]
@@ -150,11 +145,13 @@ class SharedCache(Cache):
         """Copy a row's strip onto a free row's, which takes over its page."""
         for layer in self.blocks:
             layer.strips[:, target] = layer.strips[:, source]
-        suffix = self._row_pages.pop(source)
-        self._row_pages[target] = suffix
+        suffix = self._suffixes.pop(source)
+        self._suffixes[target] = suffix
         users = self._users[self._page_of[suffix]]
         users.discard(source)
         users.add(target)
+        self.row_pages[target], self.row_lengths[target] = self.row_pages[source], self.row_lengths[source]
+        self.row_lengths[source] = 0
 
     def compact_pages(self) -> None:
         """Move pages into the lowest places."""
@@ -163,24 +160,10 @@ class SharedCache(Cache):
             for layer in self.blocks:
                 layer.pages[:, target] = layer.pages[:, source]
             self._users[target] = self._users.pop(source)
-            suffix = self._row_pages[next(iter(self._users[target]))]
+            self.row_pages[list(self._users[target])] = target
+            suffix = self._suffixes[next(iter(self._users[target]))]
             self._page_of[suffix] = target
             heapq.heappush(self._free, source)
-
-    def point(self, counts: torch.Tensor) -> None:
-        """Set the strip position that the next forward pass writes in each of the first rows.
-
-        Args:
-            counts: ``[rows]``.
-        """
-        rows = counts.shape[0]
-        lines: dict[int, torch.Tensor] = {}
-        for layer in self.blocks:
-            heads = int(layer.strips.shape[2])
-            if heads not in lines:
-                first = torch.arange(rows * heads, device=self._device).view(rows, heads) * self.strip_width
-                lines[heads] = (first + counts[:, None]).flatten()
-            layer.point(lines[heads], rows)
 
     def fit_strips(self, longest: int) -> bool:
         """Give the strips room for ``longest`` positions, and not far more; return whether their width changed."""

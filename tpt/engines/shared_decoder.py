@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from tpt.engines.attention_kernel import RowProgress, RowTable
 from tpt.engines.grouped_attention import NAME
-from tpt.engines.shared_attention import Grouping, SharedStep
+from tpt.engines.shared_attention import DTYPES, SharedStep, row_table
 from tpt.engines.shared_cache import SharedCache, common_length
 from tpt.engines.slot_cache import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore
 from tpt.engines.slot_decoder import LayerMasks, check_supported, states_of
 
 _PREFILL_TOKENS = 1024
+_PREFILLED_AHEAD = 16
 _SHORTEST_PREFIX = 8
-_NOWHERE = 2**30
 
 
 class SharedDecoder:
@@ -36,8 +37,7 @@ class SharedDecoder:
         self._masks = LayerMasks(model, torch.float32)
         self._store = PromptStore(max_bytes=prompt_store_mb * 2**20, max_prompts=STORED_PROMPTS_PER_SLOT * slots)
         self.cache = SharedCache(prefill(model, [(0,)], [])[0], slots=slots)
-        self._grouping: Grouping | None = None
-        self._columns = torch.empty(0)
+        self._table: RowTable | None = None
 
     @property
     def nbytes(self) -> int:
@@ -47,7 +47,7 @@ class SharedDecoder:
     @torch.inference_mode()
     def reaches_attention(self) -> bool:
         """Return whether a step's description comes through the model to the attention of every layer."""
-        if self.model.config.get_text_config()._attn_implementation != NAME:
+        if self.model.config.get_text_config()._attn_implementation != NAME or self.model.dtype not in DTYPES:
             return False
         nought = torch.zeros(1, dtype=torch.long, device=self.device)
         # With an empty prompt there is nothing to share, and a model that drops the step can still go on.
@@ -57,34 +57,37 @@ class SharedDecoder:
         return calls == len(self.cache.blocks)
 
     @torch.inference_mode()
-    def admit(self, prompts: dict[int, tuple[int, ...]]) -> None:
+    def admit(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
         """See RowDecoder."""
         self._agree_on_prefix(list(prompts.values()))
         suffixes = {slot: prompt[len(self.cache.prefix) :] for slot, prompt in prompts.items()}
         missing = {suffix for suffix in suffixes.values() if not self.cache.holds(suffix)}
         found = {suffix: self._store.get(suffix) for suffix in missing}
-        for batch in _batches([suffix for suffix, states in found.items() if states is None], len(self.cache.prefix)):
+        wanted = [suffix for suffix, states in found.items() if states is None]
+        if wanted:
+            wanted += self._ahead(upcoming, wanted)
+        for batch in _batches(wanted, len(self.cache.prefix)):
             for suffix, states in zip(batch, self._prefill(batch), strict=True):
                 found[suffix] = states
                 self._store.put(suffix, states)
         for slot, suffix in suffixes.items():
             self.cache.seat(slot, suffix, found.get(suffix))
-        self._grouping = None
+        self._table = None
 
     def vacate(self, slot: int) -> None:
         """See RowDecoder."""
         self.cache.leave(slot)
-        self._grouping = None
+        self._table = None
 
     def move(self, source: int, target: int) -> None:
         """See RowDecoder."""
         self.cache.move(source, target)
-        self._grouping = None
+        self._table = None
 
     def compact(self) -> None:
         """See RowDecoder."""
         self.cache.compact_pages()
-        self._grouping = None
+        self._table = None
 
     @torch.inference_mode()
     def step(self, tokens: torch.Tensor, positions: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
@@ -94,17 +97,14 @@ class SharedDecoder:
     def _forward(
         self, tokens: torch.Tensor, positions: torch.Tensor, counts: torch.Tensor
     ) -> tuple[torch.Tensor, SharedStep]:
-        rows = tokens.shape[0]
-        if self.cache.fit_strips(int(counts.max()) + 1) or self._columns.shape[0] != rows:
-            self._grouping = None
-        if self._grouping is None:
-            self._grouping = Grouping.of(self.cache.members(), rows, self.device)
-            self._columns = self._positions_of_columns(positions - counts)
-        step = SharedStep(self.cache.blocks, self._grouping)
-        self.cache.point(counts)
+        self.cache.fit_strips(int(counts.max()) + 1)
+        if self._table is None or len(self._table.pages) != len(tokens):
+            self._table = row_table(self.cache, counts)
+        progress = RowProgress((positions - counts).numpy(), counts.numpy())
+        step = SharedStep(self.cache, self._table, progress)
         output = self.model(
             input_ids=tokens[:, None],
-            attention_mask=self._masks.at(self._columns, positions),
+            attention_mask=self._masks.first_seen(positions),
             position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
@@ -112,16 +112,6 @@ class SharedDecoder:
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits, step
-
-    def _positions_of_columns(self, starts: torch.Tensor) -> torch.Tensor:
-        """Return which position each column of prefix, page and strip stands for, ``[rows, columns]``."""
-        rows, prefix = starts.shape[0], len(self.cache.prefix)
-        lengths = torch.tensor([self.cache.suffix_length(row) for row in range(rows)], device=self.device)
-        shared = torch.arange(prefix, device=self.device).expand(rows, -1)
-        own = torch.arange(self.cache.page_width, device=self.device)
-        pages = torch.where(own < lengths[:, None], own + prefix, _NOWHERE)
-        strips = starts[:, None] + torch.arange(self.cache.strip_width, device=self.device)
-        return torch.cat([shared, pages, strips], dim=1)
 
     def _agree_on_prefix(self, prompts: list[tuple[int, ...]]) -> None:
         """Have a prefix with which all of these prompts begin, as those of the running rows do."""
@@ -139,6 +129,20 @@ class SharedDecoder:
         if common >= _SHORTEST_PREFIX:
             prefix = prompts[0][:common]
             self.cache.set_prefix(prefix, self._prefill([prefix])[0])
+
+    def _ahead(self, upcoming: Iterable[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Return prompts that will be wanted soon, as many as fill the batch: a few alone would cost nearly as much."""
+        length = len(self.cache.prefix)
+        room = _PREFILL_TOKENS - sum(map(len, wanted))
+        chosen: dict[tuple[int, ...], None] = {}
+        for prompt in upcoming:
+            suffix = prompt[length:]
+            room -= len(suffix) + length // 4
+            if room < 0 or len(chosen) == _PREFILLED_AHEAD or prompt[:length] != self.cache.prefix:
+                break
+            if suffix not in wanted and not self.cache.holds(suffix) and self._store.get(suffix) is None:
+                chosen[suffix] = None
+        return list(chosen)
 
     def _prefill(self, suffixes: list[tuple[int, ...]]) -> list[PromptKeysValues]:
         if not any(suffixes):

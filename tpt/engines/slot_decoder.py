@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
@@ -29,8 +30,13 @@ class RowDecoder(Protocol):
     def nbytes(self) -> int:
         """Bytes of keys and values."""
 
-    def admit(self, prompts: dict[int, tuple[int, ...]]) -> None:
-        """Give free slots their prompts, without the last token of each: that is the first to be fed."""
+    def admit(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
+        """Give free slots their prompts, without the last token of each: that is the first to be fed.
+
+        Args:
+            prompts: By slot.
+            upcoming: Prompts that are likely to come next, for those who can prepare them.
+        """
 
     def vacate(self, slot: int) -> None:
         """Free a slot."""
@@ -55,7 +61,7 @@ class RowDecoder(Protocol):
 
 
 class LayerMasks:
-    """Additive attention masks for one query a row, one for each kind of layer that a model has."""
+    """What one query a row may attend to, for each kind of layer that a model has."""
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         """Read off the model which of its layers see all positions, and which only the near ones."""
@@ -67,7 +73,7 @@ class LayerMasks:
         self._low = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=model.device)
 
     def at(self, columns: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Return the mask ``[rows, 1, 1, columns]``, or one per layer type where the model mixes them.
+        """Return the additive mask ``[rows, 1, 1, columns]``, or one per layer type where the model mixes them.
 
         Args:
             columns: ``[columns]`` or ``[rows, columns]``, the position that each column stands for.
@@ -76,12 +82,28 @@ class LayerMasks:
         here = positions[:, None]
         causal = columns <= here
         full = torch.where(causal, self._zero, self._low)[:, None, None]
-        uniform = len(self._layer_types) < 2
-        if uniform and (self._sliding_window is None or self._layer_types == {"full_attention"}):
+        if self._sees_all:
             return full
         near = causal & (columns > here - (self._sliding_window or 0))
-        sliding = torch.where(near, self._zero, self._low)[:, None, None]
-        return sliding if uniform else {"full_attention": full, "sliding_attention": sliding}
+        return self._by_kind(full, torch.where(near, self._zero, self._low)[:, None, None])
+
+    def first_seen(self, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Return the same as the first position that each query sees, ``[rows, 1, 1, 1]``."""
+        full = torch.zeros_like(positions)[:, None, None, None]
+        if self._sees_all:
+            return full
+        near = (positions + 1 - (self._sliding_window or 0)).clamp(min=0)
+        return self._by_kind(full, near[:, None, None, None])
+
+    @property
+    def _sees_all(self) -> bool:
+        uniform = len(self._layer_types) < 2
+        return uniform and (self._sliding_window is None or self._layer_types == {"full_attention"})
+
+    def _by_kind(self, full: torch.Tensor, sliding: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        if len(self._layer_types) < 2:
+            return sliding
+        return {"full_attention": full, "sliding_attention": sliding}
 
 
 class SlotDecoder:
@@ -120,7 +142,7 @@ class SlotDecoder:
         self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return [(keys[0], values[0]) for keys, values in map(states_of, cache.layers)]
 
-    def admit(self, prompts: dict[int, tuple[int, ...]]) -> None:
+    def admit(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
         """See RowDecoder."""
         for slot, prompt in prompts.items():
             # A prompt may be its last token alone: nothing stands before it.
