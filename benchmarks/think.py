@@ -119,7 +119,7 @@ def steady_state(table: Table, work: Workload) -> None:
     for request in work.requests(repeat=2):
         engine.add(request)
     engine.step()
-    slots = min(engine.slots, len(work.requests(repeat=2)))
+    slots = min(int(engine.describe()["slots"]), len(work.requests(repeat=2)))
     products = matrix_products(work, slots)
     for _ in range(10):
         step = statistics.median(timed(engine.step) for _ in range(2))

@@ -87,6 +87,23 @@ def test_samples_are_those_of_the_fixed_decoder() -> None:
     assert shared.describe()["kv_cache_bytes"] > 0
 
 
+def test_prompts_that_wait_are_prefilled_with_those_at_once() -> None:
+    """So that a slot that gets free every other step does not cost a forward pass each time."""
+    prompts = [(*HEAD, 10 + index, 7) for index in range(30)]
+    engine = open_engine(grouped(tiny_model("llama")), slots=8, batch_invariant=False)
+    assert engine.slots == 9
+    whole, batches = engine._decoder._prefill, []  # type: ignore[attr-defined]
+
+    def prefill(suffixes: list[tuple[int, ...]]) -> Any:
+        batches.append(len(suffixes))
+        return whole(suffixes)
+
+    engine._decoder._prefill = prefill  # type: ignore[attr-defined]
+    done = finish(engine, requests_for(prompts, RANDOM, samples=2))
+    assert batches == [1, 4 + 16, 10]  # the prefix, what the eight slots need and sixteen more, the rest
+    assert done == finish(open_engine(grouped(tiny_model("llama")), slots=8), requests_for(prompts, RANDOM, samples=2))
+
+
 def test_rows_that_ended_are_not_decoded_for_long() -> None:
     """The highest rows move into the places of those that ended, and go on as if nothing had happened."""
     requests = [

@@ -2,7 +2,7 @@
 
 A row attends to the prefix that all prompts begin with, then to the page with the rest of its own prompt, then to its
 strip, where its tokens go from the prompt's last one on. Prefix and pages are stored once for all rows that need them.
-Every block stays contiguous at the width in use, since matrix products would copy any slice of it first.
+Beyond what a row uses, the blocks hold anything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from tpt.engines.slot_cache import PromptKeysValues
 
-_STEP = 16
+_PAGE_STEP = 16
+_STRIP_STEP = 48
+"""Strips are as wide as the longest row; every time they grow, all that is in them is copied. A power of two would have the
+rows' beginnings collide in the cache."""
 
 
 class SharedLayer(CacheLayerMixin):
@@ -29,7 +32,7 @@ class SharedLayer(CacheLayerMixin):
         self.is_initialized = True
         self.prefix = like.new_zeros((2, 1, heads, 0, head_dim))
         self.pages = like.new_zeros((2, 0, heads, 0, head_dim))
-        self.strips = like.new_zeros((2, slots, heads, _STEP, head_dim))
+        self.strips = like.new_zeros((2, slots, heads, _STRIP_STEP, head_dim))
         self.newest = (like[:0], like[:0])
         """Of every row that is fed a token, ``[rows, heads, head_dim]``."""
 
@@ -68,7 +71,7 @@ class SharedCache(Cache):
         self.slots = slots
         self.prefix: tuple[int, ...] = ()
         self.page_width = 0
-        self.strip_width = _STEP
+        self.strip_width = _STRIP_STEP
         self.row_pages = np.zeros(slots, np.int64)
         """The page of each row; meaningless for a row without one."""
         self.row_lengths = np.zeros(slots, np.int64)
@@ -167,7 +170,7 @@ class SharedCache(Cache):
 
     def fit_strips(self, longest: int) -> bool:
         """Give the strips room for ``longest`` positions, and not far more; return whether their width changed."""
-        width = -(-longest // _STEP) * _STEP
+        width = -(-longest // _STRIP_STEP) * _STRIP_STEP
         if self.strip_width < width or self.strip_width > 2 * width:
             kept = min(width, self.strip_width)
             for layer in self.blocks:
@@ -188,7 +191,7 @@ class SharedCache(Cache):
         """Make room for a page; pages are as wide as the longest in use, up to a step."""
         there = self.blocks[0].pages.shape[1]
         longest = max([length, *map(len, self._page_of)])
-        width = -(-longest // _STEP) * _STEP
+        width = -(-longest // _PAGE_STEP) * _PAGE_STEP
         if self.page_width < width or self.page_width > 2 * width or there < count:
             count = max(there, min(self.slots, -(-count // 16) * 16))
             kept = min(width, self.page_width)
@@ -198,8 +201,8 @@ class SharedCache(Cache):
 
 
 def _widened(block: torch.Tensor, width: int, kept: int, *, count: int) -> torch.Tensor:
-    """Return ``[2, count, heads, width, head_dim]`` with the first ``kept`` positions of a block, zeros elsewhere."""
-    made = block.new_zeros((2, count, block.shape[2], width, block.shape[4]))
+    """Return ``[2, count, heads, width, head_dim]`` with the first ``kept`` positions of a block, anything elsewhere."""
+    made = block.new_empty((2, count, block.shape[2], width, block.shape[4]))
     made[:, : block.shape[1], :, :kept] = block[:, :, :, :kept]
     return made
 

@@ -137,11 +137,14 @@ class SharedDecoder:
         chosen: dict[tuple[int, ...], None] = {}
         for prompt in upcoming:
             suffix = prompt[length:]
-            room -= len(suffix) + length // 4
-            if room < 0 or len(chosen) == _PREFILLED_AHEAD or prompt[:length] != self.cache.prefix:
+            if len(chosen) == _PREFILLED_AHEAD or prompt[:length] != self.cache.prefix:
                 break
-            if suffix not in wanted and not self.cache.holds(suffix) and self._store.get(suffix) is None:
-                chosen[suffix] = None
+            if suffix in wanted or self.cache.holds(suffix) or self._store.get(suffix) is not None:
+                continue
+            room -= len(suffix) + length // 4
+            if room < 0:
+                break
+            chosen[suffix] = None
         return list(chosen)
 
     def _prefill(self, suffixes: list[tuple[int, ...]]) -> list[PromptKeysValues]:
