@@ -149,6 +149,13 @@ def _weigh(scores, count, softcap):  # type: ignore[no-untyped-def]
 
 
 @_compiled()
+def _address(block, item, head, position):  # type: ignore[no-untyped-def]
+    """Return where a page's or strip's keys begin, from a position on."""
+    offset = item * block.strides[1] + head * block.strides[2] + position * block.strides[3]
+    return np.int64(block.ctypes.data) + offset
+
+
+@_compiled()
 def _attend_some(  # type: ignore[no-untyped-def]
     queries, keys, values, prefix, pages, strips, order, row_pages, lengths, first_seen, starts, counts,
     scaling, softcap, mixed, group_size, vector_count, lane_count, begin, end,
@@ -160,8 +167,6 @@ def _attend_some(  # type: ignore[no-untyped-def]
     query, sums = np.empty((group, width), np.float32), np.empty((group, width), np.float32)
     at, score_line = np.int64(scores.ctypes.data), scores.strides[0]
     query_at, sums_at = np.int64(query.ctypes.data), np.int64(sums.ctypes.data)
-    prefix_at, pages_at = np.int64(prefix.ctypes.data), np.int64(pages.ctypes.data)
-    strips_at = np.int64(strips.ctypes.data)
     for place in range(begin, end):
         row = order[place]
         page, first = row_pages[row], first_seen[row]
@@ -176,8 +181,6 @@ def _attend_some(  # type: ignore[no-untyped-def]
             last = head == heads - 1
             next_row = order[place + 1] if last and place + 1 < end else row
             next_head = 0 if last else head + 1
-            page_next = pages_at + row_pages[next_row] * pages.strides[1] + next_head * pages.strides[2]
-            strip_next = strips_at + next_row * strips.strides[1] + next_head * strips.strides[2]
             for index in range(group):
                 for number in range(width):
                     query[index, number] = widened(queries[row, head, index, number]) * scaling
@@ -185,13 +188,14 @@ def _attend_some(  # type: ignore[no-untyped-def]
             for number in range(width):
                 strips[0, row, head, counts[row], number] = keys[row, head, number]
                 strips[1, row, head, counts[row], number] = values[row, head, number]
-            own_prefix = prefix_at + head * prefix.strides[2] + from_prefix * line
-            own_page = pages_at + page * pages.strides[1] + head * pages.strides[2] + from_page * line
-            own_strip = strips_at + row * strips.strides[1] + head * strips.strides[2] + from_strip * line
+            shared = _address(prefix, 0, head, from_prefix)
+            own_page, own_strip = _address(pages, page, head, from_page), _address(strips, row, head, from_strip)
+            next_page = _address(pages, row_pages[next_row], next_head, 0)
+            next_strip = _address(strips, next_row, next_head, 0)
             parts = (
-                (own_prefix, page_start, at, own_prefix, prefix.strides[0]),
-                (own_page, page_count, at + 4 * page_start, page_next, pages.strides[0]),
-                (own_strip, strip_count, at + 4 * strip_start, strip_next, strips.strides[0]),
+                (shared, page_start, at, shared, prefix.strides[0]),
+                (own_page, page_count, at + 4 * page_start, next_page, pages.strides[0]),
+                (own_strip, strip_count, at + 4 * strip_start, next_strip, strips.strides[0]),
             )
             for start, count, to, ahead, _ in parts:
                 dot_products(
@@ -200,18 +204,9 @@ def _attend_some(  # type: ignore[no-untyped-def]
             for index in range(group):
                 query[index, 0] = _F(1.0) / _weigh(scores[index], strip_start + strip_count, softcap)
             for start, count, to, ahead, to_values in parts:
+                start, ahead = start + to_values, ahead + to_values
                 add_weighted(
-                    strips,
-                    start + to_values,
-                    line,
-                    count,
-                    to,
-                    score_line,
-                    sums_at,
-                    ahead + to_values,
-                    group_size,
-                    vector_count,
-                    lane_count,
+                    strips, start, line, count, to, score_line, sums_at, ahead, group_size, vector_count, lane_count
                 )
             for index in range(group):
                 for number in range(width):
