@@ -44,12 +44,12 @@ def collect_embedded(count: int) -> dict[str, float]:
     problems = {problem.id: problem for problem in word_problems(split="train", size=count)}
     prompts = {problem.id: engine.chat.prompt_ids(problem) for problem in problems.values()}
     order = {problem_id: index for index, problem_id in enumerate(problems)}
-    marks: list[tuple[float, int, int]] = []
+    ends: list[float] = []
     memory: list[float] = []
 
     def note(progress: Progress) -> None:
         if progress.traces <= count - SLOTS:
-            marks.append((time.perf_counter(), progress.tokens, progress.traces))
+            ends.append(time.perf_counter())
         if progress.traces * 5 >= count and (not memory or progress.traces == count):
             memory.append(peak_bytes(torch.device("cpu")) / 2**20)
 
@@ -57,11 +57,9 @@ def collect_embedded(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")]
         collect(Fixed(list(problems), 1), desk, traces_path=paths[0], verdicts_path=paths[1], surplus_path=paths[2])
-    # From when the first rows have ended, so that what is running is a steady mixture.
-    first = next(mark for mark in marks if mark[2] >= SLOTS)
-    last = marks[-1]
-    half = marks[(marks.index(first) + len(marks)) // 2]
-    rates = [(end[1] - start[1]) / (end[0] - start[0]) for start, end in ((first, last), (first, half), (half, last))]
+    # Each of these steps made a token in every slot.
+    half = len(ends) // 2
+    rates = [SLOTS * (len(part) - 1) / (part[-1] - part[0]) for part in (ends, ends[:half], ends[half:])]
     return {"rate": rates[0], "drift": rates[2] / rates[1], "early_mb": memory[0], "late_mb": memory[-1]}
 
 
