@@ -16,9 +16,9 @@ test: $(VENV)/.installed
 test-vllm: $(VENV)-vllm/.installed
 	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest -m vllm tests/engines tests/test_export_vllm.py
 
-# The ray engine and judging on Ray: clusters of several nodes on this machine, and nodes that are killed.
+# Sampling, judging and training on Ray: clusters of several nodes on this machine, and nodes that are killed.
 test-ray: $(VENV)-ray/.installed
-	OMP_NUM_THREADS=1 $(VENV)-ray/bin/python -m pytest -m ray tests/engines tests/verifiers
+	OMP_NUM_THREADS=1 $(VENV)-ray/bin/python -m pytest -m ray tests/engines tests/verifiers tests/sft
 
 # Runs on an object store, against moto's S3 server, which lives in an environment of its own.
 test-s3: $(VENV)/.installed $(VENV)-s3/.installed

@@ -111,17 +111,19 @@ def test_kubernetes_files_hold_together() -> None:
         mounted = {mount["name"] for mount in each["containers"][0]["volumeMounts"]}
         assert mounted == {volume["name"] for volume in each["volumes"]}
         assert each["volumes"][0]["persistentVolumeClaim"]["claimName"] == volume["metadata"]["name"]
-    # The pods that train have as many GPUs as the recipe they run wants.
-    for trains, named in ((pod, "paper/gemma-2-9b-it"), (pods[0], "paper/gemma-2-9b-it")):
+    # The pods that train have as many GPUs as the recipe they run wants; the one that only runs tpt has none.
+    assert "limits" not in pods[0]["containers"][0]["resources"]
+    for trains, named in ((pod, "paper/gemma-2-9b-it"), (pods[1], "paper/gemma-2-9b-it")):
         assert (
             trains["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == example_config(named, []).train.devices
         )
 
 
-def test_a_recipe_can_be_sampled_by_replicas_of_a_ray_cluster() -> None:
+def test_a_recipe_can_be_sampled_and_trained_on_a_ray_cluster() -> None:
     text = (FOLDER / "kuberay.yaml").read_text(encoding="utf-8")
     overrides = re.findall(r"--set ([a-z_.]+=\w+)", text)
-    assert example_config("paper/gemma-2-9b-it", overrides).engine.name == "ray"
+    config = example_config("paper/gemma-2-9b-it", overrides)
+    assert (config.engine.name, config.engine.replica_engine, config.train.where) == ("ray", "vllm", "ray")
 
 
 def test_the_slurm_script_begins_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
@@ -147,6 +149,44 @@ def test_the_slurm_script_begins_a_run_and_goes_on_with_it(tmp_path: Path) -> No
     assert (run / "report.md").read_bytes() == report
     environment.pop("RECIPE")
     assert "RECIPE" in subprocess.run(script, env=environment, capture_output=True, text=True, timeout=10).stderr
+
+
+def test_the_slurm_script_for_several_nodes_begins_a_run_on_ray_and_goes_on_with_it(tmp_path: Path) -> None:
+    """With an srun and a ray that do the command here, and a tpt that writes down what it is asked."""
+    told = tmp_path / "told"
+    commands = {
+        "srun": 'exec "$@"',
+        "ray": f'printf "%s " "$@" >> {told}; while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+        "tpt": f'if [ "$1" = init ]; then exec {sys.executable} -m tpt "$@"; fi; printf "%s\\n" "$*" >> {told}',
+    }
+    for name, line in commands.items():
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    run = tmp_path / "run"
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "RUN": str(run),
+        "HEAD": "10.0.0.1",
+    }
+    environment |= {"RECIPE": "paper/gemma-2-9b-it", "SLURM_JOB_NUM_NODES": "3", "TMPDIR": str(tmp_path)}
+    environment.pop("TPT_ENV", None)
+    for _ in range(2):
+        done = subprocess.run(
+            ["bash", str(FOLDER / "slurm-ray.sbatch")], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        run.mkdir(exist_ok=True)
+        (run / "config.toml").touch()
+    first, second = told.read_text().splitlines()
+    started = "symmetric-run --address 10.0.0.1:6379 --min-nodes 3 -- tpt run "
+    assert first.startswith(started) and second == f"{started}{run} run {run}"
+    begun = first.rpartition(" run ")[2].split()
+    config = load_config(Path(begun[0]), begun[4::2])
+    assert begun[1:3] == ["--out", str(run)] and set(begun[3::2]) == {"--set"}
+    assert (config.engine.name, config.verify.where, config.train.where) == ("ray", "ray", "ray")
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

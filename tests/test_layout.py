@@ -14,9 +14,9 @@ import tpt
 
 PACKAGE = Path(tpt.__file__).parent
 LEVELS = [
-    "records errors folders",
+    "records errors folders interpreter",
     "jsonl sorting prompt_file config cluster seeds stats equations arithmetic chat progress embedded adapter_folder memory",
-    "run_dir journal models steps sandbox wording",
+    "run_dir journal models steps sandbox wording ray_session",
     "problems engines verifiers sft variety",
     "think prune train evaluate check desk noise audit",
     "choice imported",
@@ -37,7 +37,18 @@ LEVELS = [
 The files that build the embedded model stand above what they build it with; where its folder lies is at the bottom.
 """
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
-HEAVY = {"torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "safetensors", "gguf"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "gguf",
+    "numba",
+    "llvmlite",
+}
 HEAVY_MODULES = {"engines", "sft", "embedded", "models", "memory"}
 
 

@@ -52,6 +52,16 @@ def find_adapter(spec: str) -> AdapterFolder | None:
     return AdapterFolder(path.parent, base, rank, is_dora=bool(config.get("use_dora")))
 
 
+def seen_by_all(spec: str) -> tuple[str, list[str]]:
+    """Return a model's spec as it reads on another machine, and the paths that must exist there."""
+    if spec == "embedded":
+        return spec, []
+    adapter = find_adapter(spec)
+    paths = [str(Path(each).expanduser().resolve()) for each in (spec, adapter.base if adapter else "") if each]
+    files = [path for path in paths if Path(path).exists()]
+    return (files[0] if files and files[0] == paths[0] else spec), files
+
+
 def base_to_name(base: str, folder: Path) -> str:
     """Return how an adapter that will lie in ``folder``, a round's checkpoint, is to name its base model."""
     path = Path(base).expanduser()

@@ -15,10 +15,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from tpt.errors import ClusterError
+from tpt.interpreter import is_installed
 
 _ENVIRONMENT = {
     # Errors reach the user as ours; RAY_BACKEND_LOG_LEVEL=info shows Ray's own.
@@ -78,9 +78,7 @@ def connect(address: str) -> Cluster:
     Raises:
         ClusterError: Ray is not installed, or there is no cluster to join at the address.
     """
-    found = find_spec("ray")
-    # A mere folder of this name, such as Ray's own in /tmp, is found too, but has no file.
-    if found is None or found.origin is None:
+    if not is_installed("ray"):
         raise ClusterError('Ray is not installed: pip install "think-prune-train[ray]", here and on every node')
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from tpt.adapter_folder import seen_by_all
 from tpt.chat import Chat, PromptTemplate
 from tpt.config import EvaluateConfig, RunConfig, ThinkConfig
 from tpt.engines import Engine, Sampling
+from tpt.interpreter import is_installed
 from tpt.records import Problem
 from tpt.run_dir import digest_of, fingerprint
 from tpt.verifiers import Judge
@@ -57,7 +58,7 @@ def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server", "ray"]:
     settings = config.engine
     if settings.name != "auto":
         return settings.name
-    if settings.batch_invariant or settings.device == "cpu" or find_spec("vllm") is None:
+    if settings.batch_invariant or settings.device == "cpu" or not is_installed("vllm"):
         return "hf"
     from tpt.models import resolve_device
 
@@ -134,7 +135,7 @@ def _open_ray(config: RunConfig, model: str, *, cache: Path, max_length: int) ->
     gpus = settings.replica_gpus
     if settings.replica_engine == "vllm" and not gpus and settings.device != "cpu":
         gpus = settings.tensor_parallel_size
-    model, files = _seen_by_all(model)
+    model, files = seen_by_all(model)
     return open_ray(
         partial(open_engine, _replica_config(config, gpus), model, cache=cache.resolve(), longest=max_length),
         PoolSettings(
@@ -163,16 +164,6 @@ def _replica_config(config: RunConfig, gpus: float) -> RunConfig:
         # In a Ray worker vLLM might take Ray for its executor, and that for a cluster of its own.
         changes["options"] = {"distributed_executor_backend": "mp", **settings.options}
     return config.model_copy(update={"engine": settings.model_copy(update=changes)})
-
-
-def _seen_by_all(model: str) -> tuple[str, list[str]]:
-    """Return a model's spec as it reads on another machine, and the paths that must exist there."""
-    from tpt.adapter_folder import find_adapter
-
-    adapter = find_adapter(model)
-    paths = [str(Path(each).expanduser().resolve()) for each in (model, adapter.base if adapter else "") if each]
-    files = [path for path in paths if Path(path).exists()]
-    return (files[0] if files and files[0] == paths[0] else model), files
 
 
 def limits_of(config: RunConfig) -> Limits:

@@ -14,6 +14,7 @@ from tpt.choice import Choice, choice_of
 from tpt.config import AlarmConfig, RunConfig, load_config, render_toml
 from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import VERIFY_OPERATIONAL
+from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.desk import limits_of
 from tpt.errors import ProblemError, RunError
 from tpt.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
@@ -32,6 +33,7 @@ _MAY_CHANGE = (
     "threads",
     *(f"engine.{key}" for key in OPERATIONAL),
     *(f"verify.{key}" for key in VERIFY_OPERATIONAL),
+    *(f"train.{key}" for key in TRAIN_OPERATIONAL),
     *(f"alarms.{name}" for name in AlarmConfig.model_fields),
 )
 """Keys that a run may be resumed with other values of: no finished stage depends on them."""

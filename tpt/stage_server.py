@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tpt import errors
+from tpt import errors, interpreter
 
 ENVIRONMENT = {
     # Idle threads that spin for long take the cores from the ones at work whenever anything else runs on the machine;
@@ -44,7 +44,7 @@ class StageServer:
     def __init__(self, run_path: Path, *, lock_descriptor: int, progress: bool) -> None:
         ours, theirs = socket.socketpair()
         arguments = [str(theirs.fileno()), str(run_path), str(int(progress))]
-        command = [sys.executable, "-c", "from tpt.stage_server import main; main()", *arguments]
+        command = interpreter.command("tpt.stage_server", *arguments)
         environment = {**ENVIRONMENT, **os.environ}
         # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -27,6 +27,7 @@ from tpt.jsonl import iterate_records, read_records, replace_records, to_table
 from tpt.lineage import base_model, model_after, model_before, output_of
 from tpt.probe import base_traces, probe_round
 from tpt.prune import Pruning
+from tpt.ray_session import RaySettings
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
 from tpt.run_dir import RunDir, digest_of, fingerprint, log_event, read_manifest, write_manifest
 from tpt.seeds import seed_for
@@ -165,6 +166,7 @@ def train_stage(work: Work) -> dict[str, Any]:
             out=place.checkpoint,
             seed=seed_for(config.seed, "train", place.index),
             progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
+            ray=RaySettings(config.engine.ray_address, config.engine.timeout_s),
         )
         display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
     counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}

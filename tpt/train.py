@@ -7,21 +7,24 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from tpt.adapter_folder import seen_by_all
 from tpt.chat import Chat, PromptTemplate
 from tpt.config import TrainConfig
+from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.errors import TrainError
+from tpt.ray_session import RaySettings
 from tpt.records import Example, Problem
 from tpt.run_dir import versions
 
 if TYPE_CHECKING:
     from tpt.sft import FitLog, Row
 
-NO_EFFECT_ON_WEIGHTS = frozenset(["save_every_steps", "report_to"])
+NO_EFFECT_ON_WEIGHTS = frozenset(["save_every_steps", "report_to", *TRAIN_OPERATIONAL])
 """Settings of training that may change in the middle of it."""
 
 _LOW_ADAPTER_RATE = 2e-6
@@ -51,16 +54,18 @@ def train(
     out: Path,
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
+    ray: RaySettings | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a model on the examples, write the checkpoint ``out``, and return what there is to say about it.
 
     ``progress`` is called after each optimizer step with (step, steps, loss). Beside ``out`` a ``train_log.jsonl`` gets
     a line a step, and a folder with the suffix ``.state`` holds, until ``out`` is written, what a killed training goes
-    on from when it is called again.
+    on from when it is called again. ``ray`` says which cluster trains where ``config.where`` is "ray".
 
     Raises:
         TrainError: the examples must not be trained on, or training changed nothing; ``out`` is then untouched.
         ModelError: the start model cannot be loaded.
+        ClusterError: the cluster cannot be joined, has no room, or a node lacks what it needs.
     """
     from tpt import sft
 
@@ -72,6 +77,11 @@ def train(
             file=sys.stderr,
         )
     training = _Training(examples, problems, config, prompt, start, out, seed)
+    if config.where == "ray":
+        anywhere, files = _for_all_nodes(training)
+        return sft.train_on_ray(
+            anywhere, config, ray or RaySettings(), out=anywhere.out, files=files, progress=progress
+        )
     if config.devices > 1:
         return sft.run_in_parallel(config.devices, training, progress)
     return training(progress)
@@ -149,6 +159,16 @@ class _Training:
             "peak_memory_mb": peak_bytes(device) // 2**20,
             "times": clock.laps,
         }
+
+
+def _for_all_nodes(training: _Training) -> tuple[_Training, list[str]]:
+    """Return a training with paths that mean the same on every machine, and those that must exist there."""
+    start = training.start
+    model, files = seen_by_all(start.model)
+    base, more = (None, list[str]()) if start.base is None else seen_by_all(start.base)
+    cache = None if start.cache is None else start.cache.resolve()
+    start = replace(start, model=model, base=base, cache=cache)
+    return replace(training, start=start, out=training.out.resolve()), files + more
 
 
 def _shortened(values: dict[str, Any]) -> dict[str, Any]:

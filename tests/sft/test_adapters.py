@@ -193,11 +193,11 @@ def test_qlora_trains_on_four_bits_and_merges_into_the_whole_weights(do_train: T
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tpt.sft.adapters.find_spec", lambda name: None)
+    monkeypatch.setattr("tpt.sft.adapters.is_installed", lambda name: False)
     check_method(TrainConfig())
     with pytest.raises(TrainError, match=r'train.method = "dora" needs the package peft: pip install peft'):
         check_method(TrainConfig(method="dora"))
-    monkeypatch.setattr("tpt.sft.adapters.find_spec", lambda name: None if name == "bitsandbytes" else object())
+    monkeypatch.setattr("tpt.sft.adapters.is_installed", lambda name: name != "bitsandbytes")
     with pytest.raises(TrainError, match=r'train.method = "qlora" needs the package bitsandbytes'):
         check_method(TrainConfig(method="qlora"))
 

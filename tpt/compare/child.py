@@ -53,7 +53,3 @@ def _reinforced(run: Run, *, tokens: int) -> None:
         grpo_round(run.dir, tokens=tokens)
         do_stage(run.dir.path, "evaluate", 1, progress=run.progress)
         write_json(place.record, round_record(run.dir, place))
-
-
-if __name__ == "__main__":
-    main()

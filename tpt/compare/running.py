@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tpt import interpreter
 from tpt.compare.arms import Arm, Plan
 from tpt.compare.budget import next_round, tokens_of
 from tpt.compare.reuse import take_over
@@ -168,7 +169,7 @@ def _start(task: Task, last: int, others: list[RunDir], *, tokens: int) -> _Chil
     write_text(path, render_toml(config))
     log = path.with_suffix(".log")
     numbers = [str(last), str(tokens), str(os.getpid())]
-    command = [sys.executable, "-m", "tpt.compare.child", str(path), str(task.run.path), *numbers]
+    command = interpreter.command("tpt.compare.child", str(path), str(task.run.path), *numbers)
     with log.open("ab") as file:
         return _Child(task, _spawn(command, file), log, begin=file.tell())
 

@@ -70,8 +70,8 @@ class EngineConfig(Section):
     )
     ray_address: str = Field(
         "auto",
-        description="ray: host:port or ray://host:port of a cluster; local: one started for every stage; auto: "
-        "RAY_ADDRESS, else what `ray start` runs on this machine, else local",
+        description="ray, and where = ray of verify and train: host:port or ray://host:port of a cluster; local: one started "
+        "for every stage; auto: RAY_ADDRESS, else what `ray start` runs on this machine, else local",
     )
     replica_engine: Literal["hf", "vllm"] = Field("hf", description="ray: what every replica samples with")
     replicas: int = Field(0, ge=0, description="ray: how many; 0: as many as the cluster holds")
@@ -104,6 +104,8 @@ class EngineConfig(Section):
             _check_url(self.url)
         if self.reload and "{model}" not in self.reload:
             raise ValueError("reload does not contain {model}; put {model} where the model's folder belongs")
+        # Judging and training on Ray go by it too.
+        _check_ray_address(self.ray_address)
         return self
 
     def _check_replicas(self) -> None:
@@ -120,7 +122,6 @@ class EngineConfig(Section):
             raise ValueError(f'device = "cpu", but replica_gpus = {gpus:g}; set replica_gpus = 0')
         if self.device == "cuda" and self.replica_engine == "hf" and not gpus:
             raise ValueError('device = "cuda", but Ray gives a replica of hf no GPU: set replica_gpus = 1')
-        _check_ray_address(self.ray_address)
 
 
 def _check_ray_address(address: str) -> None:

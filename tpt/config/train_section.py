@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from tpt.config.section import Count, Fraction, Section
 
+TRAIN_OPERATIONAL = ("where", "worker_cpus", "worker_gpus", "max_failures")
+"""Keys that say where training is done, not how: no finished stage depends on them."""
+
 
 class TrainConfig(Section):
     """Supervised fine-tuning on the kept traces."""
@@ -47,6 +50,20 @@ class TrainConfig(Section):
     )
     strategy: Literal["ddp", "fsdp2"] = Field(
         "ddp", description="on several devices: ddp holds the whole model on each, fsdp2 a share of it"
+    )
+    where: Literal["here", "ray"] = Field(
+        "here",
+        description="here: on the machine of the run; ray: in processes of the Ray cluster at engine.ray_address, as many as "
+        "devices, on one node or several",
+    )
+    worker_cpus: Count = Field(1, description="ray: CPUs of a training process, and its threads")
+    worker_gpus: Literal["auto", 0, 1] = Field(
+        "auto", description="ray: GPUs of a training process; auto: 1 where the cluster has any, else 0"
+    )
+    max_failures: int = Field(
+        3,
+        ge=0,
+        description="ray: so often training goes on from its last checkpoint after processes or nodes were lost",
     )
 
     loss: Literal["cross_entropy", "focal", "clipped_confidence"] = Field(

@@ -7,14 +7,16 @@ head.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from tpt.engines.shared_attention import SharedStep
 from tpt.errors import EngineError
+
+if TYPE_CHECKING:
+    from tpt.engines.shared_attention import SharedStep
 
 NAME = "tpt_grouped"
 _UNKNOWN_TERMS = ("s_aux", "position_bias")

@@ -25,7 +25,6 @@ from tpt.engines.admission import check_request
 from tpt.engines.grouped_attention import use_grouped_attention
 from tpt.engines.invariance import find_variance
 from tpt.engines.sampling import BROKEN, SlotSampler
-from tpt.engines.shared_decoder import SharedDecoder
 from tpt.engines.slot_decoder import RowDecoder, SlotDecoder
 from tpt.errors import EngineError
 from tpt.memory import available_bytes, is_out_of_memory, peak_bytes
@@ -347,6 +346,9 @@ def _row_decoder(
 ) -> RowDecoder:
     """Return a decoder whose rows share prompts, unless shapes must be fixed or the model has other attention."""
     if not fixed:
+        # Not before: vLLM, which a stage's process may be about to load instead, fails where numba is loaded.
+        from tpt.engines.shared_decoder import SharedDecoder
+
         shared = SharedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)
         if shared.reaches_attention():
             return shared

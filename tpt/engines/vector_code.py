@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import ffi
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -153,6 +154,28 @@ def add_weighted(
         return context.get_dummy_value()
 
     return types.void(like, *[types.int64] * 7, group, vectors, lanes), generate
+
+
+def _own_up_to_missing_names() -> None:
+    """Have llvmlite's handle of its library not claim such names as ``__dict__``.
+
+    It takes every name for one of the library's functions, and vLLM, which looks for kernels in the ``__dict__`` of all that
+    is loaded, fails on what it gets. Nothing happens where llvmlite has no such handle.
+    """
+    handle: Any = type(getattr(ffi, "lib", None))
+    answer = getattr(handle, "__getattr__", None)
+    if answer is None:
+        return
+
+    def named(self: Any, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return answer(self, name)
+
+    handle.__getattr__ = named
+
+
+_own_up_to_missing_names()
 
 
 class _Shape:

@@ -11,7 +11,6 @@ import dataclasses
 import os
 import secrets
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.adapter import Adapter, find_adapter
 from tpt.engines.admission import check_request
 from tpt.errors import EngineError, did_you_mean
+from tpt.interpreter import is_installed
 from tpt.records import FinishReason, Problem
 
 _AUTO_SLOTS = 256
@@ -75,7 +75,7 @@ def open_vllm(spec: str, prompt: PromptTemplate, settings: VLLMSettings) -> VLLM
     Raises:
         EngineError: vLLM is not installed, cannot run here, or cannot run this model.
     """
-    if find_spec("vllm") is None:
+    if not is_installed("vllm"):
         raise EngineError(
             'engine.name = "vllm", but vLLM is not installed: pip install "think-prune-train[vllm]" on a machine with an '
             'NVIDIA GPU; without one, engine.name = "hf" is the engine to use'

@@ -9,6 +9,7 @@ from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, sn
 from tpt.sft.fit import fit, resolve_precision
 from tpt.sft.fitting import check_memory
 from tpt.sft.parallel import check_devices, device_of, place, run_in_parallel
+from tpt.sft.ray_train import train_on_ray
 from tpt.sft.recorder import FitLog
 from tpt.sft.resume import ResumePoint
 from tpt.sft.rows import Encoded, Row, encode
@@ -37,4 +38,5 @@ __all__ = [
     "run_in_parallel",
     "save_checkpoint",
     "snapshot",
+    "train_on_ray",
 ]

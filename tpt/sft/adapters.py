@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tpt.adapter_folder import CONFIG
 from tpt.chat import Chat
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
+from tpt.interpreter import is_installed
 from tpt.sft.checkpoint import Change, Tally, save_folder, set_stops
 
 WEIGHTS = "adapter_model.safetensors"
@@ -40,9 +40,9 @@ def check_method(config: TrainConfig) -> None:
     """
     if config.method == "full":
         return
-    if find_spec("peft") is None:
+    if not is_installed("peft"):
         raise TrainError(f'train.method = "{config.method}" needs the package peft: pip install peft')
-    if config.method == "qlora" and find_spec("bitsandbytes") is None:
+    if config.method == "qlora" and not is_installed("bitsandbytes"):
         raise TrainError(
             'train.method = "qlora" needs the package bitsandbytes: pip install bitsandbytes, or set it to "lora"'
         )

@@ -15,6 +15,7 @@ from tpt.errors import TrainError
 from tpt.memory import available_bytes
 from tpt.models import load_config
 from tpt.sft.memory import GIB, Estimate, Plan, Shape, estimate, shape_of
+from tpt.sft.parallel import place
 from tpt.sft.rows import Row
 
 _USABLE = 0.9
@@ -57,10 +58,11 @@ def check_memory(
         TrainError: It does not fit; the message says what would.
     """
     shape, plan = shape_of(architecture), _plan(architecture, rows, config, device=device, precision=precision)
+    here = place()
     # Processes without a GPU of their own share the machine's memory.
-    available = _usable(device, share=max(1, config.devices) if device.type == "cpu" else 1)
-    if plan.devices > 1:
-        check_host(shape, plan, config, available=_usable(_CPU))
+    available = _usable(device, share=here.local_world if device.type == "cpu" else 1)
+    if plan.devices > 1 and here.is_first:
+        check_host(shape, plan, config, available=_usable(_CPU), together=here.local_world)
     found = fit_report(shape, plan, available=available)
     parts = {field.name: getattr(found, field.name) for field in fields(found)} | {"total": found.total}
     told: dict[str, int | None] = {name: round(size / 2**20) for name, size in parts.items() if size}
@@ -106,11 +108,14 @@ def _usable(device: torch.device, *, share: int = 1) -> int | None:
     return None if free is None else int(_USABLE * free) // share
 
 
-def check_host(shape: Shape, plan: Plan, config: TrainConfig, *, available: int | None) -> None:
+def check_host(
+    shape: Shape, plan: Plan, config: TrainConfig, *, available: int | None, together: int | None = None
+) -> None:
     """Refuse a sharded training whose whole copies of the model overfill the machine's memory.
 
     The first process alone has the model whole: loaded, before each process gets its share, and again to save it, when
-    it holds besides what it is compared with, added to or mixed with. On CPUs the shares are in the same memory.
+    it holds besides what it is compared with, added to or mixed with. On CPUs the shares are in the same memory, those
+    of ``together`` processes that are on one machine, or of all.
 
     Raises:
         TrainError: They do; ``available`` bytes are too few. None: that is not known.
@@ -118,8 +123,8 @@ def check_host(shape: Shape, plan: Plan, config: TrainConfig, *, available: int 
     copies = 1 if config.method != "full" and config.adapter == "keep" else 2
     copies += 1 if config.interpolate else 0
     found = estimate(shape, plan)
-    shares = plan.devices * (found.weights + found.gradients + found.optimizer) if plan.device == "cpu" else 0
-    needed = copies * 4 * shape.parameters + shares
+    share = found.weights + found.gradients + found.optimizer if plan.device == "cpu" else 0
+    needed = copies * 4 * shape.parameters + (together or plan.devices) * share
     if available is not None and needed > available:
         raise TrainError(
             f"loading the model and saving it again would need about {needed / GIB:.0f} GiB of the machine's memory, "

@@ -19,14 +19,14 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import torch
 from torch import distributed
 
-from tpt import errors
+from tpt import errors, interpreter
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 
@@ -34,7 +34,7 @@ Progress = Callable[[int, int, float], None]
 Task = Callable[[Progress], dict[str, Any]]
 """What each process does; it must be picklable, and what it returns must be plain values."""
 
-_RANK, _WORLD = "TPT_RANK", "TPT_WORLD"
+_RANK, _WORLD, _LOCAL_RANK, _LOCAL_WORLD = "TPT_RANK", "TPT_WORLD", "TPT_LOCAL_RANK", "TPT_LOCAL_WORLD"
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 _KILLED = 128 + signal.SIGKILL
@@ -47,6 +47,9 @@ class Place:
 
     rank: int = 0
     world: int = 1
+    local_rank: int = 0
+    """Among those of its machine."""
+    local_world: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -55,15 +58,27 @@ class Place:
 
 
 def place() -> Place:
-    """Return this process's place; the only one there is unless ``run_in_parallel`` started it."""
-    return Place(int(os.environ.get(_RANK, 0)), int(os.environ.get(_WORLD, 1)))
+    """Return this process's place; the only one there is unless it was given another."""
+    names = (_RANK, _WORLD, _LOCAL_RANK, _LOCAL_WORLD)
+    alone = astuple(Place())
+    return Place(*(int(os.environ.get(name, number)) for name, number in zip(names, alone, strict=True)))
+
+
+def sit_down(here: Place, *, threads: int) -> None:
+    """Take a place, as torchrun would give it, and a number of CPU threads; the processes' group is not made here."""
+    numbers = {_RANK: here.rank, _WORLD: here.world, _LOCAL_RANK: here.local_rank, _LOCAL_WORLD: here.local_world}
+    if here.world > 1:
+        numbers |= {"RANK": here.rank, "WORLD_SIZE": here.world}
+        numbers |= {"LOCAL_RANK": here.local_rank, "LOCAL_WORLD_SIZE": here.local_world}
+    os.environ |= {name: str(number) for name, number in {**numbers, "OMP_NUM_THREADS": threads}.items()}
+    torch.set_num_threads(threads)
 
 
 def device_of(here: Place) -> torch.device:
     """Return the device that a process trains on."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", here.rank if here.world > 1 else torch.cuda.current_device())
+    return torch.device("cuda", here.local_rank if here.world > 1 else torch.cuda.current_device())
 
 
 def agree(value: int) -> int:
@@ -82,12 +97,12 @@ def wait_for_all() -> None:
 
 
 def check_devices(config: TrainConfig) -> None:
-    """Refuse a number of devices that is not here.
+    """Refuse a number of devices that is not here; those of a cluster are looked at there.
 
     Raises:
         TrainError: there are fewer GPUs, or the system has no way to end all processes together.
     """
-    if config.devices <= 1:
+    if config.devices <= 1 or config.where == "ray":
         return
     if sys.platform != "linux":
         raise TrainError(f"train.devices = {config.devices} needs Linux; set it to 1")
@@ -107,7 +122,7 @@ def run_in_parallel(world: int, task: Task, progress: Progress | None) -> dict[s
     receiving, sending = os.pipe()
     with tempfile.TemporaryDirectory(prefix="tpt-train-") as meeting:
         arguments = [str(sending), str(world), str(os.getpid()), str(torch.get_num_threads()), meeting]
-        command = [sys.executable, "-c", "from tpt.sft.parallel import main; main()", *arguments]
+        command = interpreter.command("tpt.sft.parallel", *arguments)
         environment = {"GOMP_SPINCOUNT": "10000", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
         # A process that has asked the CUDA runtime whether there are GPUs can fork none that use them.
         environment |= {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
@@ -201,7 +216,7 @@ def _work(rank: int, world: int, task: Task, *, sending: int, threads: int, meet
                 _tell(pipe, {"error": type(error).__name__, "message": str(error)})
             except Exception as error:
                 traceback.print_exc()
-                _tell(pipe, {"error": "TrainError", "message": _failure(rank, error)})
+                _tell(pipe, {"error": "TrainError", "message": failure(rank, error)})
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -209,13 +224,10 @@ def _work(rank: int, world: int, task: Task, *, sending: int, threads: int, meet
 
 
 def _join(rank: int, world: int, *, threads: int, meeting: str) -> None:
-    """Make this process one of several, as torchrun would."""
-    numbers = {_RANK: rank, "RANK": rank, "LOCAL_RANK": rank, _WORLD: world, "WORLD_SIZE": world}
-    os.environ.update({name: str(number) for name, number in numbers.items()})
-    os.environ |= {"LOCAL_WORLD_SIZE": str(world), "OMP_NUM_THREADS": str(threads)}
+    """Make this process one of several."""
+    sit_down(Place(rank, world, rank, world), threads=threads)
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         os.environ.setdefault(name, "lo")
-    torch.set_num_threads(threads)
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)
@@ -230,7 +242,8 @@ def _tell(pipe: IO[str], message: dict[str, Any] | None) -> None:
         pipe.flush()
 
 
-def _failure(rank: int, error: Exception) -> str:
+def failure(rank: int, error: Exception) -> str:
+    """Return what to say of a process that failed."""
     hint = ""
     if isinstance(error, torch.OutOfMemoryError):
         hint = ". Lower train.micro_batch_size, or set train.gradient_checkpointing = true"

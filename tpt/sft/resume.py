@@ -26,6 +26,7 @@ AUTO_INTERVAL_S = 600.0
 _AUTO_SHARE = 0.05
 """Share of the time that automatic checkpoints may take."""
 _WHOLE = "whole.json"
+_NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ class ResumePoint:
     def find_together(self) -> Path | None:
         """Return the same from every process of a training, after the first has tidied up."""
         found = self.find() if place().is_first else None
-        wait_for_all()
-        return found if place().is_first else self.find()
+        # The others may be on machines that see the folder a little later.
+        step = agree(_NONE if found is None else _step_of(found))
+        return None if step == _NONE else self.folder / f"checkpoint-{step}"
 
     def close(self, checkpoint: Path) -> None:
         """Mark a checkpoint as whole, and delete those before it."""
@@ -72,7 +74,7 @@ class ResumePoint:
 
 def _step_of(path: Path) -> int:
     number = path.name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else -1
+    return int(number) if number.isdecimal() else _NONE
 
 
 class Saver(TrainerCallback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
+from tpt.interpreter import is_installed
 from tpt.sft.adapters import check_method, has_adapter, load_adapter_state
 from tpt.sft.losses import token_loss
 from tpt.sft.packing import Packed, Padded
@@ -80,7 +80,7 @@ def check_installed(config: TrainConfig, device: torch.device) -> None:
     Raises:
         TrainError: a package or a CUDA device is missing.
     """
-    missing = [name for name in config.report_to if find_spec(_TRACKERS[name]) is None]
+    missing = [name for name in config.report_to if not is_installed(_TRACKERS[name])]
     if missing:
         raise TrainError(
             f"train.report_to = {config.report_to}: not installed: {', '.join(missing)}. "
@@ -96,7 +96,7 @@ def check_installed(config: TrainConfig, device: torch.device) -> None:
 def _check_cuda_package(setting: str, package: str, device: torch.device, otherwise: str) -> None:
     if device.type != "cuda":
         raise TrainError(f"{setting} needs a CUDA device, and training is on {device.type}; {otherwise}")
-    if find_spec(package.replace("-", "_")) is None:
+    if not is_installed(package.replace("-", "_")):
         raise TrainError(f"{setting} needs the package {package}: pip install {package}, or {otherwise}")
 
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from tpt.errors import RunError
+from tpt.interpreter import is_installed
 
 R = TypeVar("R")
 _CHUNK = 8 * 2**20
@@ -237,7 +237,7 @@ def copy_name(url: str) -> str:
 
 
 def _from_fsspec(scheme: str) -> Any:
-    if find_spec("fsspec") is None:
+    if not is_installed("fsspec"):
         raise RunError(
             f"{scheme}://: of the schemes without a package only {', '.join(_ARROW)} work. pip install fsspec"
         )

@@ -15,7 +15,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tpt import interpreter
 from tpt.errors import VerifierError
 from tpt.sandbox import Mode
 
@@ -228,12 +228,10 @@ class Pool:
         self._workers.append(self._start())
 
     def _start(self) -> _Worker:
-        # The workers find the same modules as this process does, and start no thread pools of their own.
-        path = os.pathsep.join([os.getcwd(), *(entry for entry in sys.path if entry)])
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", "from tpt.verifiers.worker import main; main()"]
+        # The workers start no thread pools of their own.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [*command, self._target, self._warm_up, str(self._limits.memory_mb)],
+            interpreter.command("tpt.verifiers.worker", self._target, self._warm_up, str(self._limits.memory_mb)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
