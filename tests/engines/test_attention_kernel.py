@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tpt.engines.attention_kernel import RowProgress, RowTable, attend
+from tpt.engines.helpers import Helpers
 
 ROWS, PREFIX, PAGES, SLOTS = 5, 3, 2, 6
 LENGTHS, ROW_PAGES, COUNTS = (4, 0, 6, 4, 6), (0, 0, 1, 0, 1), (7, 0, 3, 15, 1)
@@ -38,6 +39,7 @@ def compiled(
         tuple(map(memory, blocks)),
         table,
         RowProgress(np.array(LENGTHS) + PREFIX, np.array(COUNTS)),
+        Helpers(threads - 1),
         first_seen=np.array(first_seen),
         scaling=terms["scaling"],
         softcap=terms["softcap"],

@@ -7,10 +7,9 @@ keys and values stays in the cache. All arithmetic is in float32, bfloat16 being
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from typing import Any
 
@@ -18,29 +17,20 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tpt.engines.vector_code import LANES, SUMS, add_weighted, dot_products, float_of_bits, widened
-
-if "NUMBA_THREADING_LAYER" not in os.environ:
-    # Its other pools have threads that spin, and fight with torch's, which do so too, over the cores.
-    numba.config.THREADING_LAYER = "workqueue"
+from tpt.engines.helpers import Helpers
+from tpt.engines.vector_code import LANES, SUMS, add_weighted, added, dot_products, float_of_bits, widened
 
 _Ints = NDArray[np.int64]
 _F = np.float32
-_ONE_AT_A_TIME = threading.Lock()
-"""That pool does not bear being called from two threads."""
 
 
-def _compiled(*, parallel: bool = False) -> Callable[[Any], Any]:
-    settings = {"fastmath": set(SUMS), "nogil": True, "error_model": "numpy", "parallel": parallel}
-
-    def compile_(function: Any) -> Any:
-        try:
-            return numba.njit(cache=True, **settings)(function)
-        except RuntimeError:
-            # There is no folder to keep the machine code in, so each process makes it anew.
-            return numba.njit(**settings)(function)
-
-    return compile_
+def _compiled(function: Any) -> Any:
+    settings = {"fastmath": set(SUMS), "nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **settings)(function)
+    except RuntimeError:
+        # There is no folder to keep the machine code in, so each process makes it anew.
+        return numba.njit(**settings)(function)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +40,7 @@ class RowTable:
     order: _Ints
     """The rows, those that share a page side by side."""
     cuts: _Ints
-    """Where in ``order`` each thread's share begins, and the end."""
+    """Where in ``order`` each share of the work begins, and the end."""
     pages: _Ints
     lengths: _Ints
     """Positions in use of the row's page."""
@@ -72,6 +62,7 @@ def attend(
     blocks: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
     table: RowTable,
     progress: RowProgress,
+    helpers: Helpers,
     *,
     first_seen: _Ints,
     scaling: float,
@@ -87,6 +78,7 @@ def attend(
         blocks: Prefix, pages and strips, each ``[2, count, heads, positions, width]``, of the same dtype.
         table: Which of them a row attends to.
         progress: How far the rows are.
+        helpers: Threads that join in.
         first_seen: ``[rows]``, the first position that a row's token sees.
         scaling: Factor of the scores.
         softcap: Where the scores level off; 0: nowhere.
@@ -97,15 +89,14 @@ def attend(
     mixed = np.empty(queries.shape, np.float32)
     rows = (table.order, table.pages, table.lengths, first_seen, progress.starts, progress.counts)
     given = (queries, *newest, *blocks, *rows, _F(scaling), _F(softcap), mixed, *shape)
-    if len(table.cuts) == 2:
-        _attend_some(*given, 0, len(table.order))
-        return mixed
-    with _ONE_AT_A_TIME:
-        _attend_all(*given, table.cuts)
+    taken, done = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    helpers.share(partial(_attend_shares, *given, table.cuts, taken, done))
+    while _count(done, 0) < len(table.cuts) - 1:
+        time.sleep(0)  # a helper is still at its last share
     return mixed
 
 
-@_compiled()
+@_compiled
 def _exp(x):  # type: ignore[no-untyped-def]
     """Return e to the power of a number up to 0, to 2e-7 of it; the processor's own would not be done in vectors.
 
@@ -123,7 +114,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return (p * r * r + r + _F(1.0)) * float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))
 
 
-@_compiled()
+@_compiled
 def _capped(score, softcap):  # type: ignore[no-untyped-def]
     """Return softcap * tanh(score / softcap)."""
     e = _exp(_F(-2.0) * abs(score) / softcap)
@@ -131,7 +122,7 @@ def _capped(score, softcap):  # type: ignore[no-untyped-def]
     return -level if score < _F(0.0) else level
 
 
-@_compiled()
+@_compiled
 def _weigh(scores, count, softcap):  # type: ignore[no-untyped-def]
     """Turn scores into weights, and return what their sum is to be divided by."""
     if softcap > _F(0.0):
@@ -148,14 +139,14 @@ def _weigh(scores, count, softcap):  # type: ignore[no-untyped-def]
     return total
 
 
-@_compiled()
+@_compiled
 def _address(block, item, head, position):  # type: ignore[no-untyped-def]
     """Return where a page's or strip's keys begin, from a position on."""
     offset = item * block.strides[1] + head * block.strides[2] + position * block.strides[3]
     return np.int64(block.ctypes.data) + offset
 
 
-@_compiled()
+@_compiled
 def _attend_some(  # type: ignore[no-untyped-def]
     queries, keys, values, prefix, pages, strips, order, row_pages, lengths, first_seen, starts, counts,
     scaling, softcap, mixed, group_size, vector_count, lane_count, begin, end,
@@ -213,14 +204,23 @@ def _attend_some(  # type: ignore[no-untyped-def]
                     mixed[row, head, index, number] = sums[index, number] * query[index, 0]
 
 
-@_compiled(parallel=True)
-def _attend_all(  # type: ignore[no-untyped-def]
+@_compiled
+def _attend_shares(  # type: ignore[no-untyped-def]
     queries, keys, values, prefix, pages, strips, order, row_pages, lengths, first_seen, starts, counts,
-    scaling, softcap, mixed, group_size, vector_count, lane_count, cuts,
+    scaling, softcap, mixed, group_size, vector_count, lane_count, cuts, taken, done,
 ):  # fmt: skip
-    """Attend for all rows, each thread for its share."""
-    for share in numba.prange(len(cuts) - 1):
+    """Attend for one share of the rows after another, as long as there are any that nobody has taken."""
+    share = _count(taken, 1)
+    while share < len(cuts) - 1:
         _attend_some(
             queries, keys, values, prefix, pages, strips, order, row_pages, lengths, first_seen, starts, counts,
             scaling, softcap, mixed, group_size, vector_count, lane_count, cuts[share], cuts[share + 1],
         )  # fmt: skip
+        _count(done, 1)
+        share = _count(taken, 1)
+
+
+@_compiled
+def _count(counter, more):  # type: ignore[no-untyped-def]
+    """Return a count that threads share, and add to it."""
+    return added(np.int64(counter.ctypes.data), more)

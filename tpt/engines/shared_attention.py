@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tpt.engines.attention_kernel import RowProgress, RowTable, attend
+from tpt.engines.helpers import Helpers
 from tpt.engines.shared_cache import SharedCache
 
 DTYPES = (torch.float32, torch.bfloat16)
 """What the kernel reads."""
+_SHARES = 8
+"""Of each thread, so that those that come late leave little to wait for."""
 
 
 @dataclass(slots=True)
@@ -24,6 +26,7 @@ class SharedStep:
     cache: SharedCache
     table: RowTable
     progress: RowProgress
+    helpers: Helpers
     calls: int = 0
     """Attention calls that took part; a model that does not hand the step on to its attention would leave some out."""
 
@@ -55,6 +58,7 @@ class SharedStep:
             (_numbers(layer.prefix), _numbers(layer.pages), _numbers(layer.strips)),
             self.table,
             self.progress,
+            self.helpers,
             first_seen=first_seen.flatten().numpy(),
             scaling=scaling,
             softcap=softcap or 0.0,
@@ -62,18 +66,19 @@ class SharedStep:
         return torch.from_numpy(mixed).view(rows, 1, all_heads, width).to(query.dtype)
 
 
-def row_table(cache: SharedCache, counts: torch.Tensor) -> RowTable:
+def row_table(cache: SharedCache, counts: torch.Tensor, *, threads: int) -> RowTable:
     """Return which page each of the first rows has, and how the rows are dealt out to threads.
 
     Args:
         cache: Where their pages are.
         counts: ``[rows]``, strip index of each row's newest token.
+        threads: How many there are.
     """
     rows = len(counts)
     pages, lengths = cache.row_pages[:rows].copy(), cache.row_lengths[:rows].copy()
     order = np.argsort(pages, kind="stable")
     work = np.cumsum((lengths + counts.numpy() + len(cache.prefix) + 1)[order])
-    shares = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    shares = 1 if threads == 1 else min(rows, threads * _SHARES)
     cuts = np.searchsorted(work, np.arange(1, shares) * work[-1] / shares)
     return RowTable(order, np.array([0, *cuts, rows]), pages, lengths)
 

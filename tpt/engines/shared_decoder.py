@@ -9,6 +9,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from tpt.engines.attention_kernel import RowProgress, RowTable
 from tpt.engines.grouped_attention import NAME
+from tpt.engines.helpers import Helpers
 from tpt.engines.shared_attention import DTYPES, SharedStep, row_table
 from tpt.engines.shared_cache import SharedCache, common_length
 from tpt.engines.slot_cache import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore
@@ -38,6 +39,7 @@ class SharedDecoder:
         self._store = PromptStore(max_bytes=prompt_store_mb * 2**20, max_prompts=STORED_PROMPTS_PER_SLOT * slots)
         self.cache = SharedCache(prefill(model, [(0,)], [])[0], slots=slots)
         self._table: RowTable | None = None
+        self._helpers = Helpers(torch.get_num_threads() - 1)
 
     @property
     def nbytes(self) -> int:
@@ -99,9 +101,9 @@ class SharedDecoder:
     ) -> tuple[torch.Tensor, SharedStep]:
         self.cache.fit_strips(int(counts.max()) + 1)
         if self._table is None or len(self._table.pages) != len(tokens):
-            self._table = row_table(self.cache, counts)
+            self._table = row_table(self.cache, counts, threads=1 + self._helpers.count)
         progress = RowProgress((positions - counts).numpy(), counts.numpy())
-        step = SharedStep(self.cache, self._table, progress)
+        step = SharedStep(self.cache, self._table, progress, self._helpers)
         output = self.model(
             input_ids=tokens[:, None],
             attention_mask=self._masks.first_seen(positions),

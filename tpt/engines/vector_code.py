@@ -46,6 +46,17 @@ def float_of_bits(_context: Any, _bits: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def added(_context: Any, _address: Any, _more: Any) -> Any:
+    """Add to the int64 at an address, between other threads' additions, and return what it was."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        address, more = arguments
+        return builder.atomic_rmw("add", builder.inttoptr(address, more.type.as_pointer()), more, "acq_rel")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def dot_products(
     _context: Any,
     like: Any,
