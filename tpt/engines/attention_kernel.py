@@ -7,7 +7,6 @@ keys and values stays in the cache. All arithmetic is in float32, bfloat16 being
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from math import gcd
@@ -90,9 +89,8 @@ def attend(
     rows = (table.order, table.pages, table.lengths, first_seen, progress.starts, progress.counts)
     given = (queries, *newest, *blocks, *rows, _F(scaling), _F(softcap), mixed, *shape)
     taken, done = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    helpers.share(partial(_attend_shares, *given, table.cuts, taken, done))
-    while _count(done, 0) < len(table.cuts) - 1:
-        time.sleep(0)  # a helper is still at its last share
+    shares = len(table.cuts) - 1
+    helpers.share(partial(_attend_shares, *given, table.cuts, taken, done), lambda: _count(done, 0) == shares)
     return mixed
 
 
