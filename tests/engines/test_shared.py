@@ -51,6 +51,15 @@ def test_a_model_that_keeps_the_step_to_itself_is_decoded_row_by_row() -> None:
     assert done == finish(open_engine(grouped(tiny_model("llama"))), requests_for(SHOTS, GREEDY))
 
 
+def test_other_numbers_and_attention_are_decoded_row_by_row() -> None:
+    """The kernel reads float32 and bfloat16, and stands behind this package's attention alone."""
+    for model in (grouped(tiny_model("llama").half()), tiny_model("llama")):
+        engine = open_engine(model, batch_invariant=False)
+        assert isinstance(engine._decoder, SlotDecoder)
+        done = finish(engine, requests_for(SHOTS, GREEDY))
+        assert all(completion.token_ids for completion in done.values())
+
+
 def test_log_probabilities_in_bfloat16() -> None:
     """As near to the float32 model as a plain forward pass in bfloat16 is."""
     exact, plain, model = (tiny_model("llama-gqa") for _ in range(3))

@@ -22,7 +22,7 @@ from tpt import models
 from tpt.chat import Chat, PromptTemplate
 from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.admission import check_request
-from tpt.engines.grouped_attention import use_grouped_attention
+from tpt.engines.grouped_attention import NAME, use_grouped_attention
 from tpt.engines.invariance import find_variance
 from tpt.engines.sampling import BROKEN, SlotSampler
 from tpt.engines.slot_decoder import RowDecoder, SlotDecoder
@@ -345,7 +345,7 @@ def _row_decoder(
     model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, fixed: bool
 ) -> RowDecoder:
     """Return a decoder whose rows share prompts, unless shapes must be fixed or the model has other attention."""
-    if not fixed:
+    if not fixed and model.config.get_text_config()._attn_implementation == NAME:
         # Not before: vLLM, which a stage's process may be about to load instead, fails where numba is loaded.
         from tpt.engines.shared_decoder import SharedDecoder
 

@@ -8,7 +8,6 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from tpt.engines.attention_kernel import RowProgress, RowTable
-from tpt.engines.grouped_attention import NAME
 from tpt.engines.helpers import Helpers
 from tpt.engines.shared_attention import DTYPES, SharedStep, row_table
 from tpt.engines.shared_cache import SharedCache, common_length
@@ -49,7 +48,7 @@ class SharedDecoder:
     @torch.inference_mode()
     def reaches_attention(self) -> bool:
         """Return whether a step's description comes through the model to the attention of every layer."""
-        if self.model.config.get_text_config()._attn_implementation != NAME or self.model.dtype not in DTYPES:
+        if self.model.dtype not in DTYPES:
             return False
         nought = torch.zeros(1, dtype=torch.long, device=self.device)
         # With an empty prompt there is nothing to share, and a model that drops the step can still go on.
