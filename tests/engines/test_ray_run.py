@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.timeout(1500),
 ]
-SMALL = [*TINY, "rounds=2", "evaluate.samples=6", "problems.max_train=80", "prune.size=20"]
+SMALL = [*TINY, "rounds=2", "evaluate.samples=20", "problems.max_train=80", "prune.size=20"]
 RECORDS = ("traces.jsonl", "verdicts.jsonl", "examples.jsonl", "evaluate/traces.jsonl", "evaluate/verdicts.jsonl")
 
 
