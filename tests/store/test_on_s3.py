@@ -283,11 +283,16 @@ def test_no_run_and_no_server(server: Server, fails: Callable[..., str], monkeyp
     assert "Check the network and the endpoint" in fails("status", url)
 
 
-def test_an_output_that_is_not_its_manifests(server: Server, store: Store, made: Path) -> None:
-    run = RunDir(shutil.copytree(made, place_of(URL)))
+def store_evaluation(run: RunDir) -> None:
+    """Put what there is up to the base model's evaluation into the store."""
     with lock(run), keeping(run) as keeper:
         keeper.prepared()
         keeper.after("evaluate", run.round(0))
+
+
+def test_an_output_that_is_not_its_manifests(server: Server, store: Store, made: Path) -> None:
+    run = RunDir(shutil.copytree(made, place_of(URL)))
+    store_evaluation(run)
     store.put("round-0/evaluate/traces.jsonl", b"{}\n")
     wiped()
     with pytest.raises(RunError, match=r"round-0/evaluate/traces.jsonl: gone or not what its manifest says"):
@@ -325,9 +330,7 @@ def test_records_under_way_survive_any_order_of_uploads(server: Server, store: S
 
 def test_an_upload_that_was_interrupted_before_its_first_byte(server: Server, store: Store, made: Path) -> None:
     run = RunDir(shutil.copytree(made, place_of(URL)))
-    with lock(run), keeping(run) as keeper:
-        keeper.prepared()
-        keeper.after("evaluate", run.round(0))
+    store_evaluation(run)
     store.put("round-0/evaluate.json", b"")
     store.put("lease.json", b"")
     assert check_what_is_there() == 0
@@ -336,9 +339,7 @@ def test_an_upload_that_was_interrupted_before_its_first_byte(server: Server, st
     with pytest.raises(RunError, match="no run there"):
         pulled(URL)
     shutil.copytree(made, place_of(URL), dirs_exist_ok=True)
-    with lock(run), keeping(run) as keeper:
-        keeper.prepared()
-        keeper.after("evaluate", run.round(0))
+    store_evaluation(run)
     assert check_what_is_there() == 1
 
 

@@ -346,7 +346,8 @@ def _row_decoder(
 ) -> RowDecoder:
     """Return a decoder whose rows share prompts, unless shapes must be fixed or the model has other attention."""
     if not fixed and model.config.get_text_config()._attn_implementation == NAME:
-        # Not before: vLLM, which a stage's process may be about to load instead, fails where numba is loaded.
+        # Only where it is needed: it loads a compiler, and vLLM, which a stage's process may load instead, has had
+        # trouble beside it.
         from tpt.engines.shared_decoder import SharedDecoder
 
         shared = SharedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)

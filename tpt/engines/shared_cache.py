@@ -168,16 +168,14 @@ class SharedCache(Cache):
             self._page_of[suffix] = target
             heapq.heappush(self._free, source)
 
-    def fit_strips(self, longest: int) -> bool:
-        """Give the strips room for ``longest`` positions, and not far more; return whether their width changed."""
+    def fit_strips(self, longest: int) -> None:
+        """Give the strips room for ``longest`` positions, and not far more."""
         width = -(-longest // _STRIP_STEP) * _STRIP_STEP
         if self.strip_width < width or self.strip_width > 2 * width:
             kept = min(width, self.strip_width)
             for layer in self.blocks:
                 layer.strips = _widened(layer.strips, width, kept, count=self.slots)
             self.strip_width = width
-            return True
-        return False
 
     def _new_page(self, length: int, states: PromptKeysValues) -> int:
         page = heapq.heappop(self._free) if self._free else self.page_count
