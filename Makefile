@@ -14,11 +14,11 @@ test: $(VENV)/.installed
 
 # The vllm engine, against vLLM built for CPUs.
 test-vllm: $(VENV)-vllm/.installed
-	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest -m vllm tests/engines tests/test_export_vllm.py
+	OMP_NUM_THREADS=1 $(VENV)-vllm/bin/python -m pytest -m vllm tests/engines tests/export
 
 # Sampling, judging and training on Ray: clusters of several nodes on this machine, and nodes that are killed.
 test-ray: $(VENV)-ray/.installed
-	OMP_NUM_THREADS=1 $(VENV)-ray/bin/python -m pytest -m ray tests/engines tests/verifiers tests/sft
+	OMP_NUM_THREADS=1 $(VENV)-ray/bin/python -m pytest -m ray tests/cluster
 
 # Runs on an object store, against moto's S3 server, which lives in an environment of its own.
 test-s3: $(VENV)/.installed $(VENV)-s3/.installed

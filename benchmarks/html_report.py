@@ -21,10 +21,11 @@ from typing import Any
 
 from tpt.config import RunConfig, render_toml
 from tpt.evidence import evidence_of
-from tpt.jsonl import read_records, replace_records, to_table, write_json, write_parts
 from tpt.records import Estimate, EvalReport, Example, Problem, RoundRecord, Trace
 from tpt.report.html import Findings, write_page
-from tpt.run_dir import RunDir, write_manifest
+from tpt.run.directory import RunDir
+from tpt.run.manifest import write_manifest
+from tpt.system.jsonl import read_records, replace_records, to_table, write_json, write_parts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "report"))
 from chromium import Chromium  # type: ignore[import-not-found]

@@ -39,7 +39,7 @@ PROMPT_TOKENS = 8
 
 
 def main() -> None:
-    from tpt.stage_server import ENVIRONMENT
+    from tpt.stage_process import ENVIRONMENT
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", type=int, action="append", help="number of a setting, from 1; may be repeated")
@@ -105,7 +105,7 @@ def save_models() -> None:
     """Have SmolLM2 dequantised in the cache, and a small random Gemma 2 with its large vocabulary beside it."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
 
-    from tpt.models import load_tokenizer
+    from tpt.model.load import load_tokenizer
 
     tokenizer = load_tokenizer(SMOLLM2, cache=CACHE)
     if not Path(WIDE, "tokenizer_config.json").is_file():
@@ -128,9 +128,9 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
 
     from tpt import sft
     from tpt.config import TrainConfig
-    from tpt.memory import peak_bytes
-    from tpt.models import load_tokenizer
+    from tpt.model.load import load_tokenizer
     from tpt.sft.memory import Plan, estimate, shape_of
+    from tpt.system.memory import peak_bytes
 
     here = torch.device("cpu")
     shapes = {name: value for name, value in setting.items() if name != "model"}

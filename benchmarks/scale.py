@@ -33,17 +33,18 @@ from typing import Any, NamedTuple
 from tpt.config import PruneConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.scripted import STOP_ID, ScriptedEngine, encode
-from tpt.evaluate import read_counts
-from tpt.journal import Journal
-from tpt.jsonl import iterate_records, replace_records
-from tpt.prompt_file import PromptFile
 from tpt.prune import Pruning, is_keepable, problem_order
 from tpt.records import Problem, Trace
+from tpt.run.journal import Journal
+from tpt.sampling.collect import Desk, Progress, collect
+from tpt.sampling.prompt_file import PromptFile
+from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.scoring import pass_at_k_curve
+from tpt.scoring.diversity import training_variety
+from tpt.scoring.score import read_counts
 from tpt.seeds import seed_for
-from tpt.stats import pass_at_k_curve
-from tpt.think import Desk, Fixed, Progress, Sampler, UntilFull, collect
-from tpt.variety import training_variety
-from tpt.verifiers.kinds import judge
+from tpt.system.jsonl import iterate_records, replace_records
+from tpt.verifiers.judge import judge
 
 PARTS = ("think", "variety", "prune", "report", "replicas")
 WORDS = "Natalia sold clips to some of her friends in April and then half as many again in May for 12 dollars"

@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tpt.choice import DRAWS, Choice, choose
 from tpt.config.stage_sections import StopConfig
-from tpt.evaluate import Counts
+from tpt.evidence.best_round import DRAWS, Choice, choose
 from tpt.evidence.paired import compare, sample_of
-from tpt.stats import (
+from tpt.scoring import (
     FloatArray,
     bootstrap_means,
     holm,
@@ -30,6 +29,7 @@ from tpt.stats import (
     sign_flip_p,
     split_gains,
 )
+from tpt.scoring.score import Counts
 
 SAMPLES = 16
 PATIENCE = 2

@@ -25,8 +25,8 @@ from tpt.compare.figure import curves_of, curves_svg
 from tpt.compare.results import ArmResult, Comparison, compared
 from tpt.compare.running import run_arms, task_of
 from tpt.compare.table import COLUMNS, comparison_tables, reservations
-from tpt.jsonl import read_json, write_json, write_text
 from tpt.records import Estimate
+from tpt.system.jsonl import read_json, write_json, write_text
 
 SIZE = 240
 TEACHER = ("teacher", 1000)

@@ -38,11 +38,11 @@ from think_arms import (
     vllm_rate,
 )
 
-from tpt import models
-from tpt.chat import PromptTemplate
-from tpt.engines.hf import HFSettings, open_hf
-from tpt.problems.word_problems import word_problems
-from tpt.stage_server import ENVIRONMENT
+from tpt.engines.hf.engine import HFSettings, open_hf
+from tpt.model.chat import PromptTemplate
+from tpt.model.load import load_model
+from tpt.problems.procedural.word_problems import word_problems
+from tpt.stage_process import ENVIRONMENT
 
 BATCHES = (128, 256)
 
@@ -91,7 +91,7 @@ def main() -> None:
 
 def compare(table: Table, work: Workload, cache: Path, *, rounds: int, vllm: Path | None) -> None:
     """Run the workload on everything in turn."""
-    model = models.load_model(SMOLLM2, dtype="bfloat16", device="cpu", cache=cache)
+    model = load_model(SMOLLM2, dtype="bfloat16", device="cpu", cache=cache)
     requests = work.requests()
     ours = [rate(work.engine, requests)]
     theirs = {size: generate_rate(model, work, size) for size in BATCHES if size <= len(requests)}
@@ -141,8 +141,8 @@ def log_probabilities(table: Table, work: Workload, cache: Path) -> None:
     texts: dict[tuple[str, int], tuple[int, ...]] = {}
     while len(texts) < len(requests):
         texts |= {completion.id: completion.token_ids for completion in work.engine.step()}
-    exact = models.load_model(SMOLLM2, dtype="float32", device="cpu", cache=cache)
-    plain = models.load_model(SMOLLM2, dtype="bfloat16", device="cpu", cache=cache)
+    exact = load_model(SMOLLM2, dtype="float32", device="cpu", cache=cache)
+    plain = load_model(SMOLLM2, dtype="bfloat16", device="cpu", cache=cache)
     decoded = decoded_log_probabilities(work, requests, [texts[request.id] for request in requests])
     errors: list[torch.Tensor] = []
     usual: list[torch.Tensor] = []

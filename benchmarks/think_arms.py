@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from tpt import models
-from tpt.chat import PromptTemplate
 from tpt.engines import Request, Sampling
-from tpt.engines.hf import HFEngine, HFSettings, open_hf
-from tpt.engines.shared_decoder import SharedDecoder
-from tpt.problems.word_problems import word_problems
+from tpt.engines.hf.engine import HFEngine, HFSettings, open_hf
+from tpt.engines.hf.prefix_decoder import SharedDecoder
+from tpt.model.chat import PromptTemplate
+from tpt.model.load import load_tokenizer, local_source
+from tpt.problems.procedural.word_problems import word_problems
 
 ROOT = Path(__file__).parents[1]
 GSM8K = Path(os.environ.get("TPT_DATA", ROOT.parent / "shared" / "data")) / "math" / "gsm8k_test.jsonl"
@@ -50,7 +50,7 @@ def open_workload(cache: Path, *, quick: bool) -> Workload:
     engine = open_hf(
         SMOLLM2, PromptTemplate(), HFSettings(max_length=512, slots=256, device="cpu", dtype="bfloat16", cache=cache)
     )
-    tokenizer = models.load_tokenizer(SMOLLM2, cache=cache)
+    tokenizer = load_tokenizer(SMOLLM2, cache=cache)
     count = 8 if quick else PROBLEMS
     prompts = []
     for question in questions(count):
@@ -108,7 +108,7 @@ def write_workload(work: Workload, cache: Path) -> Path:
     """Write what the other processes sample."""
     file = cache / "workload.json"
     job = {
-        "model": models.local_source(SMOLLM2, cache).location,
+        "model": local_source(SMOLLM2, cache).location,
         "prompts": [request.prompt_ids for request in work.requests()],
         "temperature": work.sampling.temperature,
         "max_tokens": work.sampling.max_tokens,

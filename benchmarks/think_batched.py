@@ -14,12 +14,12 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
-from tpt import models
+from tpt.model.load import load_model
 
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    model = models.load_model(job["model"], dtype="bfloat16", device="cpu")
+    model = load_model(job["model"], dtype="bfloat16", device="cpu")
     prompts = job["prompts"][:16]
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=16, do_sample=True, temperature=0.8, top_k=0, top_p=1.0, eos_token_id=2, pad_token_id=0

@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 from think_arms import CHAT
 
-from tpt.chat import PromptTemplate
-from tpt.engines.hf import HFSettings, open_hf
-from tpt.memory import peak_bytes
-from tpt.problems.word_problems import word_problems
+from tpt.engines.hf.engine import HFSettings, open_hf
+from tpt.model.chat import PromptTemplate
+from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.think import Desk, Fixed, Progress, collect
+from tpt.sampling.collect import Desk, Progress, collect
+from tpt.sampling.samplers import Fixed
+from tpt.system.memory import peak_bytes
 
 SLOTS = 16
 

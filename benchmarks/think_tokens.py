@@ -27,10 +27,11 @@ import numpy as np
 from tpt.config import PruneConfig
 from tpt.engines import Request, RequestId, Sampling
 from tpt.engines.scripted import ScriptedEngine
-from tpt.jsonl import read_records
 from tpt.prune import problem_order, select
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.think import Collected, Desk, Fixed, Sampler, UntilFull, collect
+from tpt.sampling.collect import Collected, Desk, collect
+from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.system.jsonl import read_records
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("TPT_DATA", ROOT.parent / "shared" / "data"))

@@ -55,7 +55,7 @@ def main() -> None:
 def measure(arm: str, count: int, threads: int) -> dict[str, Any]:
     import torch
 
-    from tpt.models import load_model, load_tokenizer
+    from tpt.model.load import load_model, load_tokenizer
 
     torch.set_num_threads(threads)
     rows = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()[: count + HELD_OUT]]
@@ -125,7 +125,7 @@ def train_tpt(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> dict[st
 
 def encoded(tokenizer: Any, rows: list[dict[str, str]]) -> list[Any]:
     from tpt import sft
-    from tpt.chat import Chat, PromptTemplate
+    from tpt.model.chat import Chat, PromptTemplate
     from tpt.records import Example, Problem
 
     chat = Chat(tokenizer, PromptTemplate())

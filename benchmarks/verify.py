@@ -21,9 +21,9 @@ from pathlib import Path
 import math_verify
 
 from tpt.records import Outcome, Problem, Trace
-from tpt.verifiers.kinds import judge
-from tpt.verifiers.number import verify_number
-from tpt.verifiers.pool import Limits, close_pools
+from tpt.verifiers.judge import judge
+from tpt.verifiers.number.verify import verify_number
+from tpt.verifiers.pool.pool import Limits, close_pools
 
 Rows = list[tuple[Problem, str]]
 

@@ -29,7 +29,7 @@ from tpt.sandbox.inside.compare import same_output
 from tpt.sandbox.inside.server import WARM
 from tpt.sandbox.worker import Sandbox
 from tpt.verifiers import Judgement
-from tpt.verifiers.code import judge_programs
+from tpt.verifiers.code.verify import judge_programs
 
 DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CONTESTS = f"code_contests:{DATA}/code/codecontests_sample.jsonl?images=keep"

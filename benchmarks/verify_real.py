@@ -19,8 +19,8 @@ from typing import Any
 import math_verify
 
 from tpt.records import Outcome, Problem, Trace
-from tpt.verifiers.final_answer import last_boxed
-from tpt.verifiers.kinds import judge
+from tpt.verifiers.judge import judge
+from tpt.verifiers.math.final_answer import last_boxed
 
 DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ASKED = {"math": "\\boxed{{{}}}", "number": "#### {}", "choice": "#### {}"}

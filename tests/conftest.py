@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from command_line import ENTRY, QUICKSTART, TINY, Finished, Result, Tpt, sets
 
-from tpt.cli import main
+from tpt.cli.app import main
 
 
 def pytest_configure() -> None:

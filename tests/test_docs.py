@@ -11,21 +11,24 @@ import pytest
 import typer
 from command_line import Finished
 
-from tpt.cli import app
+from tools import tree
+from tpt.cli.app import app
 from tpt.config import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_has_a_line_for_every_part_and_the_tree_one_for_every_module() -> None:
-    tree = (ROOT / "docs" / "tree.md").read_text(encoding="utf-8")
-    modules = [path for path in (ROOT / "tpt").rglob("*.py") if path.stem not in ("__init__", "__main__")]
-    assert [str(path) for path in modules if f" {path.name} " not in tree] == []
-    short = README[README.index("## The tree") :]
-    parts = [path.name for path in modules if path.parent.name == "tpt"]
+def test_the_tree_page_is_what_the_files_say() -> None:
+    """Mend it with: python -m tools.tree."""
+    assert tree.PAGE.read_text(encoding="utf-8") == tree.page()
+
+
+def test_the_readme_shows_every_part() -> None:
+    short = README[README.index("## The tree") :].split("```")[1]
+    parts = [path.name for path in (ROOT / "tpt").glob("*.py") if not path.name.startswith("__")]
     parts += [f"{path.parent.name}/" for path in (ROOT / "tpt").glob("*/__init__.py")]
-    assert [name for name in parts if f"  {name} " not in short] == []
+    assert [name for name in parts if not re.search(rf"(?m)(^| ){re.escape(name)}", short)] == []
 
 
 def test_every_command_is_in_the_readme() -> None:

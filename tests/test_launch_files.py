@@ -17,11 +17,12 @@ import typer
 import yaml
 from command_line import QUICKSTART, TINY
 
-from tpt.cli import app
-from tpt.commands import example_config
+from tpt.cli.actions import example_config
+from tpt.cli.app import app
 from tpt.config import RunConfig, Section, load_config, parse_config, render_toml
 from tpt.errors import RunError
-from tpt.run_dir import RunDir, lock
+from tpt.run.directory import RunDir
+from tpt.run.lock import lock
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "launch"

@@ -19,19 +19,18 @@ from chat_families import tokenizer_of
 from command_line import Tpt, sets
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTrainedConfig
 
-from tpt.chat import Chat
 from tpt.compare import load_arms
 from tpt.config import RunConfig, TrainConfig, load_config, parse_config
-from tpt.desk import prompt_template
-from tpt.jsonl import read_json, read_records
+from tpt.model.chat import Chat, prompt_template
 from tpt.problems import load_problems
 from tpt.records import Example, Problem, RoundRecord, Trace, Verdict
 from tpt.rounds import Run, round_record
-from tpt.run_dir import STAGES, RunDir
+from tpt.run.directory import STAGES, RunDir
 from tpt.sandbox.bubblewrap import why_not
 from tpt.sft import encode, fit, save_checkpoint
 from tpt.sft.memory import GIB, Plan, estimate, shape_of
-from tpt.stages import do_stage
+from tpt.stage_process import do_stage
+from tpt.system.jsonl import read_json, read_records
 
 FOLDER = Path(__file__).parents[1] / "examples" / "paper"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.toml"))

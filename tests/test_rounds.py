@@ -15,14 +15,16 @@ import psutil
 import pytest
 from command_line import ENTRY, QUICKSTART, sets
 
-from tpt.choice import Choice
 from tpt.config import RunConfig, load_config
 from tpt.errors import RunError
-from tpt.jsonl import read_json
+from tpt.evidence.best_round import Choice
 from tpt.records import Estimate, EvalReport, RoundRecord
 from tpt.rounds import Run, best_round, stop_reason
-from tpt.run_dir import STAGES, RunDir, load_manifest, lock
-from tpt.stage_server import StageServer
+from tpt.run.directory import STAGES, RunDir
+from tpt.run.lock import lock
+from tpt.run.manifest import load_manifest
+from tpt.stage_process import StageServer
+from tpt.system.jsonl import read_json
 
 SMALL = [
     "rounds=2",

@@ -15,14 +15,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tpt.chat import Chat, PromptTemplate
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.models import load_model, load_tokenizer
-from tpt.problems.word_problems import word_problems
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.load import load_model, load_tokenizer
+from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example, Problem
-from tpt.run_dir import RunDir
-from tpt.stages import do_stage
+from tpt.run.directory import RunDir
+from tpt.stage_process import do_stage
 from tpt.train import Start, train
 
 PROBLEMS = {problem.id: problem for problem in word_problems(split="train", size=32)}

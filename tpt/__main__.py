@@ -1,5 +1,5 @@
 """``python -m tpt`` is the ``tpt`` command."""
 
-from tpt.cli import main
+from tpt.cli.app import main
 
 main()

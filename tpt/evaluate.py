@@ -5,152 +5,121 @@ Evaluation is thinking and verifying on held-out problems: the traces come from 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
+from tpt.config import RunConfig
+from tpt.model.chat import open_chat
+from tpt.records import Problem, Trace, Verdict
+from tpt.run.directory import RunDir
+from tpt.start_model import Model, base_model, output_of
+from tpt.system.jsonl import read_records
+from tpt.verifiers.gold import human_trace
 
-from tpt.jsonl import iterate_records
-from tpt.records import Estimate, EvalReport, Outcome, ProblemVariety, Trace, Verdict
-from tpt.seeds import seed_for
-from tpt.stats import FloatArray, IntArray, maj_at_k, pass_at_k
-from tpt.variety import variety_of
-from tpt.verifiers.number import canonical_answer
+if TYPE_CHECKING:
+    pass
+import time
+from dataclasses import replace
+from typing import Any
 
-_GOLD = "\0gold"
-"""Stands for the right answer among the votes; no answer read from a completion can be spelt so."""
-
-
-class Counts(NamedTuple):
-    """How many of each problem's samples are right; the arrays are in the order of the ids, which is sorted."""
-
-    problem_ids: tuple[str, ...]
-    samples: IntArray
-    strict: IntArray
-    """Right values in the asked format."""
-    lenient: IntArray
-    """Right values."""
-
-    def of(self, problem_ids: Sequence[str]) -> Counts:
-        """Return the counts of some of the problems, in the order given."""
-        place = {problem_id: index for index, problem_id in enumerate(self.problem_ids)}
-        rows = np.array([place[problem_id] for problem_id in problem_ids], dtype=np.int64)
-        return Counts(tuple(problem_ids), self.samples[rows], self.strict[rows], self.lenient[rows])
-
-    def pass_at_k(self, k: int, *, strict: bool) -> Estimate:
-        """Return unbiased pass@k over problems, counting a sample as right strictly or leniently.
-
-        Raises:
-            EstimateError: some problem has fewer than k samples.
-        """
-        return pass_at_k(self.strict if strict else self.lenient, self.samples, k, problem_ids=self.problem_ids)
-
-    @property
-    def shares(self) -> FloatArray:
-        """The share of samples that are right, strictly and leniently: [problems, 2]."""
-        return np.stack([self.strict, self.lenient], axis=1) / self.samples[:, None]
+from tpt.config.engine_section import OPERATIONAL
+from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.stage import Work, problems_by_id, verification_settings
+from tpt.sampling.open import sampling_of
+from tpt.sampling.sample import sample
+from tpt.sampling.samplers import Fixed
+from tpt.scoring.drift import probe, probe_traces, spoken
+from tpt.scoring.score import score
+from tpt.start_model import model_after
+from tpt.system.jsonl import replace_records, to_table
 
 
-class Scored(NamedTuple):
-    """What the held-out problems' traces say of one model."""
-
-    report: EvalReport
-    problems: list[ProblemVariety]
-
-
-def evaluation_report(
-    traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[int], seed: int
-) -> EvalReport:
-    """Compute the scores of one model alone; see ``score``."""
-    return score(traces, verdicts, ks=ks, seed=seed).report
-
-
-def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[int], seed: int) -> Scored:
-    """Compute the scores of one model; ``ks`` empty means 1, 2, 4, … up to the samples of a problem.
+def base_traces(run: RunDir) -> dict[str, str]:
+    """Return the digests of what a later round's probe reads of round 0.
 
     Raises:
-        EstimateError: a k is larger than the samples of some problem.
+        RunError: the base model is not scored yet, or its traces are gone or changed.
     """
-    grouped = by_problem(verdicts)
-    right = count_verdicts(verdicts)
-    chosen = sorted({1, *ks}) if ks else default_ks(right)
-    counts = Counter(str(verdict.outcome) for verdict in verdicts)
-    answers = [[voted_answer(verdict) for verdict in group] for group in grouped.values()]
-    correct = [[is_correct(verdict) for verdict in group] for group in grouped.values()]
-    variety = variety_of(traces, grouped, voted_answer)
-    report = EvalReport(
-        problems=len(grouped),
-        samples=min(map(len, grouped.values())),
-        outcomes={str(outcome): counts[str(outcome)] for outcome in Outcome},
-        pass_at_k={k: right.pass_at_k(k, strict=True) for k in chosen},
-        pass_at_k_lenient={k: right.pass_at_k(k, strict=False) for k in chosen},
-        maj_at_k={k: maj_at_k(answers, correct, k, seed=seed_for(seed, "maj", k) % 2**32) for k in (chosen[-1],)},
-        diversity=variety.diversity,
-        lengths=variety.lengths,
-    )
-    return Scored(report, variety.problems)
-
-
-def by_problem(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
-    """Group verdicts by problem, in the order of the problem ids."""
-    grouped: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        grouped[verdict.problem_id].append(verdict)
-    return dict(sorted(grouped.items()))
-
-
-def count_verdicts(verdicts: Iterable[Verdict]) -> Counts:
-    """Count the right samples of every problem."""
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for verdict in verdicts:
-        row = counts[verdict.problem_id]
-        row[0] += 1
-        row[1] += verdict.strict and is_correct(verdict)
-        row[2] += is_correct(verdict)
-    problem_ids = tuple(sorted(counts))
-    table = np.array([counts[problem_id] for problem_id in problem_ids], dtype=np.int64).reshape(-1, 3)
-    return Counts(problem_ids, table[:, 0], table[:, 1], table[:, 2])
-
-
-def read_counts(path: Path) -> Counts:
-    """Count the right samples of every problem in a verdict file; a file that has not changed is read once.
-
-    Raises:
-        RunError: the file is missing or damaged.
-    """
-    found = path.stat() if path.exists() else None
-    return _read_counts(path, found and (found.st_mtime_ns, found.st_size))
-
-
-@lru_cache(maxsize=32)
-def _read_counts(path: Path, _version: tuple[int, int] | None) -> Counts:
-    return count_verdicts(iterate_records(path, Verdict))
-
-
-def problem_scores(verdicts: Sequence[Verdict]) -> dict[str, tuple[float, float]]:
-    """Return problem id to its share of samples that are right: (strict, lenient)."""
+    base = run.round(0)
     return {
-        problem_id: (sum(v.strict for v in group) / len(group), sum(map(is_correct, group)) / len(group))
-        for problem_id, group in by_problem(verdicts).items()
+        "base model's traces": output_of(base, "evaluate", "traces", base.evaluate_traces),
+        "base model's verdicts": output_of(base, "evaluate", "verdicts", base.evaluate_verdicts),
     }
 
 
-def default_ks(counts: Counts) -> list[int]:
-    """Return 1, 2, 4, … and the number of samples that every problem has."""
-    most = int(counts.samples.min())
-    return sorted({most, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
+def probe_round(run: RunDir, config: RunConfig, model: Model, problems: Mapping[str, Problem]) -> dict[str, float]:
+    """Hold a round's model against the base model on ``evaluate.probe`` held-out traces and solutions; see ``probe``."""
+    count, cache = config.evaluate.probe, run.path / "cache"
+    if not count:
+        return {}
+    from tpt.model.load import load_model
+
+    spec, first = base_model(run, config).spec, run.round(0)
+    own = probe_traces(
+        read_records(first.evaluate_traces, Trace), read_records(first.evaluate_verdicts, Verdict), count
+    )
+    human = [human_trace(problem) for _, problem in sorted(problems.items()) if problem.solution]
+    load = partial(load_model, dtype=config.engine.dtype, device=config.engine.device, cache=cache)
+    chat, base = open_chat(config, spec, cache), load(spec)
+    own_texts, human_texts = (
+        [[*chat.messages(problems[trace.problem_id]), spoken(trace)] for trace in traces]
+        for traces in (own, human[:count])
+    )
+    weights = base if model.round == 0 else load(model.spec)
+    return probe(weights, base, chat, traces=own_texts, solutions=human_texts)
 
 
-def is_correct(verdict: Verdict) -> bool:
-    """Return whether the value is right, in whatever format."""
-    return verdict.outcome is Outcome.CORRECT
-
-
-def voted_answer(verdict: Verdict) -> str | None:
-    """Right answers are one answer however they are spelt; what can't be read is none."""
-    if is_correct(verdict):
-        return _GOLD
-    return canonical_answer(verdict.extracted) if verdict.outcome is Outcome.WRONG and verdict.extracted else None
+def evaluate_stage(work: Work) -> dict[str, Any]:
+    """Sample the held-out problems from the round's model, judge them, and compute the scores."""
+    config, place, run = work.config, work.place, work.run
+    model = base_model(run, config) if place.index == 0 else model_after(place)
+    settings = {
+        "seed": config.seed,
+        "prompt": config.prompt.model_dump(),
+        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        # Which problems choose the best round does not change how any is scored.
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share"}),
+        **verification_settings(config, run.heldout),
+    }
+    inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
+    if place.index and config.evaluate.probe:
+        inputs |= base_traces(run)
+    if done := read_manifest(place, "evaluate", inputs):
+        return done
+    started = time.monotonic()
+    problems = problems_by_id(run.heldout)
+    sampler = Fixed(sorted(problems), config.evaluate.samples)
+    title = "base model's score" if place.index == 0 else "evaluate"
+    with work.display(title, total=sampler.target) as display:
+        collected, described = sample(
+            work,
+            model,
+            problems,
+            sampler=sampler,
+            sampling=sampling_of(config.evaluate),
+            display=display,
+            at=place.evaluate,
+        )
+        verdicts = read_records(place.evaluate_verdicts, Verdict)
+        scored = score(read_records(place.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed)
+        replace_records(place.evaluate_variety, scored.problems)
+        sampled = time.monotonic()
+        report = replace(scored.report, probe=probe_round(run, config, model, problems))
+        strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
+        display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}")
+    now = time.monotonic()
+    counts = {**to_table(collected), "report": to_table(report), "probe": report.probe}
+    counts |= {"probe_s": round(now - sampled, 3), "wall_s": round(now - started, 3)}
+    return write_manifest(
+        place,
+        "evaluate",
+        inputs=inputs,
+        outputs={
+            "traces": place.evaluate_traces,
+            "verdicts": place.evaluate_verdicts,
+            "variety": place.evaluate_variety,
+        },
+        settings={**settings, "engine": described},
+        counts=counts,
+    )

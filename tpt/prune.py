@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import random
 import re
+import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
 
 from tpt.config import PruneConfig
-from tpt.equations import equation_chain
 from tpt.errors import RunError
-from tpt.journal import Pair
+from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
+from tpt.run.journal import Journal, Pair
+from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.stage import Work, problems_by_id
+from tpt.scoring.equations import equation_chain
 from tpt.seeds import seed_for, shuffled
-from tpt.steps import check_steps
-from tpt.verifiers.kinds import judge_one
+from tpt.start_model import model_before, output_of
+from tpt.system.jsonl import iterate_records, replace_records, to_table
+from tpt.verifiers.judge import judge_one
+from tpt.verifiers.steps import check_steps
 
 _PASSED = re.compile(r"; passed ([0-9]+)/([0-9]+)\Z")
 
@@ -280,3 +289,56 @@ def _word_pairs(text: str) -> set[tuple[str, str]]:
 def _likeness(one: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:
     """Jaccard index."""
     return len(one & other) / max(1, len(one | other))
+
+
+def prune_stage(work: Work) -> dict[str, Any]:
+    """Choose this round's training examples from its traces and verdicts."""
+    config, place, run = work.config, work.place, work.run
+    settings = {"seed": config.seed, "prune": config.prune.model_dump(), "data": config.data.model_dump()}
+    inputs = {
+        "problems": fingerprint(run.problems),
+        "traces": output_of(place, "think", "traces", place.traces),
+        "verdicts": output_of(place, "think", "verdicts", place.verdicts),
+        "settings": digest_of(settings),
+    }
+    earlier: Path | None = None
+    if config.data.mode == "accumulate" and place.index > 1:
+        before = run.round(place.index - 1)
+        inputs["earlier examples"] = output_of(before, "prune", "examples", before.examples)
+        earlier = before.examples
+    if done := read_manifest(place, "prune", inputs):
+        return done
+    started = time.monotonic()
+    journal = Journal(place.traces, place.verdicts)
+    pruning = Pruning(problems_by_id(run.problems), config.prune, config.seed, place.index)
+    found, chosen = pruning.survey(journal.problems())
+    _check_yield(work, found.problems_kept, found.size_wanted)
+    chat = open_chat(config, model_before(work.run, work.place, work.config).spec, run.path / "cache")
+    examples = pruning.examples(journal.problems(), chosen, chat.messages)
+    kept = sum(1 for _ in iterate_records(earlier, Example)) if earlier else 0
+    total = replace_records(place.examples, chain(iterate_records(earlier, Example) if earlier else (), examples))
+    counts = to_table(found) | {
+        "examples": total,
+        "new_examples": total - kept,
+        "wall_s": round(time.monotonic() - started, 3),
+    }
+    outputs = {"examples": place.examples}
+    return write_manifest(place, "prune", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
+
+
+def _check_yield(work: Work, kept: int, wanted: int | None) -> None:
+    """Say plainly when fewer problems were solved than the training set was to hold."""
+    if kept >= (1 if wanted is None else wanted):
+        return
+    said = (
+        f"round {work.place.index} prune: {kept} problems have a keepable trace, {wanted or 'all solved'} were wanted "
+        "(prune.size). Raise think.samples, add problems, or lower prune.size"
+    )
+    if kept == 0:
+        raise RunError(
+            f"{said}. Nothing is left to train on: look at the traces with: tpt show {work.run.path} --round {work.place.index}"
+        )
+    if work.config.prune.if_short == "stop":
+        raise RunError(f'{said}; prune.if_short = "stop" ends the run here')
+    if work.progress:
+        print(f"{said}; going on with {kept}", file=sys.stderr)

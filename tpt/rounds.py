@@ -5,27 +5,24 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tpt.check import check_problems
-from tpt.choice import Choice, choice_of
+from tpt.audit.run_problems import load_both
 from tpt.config import AlarmConfig, RunConfig, load_config, render_toml
 from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import VERIFY_OPERATIONAL
 from tpt.config.train_section import TRAIN_OPERATIONAL
-from tpt.desk import limits_of
-from tpt.errors import ProblemError, RunError
-from tpt.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
-from tpt.problems import check_disjoint, load_problems
-from tpt.records import EvalReport, Problem, RoundRecord
-from tpt.run_dir import STAGES, RoundDir, RunDir, load_manifest, lock, log_event
-from tpt.stage_server import StageServer
-from tpt.stages import do_stage
+from tpt.errors import RunError
+from tpt.evidence.best_round import Choice, choice_of
+from tpt.records import EvalReport, RoundRecord
+from tpt.run.directory import STAGES, RoundDir, RunDir, log_event
+from tpt.run.lock import lock
+from tpt.run.manifest import load_manifest
+from tpt.stage_process import StageServer, do_stage
 from tpt.store import address_of, is_url, keeping, place_of, pulled
-from tpt.verifiers.kinds import judge
-from tpt.verifiers.own import absolute
+from tpt.system.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
+from tpt.verifiers.custom import absolute
 
 _MAY_CHANGE = (
     "rounds",
@@ -138,67 +135,6 @@ class Run:
         replace_records(self.dir.heldout, heldout)
 
 
-class Loaded(NamedTuple):
-    """The problems of a run."""
-
-    train: list[Problem]
-    heldout: list[Problem]
-    left_out: list[str]
-    """Ids of problems whose gold fails its own verifier, where the config drops them."""
-
-
-def load_both(config: RunConfig) -> Loaded:
-    """Load the training and the held-out problems and check them: golds verify, the two are disjoint."""
-    source = config.problems
-    train, heldout = load_sources(config)
-    bad_train = _bad(train, "train", config, allowed=source.drop_bad)
-    bad_heldout = _bad(heldout, "heldout", config, allowed=source.drop_bad or source.drop_bad_heldout)
-    if not source.drop_bad_heldout:
-        bad_heldout = []
-    return Loaded(
-        _without(train, bad_train, "train"), _without(heldout, bad_heldout, "heldout"), bad_train + bad_heldout
-    )
-
-
-def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
-    """Load the training and the held-out problems, which must be disjoint; their golds are not checked."""
-    source = config.problems
-    train = load_problems(
-        source.train, columns=source.columns, kind=source.kind or None, limit=source.max_train or None, seed=config.seed
-    )
-    heldout = load_problems(
-        source.heldout,
-        columns=source.columns,
-        kind=source.kind or None,
-        limit=source.max_heldout or None,
-        seed=config.seed,
-    )
-    check_disjoint(train, heldout)
-    return train, heldout
-
-
-def _bad(problems: list[Problem], name: str, config: RunConfig, *, allowed: bool) -> list[str]:
-    """Return the ids of problems whose gold fails its own verifier; ProblemError when that is not allowed."""
-    failures = check_problems(problems, partial(judge, limits=limits_of(config))).gold_failures
-    if failures and not allowed:
-        first = failures[0]
-        raise ProblemError(
-            f"problems.{name}: {len(failures)} of {len(problems)} gold answers do not pass their own verifier, such as "
-            f"{first.problem_id} with answer {first.answer!r:.80}: {first.outcome} {first.detail}. See them all with: "
-            "tpt check SOURCE; then mend the answers, set problems.kind, or leave them out with problems.drop_bad = true"
-        )
-    return [failure.problem_id for failure in failures]
-
-
-def _without(problems: list[Problem], bad: list[str], name: str) -> list[Problem]:
-    kept = [problem for problem in problems if problem.id not in set(bad)]
-    if not kept:
-        raise ProblemError(
-            f"problems.{name}: all {len(problems)} problems are bad, none is left. See: tpt check SOURCE"
-        )
-    return kept
-
-
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     """Do one stage of one round in this process, unless it is done, and return its manifest."""
     run.require()
@@ -228,7 +164,7 @@ def round_record(run: RunDir, place: RoundDir) -> RoundRecord:
 
 
 def best_round(run: RunDir, records: list[RoundRecord]) -> RoundRecord:
-    """Return which of some finished rounds, one or more, is the best; see tpt.choice.
+    """Return which of some finished rounds, one or more, is the best; see tpt.evidence.best_round.
 
     Raises:
         RunError: the verdicts of a round are gone or damaged.

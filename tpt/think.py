@@ -6,296 +6,144 @@ every trace and verdict to disk the moment it is there. Training data and evalua
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from tpt.engines import Completion, Engine, Request, RequestId, Sampling
-from tpt.errors import RunError
-from tpt.journal import Journal, Pair
-from tpt.jsonl import append_records, open_append
-from tpt.records import Problem, Trace, Verdict
-from tpt.verifiers import Judge
+from tpt.config import RunConfig
+from tpt.config.engine_section import OPERATIONAL
+from tpt.errors import ConfigError
+from tpt.prune import is_keepable, problem_order, wanted_size
+from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.run.journal import Journal
+from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.stage import Work, problems_by_id, verification_settings
+from tpt.sampling.open import open_judge, sampling_of
+from tpt.sampling.sample import sample
+from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.scoring.diversity import training_variety
+from tpt.start_model import Model, model_before
+from tpt.system.external_sort import sorted_rows
+from tpt.system.jsonl import (
+    iterate_records,
+    replace_lines,
+    replace_records,
+    to_line,
+    to_table,
+)
+from tpt.verifiers.gold import human_trace
 
-
-class Sampler(Protocol):
-    """Which samples to take, and which of those taken belong to the result."""
-
-    target: int
-    """How many units of ``reached`` make the work complete, for progress."""
-
-    def next_requests(self, room: int) -> list[RequestId]:
-        """Return at most ``room`` samples to take next; each is returned once."""
-
-    def record(self, key: RequestId, *, keepable: bool) -> None:
-        """Take in a sample asked for by ``next_requests``."""
-
-    def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
-        """Take in the samples of an interrupted attempt: keys with whether each is keepable, in any order."""
-
-    def reached(self) -> int:
-        """Return how far the work is towards ``target``."""
-
-    def finished(self) -> bool:
-        """Return whether every sample that the result needs has been recorded."""
-
-    def belongs(self, key: RequestId) -> bool:
-        """Return, once finished, whether a recorded sample is part of the result."""
+_BATCH = 1000
+"""Traces that are judged together, so that every worker has some."""
 
 
-class Fixed:
-    """N samples of every problem; a byte for each is all that it remembers."""
-
-    def __init__(self, problem_ids: list[str], samples: int) -> None:
-        self.target = len(problem_ids) * samples
-        self._problem_ids = problem_ids
-        self._samples = samples
-        self._asked = bytearray(self.target)
-        """1 for each sample asked for or found on disk, the samples of one problem together."""
-        self._next = 0
-        """All samples before this one have been asked for."""
-        self._recorded = 0
-
-    def next_requests(self, room: int) -> list[RequestId]:
-        """See Sampler."""
-        chosen: list[RequestId] = []
-        while len(chosen) < room and (at := self._asked.find(0, self._next)) >= 0:
-            self._asked[at] = 1
-            self._next = at + 1
-            chosen.append((self._problem_ids[at // self._samples], at % self._samples))
-        return chosen
-
-    def record(self, key: RequestId, *, keepable: bool) -> None:
-        """See Sampler; what is keepable makes no difference here."""
-        self._recorded += 1
-
-    def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
-        """See Sampler.
-
-        Raises:
-            RunError: a key is none of the samples to take, or comes twice.
-        """
-        first = {problem_id: at * self._samples for at, problem_id in enumerate(self._problem_ids)}
-        for (problem_id, sample), _ in keys:
-            at = first.get(problem_id, -1) + sample
-            if problem_id not in first or not 0 <= sample < self._samples or self._asked[at]:
-                raise RunError(
-                    f"problem {problem_id!r}, sample {sample}: a trace that is not to be sampled, or is there twice; "
-                    "delete the traces and verdicts of this stage to have them made again"
-                )
-            self._asked[at] = 1
-            self._recorded += 1
-
-    def reached(self) -> int:
-        """See Sampler."""
-        return self._recorded
-
-    def finished(self) -> bool:
-        """See Sampler."""
-        return self._recorded == self.target
-
-    def belongs(self, key: RequestId) -> bool:
-        """See Sampler."""
-        return True
+def think_with_model(work: Work, model: Model, problems: dict[str, Problem]) -> dict[str, Any]:
+    """Sample the training problems, and return what the manifest says of it."""
+    config, place = work.config, work.place
+    sampler: Sampler
+    if config.think.sampler == "fixed":
+        sampler, unit = Fixed(sorted(problems), config.think.samples), "samples"
+    else:
+        order = problem_order(list(problems), config.seed, place.index)
+        size = wanted_size(config.prune, place.index)
+        sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
+    with work.display(f"think ({unit})", total=sampler.target) as display:
+        collected, described = sample(
+            work,
+            model,
+            problems,
+            sampler=sampler,
+            sampling=sampling_of(config.think),
+            display=display,
+            at=place.path,
+            keepable=lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune),
+            every_test=_needs_every_test(config),
+        )
+        rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
+        display.finish(f"{sampler.reached()} {unit}, {collected.traces} traces, {rate:,.0f} tokens/s")
+    return {**to_table(collected), "engine": described}
 
 
-class UntilFull:
-    """Each problem until its first keepable trace or N tries, until the first M solved problems in order are known.
-
-    "First" is by the given order, which must be random: never by which problem happened to finish first, since that
-    would favour easy problems and short traces. The traces of one problem are independent draws, so its first
-    keepable one is distributed as a random one of all its keepable ones, and the first M solved problems of a random
-    order are a random M of all solved ones: the same training sets as sampling everything N times, for fewer tokens.
-    """
-
-    def __init__(self, order: list[str], *, samples: int, size: int | None) -> None:
-        self.target = len(order) if size is None else min(size, len(order))
-        self._size = len(order) if size is None else size
-        self._order = order
-        self._samples = samples
-        self._position = {problem_id: position for position, problem_id in enumerate(order)}
-        self._tries = [0] * len(order)
-        self._solved = bytearray(len(order))
-        self._solved_count = 0
-        self._cutoff = len(order)
-        """The position behind the M-th solved problem known so far: none from there on can be needed."""
-        self._opened = 0
-        """Problems before this position have been asked at least once."""
-        self._retries: list[int] = []
-        """Heap of the positions that need another try and have none in flight."""
-        self._settled = 0
-        """Every problem before this position is solved or has used up its tries."""
-        self._settled_solved = 0
-
-    def next_requests(self, room: int) -> list[RequestId]:
-        """See Sampler."""
-        chosen: list[RequestId] = []
-        # The lowest positions first: they are sure to be needed.
-        while len(chosen) < room and self._retries and self._retries[0] < self._cutoff:
-            position = heapq.heappop(self._retries)
-            chosen.append((self._order[position], self._tries[position]))
-        while len(chosen) < room and self._opened < self._cutoff:
-            if not self._tries[self._opened]:
-                chosen.append((self._order[self._opened], 0))
-            self._opened += 1
-        return chosen
-
-    def record(self, key: RequestId, *, keepable: bool) -> None:
-        """See Sampler."""
-        position, tries = self._position[key[0]], key[1] + 1
-        self._tries[position] = max(self._tries[position], tries)
-        if keepable and not self._solved[position]:
-            self._solved[position] = 1
-            self._solved_count += 1
-            self._cut(position)
-        self._settle()
-        if not self._is_settled(position):
-            heapq.heappush(self._retries, position)
-
-    def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
-        """Take in the samples of an interrupted attempt: keys with whether each is keepable, in any order."""
-        for key, keepable in keys:
-            self.record(key, keepable=keepable)
-        self._retries = [p for p, tries in enumerate(self._tries) if tries and not self._is_settled(p)]
-
-    def reached(self) -> int:
-        """See Sampler: solved problems, those included that may turn out to lie behind the first M."""
-        return min(self._size, self._solved_count)
-
-    def finished(self) -> bool:
-        """See Sampler."""
-        return self._settled_solved >= self._size or self._settled == len(self._order)
-
-    def belongs(self, key: RequestId) -> bool:
-        """See Sampler."""
-        return self._position[key[0]] < self._settled
-
-    def _is_settled(self, position: int) -> bool:
-        return self._solved[position] == 1 or self._tries[position] >= self._samples
-
-    def _settle(self) -> None:
-        while (
-            self._settled < len(self._order) and self._settled_solved < self._size and self._is_settled(self._settled)
-        ):
-            self._settled_solved += self._solved[self._settled]
-            self._settled += 1
-
-    def _cut(self, position: int) -> None:
-        """Move the cutoff to behind the M-th solved problem, now that the one at this position is solved too."""
-        if self._solved_count == self._size or (self._solved_count > self._size and position < self._cutoff):
-            # The last solved problem before the cutoff; the new one makes it the M-th, or leaves one too many.
-            last = self._solved.rfind(1, 0, self._cutoff)
-            self._cutoff = (last if self._solved_count == self._size else self._solved.rfind(1, 0, last)) + 1
+def take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
+    """Take traces that the round's model did not sample: human solutions, or another model's file."""
+    config, place = work.config, work.place
+    given = _given(config, problems)
+    first = next(given, None)
+    if first is None:
+        if config.data.source == "file":
+            raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
+        raise ConfigError('data.source = "human", but no training problem has a solution; map the column "solution"')
+    rows = ((each.problem_id, each.sample, f"{to_line(each)}\n".encode()) for each in chain([first], given))
+    place.path.mkdir(parents=True, exist_ok=True)
+    replace_lines(place.traces, (line for _, _, line in sorted_rows(rows, place.path)))
+    return {"traces": replace_records(place.verdicts, _judged(place.traces, problems, config))}
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where ``collect`` stands; handed to its ``on_progress`` after every step of the engine."""
-
-    target: int
-    reached: int = 0
-    traces: int = 0
-    correct: int = 0
-    tokens: int = 0
-    """Completion tokens of this process, not those of traces found on disk."""
+def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
+    if config.data.source == "file":
+        traces = iterate_records(Path(config.data.file), Trace)
+        return (trace for trace in traces if trace.problem_id in problems)
+    return (human_trace(problem) for problem in problems.values() if problem.solution)
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What ``collect`` did, for the stage manifest."""
-
-    traces: int
-    completion_tokens: int
-    resumed_traces: int
-    """Traces found on disk from an earlier, interrupted attempt."""
-    surplus_traces: int
-    """Finished but not needed for the result; kept apart in surplus.jsonl."""
-    surplus_tokens: int
-    cancelled_requests: int
-    cancelled_tokens: int
-    sampling_s: float
+def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iterator[Verdict]:
+    traces = iterate_records(path, Trace)
+    with open_judge(config, problems, every_test=_needs_every_test(config)) as judge:
+        while batch := list(islice(traces, _BATCH)):
+            yield from judge(batch, problems)
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Everything ``collect`` works with, besides the sampler."""
-
-    problems: Mapping[str, Problem]
-    prompt_ids: Mapping[str, tuple[int, ...]]
-    """Problem id to prompt tokens."""
-    engine: Engine
-    sampling: Sampling
-    seed_of: Callable[[RequestId], int]
-    judge: Judge
-    keepable: Callable[[Trace, Verdict], bool]
-    on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
-
-
-def collect(sampler: Sampler, desk: Desk, *, traces_path: Path, verdicts_path: Path, surplus_path: Path) -> Collected:
-    """Sample until the sampler is finished; leave the result sorted by key in the two files.
-
-    Interrupted at any moment and called again, it goes on from the records on disk, which stay verbatim.
-    """
-    journal = Journal(traces_path, verdicts_path)
-    progress = Progress(target=sampler.target)
-    sampler.restore(_recovered(journal, desk, progress))
-    found = progress.traces
-    progress.reached = sampler.reached()
+def think_stage(work: Work) -> dict[str, Any]:
+    """Sample (or take from elsewhere) this round's traces and judge them."""
+    config, place, run = work.config, work.place, work.run
+    model = model_before(work.run, work.place, work.config)
+    settings = {
+        "seed": config.seed,
+        "data": config.data.model_dump(include={"source", "file"}),
+        "prompt": config.prompt.model_dump(),
+        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        "think": config.think.model_dump(),
+        # Until-full sampling stops at what the pruning policy can use.
+        "prune": config.prune.model_dump(include={*_KEEPABLE, "size", "growth"}),
+        **verification_settings(config, run.problems),
+    }
+    inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
+    if config.data.source == "file":
+        inputs["file"] = _file_digest(config.data.file)
+    if done := read_manifest(place, "think", inputs):
+        return done
     started = time.monotonic()
-    in_flight: dict[RequestId, int] = {}
-    with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
-        while not sampler.finished():
-            for key in sampler.next_requests(max(0, desk.engine.slots - len(in_flight))):
-                in_flight[key] = desk.seed_of(key)
-                desk.engine.add(Request(key, desk.prompt_ids[key[0]], in_flight[key], desk.sampling))
-            traces = [_trace(completion, in_flight.pop(completion.id)) for completion in desk.engine.step()]
-            append_records(traces_file, traces)
-            verdicts = desk.judge(traces, desk.problems)
-            append_records(verdicts_file, verdicts)
-            _record(zip(traces, verdicts, strict=True), sampler, desk, progress)
-            desk.on_progress(progress)
-        cancelled_tokens = desk.engine.cancel(set(in_flight))
-    sampling_s = time.monotonic() - started
-    finished = journal.finish(sampler.belongs, surplus_path)
-    return Collected(
-        traces=finished.traces,
-        completion_tokens=finished.tokens,
-        resumed_traces=found,
-        surplus_traces=finished.surplus_traces,
-        surplus_tokens=finished.surplus_tokens,
-        cancelled_requests=len(in_flight),
-        cancelled_tokens=cancelled_tokens,
-        sampling_s=round(sampling_s, 3),
+    problems = problems_by_id(run.problems)
+    counts = think_with_model(work, model, problems) if config.data.source == "self" else take_traces(work, problems)
+    journal = Journal(place.traces, place.verdicts)
+    found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
+    outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
+    counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
+    counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
+    counts["variety"] = training_variety(journal)
+    return write_manifest(
+        place,
+        "think",
+        inputs=inputs,
+        outputs={"traces": place.traces, "verdicts": place.verdicts},
+        settings=settings,
+        counts=counts,
     )
 
 
-def _recovered(journal: Journal, desk: Desk, progress: Progress) -> Iterator[tuple[RequestId, bool]]:
-    """Yield what is on disk as the sampler wants it, and count it."""
-    for trace, verdict in journal.recovered(lambda traces: desk.judge(traces, desk.problems)):
-        progress.traces += 1
-        yield (trace.problem_id, trace.sample), desk.keepable(trace, verdict)
+def _needs_every_test(config: RunConfig) -> bool:
+    """Return whether a program's tests go on after one failed, which only the share of tests passed needs."""
+    return config.prune.min_tests_passed > 0
 
 
-def _record(pairs: Iterable[Pair], sampler: Sampler, desk: Desk, progress: Progress) -> None:
-    """Tell the sampler of the traces that came in, and count them."""
-    for trace, verdict in pairs:
-        sampler.record((trace.problem_id, trace.sample), keepable=desk.keepable(trace, verdict))
-        progress.traces += 1
-        progress.correct += verdict.outcome == "CORRECT"
-        progress.tokens += trace.completion_tokens
-    progress.reached = sampler.reached()
+_KEEPABLE = ("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed")
+"""The settings of pruning that say whether a trace is keepable."""
 
 
-def _trace(completion: Completion, seed: int) -> Trace:
-    problem_id, sample = completion.id
-    return Trace(
-        problem_id=problem_id,
-        sample=sample,
-        completion=completion.text,
-        finish_reason=completion.finish_reason,
-        completion_tokens=len(completion.token_ids),
-        seed=seed,
-    )
+def _file_digest(path: str) -> str:
+    if not Path(path).is_file():
+        raise ConfigError(f"data.file = {path!r}: no such file")
+    return fingerprint(Path(path))

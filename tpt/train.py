@@ -12,14 +12,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tpt.adapter_folder import seen_by_all
-from tpt.chat import Chat, PromptTemplate
+from tpt.cluster.session import RaySettings
 from tpt.config import TrainConfig
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.errors import TrainError
-from tpt.ray_session import RaySettings
+from tpt.model.adapter_folder import seen_by_all
+from tpt.model.chat import Chat, PromptTemplate, prompt_template
 from tpt.records import Example, Problem
-from tpt.run_dir import versions
+from tpt.run.manifest import digest_of, read_manifest, versions, write_manifest
+from tpt.run.stage import Work, problems_by_id
+from tpt.seeds import seed_for
+from tpt.start_model import base_model, model_before, output_of
+from tpt.system.jsonl import read_records
 
 if TYPE_CHECKING:
     from tpt.sft import FitLog, Row
@@ -79,9 +83,9 @@ def train(
     training = _Training(examples, problems, config, prompt, start, out, seed)
     if config.where == "ray":
         anywhere, files = _for_all_nodes(training)
-        return sft.train_on_ray(
-            anywhere, config, ray or RaySettings(), out=anywhere.out, files=files, progress=progress
-        )
+        from tpt.cluster.train import train_on_ray
+
+        return train_on_ray(anywhere, config, ray or RaySettings(), out=anywhere.out, files=files, progress=progress)
     if config.devices > 1:
         return sft.run_in_parallel(config.devices, training, progress)
     return training(progress)
@@ -102,8 +106,8 @@ class _Training:
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
         """Do it; in all processes but the first, what is returned says nothing."""
         from tpt import sft
-        from tpt.memory import peak_bytes
-        from tpt.models import load_config, load_tokenizer
+        from tpt.model.load import load_config, load_tokenizer
+        from tpt.system.memory import peak_bytes
 
         config, start, out, here = self.config, self.start, self.out, sft.place()
         clock, device = _Clock(), sft.device_of(here)
@@ -216,3 +220,48 @@ class _Clock:
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 3)
         self._last = now
+
+
+def train_stage(work: Work) -> dict[str, Any]:
+    """Fine-tune the round's start model on its examples."""
+    config, place, run = work.config, work.place, work.run
+    model = (
+        base_model(run, config)
+        if config.train.start_from == "base"
+        else model_before(work.run, work.place, work.config)
+    )
+    trained_by = config.train.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS))
+    settings = {"seed": config.seed, "train": trained_by, "prompt": config.prompt.model_dump()}
+    inputs = {
+        "examples": output_of(place, "prune", "examples", place.examples),
+        "model": model.digest,
+        "settings": digest_of(settings),
+    }
+    base = base_model(run, config)
+    if config.train.interpolate:
+        inputs["base model"] = base.digest
+    if done := read_manifest(place, "train", inputs):
+        return done
+    started = time.monotonic()
+    examples = read_records(place.examples, Example)
+    with work.display("train", total=1) as display:
+        counts = train(
+            examples,
+            problems_by_id(run.problems),
+            config=config.train,
+            prompt=prompt_template(config),
+            start=Start(
+                model.spec,
+                model.digest,
+                base=None if model.digest == base.digest else base.spec,
+                cache=run.path / "cache",
+            ),
+            out=place.checkpoint,
+            seed=seed_for(config.seed, "train", place.index),
+            progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
+            ray=RaySettings(config.engine.ray_address, config.engine.timeout_s),
+        )
+        display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
+    counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}
+    outputs = {"checkpoint": place.checkpoint}
+    return write_manifest(place, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)

@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 from command_line import QUICKSTART
 
-from tpt.chat import Chat
 from tpt.compare import run_comparison
 from tpt.compare.arms import load_arms
 from tpt.compare.budget import next_round, tokens_of
 from tpt.compare.grpo import GENERATIONS, PROBLEMS, Reward
 from tpt.compare.running import task_of
 from tpt.config import load_config
-from tpt.desk import prompt_template
 from tpt.errors import ConfigError
-from tpt.jsonl import read_json
-from tpt.models import load_tokenizer
+from tpt.model.chat import Chat, prompt_template
+from tpt.model.load import load_tokenizer
 from tpt.records import Problem
+from tpt.system.jsonl import read_json
 
 ARMS = """
 seeds = [0]

@@ -8,7 +8,7 @@ from tpt.config import PRESETS, PruneConfig, parse_config
 from tpt.errors import ConfigError
 from tpt.prune import Pruned, is_keepable, is_wrong_as_asked, select
 from tpt.records import FinishReason, Outcome, Problem, Trace, Verdict
-from tpt.verifiers.kinds import judge
+from tpt.verifiers.judge import judge
 
 FORMAT_ONLY = PruneConfig(**PRESETS["format-only"]["prune"])
 NUMBER = Problem("p", "How many?", "18")

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from command_line import QUICKSTART
 
-from tpt.choice import split_heldout
 from tpt.compare import comparison_json
 from tpt.compare.arms import Plan, load_arms
 from tpt.compare.bootstrap import bootstrap_gain, gains, over_seeds
@@ -22,9 +21,10 @@ from tpt.compare.results import ArmResult, Comparison, compared
 from tpt.compare.running import task_of
 from tpt.compare.table import comparison_markdown, comparison_text
 from tpt.config import render_toml
-from tpt.evaluate import score
-from tpt.jsonl import replace_records, write_json, write_text
+from tpt.evidence.best_round import split_heldout
 from tpt.records import Outcome, Problem, RoundRecord, Trace, Verdict
+from tpt.scoring.score import score
+from tpt.system.jsonl import replace_records, write_json, write_text
 
 ANSWERS = {"S": "7", "C": "7", "W": "8", "V": "9"}
 IDS = [f"p{place}" for place in range(8)]

@@ -19,12 +19,12 @@ from tpt.compare import run_comparison
 from tpt.compare.arms import load_arms
 from tpt.compare.running import Task, task_of
 from tpt.errors import RunError
-from tpt.jsonl import read_json, read_records
 from tpt.prune import is_wrong_as_asked
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
 from tpt.rounds import Run
-from tpt.run_dir import STAGES
-from tpt.stages import do_stage
+from tpt.run.directory import STAGES
+from tpt.stage_process import do_stage
+from tpt.system.jsonl import read_json, read_records
 
 ARMS = """
 seeds = [0, 1]

@@ -20,15 +20,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tpt.chat import Chat, PromptTemplate
-from tpt.embedded import FOLDER
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
-from tpt.engines.adapter import find_adapter
-from tpt.engines.hf import HFSettings, open_hf
-from tpt.engines.server import ServerSettings, open_server
-from tpt.engines.vllm_engine import VLLMEngine, VLLMSettings, open_vllm
+from tpt.engines.hf.engine import HFSettings, open_hf
+from tpt.engines.server.engine import ServerSettings, open_server
+from tpt.engines.vllm import VLLMEngine, VLLMSettings, find_adapter, open_vllm
 from tpt.errors import EngineError
-from tpt.models import load_tokenizer
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.embedded import FOLDER
+from tpt.model.load import load_tokenizer
 from tpt.records import Problem
 
 needs_vllm = [
@@ -233,8 +232,8 @@ def test_an_adapter_is_served_without_merging(engine: VLLMEngine, chat: Chat, tm
 @with_vllm
 def test_a_killed_stage_leaves_no_process(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from tpt.chat import PromptTemplate; import time\n"
-        "from tpt.engines.vllm_engine import VLLMSettings, open_vllm\n"
+        "from pathlib import Path; from tpt.model.chat import PromptTemplate; import time\n"
+        "from tpt.engines.vllm import VLLMSettings, open_vllm\n"
         f"open_vllm('embedded', PromptTemplate(), VLLMSettings(max_length=128, options={SETTINGS.options!r}))\n"
         "print('ready', flush=True); time.sleep(100)"
     )

@@ -13,7 +13,8 @@ from paper_models import GEMMA_2_2B, GEMMA_2_9B, LLAMA_70B
 
 from tpt.errors import ModelError
 from tpt.plan.work import read_architecture
-from tpt.run_dir import RunDir, load_manifest
+from tpt.run.directory import RunDir
+from tpt.run.manifest import load_manifest
 
 PAPER = ("engine.batch_invariant=false", "think.max_tokens=512", "evaluate.max_tokens=512", "train.batch_size=16")
 Planned = Callable[..., tuple[int, dict[str, Any]]]

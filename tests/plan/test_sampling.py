@@ -12,7 +12,8 @@ from tpt.engines import Request, Sampling
 from tpt.engines.scripted import ScriptedEngine
 from tpt.plan.sampling import Draws, Lengths, Rates, fit_rates, shifted, simulate
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.think import Desk, UntilFull, collect
+from tpt.sampling.collect import Desk, collect
+from tpt.sampling.samplers import UntilFull
 
 ALIKE = Rates.of_mean(0.4, spread=1e6)
 """Every problem is solved at the same rate."""

@@ -16,10 +16,10 @@ import pytest
 
 from tpt.errors import ProblemError
 from tpt.problems import load_problems, load_wrong_programs
-from tpt.problems.code_rows import PLATFORM
-from tpt.problems.published import Hub, iter_hub_rows
+from tpt.problems.code.rows import PLATFORM
+from tpt.problems.math.published import Hub, iter_hub_rows
 from tpt.records import Outcome, Problem
-from tpt.verifiers.code import verify_code
+from tpt.verifiers.code.verify import verify_code
 
 CONTEST: dict[str, Any] = {
     "name": "1_A. Sum",
@@ -282,7 +282,9 @@ def test_rows_of_the_hub_come_one_by_one_and_like_rows_of_files(tmp_path, monkey
     rows = [{**CONTEST, "description": f"Task {index}"} for index in range(3)]
     (tmp_path / "hub").mkdir()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "hub" / "test-00000.parquet")
-    monkeypatch.setattr(sys.modules["tpt.problems.code_contests"], "HUB", Hub(str(tmp_path / "hub"), ("train", "test")))
+    monkeypatch.setattr(
+        sys.modules["tpt.problems.code.code_contests"], "HUB", Hub(str(tmp_path / "hub"), ("train", "test"))
+    )
     from_hub = load_problems("code_contests?split=test")
     path = write(tmp_path / "test.jsonl", *rows)
     assert from_hub == load_problems(f"code_contests:{path}") and len(from_hub) == 3
@@ -299,7 +301,7 @@ def test_files_of_the_hub_behind_a_loading_script_are_read_without_it(tmp_path, 
     row["input_output"] = json.dumps({"inputs": ["1 2"], "outputs": ["3"]})
     write(tmp_path / "test.jsonl", row)
     hub = Hub("codeparrot/apps", ("train", "test"), files=str(tmp_path / "{split}.jsonl"))
-    monkeypatch.setattr(sys.modules["tpt.problems.apps"], "HUB", hub)
+    monkeypatch.setattr(sys.modules["tpt.problems.code.apps"], "HUB", hub)
     assert load_problems("apps?split=test") == load_problems(f"apps:{tmp_path / 'test.jsonl'}")
 
 

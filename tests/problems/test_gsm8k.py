@@ -12,11 +12,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tpt.check import check
+from tpt.audit.check import check
 from tpt.errors import ProblemError
 from tpt.problems import load_problems
 from tpt.records import Problem
-from tpt.verifiers.kinds import judge
+from tpt.verifiers.judge import judge
 
 ROWS = [
     {"question": "How much?", "answer": "It is 2*500=$<<2*500=1000>>1000.\nPlus 80: <<1000+80=1080>>1,080\n#### 1,080"},

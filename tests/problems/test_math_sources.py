@@ -18,9 +18,10 @@ import pyarrow.parquet
 import pytest
 
 from tpt.errors import ProblemError
-from tpt.problems import gsm_hard, load_problems, math
-from tpt.problems.math import SUBJECTS, last_boxed
-from tpt.problems.published import hub_rows
+from tpt.problems import load_problems
+from tpt.problems.math import gsm_hard, math
+from tpt.problems.math.math import SUBJECTS, last_boxed
+from tpt.problems.math.published import hub_rows
 from tpt.records import Problem
 
 Write = Callable[[str, Any], Path]

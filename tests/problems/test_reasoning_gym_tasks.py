@@ -12,7 +12,7 @@ import pytest
 
 from tpt.errors import ProblemError
 from tpt.problems import check_disjoint, duplicates, load_problems
-from tpt.problems.reasoning_gym_tasks import parse_value
+from tpt.problems.procedural.reasoning_gym import parse_value
 
 TASKS = ["basic_arithmetic", "chain_sum", "gsm_symbolic", "simple_equations", "products", "gcd"]
 

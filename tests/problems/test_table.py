@@ -10,9 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from tpt.errors import ProblemError
-from tpt.jsonl import replace_records, to_line
 from tpt.problems import load_problems
 from tpt.records import Problem
+from tpt.system.jsonl import replace_records, to_line
 
 ALPHABET = "aZ9 \t\n\r\\\"'{}[],:é漢😀\u2028\u0085\u200b\ufeff\x1f#$<>&"
 

@@ -7,8 +7,8 @@ import pytest
 
 from tpt.errors import ProblemError
 from tpt.problems import check_disjoint, load_problems
-from tpt.problems.tiny_families import FAMILIES
-from tpt.problems.tiny_programs import TESTS, question_of, share_of, tasks_of, tiny_programs
+from tpt.problems.procedural.tiny_families import FAMILIES
+from tpt.problems.procedural.tiny_programs import TESTS, question_of, share_of, tasks_of, tiny_programs
 
 ALL = {split: tiny_programs(split=split, size=len(tasks_of(split))) for split in ("train", "heldout")}
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tpt.config import RunConfig, render_toml
-from tpt.evaluate import score
-from tpt.jsonl import replace_records, to_table, write_json
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
 from tpt.rounds import round_record
-from tpt.run_dir import RunDir, write_manifest
+from tpt.run.directory import RunDir
+from tpt.run.manifest import write_manifest
+from tpt.scoring.score import score
+from tpt.system.jsonl import replace_records, to_table, write_json
 
 RIGHT = {
     0: {"h/0": "....", "h/1": "R...", "h/2": "....", "h/3": "Rr..", "h/4": "RRRR", "h/5": "r..n"},

@@ -19,14 +19,14 @@ from made_run import EXAMPLES, RIGHT, TRAINING, make_run
 
 from tpt.errors import RunError
 from tpt.evidence import Comparison, Coverage, Difference, Finding, Interval, evidence_of
-from tpt.jsonl import read_records, replace_records
 from tpt.records import EvalReport, RoundRecord, Trace
 from tpt.report.html import Findings, WrittenPage, write_page
 from tpt.report.html.axes import doubling_axis, number_axis, share_axis, spread
 from tpt.report.html.series import length_series, probe_series, variety_series
 from tpt.report.html.words import duration, headline, points, verdict
-from tpt.run_dir import RunDir
-from tpt.summary import summary_of
+from tpt.report.summary import summary_of
+from tpt.run.directory import RunDir
+from tpt.system.jsonl import read_records, replace_records
 
 ATTACK = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u202e \ud800 \u2028 &lt;b&gt;"
 

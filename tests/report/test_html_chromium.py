@@ -11,12 +11,12 @@ import pytest
 from chromium import CHROMIUM, Chromium
 from made_run import make_run
 
-from tpt.jsonl import read_records, replace_records
 from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.html import Findings, write_page
+from tpt.report.summary import summary_of
 from tpt.report.text import printable
-from tpt.run_dir import RunDir
-from tpt.summary import summary_of
+from tpt.run.directory import RunDir
+from tpt.system.jsonl import read_records, replace_records
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
 

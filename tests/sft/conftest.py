@@ -10,9 +10,9 @@ import torch
 from paper_models import GEMMA_2_2B, GEMMA_2_9B, LLAMA_70B
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tpt.chat import Chat, PromptTemplate
-from tpt.embedded.tokenizer import build_tokenizer
-from tpt.problems.word_problems import word_problems
+from tools.embedded_model.tokenizer import build_tokenizer
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example, Problem
 from tpt.sft import Row, encode
 from tpt.sft.memory import Shape, shape_of

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from tpt.chat import Chat, PromptTemplate
 from tpt.config import TrainConfig
-from tpt.models import load_tokenizer
-from tpt.problems.word_problems import word_problems
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.load import load_tokenizer
+from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example
 from tpt.train import Start, train
 

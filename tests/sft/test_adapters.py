@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
-from tpt.adapter_folder import base_to_name, find_adapter
-from tpt.chat import Chat, PromptTemplate
 from tpt.config import TrainConfig
-from tpt.engines.adapter import find_adapter as find_served
+from tpt.engines.vllm import find_adapter as find_served
 from tpt.errors import EngineError, ModelError, TrainError
-from tpt.models import load_model, load_tokenizer
+from tpt.model.adapter_folder import base_to_name, find_adapter
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.load import load_model, load_tokenizer
 from tpt.records import Example, Problem
 from tpt.sft import ResumePoint, Row, fit, snapshot
 from tpt.sft.adapters import adapter_state, add_adapter, check_method

@@ -10,10 +10,10 @@ import torch
 from chat_families import tokenizer_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, LlamaConfig, PreTrainedConfig, Qwen2Config
 
-from tpt.chat import Chat, PromptTemplate
 from tpt.config import TrainConfig
 from tpt.engines import Request, Sampling
-from tpt.engines.hf import HFSettings, open_hf
+from tpt.engines.hf.engine import HFSettings, open_hf
+from tpt.model.chat import Chat, PromptTemplate
 from tpt.records import Example, Problem
 from tpt.sft import encode, fit, save_checkpoint
 

@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from tpt.chat import Chat, PromptTemplate
 from tpt.errors import TrainError
+from tpt.model.chat import Chat, PromptTemplate
 from tpt.sft import compare, save_checkpoint, snapshot
 
 BuildModel = Callable[[], LlamaForCausalLM]

@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.sft import FitLog, Row, compare, fit, resolve_precision, snapshot
-from tpt.sft.schedule import rate_at, warmup_steps
+from tpt.sft.trainer import rate_at, warmup_steps
 
 BuildModel = Callable[[], LlamaForCausalLM]
 Train = Callable[..., tuple[LlamaForCausalLM, FitLog]]

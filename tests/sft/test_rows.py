@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tpt.chat import IGNORED_LABEL, Chat, PromptTemplate
 from tpt.errors import TrainError
+from tpt.model.chat import IGNORED_LABEL, Chat, PromptTemplate
 from tpt.records import Example, Problem
 from tpt.sft import Row, encode
 from tpt.sft.rows import check_row, training_order

@@ -20,13 +20,15 @@ from s3_control import Server
 
 from tpt.config import load_config
 from tpt.errors import RunError, RunLockedError
-from tpt.jsonl import write_json, write_text
 from tpt.rounds import Run
-from tpt.run_dir import STAGES, RunDir, fingerprint, load_manifest, lock, write_manifest
+from tpt.run.directory import STAGES, RunDir
+from tpt.run.lock import lock
+from tpt.run.manifest import fingerprint, load_manifest, write_manifest
 from tpt.store import bring_checkpoint, keeping, place_of, pulled
 from tpt.store.lease import Lease
 from tpt.store.sync import Copy, outputs_of
 from tpt.store.url import Store, open_store
+from tpt.system.jsonl import write_json, write_text
 
 URL = "s3://runs/tests/run"
 SMALL = [

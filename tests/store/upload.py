@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from tpt.run_dir import STAGES, RunDir, lock
+from tpt.run.directory import STAGES, RunDir
+from tpt.run.lock import lock
 from tpt.store import keeping, place_of
 
 if __name__ == "__main__":

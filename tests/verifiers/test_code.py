@@ -12,9 +12,9 @@ from code_cases import ADD, ASSERTS, DOUBLE, SOLVED, fenced, needs_bubblewrap, o
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Trace
 from tpt.sandbox.worker import Sandbox
-from tpt.verifiers.code import judge_completions, judge_programs, verify_code
-from tpt.verifiers.kinds import judge
-from tpt.verifiers.pool import Limits
+from tpt.verifiers.code.verify import judge_completions, judge_programs, verify_code
+from tpt.verifiers.judge import judge
+from tpt.verifiers.pool.pool import Limits
 
 pytestmark = needs_bubblewrap
 

@@ -8,7 +8,7 @@ from code_cases import ADD, DOUBLE, SOLVED, needs_bubblewrap, outcome, problem
 from tpt.records import Outcome
 from tpt.sandbox import Limits, Task
 from tpt.sandbox.worker import Sandbox
-from tpt.verifiers.code import judge_programs
+from tpt.verifiers.code.verify import judge_programs
 
 pytestmark = needs_bubblewrap
 

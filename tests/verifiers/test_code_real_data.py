@@ -12,7 +12,7 @@ from code_cases import needs_bubblewrap
 
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem
-from tpt.verifiers.code import judge_programs
+from tpt.verifiers.code.verify import judge_programs
 
 DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = [needs_bubblewrap, pytest.mark.real_data]

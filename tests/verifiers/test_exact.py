@@ -6,8 +6,8 @@ import pytest
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
-from tpt.verifiers.kinds import judge_one
-from tpt.verifiers.pool import Limits
+from tpt.verifiers.judge import judge_one
+from tpt.verifiers.pool.pool import Limits
 from tpt.verifiers.text import verify_exact
 
 LIMITS = Limits(timeout_s=1.5, workers=1)

@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.verifiers.final_answer import TAIL, final_answer
-from tpt.verifiers.kinds import FORMATS, judge
-from tpt.verifiers.latex import MAX_ANSWER, compare
+from tpt.verifiers.judge import FORMATS, judge
+from tpt.verifiers.math.final_answer import TAIL, final_answer
+from tpt.verifiers.math.latex import MAX_ANSWER, compare
 
 DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
-from tpt.verifiers.number import TAIL, canonical_answer, gold_number, verify_number
+from tpt.verifiers.number.verify import TAIL, canonical_answer, gold_number, verify_number
 
 DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -16,8 +16,8 @@ import pytest
 
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Problem, Trace
-from tpt.verifiers.kinds import judge
-from tpt.verifiers.pool import Limits, Pool
+from tpt.verifiers.judge import judge
+from tpt.verifiers.pool.pool import Limits, Pool
 
 MATCHES = "tpt.verifiers.text:matches"
 GOOD = ("a+b", ["aab"])

@@ -1,6 +1,6 @@
 import pytest
 
-from tpt.verifiers.programs import extract_program
+from tpt.verifiers.code.extract import extract_program
 
 FENCE = "```"
 PROGRAM = "n = int(input())\nprint(n + 1)\n"

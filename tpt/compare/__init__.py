@@ -9,7 +9,7 @@ from tpt.compare.figure import figure_svg
 from tpt.compare.results import Comparison, compared
 from tpt.compare.running import run_arms
 from tpt.compare.table import comparison_markdown, comparison_text
-from tpt.jsonl import to_table, write_json, write_text
+from tpt.system.jsonl import to_table, write_json, write_text
 
 __all__ = ["Comparison", "Plan", "comparison_json", "comparison_text", "load_arms", "run_comparison"]
 

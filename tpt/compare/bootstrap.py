@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tpt.choice import DRAWS
+from tpt.evidence.best_round import DRAWS
 from tpt.records import Estimate
-from tpt.stats import FloatArray, holm
+from tpt.scoring import FloatArray, holm
 
 _CHUNK = 4_000_000
 

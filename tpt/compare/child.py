@@ -10,11 +10,10 @@ from pathlib import Path
 from tpt.compare.grpo import grpo_round
 from tpt.config import load_config
 from tpt.errors import TPTError
-from tpt.jsonl import write_json
 from tpt.rounds import Run, round_record
-from tpt.run_dir import lock
-from tpt.stage_server import end_with_parent
-from tpt.stages import do_stage
+from tpt.run.lock import lock
+from tpt.stage_process import do_stage, end_with_parent
+from tpt.system.jsonl import write_json
 
 
 def main() -> None:

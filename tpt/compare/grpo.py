@@ -13,16 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tpt.chat import Chat
 from tpt.config import RunConfig, load_config
-from tpt.desk import limits_of, prompt_template, use_threads
 from tpt.errors import ModelError
-from tpt.jsonl import read_records
-from tpt.lineage import base_model
+from tpt.model.chat import Chat, prompt_template, use_threads
 from tpt.records import Problem, Trace
-from tpt.run_dir import RunDir, digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.directory import RunDir
+from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.seeds import seed_for
-from tpt.verifiers.kinds import judge
+from tpt.start_model import base_model
+from tpt.system.jsonl import read_records
+from tpt.verifiers.judge import judge
+from tpt.verifiers.pool.pool import limits_of
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_config import GRPOConfig
@@ -105,7 +106,7 @@ def _train(
     from transformers import TrainerCallback
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    from tpt.models import load_model, load_tokenizer
+    from tpt.model.load import load_model, load_tokenizer
     from tpt.sft import save_checkpoint
 
     cache, place = run.path / "cache", run.round(1)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tpt.choice import split_heldout
 from tpt.compare.budget import spent
 from tpt.compare.running import Task
-from tpt.evaluate import by_problem, is_correct, read_counts, voted_answer
-from tpt.jsonl import read_records
+from tpt.evidence.best_round import split_heldout
 from tpt.records import Problem, ProblemVariety, RoundRecord, Trace, Verdict
-from tpt.run_dir import RoundDir
+from tpt.run.directory import RoundDir
+from tpt.scoring import FloatArray, maj_at_k, pass_at_k_values
+from tpt.scoring.score import by_problem, is_correct, read_counts, voted_answer
 from tpt.seeds import seed_for
-from tpt.stats import FloatArray, maj_at_k, pass_at_k_values
+from tpt.system.jsonl import read_records
 
 
 @dataclass(frozen=True, slots=True)

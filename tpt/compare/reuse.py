@@ -11,8 +11,8 @@ import shutil
 from collections.abc import Iterable
 
 from tpt.config import RunConfig, load_config
-from tpt.folders import sync_folder
-from tpt.run_dir import RoundDir, RunDir
+from tpt.run.directory import RoundDir, RunDir
+from tpt.system.folders import sync_folder
 
 _MODEL_AND_PROBLEMS = ("seed", "threads", "model", "problems", "prompt", "engine", "verify")
 _KEEPABLE = ("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed", "size", "growth")

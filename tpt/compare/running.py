@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from tpt import interpreter
+from tpt.audit.run_problems import load_both
 from tpt.compare.arms import Arm, Plan
 from tpt.compare.budget import next_round, tokens_of
 from tpt.compare.reuse import take_over
 from tpt.config import render_toml
 from tpt.errors import ConfigError, RunError
-from tpt.jsonl import read_table, write_text
 from tpt.records import RoundRecord
-from tpt.rounds import Run, load_both
-from tpt.run_dir import RunDir, lock
+from tpt.rounds import Run
+from tpt.run.directory import RunDir
+from tpt.run.lock import lock
+from tpt.system import child_python
+from tpt.system.jsonl import read_table, write_text
 
 _POLL_S = 0.1
 _GRACE_S = 15.0
@@ -169,7 +171,7 @@ def _start(task: Task, last: int, others: list[RunDir], *, tokens: int) -> _Chil
     write_text(path, render_toml(config))
     log = path.with_suffix(".log")
     numbers = [str(last), str(tokens), str(os.getpid())]
-    command = interpreter.command("tpt.compare.child", str(path), str(task.run.path), *numbers)
+    command = child_python.command("tpt.compare.child", str(path), str(task.run.path), *numbers)
     with log.open("ab") as file:
         return _Child(task, _spawn(command, file), log, begin=file.tell())
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tpt.choice import DRAWS
-from tpt.evaluate import Counts
+from tpt.evidence.best_round import DRAWS
 from tpt.evidence.cards import Comparison, Coverage, Difference, Finding, Interval
 from tpt.records import Estimate
-from tpt.stats import (
+from tpt.scoring import (
     FloatArray,
     bootstrap_means,
     crossing_k,
@@ -23,6 +22,7 @@ from tpt.stats import (
     sign_flip_p,
     split_gains,
 )
+from tpt.scoring.score import Counts
 
 STRICT, LENIENT = 0, 1
 """The two scores, in the order of ``Counts.shares``."""

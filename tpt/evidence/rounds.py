@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tpt.choice import choice_of, split_heldout
 from tpt.config import load_config
 from tpt.errors import RunError
-from tpt.evaluate import Counts, read_counts
+from tpt.evidence.best_round import choice_of, split_heldout
 from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
 from tpt.records import RoundRecord
-from tpt.run_dir import RunDir
+from tpt.run.directory import RunDir
+from tpt.scoring import pass_at_k_curve
+from tpt.scoring.score import Counts, read_counts
 from tpt.seeds import seed_for
-from tpt.stats import pass_at_k_curve
 
 FAMILY = (
     "Holm over the rounds: the differences of all rounds to the base model are one family, those to the round before "

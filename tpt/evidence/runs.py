@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tpt.choice import Parts, choice_of, split_heldout
+from tpt.audit.import_samples import ImportedDir
 from tpt.config import RunConfig, load_config
 from tpt.errors import RunError
-from tpt.evaluate import Counts, read_counts
+from tpt.evidence.best_round import Parts, choice_of, split_heldout
 from tpt.evidence.cards import Comparison
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
 from tpt.evidence.rounds import scored_counts
-from tpt.imported import ImportedDir
-from tpt.jsonl import read_records
 from tpt.records import Estimate, Problem
-from tpt.run_dir import RunDir
+from tpt.run.directory import RunDir
+from tpt.scoring.score import Counts, read_counts
 from tpt.seeds import seed_for
+from tpt.system.jsonl import read_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from tpt.export.card import Card, model_card, prompt_messages
 from tpt.export.gguf_file import write_gguf
 from tpt.export.origin import origin_of
 from tpt.export.weights import cast, is_adapter, saved_dtype, write_base, write_copy, write_merged
-from tpt.folders import take_place
-from tpt.jsonl import digest, write_json, write_text
 from tpt.records import RoundRecord
 from tpt.report.rows import report_rows
 from tpt.rounds import Run, best_round
-from tpt.run_dir import RunDir
+from tpt.run.directory import RunDir
 from tpt.store import address_of, bring_checkpoint
+from tpt.system.folders import take_place
+from tpt.system.jsonl import digest, write_json, write_text
 
 Dtype = Literal["as-saved", "float32", "bfloat16"]
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tpt.chat import Chat
 from tpt.config import RunConfig
-from tpt.desk import prompt_template
 from tpt.evidence import Claim, Difference
-from tpt.problems import aqua, gsm8k, gsm_hard, math
+from tpt.model.chat import Chat, prompt_template
+from tpt.problems.math import aqua, gsm8k, gsm_hard, math
 from tpt.problems.spec import parse_spec
 from tpt.records import Estimate, Message, Problem, RoundRecord
 from tpt.report.rows import Row

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tpt.errors import ModelError
-from tpt.jsonl import read_json
+from tpt.system.jsonl import read_json
 
 _FAMILIES = ("llama", "qwen2")
 _INSTEAD = "Export without --gguf; llama.cpp's convert_hf_to_gguf.py reads the exported folder"

@@ -7,10 +7,11 @@ from pathlib import PurePath
 from typing import Any
 
 from tpt.config import RunConfig
-from tpt.jsonl import to_table
-from tpt.lineage import base_model
 from tpt.records import RoundRecord
-from tpt.run_dir import STAGES, RunDir, fingerprint, load_manifest, require_output
+from tpt.run.directory import STAGES, RunDir
+from tpt.run.manifest import fingerprint, load_manifest, require_output
+from tpt.start_model import base_model
+from tpt.system.jsonl import to_table
 
 _INPUTS = ("examples", "traces", "verdicts", "checkpoint")
 

@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tpt.adapter_folder import CONFIG as ADAPTER_CONFIG
-from tpt.chat import Chat
 from tpt.config import RunConfig
-from tpt.desk import model_digest, prompt_template
 from tpt.errors import RunError, StaleStageError
-from tpt.jsonl import read_json, write_json
-from tpt.lineage import base_model
-from tpt.run_dir import RoundDir, RunDir
+from tpt.model.adapter_folder import CONFIG as ADAPTER_CONFIG
+from tpt.model.chat import Chat, prompt_template
+from tpt.run.directory import RoundDir, RunDir
+from tpt.start_model import base_model, model_digest
+from tpt.system.jsonl import read_json, write_json
 
 _KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz")
@@ -57,7 +56,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     Raises:
         StaleStageError: its files are others than those the run was made with.
     """
-    from tpt.models import load_model, load_tokenizer
+    from tpt.model.load import load_model, load_tokenizer
     from tpt.sft import save_checkpoint
 
     recorded = base_model(run, config).digest
@@ -79,7 +78,7 @@ def write_merged(run: RunDir, place: RoundDir, config: RunConfig, folder: Path) 
     Raises:
         ModelError: peft is missing, or the adapter does not fit its base model.
     """
-    from tpt.models import load_model, load_tokenizer
+    from tpt.model.load import load_model, load_tokenizer
     from tpt.sft import save_checkpoint
 
     cache = run.path / "cache"

@@ -9,11 +9,12 @@ from typing import Any
 
 from tpt.config import RunConfig
 from tpt.errors import RunError
-from tpt.jsonl import read_records
 from tpt.plan.sampling import Lengths, Rates, fit_rates, shifted
 from tpt.prune import is_keepable
 from tpt.records import Problem, Trace, Verdict
-from tpt.run_dir import STAGES, RoundDir, RunDir, load_manifest
+from tpt.run.directory import STAGES, RoundDir, RunDir
+from tpt.run.manifest import load_manifest
+from tpt.system.jsonl import read_records
 
 
 @dataclass(frozen=True, slots=True)

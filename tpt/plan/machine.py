@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from tpt.config import RunConfig
-from tpt.desk import engine_name, use_threads
 from tpt.errors import ConfigError
+from tpt.model.chat import use_threads
 from tpt.plan.hardware import GIB, GPUS, Engine, GpuSpeed, Hardware, Speed, known_gpu, parse_gpu
 from tpt.plan.trial import Load, TrialSpeed, time_model
 from tpt.plan.work import Work
+from tpt.sampling.open import engine_name
 
 _TRIAL_BYTES = 4 * GIB
 """The most that timing a few layers may take."""
@@ -24,7 +25,7 @@ def choose_hardware(config: RunConfig, gpu: str, mfu: float) -> Hardware:
     """
     if gpu:
         return Hardware(*parse_gpu(gpu), mfu)
-    from tpt.models import resolve_device
+    from tpt.model.load import resolve_device
 
     if resolve_device(config.engine.device).type == "cpu":
         return Hardware(None, 1, mfu)

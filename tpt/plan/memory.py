@@ -52,7 +52,7 @@ def memory_of(hardware: Hardware, work: Work) -> Places:
     if hardware.gpu is None:
         import torch
 
-        from tpt.memory import available_bytes
+        from tpt.system.memory import available_bytes
 
         known = available_bytes(torch.device("cpu"))
         free = math.inf if known is None else _USABLE * known
@@ -110,8 +110,8 @@ def training_fit(
     work: Work, places: Places, completion: int, *, precision: Literal["float32", "bfloat16"], on_gpu: bool
 ) -> Fit:
     """Return what training needs where the longest completion trained on has so many tokens."""
-    from tpt.sft.fitting import fit_report
     from tpt.sft.memory import estimate
+    from tpt.sft.memory_check import fit_report
 
     plan = _training_plan(work, completion, precision=precision, on_gpu=on_gpu)
     found = estimate(work.shape, plan)
@@ -127,8 +127,8 @@ def training_fit(
 
 
 def _training_plan(work: Work, completion: int, *, precision: Literal["float32", "bfloat16"], on_gpu: bool) -> Plan:
-    from tpt.sft.fitting import as_configured
     from tpt.sft.memory import Plan
+    from tpt.sft.memory_check import as_configured
 
     config = work.config.train
     length = min(work.train.longest + completion, config.max_length)

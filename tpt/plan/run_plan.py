@@ -21,7 +21,7 @@ from tpt.plan.sampling import Lengths, Rates
 from tpt.plan.stages import START_S, Setting, StagePlan, disk_bytes, plan_stages
 from tpt.plan.work import Work, open_work
 from tpt.prune import wanted_size
-from tpt.run_dir import RunDir
+from tpt.run.directory import RunDir
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from functools import cache
 from math import exp, lgamma, log
 from typing import Literal
 
-from tpt.think import UntilFull
+from tpt.sampling.samplers import UntilFull
 
 SPREAD = 0.9
 """a + b of the Beta distribution where nothing is known of it: most problems are nearly always or hardly ever solved.

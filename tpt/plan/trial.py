@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from tpt.engines.slot_decoder import RowDecoder
+    from tpt.engines.hf.decoder import RowDecoder
 
 _SHALLOW, _DEEP = 1, 4
 """Layers timed; a model of at most the second number is timed whole."""
@@ -119,10 +119,10 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
     """Return the seconds of a step of all rows, of a few rows, and of a prompt's prefill."""
     import torch
 
-    from tpt.engines.grouped_attention import use_grouped_attention
-    from tpt.engines.sampling import SlotSampler
-    from tpt.engines.shared_decoder import SharedDecoder
-    from tpt.engines.slot_decoder import SlotDecoder
+    from tpt.engines.hf.fixed_decoder import SlotDecoder
+    from tpt.engines.hf.grouped_attention import use_grouped_attention
+    from tpt.engines.hf.prefix_decoder import SharedDecoder
+    from tpt.engines.hf.sampling import SlotSampler
 
     model.train(False)
     use_grouped_attention(model)

@@ -7,16 +7,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tpt.chat import Chat
+from tpt.audit.run_problems import load_sources
 from tpt.config import RunConfig
-from tpt.desk import prompt_template
 from tpt.errors import ModelError
-from tpt.jsonl import read_records
+from tpt.model.chat import Chat, prompt_template
 from tpt.plan.flops import Cost, cost_of
 from tpt.plan.hardware import Engine
 from tpt.records import Problem
-from tpt.rounds import load_sources
-from tpt.run_dir import RunDir
+from tpt.run.directory import RunDir
+from tpt.system.jsonl import read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -84,7 +83,7 @@ class Work:
             # vLLM holds back what its memory does not take.
             a_slot += LOGIT_BYTES * self.shape.vocabulary
             return max(1, min(settings.slots or _VLLM_SLOTS, int(free // a_slot)))
-        from tpt.engines.hf import fitting_slots
+        from tpt.engines.hf.engine import fitting_slots
 
         return settings.slots or fitting_slots(int(free), a_slot)
 
@@ -127,7 +126,7 @@ def read_architecture(model: str) -> PreTrainedConfig:
     Raises:
         ModelError: it is neither here nor on the Hub.
     """
-    from tpt.models import load_config
+    from tpt.model.load import load_config
 
     folder = Path(model).expanduser()
     try:
@@ -145,7 +144,7 @@ def read_architecture(model: str) -> PreTrainedConfig:
 
 
 def _open_chat(config: RunConfig) -> Chat:
-    from tpt.models import load_tokenizer
+    from tpt.model.load import load_tokenizer
 
     # Without a cache: a plan writes nothing.
     return Chat(load_tokenizer(config.model), prompt_template(config))
@@ -155,7 +154,7 @@ def _is_here(model: str) -> bool:
     """Return whether a model's tokenizer can be read without the network."""
     from huggingface_hub import try_to_load_from_cache
 
-    from tpt.models import resolve
+    from tpt.model.spec import resolve
 
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -167,7 +166,7 @@ def _is_here(model: str) -> bool:
 
 def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Prompts:
     if chat is not None:
-        from tpt.engines.shared_cache import common_length
+        from tpt.engines.hf.prefix_cache import common_length
 
         rows = [chat.prompt_ids(problem) for problem in problems]
         prefix = common_length(rows) if len(rows) > 1 else 0

@@ -8,18 +8,18 @@ from itertools import islice
 from typing import Literal, cast
 
 from tpt.errors import ProblemError
-from tpt.problems.apps import apps
-from tpt.problems.aqua import load_aqua
-from tpt.problems.code_contests import code_contests
-from tpt.problems.code_rows import Item
-from tpt.problems.functions import human_eval, mbpp
-from tpt.problems.gsm8k import load_gsm8k
-from tpt.problems.gsm_hard import load_gsm_hard
-from tpt.problems.live_code_bench import live_code_bench
-from tpt.problems.math import load_math
+from tpt.problems.code.apps import apps
+from tpt.problems.code.code_contests import code_contests
+from tpt.problems.code.human_eval_mbpp import human_eval, mbpp
+from tpt.problems.code.live_code_bench import live_code_bench
+from tpt.problems.code.rows import Item
+from tpt.problems.math.aqua import load_aqua
+from tpt.problems.math.gsm8k import load_gsm8k
+from tpt.problems.math.gsm_hard import load_gsm_hard
+from tpt.problems.math.math import load_math
+from tpt.problems.math.svamp import load_svamp
 from tpt.problems.overlap import Overlap, check_disjoint, closest_pairs, duplicates
 from tpt.problems.spec import TABLE, Spec, allow_no_rest, allow_params, choice_param, int_param, parse_spec
-from tpt.problems.svamp import load_svamp
 from tpt.problems.table import load_table
 from tpt.records import Problem
 
@@ -102,15 +102,15 @@ def _load(spec: Spec, *, columns: Mapping[str, str], kind: str | None, seed: int
     if spec.name in PROGRAM_SOURCES:
         return _of_kind([item.problem for item in islice(PROGRAM_SOURCES[spec.name](spec), limit)], kind)
     if spec.name == "reasoning_gym":
-        from tpt.problems.reasoning_gym_tasks import load_reasoning_gym
+        from tpt.problems.procedural.reasoning_gym import load_reasoning_gym
 
         return load_reasoning_gym(spec, kind=kind, seed=seed, default_size=DEFAULT_SIZE)
     return _load_procedural(spec, kind=kind, seed=seed)
 
 
 def _load_procedural(spec: Spec, *, kind: str | None, seed: int) -> list[Problem]:
-    from tpt.problems.tiny_programs import tiny_programs
-    from tpt.problems.word_problems import word_problems
+    from tpt.problems.procedural.tiny_programs import tiny_programs
+    from tpt.problems.procedural.word_problems import word_problems
 
     allow_no_rest(spec)
     allow_params(spec, ["split", "size", "seed"])

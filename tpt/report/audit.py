@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from tpt.audit import FEW, AuditItem, AuditReport, Rate
+from tpt.audit.audit import FEW, AuditItem, AuditReport, Rate
 from tpt.records import Mark
 from tpt.report.text import printable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tpt.alarms import Alarm, in_words
+from tpt.evidence.alarms import Alarm, in_words
 from tpt.records import EvalReport, RoundRecord
 from tpt.report.markdown import table
 

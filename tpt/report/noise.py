@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tpt.noise import Disagreement, Suspect, TraceCheck
+from tpt.audit.label_noise import Disagreement, Suspect, TraceCheck
 from tpt.report.text import printable
 
 SHOWN = 20

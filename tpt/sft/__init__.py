@@ -6,14 +6,13 @@ Importing this package imports TRL, which takes seconds, and computes nothing: a
 from __future__ import annotations
 
 from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, snapshot
+from tpt.sft.distributed import check_devices, device_of, place, run_in_parallel
 from tpt.sft.fit import fit, resolve_precision
-from tpt.sft.fitting import check_memory
-from tpt.sft.parallel import check_devices, device_of, place, run_in_parallel
-from tpt.sft.ray_train import train_on_ray
+from tpt.sft.memory_check import check_memory
 from tpt.sft.recorder import FitLog
 from tpt.sft.resume import ResumePoint
 from tpt.sft.rows import Encoded, Row, encode
-from tpt.sft.trainee import finish, gather, open_trainee
+from tpt.sft.trainable import finish, gather, open_trainee
 from tpt.sft.trainer import check_installed
 
 __all__ = [
@@ -38,5 +37,4 @@ __all__ = [
     "run_in_parallel",
     "save_checkpoint",
     "snapshot",
-    "train_on_ray",
 ]

@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tpt.adapter_folder import CONFIG
-from tpt.chat import Chat
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.interpreter import is_installed
+from tpt.model.adapter_folder import CONFIG
+from tpt.model.chat import Chat
 from tpt.sft.checkpoint import Change, Tally, save_folder, set_stops
+from tpt.system.child_python import is_installed
 
 WEIGHTS = "adapter_model.safetensors"
 

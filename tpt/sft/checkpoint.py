@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from tpt.adapter_folder import CONFIG as ADAPTER_CONFIG
-from tpt.chat import Chat
 from tpt.errors import TrainError
-from tpt.folders import take_place
+from tpt.model.adapter_folder import CONFIG as ADAPTER_CONFIG
+from tpt.model.chat import Chat
+from tpt.system.folders import take_place
 
 
 @dataclass(frozen=True, slots=True)

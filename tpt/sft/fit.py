@@ -16,12 +16,12 @@ from huggingface_hub import constants as hub_constants
 from transformers import PreTrainedModel, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
-from tpt.chat import IGNORED_LABEL
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
+from tpt.model.chat import IGNORED_LABEL
 from tpt.sft.checkpoint import pad_id
+from tpt.sft.distributed import place
 from tpt.sft.packing import Packed, Padded, use_packed_attention
-from tpt.sft.parallel import place
 from tpt.sft.recorder import FitLog, Precision, Progress, Recorder, planned
 from tpt.sft.resume import ResumePoint, Saver
 from tpt.sft.rows import Row, training_order

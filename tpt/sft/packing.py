@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
-from tpt.chat import IGNORED_LABEL
-from tpt.sft.parallel import agree, place
+from tpt.model.chat import IGNORED_LABEL
+from tpt.sft.distributed import agree, place
 
 NAME = "tpt_packed"
 LENGTHS = "row_lengths"

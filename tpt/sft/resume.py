@@ -17,9 +17,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tpt.folders import sync_folder
-from tpt.jsonl import write_json
-from tpt.sft.parallel import agree, place, wait_for_all
+from tpt.sft.distributed import agree, place, wait_for_all
+from tpt.system.folders import sync_folder
+from tpt.system.jsonl import write_json
 
 AUTO_INTERVAL_S = 600.0
 """Time between checkpoints when the config names no number of steps."""

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tpt.chat import IGNORED_LABEL, Chat
 from tpt.errors import TrainError
+from tpt.model.chat import IGNORED_LABEL, Chat
 from tpt.records import Example, Problem
 from tpt.seeds import seed_for
 

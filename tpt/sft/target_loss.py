@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from tpt.chat import IGNORED_LABEL
+from tpt.model.chat import IGNORED_LABEL
+from tpt.sft.distributed import agree, place
 from tpt.sft.losses import TokenLoss
-from tpt.sft.parallel import agree, place
 
 TILE = 2**26
 """Logits computed at once: 256 MiB in float32."""

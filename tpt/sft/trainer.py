@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,13 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.interpreter import is_installed
 from tpt.sft.adapters import check_method, has_adapter, load_adapter_state
+from tpt.sft.distributed import place
 from tpt.sft.losses import token_loss
 from tpt.sft.packing import Packed, Padded
-from tpt.sft.parallel import place
 from tpt.sft.recorder import Precision
-from tpt.sft.schedule import rate_at, warmup_steps
 from tpt.sft.target_loss import attach_target_loss
+from tpt.system.child_python import is_installed
 
 _OPTIMIZERS = {
     "adamw": "adamw_torch_fused",
@@ -209,3 +209,19 @@ def set_up(trainer: TargetTrainer, model: PreTrainedModel, *, config: TrainConfi
         trainer.create_optimizer(),
         lambda step: rate_at(min(step, steps - 1), steps=steps, warmup=warmup, schedule=config.schedule),
     )
+
+
+def rate_at(step: int, *, steps: int, warmup: int, schedule: str) -> float:
+    """Return the share of the peak learning rate at a step, counted from 0.
+
+    No step has rate 0. The usual schedule begins at 0, which wastes the first step, and all of a run of one step.
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = (step - warmup) / (steps - warmup)
+    return {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}[schedule]
+
+
+def warmup_steps(steps: int, ratio: float) -> int:
+    """Return how many steps warm up; the last step never does."""
+    return min(math.ceil(ratio * steps), steps - 1)

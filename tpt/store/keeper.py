@@ -11,8 +11,8 @@ from typing import Protocol
 
 from tpt.config import load_config
 from tpt.errors import RunError, RunLockedError
-from tpt.lineage import start_round
-from tpt.run_dir import RoundDir, RunDir
+from tpt.run.directory import RoundDir, RunDir
+from tpt.start_model import start_round
 from tpt.store.lease import Lease
 from tpt.store.parts import Parts, prefix_of
 from tpt.store.place import Timing, bound_to

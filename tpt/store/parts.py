@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from tpt.run_dir import RoundDir
+from tpt.run.directory import RoundDir
 from tpt.store.url import Found, Store
 
 _PART = re.compile(r"(.+)\.part-([0-9]{4})-([0-9]{6})")

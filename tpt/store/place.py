@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tpt.errors import ConfigError, RunError, RunLockedError
-from tpt.jsonl import read_json, write_json
-from tpt.run_dir import RunDir, lock
+from tpt.run.directory import RunDir
+from tpt.run.lock import lock
 from tpt.store.sync import Copy
 from tpt.store.url import Store, checked, copy_name, is_url, open_store, whole_url
+from tpt.system.jsonl import read_json, write_json
 
 _BINDING = ".tpt-store.json"
 

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tpt.adapter_folder import find_adapter
 from tpt.errors import RunError
-from tpt.folders import take_place
-from tpt.jsonl import write_text
-from tpt.run_dir import STAGES, RoundDir, RunDir, fingerprint, load_manifest
+from tpt.model.adapter_folder import find_adapter
+from tpt.run.directory import STAGES, RoundDir, RunDir
+from tpt.run.manifest import fingerprint, load_manifest
 from tpt.store.parts import delete_parts, is_part, prefix_of, restore
 from tpt.store.url import Found, Store
+from tpt.system.folders import take_place
+from tpt.system.jsonl import write_text
 
 _ELSEWHERE = "ELSEWHERE"
 """A checkpoint that holds nothing but this file is on the store alone."""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from tpt.errors import RunError
-from tpt.interpreter import is_installed
+from tpt.system.child_python import is_installed
 
 R = TypeVar("R")
 _CHUNK = 8 * 2**20

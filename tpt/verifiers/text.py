@@ -6,9 +6,9 @@ import re
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
-from tpt.verifiers.final_answer import final_answer
-from tpt.verifiers.pending import Pending
-from tpt.verifiers.pool import Settled
+from tpt.verifiers.math.final_answer import final_answer
+from tpt.verifiers.pool.pending import Pending
+from tpt.verifiers.pool.pool import Settled
 
 EXACT_FORMAT = (
     "exact/1: '#### TEXT', the last '####' of the completion; TEXT, to the end of its line or of the completion, is the "

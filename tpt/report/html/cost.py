@@ -10,7 +10,7 @@ from tpt.report.html.markup import Content, node, table
 from tpt.report.html.page_data import Cost, PageData, round_name
 from tpt.report.html.scores import figure, ramp
 from tpt.report.html.words import duration, model_title
-from tpt.run_dir import STAGES
+from tpt.run.directory import STAGES
 
 _TOKENS = "What was sampled, the unneeded ones too, and what one accepted trace cost."
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from tpt.jsonl import write_parts
 from tpt.report.html.cost import cost_figures
 from tpt.report.html.markup import node, rendered
 from tpt.report.html.origin import origin_parts
@@ -18,7 +17,8 @@ from tpt.report.html.scores import round_table, score_figures, verdicts
 from tpt.report.html.trace_data import TraceData, packed, trace_data
 from tpt.report.html.watch import alarm_list, verdict_figures, watch_figures
 from tpt.report.html.words import claim_note, headline
-from tpt.run_dir import RunDir
+from tpt.run.directory import RunDir
+from tpt.system.jsonl import write_parts
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = ("data.js", "browser.js", "page.js")

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tpt.alarms import Alarm
-from tpt.evaluate import read_counts
 from tpt.evidence import Evidence
-from tpt.jsonl import read_json
+from tpt.evidence.alarms import Alarm
 from tpt.records import RoundRecord
-from tpt.run_dir import STAGES, RunDir, load_manifest
+from tpt.run.directory import STAGES, RunDir
+from tpt.run.manifest import load_manifest
+from tpt.scoring.score import read_counts
+from tpt.system.jsonl import read_json
 
 
 class Findings(NamedTuple):

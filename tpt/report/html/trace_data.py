@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tpt.errors import RunError
-from tpt.jsonl import iterate_records
 from tpt.records import Example, Outcome, Problem, RoundRecord, Trace, Verdict
-from tpt.run_dir import RunDir
+from tpt.run.directory import RunDir
+from tpt.system.jsonl import iterate_records
 
 _CHUNK = 400_000
 """Characters of JSON in a chunk, about: small enough to be unpacked in a moment, large enough to pack well."""

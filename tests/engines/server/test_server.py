@@ -1,0 +1,238 @@
+"""ServerEngine's requests against a real HTTP server in a thread, whose answers the test chooses."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psutil
+import pytest
+from server_stub import (
+    PROBLEM,
+    SAMPLING,
+    Behaviour,
+    Handler,
+    Stub,
+    choice,
+    complete,
+    finish,
+    hang,
+    reply,
+    requests_for,
+    reset,
+)
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from tpt.engines import Completion, Request
+from tpt.engines.server import api as completions_api
+from tpt.engines.server.engine import ServerEngine
+from tpt.engines.server.prompts import prompt_text
+from tpt.errors import EngineError
+from tpt.model.chat import Chat, PromptTemplate
+
+
+def test_completions_and_what_was_asked_for(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    """More requests than go at once; every sampling field is in every body; text and ids agree."""
+    engine = opened(options={"ignore_eos": False})
+    done = finish(engine, requests_for(chat, 11))
+    assert {sample: each.text for sample, each in done.items()} == {
+        sample: f"3 + {(2**62 + sample) % 2**31 % 9} = 7" for sample in range(11)
+    }
+    assert all(each.token_ids[-1] == chat.end_of_turn_id for each in done.values())
+    assert all(chat.decode(each.token_ids) == each.text and each.finish_reason == "stop" for each in done.values())
+    body = next(body for body in stub.bodies if body["seed"] == 2**62 % 2**31 and body["temperature"] == 0.8)
+    assert body["prompt"] == list(chat.prompt_ids(PROBLEM))
+    assert (body["model"], body["max_tokens"], body["top_p"], body["top_k"]) == ("tiny", 30, 0.9, -1)
+    assert (body["n"], body["stream"], body["ignore_eos"], body["min_p"], body["stop"]) == (1, False, False, 0.0, [])
+    assert body["repetition_penalty"] == body["repeat_penalty"] == 1.0
+    assert body["stop_token_ids"] == sorted(chat.stop_ids)
+    described = json.loads(json.dumps(engine.describe()))
+    assert described["engine"] == "server" and described["served_model"] == "tiny"
+    assert engine.step() == [] and described["token_ids"] == "the text's, tokenised again"
+
+
+def test_the_guarantee_is_what_the_server_was_seen_to_do(stub: Stub, opened: Callable[..., ServerEngine]) -> None:
+    assert opened().guarantee == "seeded"
+    stub.usual = lambda handler: reply(choice(f"3 + {len(handler.server.bodies)} = 7"))
+    stub.bodies.clear()
+    assert opened().guarantee == "neither"
+    stub.usual = lambda handler: reply(choice("always the same"))
+    assert opened().guarantee == "neither"
+
+
+def test_the_server_s_own_token_ids_are_taken(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    """Up to the stop token, which may be there or not; ids that cannot be are not."""
+    ids = list(chat.tokenizer("3 + 4 = 7", add_special_tokens=False).input_ids)
+    stop = chat.end_of_turn_id
+    stub.script += [
+        lambda handler: reply(choice("spelt otherwise", token_ids=[*ids, stop])),
+        lambda handler: reply(choice("3 + 4", token_ids=[*ids, 10**6])),
+    ]
+    engine = opened(concurrency=1)
+    done = finish(engine, requests_for(chat, 2))
+    assert done[0] == Completion(done[0].id, (*ids, stop), "3 + 4 = 7", "stop")
+    assert done[1].text == "3 + 4"
+
+
+@pytest.mark.parametrize("trouble", ["429", "500", "503", "reset", "hang"])
+def test_passing_trouble_is_waited_out(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat, trouble: str
+) -> None:
+    behaviours: dict[str, Behaviour] = {"reset": reset, "hang": hang}
+    error = {"error": {"message": "busy"}}
+    failing = behaviours.get(trouble) or (lambda handler: reply(error, int(trouble)))
+    stub.script += [failing] * 3
+    engine = opened(timeout_s=0.5 if trouble == "hang" else 60.0)
+    assert len(finish(engine, requests_for(chat, 5))) == 5
+    assert engine.describe()["retried"] >= 3
+
+
+def test_retry_after_is_heeded(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    stub.script.append(lambda handler: reply({}, 429, **{"Retry-After": "1"}))
+    engine = opened()
+    begun = time.monotonic()
+    finish(engine, requests_for(chat, 1))
+    assert time.monotonic() - begun >= 1
+    assert completions_api._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert completions_api._retry_after("soon") == completions_api._retry_after("-5") == 0
+    assert completions_api._retry_after("Wed, 21 Oct 2099 07:28:00 GMT") > 10**9
+
+
+def test_trouble_that_stays_ends_the_stage_but_loses_nothing(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat
+) -> None:
+    """What finished is returned before the error is raised, again and again."""
+    engine = opened(retries=2)
+    stub.usual = lambda handler: (
+        reply({"error": "out of\x1b[31m memory"}, 500) if handler.body["seed"] % 2**31 == 3 else complete(handler)
+    )
+    for request in requests_for(chat, 6):
+        engine.add(request)
+    done: list[Completion] = []
+    with pytest.raises(EngineError, match=r"answered 500: 'out of \[31m memory' \(tried 3 times\)\. Finished records"):
+        while True:
+            done += engine.step()
+    assert sorted(completion.id[1] for completion in done) == [0, 1, 2, 4, 5]
+    with pytest.raises(EngineError, match="tried 3 times"):
+        engine.step()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (
+            lambda h: reply({"error": {"message": "no such model"}}, 404),
+            r"answered 404: 'no such model'; check engine.url",
+        ),
+        (
+            lambda h: reply({"detail": "who are you?"}, 401),
+            r"401.*it wants a key: set the environment variable TPT_API_KEY",
+        ),
+        (lambda h: reply({"error": "prompt: str"}, 422), r"422: 'prompt: str'.*engine.prompt = \"text\""),
+        (lambda h: (302, {"Location": "http://b/"}, b""), r"302.*it points to http://b/; correct engine.url"),
+        (lambda h: (200, {}, b"<html>hello</html>"), r"not JSON: '<html>hello</html>'"),
+        (lambda h: (200, {}, b"[" * 200_000), r"not JSON"),
+        (lambda h: (200, {}, b"x" * (17 * 2**20)), r"more than 16 MiB"),
+        (lambda h: reply([]), r"not one completion in the form of the OpenAI API, but \[\]"),
+        (lambda h: reply({"choices": []}), r"not one completion"),
+        (lambda h: reply({"choices": [7]}), r"not one completion"),
+        (lambda h: reply(choice("x", None)), r"'gsm8k/7', sample 0.*finish_reason None; expected are stop"),
+        (lambda h: reply(choice("x", "content_filter")), r"finish_reason 'content_filter'"),
+        (lambda h: reply(choice(7)), r"has no text"),
+        (lambda h: reply(choice("x", "length") | {"usage": {"completion_tokens": 9}}), r"after 9 of max_tokens = 30"),
+    ],
+)
+def test_answers_that_no_other_try_would_change(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat, behaviour: Behaviour, message: str
+) -> None:
+    engine = opened()
+    stub.script.append(behaviour)
+    with pytest.raises(EngineError, match=message):
+        finish(engine, requests_for(chat, 1))
+    assert engine.describe()["retried"] == 0
+
+
+def test_prompts_as_text(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    engine = opened(prompt="text")
+    request = requests_for(chat, 1)[0]
+    finish(engine, [request])
+    sent = stub.bodies[-1]["prompt"]
+    assert isinstance(sent, str)
+    assert tuple(chat.tokenizer(sent).input_ids) == request.prompt_ids
+
+
+def test_a_prompt_as_text_has_no_bos_where_the_server_adds_one() -> None:
+    """What no text can say is refused: here "a" and "b" side by side, which are read as one token."""
+    tokenizer = Tokenizer(WordLevel({"<s>": 0, "</s>": 1, "a": 2, "b": 3, "ab": 4, "<x>": 5}, unk_token="<x>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    chat = Chat(
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"), PromptTemplate()
+    )
+    request = Request(("p", 0), (0, 4), 0, SAMPLING)
+    assert prompt_text(request, chat) == "ab"
+    for ids in ((0, 2, 3), (4,)):
+        with pytest.raises(EngineError, match=r"'p': its prompt cannot travel as text"):
+            prompt_text(replace(request, prompt_ids=ids), chat)
+
+
+def test_requests_that_can_never_be_served(opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    engine = opened(max_length=80)
+    good = requests_for(chat, 1)[0]
+    with pytest.raises(EngineError, match=r"engine.max_length = 80"):
+        engine.add(replace(good, sampling=replace(SAMPLING, max_tokens=79)))
+    with pytest.raises(EngineError, match="empty prompt"):
+        engine.add(replace(good, prompt_ids=()))
+    engine.add(good)
+    with pytest.raises(EngineError, match="in flight already"):
+        engine.add(good)
+
+
+def test_cancelled_requests_are_hung_up_on(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    """The server sees the connection end, and the others go on."""
+    hung_up = threading.Event()
+
+    def wait_for_hang_up(handler: Handler) -> None:
+        if handler.connection.recv(1) == b"":
+            hung_up.set()
+
+    engine = opened(concurrency=2)
+    stub.script.append(wait_for_hang_up)
+    requests = requests_for(chat, 6)
+    for request in requests:
+        engine.add(request)
+    done: list[Completion] = []
+    while len(done) < 5:
+        done += engine.step()
+    [waiting] = {request.id for request in requests} - {completion.id for completion in done}
+    assert engine.cancel({waiting, ("nobody", 0)}) == 0
+    assert hung_up.wait(5)
+    assert engine.step() == []
+    assert finish(engine, [request for request in requests if request.id == waiting])
+
+
+def test_close_leaves_no_thread_and_no_socket(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    process, port = psutil.Process(), stub.server_address[1]
+
+    def ours() -> list[Any]:
+        return [each for each in process.net_connections("tcp") if each.raddr and each.raddr.port == port]
+
+    before = {thread.ident for thread in threading.enumerate() if "Stub" not in repr(thread)}
+    engine = opened(url=stub.url.replace("127.0.0.1", "localhost"))
+    stub.usual = hang
+    for request in requests_for(chat, 9):
+        engine.add(request)
+    assert engine.step() == [] and ours()
+    engine.close()
+    engine.close()
+    assert ours() == []
+    stub.released.set()
+    left = [t for t in threading.enumerate() if t.ident not in before and "process_request_thread" not in t.name]
+    assert left == []

@@ -1,0 +1,207 @@
+"""Alarms: each is raised by what it is about, and by nothing else; noise raises none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import Finished, Tpt
+
+from tpt.config import AlarmConfig
+from tpt.evidence.alarms import FEWEST, Alarm, Observed, alarms_between, alarms_of, in_words
+from tpt.records import ProblemVariety
+from tpt.report.collapse import alarm_lines, collapse_section
+from tpt.rounds import Run
+from tpt.scoring.score import Counts
+from tpt.system.jsonl import read_json, write_json
+
+CONFIG = AlarmConfig()
+PROBE = {
+    "kl_base_round": 0.05,
+    "kl_base_round_stderr": 0.005,
+    "human_nll": 0.5,
+    "human_nll_change": 0.0,
+    "human_nll_change_stderr": 0.01,
+}
+
+
+def observed(
+    index: int = 1,
+    *,
+    strict: float = 0.4,
+    lenient: float = 0.5,
+    problems: int = 200,
+    seed: int = 0,
+    probe: dict[str, float] | None = None,
+    **variety: float | None,
+) -> Observed:
+    """A round of 16 samples a problem; the problems' difficulties spread, the same ones in every round."""
+    rng = np.random.default_rng((index, seed))
+    names = tuple(f"p{number:04d}" for number in range(problems))
+    ease = np.random.default_rng(9).uniform(-0.3, 0.3, problems)
+    right = rng.binomial(16, np.clip(lenient + ease, 0, 1))
+    formed = rng.binomial(right, min(1.0, strict / lenient))
+    row: dict[str, Any] = {
+        "chains": 1.7, "texts": 3.0, "answer_entropy": 1.0, "tokens": 40.0, "truncated": 0.01, "looped": 0.0, **variety,
+    }  # fmt: skip
+    noise = rng.normal(1, 0.2, (problems, len(row)))
+    rows = {
+        name: ProblemVariety(
+            name, **{k: v if v is None else float(v * e) for (k, v), e in zip(row.items(), each, strict=True)}
+        )
+        for name, each in zip(names, noise, strict=True)
+    }
+    counts = Counts(names, np.full(problems, 16), formed, right)
+    return Observed(index, 16, counts, rows, PROBE if probe is None else {**PROBE, **probe})
+
+
+def names(now: Observed, config: AlarmConfig = CONFIG) -> list[str]:
+    return [alarm.name for alarm in alarms_between(observed(0), now, config)]
+
+
+def only(now: Observed, config: AlarmConfig = CONFIG) -> str:
+    (alarm,) = alarms_between(observed(0), now, config)
+    return in_words(alarm)
+
+
+def test_a_healthy_gain_raises_none() -> None:
+    assert (
+        names(observed(strict=0.6, lenient=0.7, chains=1.5, probe={"human_nll": 0.3, "human_nll_change": -0.2})) == []
+    )
+
+
+def test_mode_collapse_is_variety_lost_while_the_score_rises() -> None:
+    said = only(observed(3, strict=0.6, lenient=0.7, chains=1.1))
+    assert said.startswith("Round 3, mode collapse: pass@1 rose from ") and "different equation chains (-3" in said
+    assert "pass@16 has not fallen" in said and "(alarm: alarms.variety_drop = 0.25). Sample at a higher" in said
+    assert names(observed(chains=1.1)) == [], "no score rises"
+    assert names(observed(strict=0.6, lenient=0.7, chains=1.1), CONFIG.model_copy(update={"variety_drop": 0.5})) == []
+    assert names(observed(strict=0.6, lenient=0.7, chains=None)) == [], "no problem has enough right traces"
+
+
+def test_model_collapse_is_human_text_less_likely_while_the_score_falls() -> None:
+    forgets = {"human_nll": 0.6, "human_nll_change": 0.1}
+    said = only(observed(strict=0.3, lenient=0.4, probe=forgets))
+    assert "model collapse: lenient pass@1 fell from" in said and "0.500 to 0.600 nats a token (+20%)" in said
+    assert names(observed(probe=forgets)) == [], "no score falls"
+    assert names(observed(strict=0.3, lenient=0.4)) == [], "human text is as likely as before"
+    noisy = {**forgets, "human_nll_change_stderr": 0.04}
+    assert names(observed(strict=0.3, lenient=0.4, probe=noisy)) == []
+    little = {"human_nll": 0.51, "human_nll_change": 0.01, "human_nll_change_stderr": 0.001}
+    assert names(observed(strict=0.3, lenient=0.4, probe=little)) == []
+
+
+def test_no_human_solutions_no_alarm_about_them() -> None:
+    now = observed(strict=0.3, lenient=0.4)
+    assert alarms_between(observed(0), now._replace(probe={}), CONFIG) == []
+
+
+def test_format_only_is_strict_without_lenient() -> None:
+    said = only(observed(strict=0.499, lenient=0.5))
+    assert "format-only gain: strict pass@1 rose by 1" in said and "how to write answers, not how to find them" in said
+    assert names(observed(strict=0.6, lenient=0.65)) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "name"),
+    [
+        (observed(probe={"kl_base_round": 1.8, "kl_base_round_stderr": 0.05}), "far from the base model"),
+        (observed(tokens=70.0), "length drift"),
+        (observed(tokens=20.0), "length drift"),
+        (observed(truncated=0.1), "truncation drift"),
+        (observed(looped=0.05), "repetition"),
+    ],
+)
+def test_drift(now: Observed, name: str) -> None:
+    said = only(now)
+    assert f"Round 1, {name}: " in said and "alarms." in said
+    loose = AlarmConfig(kl=2.0, length_factor=2.5, truncated_rise=0.2, looped_rise=0.1)
+    assert names(now, loose) == []
+
+
+def test_few_problems_raise_none() -> None:
+    few = {"problems": FEWEST - 1}
+    far = observed(tokens=90.0, looped=0.5, problems=FEWEST - 1)
+    assert alarms_between(observed(0, **few), far, CONFIG) == []  # type: ignore[arg-type]
+    assert len(names(observed(tokens=90.0, looped=0.5))) == 2
+
+
+def test_a_rare_event_is_not_significant() -> None:
+    """One problem of 200 whose traces all loop: above a threshold of 0.001, but within noise."""
+    now = observed()
+    first = next(iter(now.variety))
+    now.variety[first] = replace(now.variety[first], looped=1.0)
+    assert names(now, CONFIG.model_copy(update={"looped_rise": 0.001})) == []
+
+
+def test_rounds_of_the_same_model_raise_none() -> None:
+    """With thresholds of zero only the standard errors hold alarms back: few pass 3 of them."""
+    bare = AlarmConfig(
+        variety_drop=0, human_nll_rise=0, kl=1e9, length_factor=1, truncated_rise=0, looped_rise=0, format_share=1
+    )
+    pairs = [(observed(0, seed=seed, looped=0.02), observed(1, seed=seed, looped=0.02)) for seed in range(80)]
+    assert sum(bool(alarms_between(base, now, bare)) for base, now in pairs) <= 4, "expected about 1"
+    moved = [(base, observed(1, seed=seed, looped=0.03)) for seed, (base, _) in enumerate(pairs)]
+    assert all(alarms_between(base, now, bare) for base, now in moved), "a real change is seen every time"
+
+
+def test_of_each_kind_the_last_round_is_shown() -> None:
+    alarms = [
+        Alarm(1, "repetition", "a", "t", "x."),
+        Alarm(2, "length drift", "b", "t", "x."),
+        Alarm(3, "repetition", "c", "t", "x."),
+    ]
+    assert alarm_lines(alarms) == ["Round 3, repetition: c (alarm: t). x.", "Round 2, length drift: b (alarm: t). x."]
+
+
+def far_from_base(run: Path) -> None:
+    """Has a finished run's first round end far from its base model."""
+    path = run / "round-1" / "round.json"
+    record = read_json(path)
+    record["evaluate"]["probe"]["kl_base_round"] = 1.7
+    write_json(path, record)
+
+
+def test_thresholds_are_config_and_may_change_on_resuming(finished_copy: Path) -> None:
+    far_from_base(finished_copy)
+    opened = Run(finished_copy)
+    changed = opened.config.model_copy(update={"alarms": AlarmConfig(kl=1.9)})
+    Run(finished_copy, changed).prepare()
+    again = Run(finished_copy)
+    assert again.config.alarms.kl == 1.9
+    assert [len(alarms_of(again.dir, again.records(), each.config.alarms)) for each in (opened, again)] == [1, 0]
+
+
+def test_a_run_shows_its_alarms(finished_copy: Path, tpt: Tpt) -> None:
+    far_from_base(finished_copy)
+    result = tpt("report", finished_copy)
+    assert "Round 1, far from the base model: on correct traces of the base model" in result.out
+    assert '"name": "far from the base model"' in tpt("report", finished_copy, "--format", "json").out
+    text = (finished_copy / "report.md").read_text()
+    assert "## Collapse dashboard\n\n- Round 1, far from the base model: " in text
+    assert "| round | chains in 2 |" in text and "KL(base ‖ round)" in text
+
+
+def test_a_quiet_run_says_so(finished: Finished) -> None:
+    opened = Run(finished.path)
+    assert alarms_of(opened.dir, opened.records(), opened.config.alarms) == []
+
+
+def test_what_was_not_probed_has_no_columns(finished: Finished) -> None:
+    records = Run(finished.path).records()
+    bare = [replace(record, evaluate=replace(record.evaluate, probe={}, diversity={})) for record in records]
+    section = collapse_section(bare, [])
+    assert "No alarm." in section and "human NLL |" not in section and "| 1 |  |  |" in section
+    assert "human NLL |" in collapse_section(records, []) and collapse_section([], []) == ""
+
+
+def test_rounds_without_variety_are_watched_for_the_rest(finished_copy: Path) -> None:
+    far_from_base(finished_copy)
+    for index in (0, 1):
+        (finished_copy / f"round-{index}" / "evaluate" / "variety.jsonl").unlink()
+    opened = Run(finished_copy)
+    alarms = alarms_of(opened.dir, opened.records(), opened.config.alarms)
+    assert [alarm.name for alarm in alarms] == ["far from the base model"]

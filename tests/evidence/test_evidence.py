@@ -1,0 +1,245 @@
+"""What a run has shown: every number against one worked out by hand or by brute force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import QUICKSTART, Finished, Tpt
+
+from tpt.config import load_config, render_toml
+from tpt.errors import RunError
+from tpt.evidence import Evidence, compare_runs, evidence_of
+from tpt.records import Outcome, Problem, RoundRecord, Trace, Verdict
+from tpt.report.compared import comparison_text
+from tpt.report.markdown import markdown_report
+from tpt.report.rows import report_rows
+from tpt.report.text import headline, notes
+from tpt.run.directory import RunDir
+from tpt.scoring import format_skill_split
+from tpt.scoring.score import evaluation_report
+from tpt.system.jsonl import from_table, replace_records, to_table, write_json, write_text
+
+OUTCOMES = {"S": Outcome.CORRECT, "C": Outcome.CORRECT, "W": Outcome.WRONG}
+BASE = {"a": "WWWW", "b": "SCWW", "c": "SSSS", "d": "WWWC", "e": "SWWW", "f": "WWWW"}
+LATER = {"a": "SWWW", "b": "SSSW", "c": "SSSS", "d": "CCWW", "e": "WWWW", "f": "WWWW"}
+
+
+def run_of(path: Path, *rounds: dict[str, str], settings: tuple[str, ...] = (), gold: str = "7") -> RunDir:
+    """A run directory whose rounds scored so: S right in the asked format, C right, W wrong."""
+    run = RunDir(path)
+    write_text(run.config, render_toml(load_config(QUICKSTART, list(settings))))
+    replace_records(run.heldout, [Problem(each, f"What is {each}?", gold) for each in rounds[0]])
+    for index, scores in enumerate(rounds):
+        verdicts = [
+            Verdict(problem_id, sample, OUTCOMES[letter], letter == "S", "7")
+            for problem_id, row in scores.items()
+            for sample, letter in enumerate(row)
+        ]
+        traces = [Trace(each.problem_id, each.sample, "1+1=2", "stop", 5, 0) for each in verdicts]
+        replace_records(run.round(index).evaluate_verdicts, verdicts)
+        record = RoundRecord(index, "m", evaluation_report(traces, verdicts, ks=[], seed=0))
+        write_json(run.round(index).record, record)
+    return run
+
+
+def records_of(run: RunDir) -> list[RoundRecord]:
+    return [from_table(RoundRecord, json.loads(place.record.read_text())) for place in run.rounds()]
+
+
+def evidence(path: Path, *rounds: dict[str, str], settings: tuple[str, ...] = ()) -> Evidence:
+    run = run_of(path, *rounds, settings=settings)
+    return evidence_of(run, records_of(run))
+
+
+def many(shift: int) -> dict[str, str]:
+    """60 problems with 8 samples each; ``shift`` more of them right."""
+    return {
+        f"p{index:02d}": "S" * min(8, index % 5 + shift) + "W" * (8 - min(8, index % 5 + shift)) for index in range(60)
+    }
+
+
+def test_a_round_card_counts_what_was_solved(tmp_path: Path) -> None:
+    base, later = evidence(tmp_path, BASE, LATER).rounds
+    assert (base.problems, base.samples, base.to_base, base.to_previous) == (6, 4, None, None)
+    assert later.strict.mean == pytest.approx(8 / 24) and later.lenient.mean == pytest.approx(10 / 24)
+    assert (later.solved, later.solved_lenient) == (3, 4)
+    assert later.outcomes["CORRECT"] == 10 and list(later.maj_at_k) == [4]
+    for k in range(1, 5):
+        by_hand = [
+            np.mean([any(letter == "S" for letter in subset) for subset in combinations(row, k)])
+            for row in LATER.values()
+        ]
+        assert later.pass_at_k[k].mean == pytest.approx(np.mean(by_hand))
+        assert later.pass_at_k[k].stderr == pytest.approx(np.std(by_hand, ddof=1) / 6**0.5)
+
+
+def test_a_comparison_names_every_problem_gained_and_lost(tmp_path: Path) -> None:
+    found = evidence(tmp_path, BASE, LATER)
+    compared = found.rounds[1].to_base
+    assert compared is not None and compared == found.rounds[1].to_previous
+    sets = compared.coverage
+    assert (sets.gained, sets.lost, sets.neither, sets.both) == (["a"], ["e"], ["d", "f"], 2)
+    lenient = compared.coverage_lenient
+    assert (lenient.gained, lenient.lost, lenient.neither, lenient.both) == (["a"], ["e"], ["f"], 3)
+    assert (found.never_solved, found.never_solved_lenient) == (["d", "f"], ["f"])
+
+
+def test_differences_are_paired_and_split_into_skill_and_format(tmp_path: Path) -> None:
+    compared = evidence(tmp_path, BASE, LATER).rounds[1].to_base
+    assert compared is not None
+    differences = np.array([1, 2, 0, 0, -1, 0]) / 4
+    strict = compared.strict
+    assert strict.mean == pytest.approx(differences.mean())
+    assert strict.stderr == pytest.approx(differences.std(ddof=1) / 6**0.5)
+    assert strict.detectable == pytest.approx(2.8016 * strict.stderr, rel=1e-4)
+    assert strict.low <= strict.mean <= strict.high and strict.finding == "within noise"
+    # Signs of 1, 2 and -1 quarters: 6 of the 8 patterns are as far from 0 as the 2 quarters seen.
+    assert strict.p_value == pytest.approx(6 / 8, abs=0.03)
+    split = format_skill_split(6 / 24, 8 / 24, 8 / 24, 10 / 24)
+    assert (compared.skill.value, compared.format.value) == pytest.approx((split.skill, split.format))
+    assert compared.skill.value + compared.format.value == pytest.approx(strict.mean)
+
+
+def test_the_verdict_is_adjusted_for_all_rounds(tmp_path: Path) -> None:
+    found = evidence(tmp_path, many(1), many(2), many(1), many(0))
+    assert [card.to_base.strict.finding for card in found.rounds[1:] if card.to_base] == [
+        "gain",
+        "within noise",
+        "loss",
+    ]
+    assert [card.to_previous.strict.finding for card in found.rounds[1:] if card.to_previous] == [
+        "gain",
+        "loss",
+        "loss",
+    ]
+    gain = found.rounds[1].to_base
+    assert gain is not None and gain.strict.p_holm == pytest.approx(3 * gain.strict.p_value)
+    assert found.best == 1 and [card.best for card in found.rounds] == [False, True, False, False]
+    assert [card.to_best is None for card in found.rounds] == [False, True, False, False]
+
+
+def test_the_claim_is_about_problems_that_did_not_choose(tmp_path: Path) -> None:
+    found = evidence(tmp_path / "split", many(1), many(2))
+    claim = found.claim
+    assert claim is not None and claim.independent and (found.choosing, found.claiming, claim.problems) == (30, 30, 30)
+    assert claim.strict.finding == "gain"
+    assert claim.strict_after.mean - claim.strict_before.mean == pytest.approx(claim.strict.mean)
+    assert "On the 30 held-out problems that had no part in choosing it" in headline(found)
+    whole = evidence(tmp_path / "whole", many(1), many(2), settings=("evaluate.choose_share=1.0",))
+    assert whole.claim is not None and not whole.claim.independent and whole.claim.problems == 60
+    assert "that also chose it, so somewhat too good" in headline(whole)
+
+
+def test_a_gain_that_the_choosing_problems_cannot_see_is_named_as_such(tmp_path: Path) -> None:
+    before, after = many(1), many(2)
+    few = {name: after[name] if index < 14 else before[name] for index, name in enumerate(before)}
+    found = next(
+        each
+        for seed in range(40)
+        if (each := evidence(tmp_path / f"seed-{seed}", before, few, settings=(f"seed={seed}",))).best == 0
+    )
+    card = found.rounds[1]
+    assert card.to_base is not None and card.to_base.strict.finding == "gain"
+    assert "On the 30 held-out problems that choose, no round is better" in headline(found)
+    assert "On all 60, round 1 is a gain" in headline(found)
+
+
+def test_curves_that_cross(tmp_path: Path) -> None:
+    spread = {f"p{index:02d}": "SWWWWWWW" for index in range(40)}
+    sharp = {f"p{index:02d}": "SSSSSSSS" if index < 10 else "WWWWWWWW" for index in range(40)}
+    compared = evidence(tmp_path, spread, sharp).rounds[1].to_base
+    assert compared is not None and compared.crossing_k == 3 and len(compared.coverage.lost) == 30
+
+
+def test_nothing_is_claimed_without_a_gain(tmp_path: Path) -> None:
+    found = evidence(tmp_path / "same", BASE, BASE)
+    assert (found.best, found.claim) == (0, None) and "no round is better than the base model" in headline(found)
+    assert "is a gain" not in headline(found)
+    alone = evidence(tmp_path / "alone", {"a": "WW"}, {"a": "SS"})
+    assert alone.rounds[1].to_base is None and alone.claim is None
+    assert evidence(tmp_path / "base", BASE).rounds[0].to_best is None
+
+
+def test_evidence_is_plain_values_and_the_same_again(tmp_path: Path) -> None:
+    run = run_of(tmp_path, BASE, LATER)
+    found = evidence_of(run, records_of(run))
+    assert from_table(Evidence, json.loads(json.dumps(to_table(found)))) == found == evidence_of(run, records_of(run))
+
+
+def test_verdicts_of_other_problems_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    run = run_of(tmp_path, BASE, LATER)
+    replace_records(run.round(1).evaluate_verdicts, [Verdict("a", 0, Outcome.WRONG, False, None)])
+    with pytest.raises(RunError, match=r"verdicts of 1 problems, .* Delete .*evaluate\.json"):
+        evidence_of(run, records_of(run))
+
+
+def test_the_report_says_it_all(tmp_path: Path) -> None:
+    run = run_of(tmp_path, many(1), many(2), many(1))
+    records = records_of(run)
+    found = evidence_of(run, records)
+    text = markdown_report(report_rows(records, found), records, found, title="first", stopped="")
+    assert "| 1 | 0 (base) | +12.5 [" in text and "| 2 | 1 (last) | -12.5 [" in text and "| 2 | 1 (best) |" in text
+    assert "30 of the problems chose the best round; the claim above is about the 30 others" in text
+    assert "Never solved in any round: 0 of 60 problems strictly" in text
+    assert notes(found)[1] == (
+        "Round 1 against the base model: 0 problems gained, 0 lost, pass@k is not lower at the largest k."
+    )
+
+
+def test_an_id_cannot_break_out_of_the_report(tmp_path: Path) -> None:
+    hostile = "x` | <b>\u202e\n# y"
+    run = run_of(tmp_path, {hostile: "WW", "b": "SW"}, {hostile: "WW", "b": "SS"})
+    records = records_of(run)
+    found = evidence_of(run, records)
+    text = markdown_report(report_rows(records, found), records, found, title="first", stopped="")
+    assert "`x' | <b>\\u{202e} # y`" in text
+
+
+def test_two_runs_are_compared_problem_by_problem(tmp_path: Path) -> None:
+    first = run_of(tmp_path / "first", many(1), many(2))
+    second = run_of(tmp_path / "second", many(1), many(3), many(4))
+    found = compare_runs(first, second)
+    assert (found.shared, found.only_first, found.only_second) == (60, 0, 0)
+    assert [pair.first.round for pair in found.rounds] == [0, 1] and found.independent and found.best_problems == 30
+    same, better = (pair.comparison for pair in found.rounds)
+    assert same is not None and same.strict.finding == "within noise" and same.strict.p_value == 1.0
+    assert better is not None and better.strict.finding == "gain" and better.strict.mean == pytest.approx(0.125)
+    assert (found.best.first.round, found.best.second.round) == (1, 2)
+    text = comparison_text(found)
+    assert (
+        "on 60 shared held-out problems" in text and "Best rounds (1 and 2), on 30 problems that chose neither" in text
+    )
+
+
+def test_runs_that_share_some_problems_are_compared_on_those(tmp_path: Path) -> None:
+    first = run_of(tmp_path / "first", BASE)
+    second = run_of(tmp_path / "second", {**{key: BASE[key] for key in "abc"}, "z": "SSSS"})
+    found = compare_runs(first, second)
+    assert (found.shared, found.only_first, found.only_second) == (3, 3, 1)
+    assert "on 3 shared held-out problems (3 only in the first, 1 only in the second)" in comparison_text(found)
+
+
+def test_runs_that_share_no_problem_cannot_be_compared(tmp_path: Path) -> None:
+    first = run_of(tmp_path / "first", BASE)
+    with pytest.raises(RunError, match="share no held-out problem"):
+        compare_runs(first, run_of(tmp_path / "other", {"z": "SSSS"}))
+    # Generated problems can bear the same names and be different ones.
+    with pytest.raises(RunError, match="share no held-out problem"):
+        compare_runs(first, run_of(tmp_path / "named", BASE, gold="8"))
+
+
+def test_the_command_line_compares_runs(
+    tpt: Tpt, fails: Callable[..., str], finished: Finished, tmp_path: Path
+) -> None:
+    code, out, err = tpt("report", finished.path, "--compare", finished.path)
+    assert (code, err) == (0, "") and "on 10 shared held-out problems" in out and "within noise" in out
+    table = json.loads(tpt("report", finished.path, "--compare", finished.path, "--format", "json").out)
+    assert [pair["comparison"]["strict"]["mean"] for pair in table["rounds"]] == [0.0, 0.0]
+    assert "not a run directory" in fails("report", finished.path, "--compare", tmp_path)
+    told = json.loads(tpt("report", finished.path, "--format", "json").out)
+    assert from_table(Evidence, told["evidence"]).rounds[1].round == 1

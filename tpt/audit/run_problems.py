@@ -1,0 +1,75 @@
+"""The problems of a run: loaded, checked against their own verifiers, training and held-out disjoint."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+from tpt.audit.check import check_problems
+from tpt.config import RunConfig
+from tpt.errors import ProblemError
+from tpt.problems import check_disjoint, load_problems
+from tpt.records import Problem
+from tpt.verifiers.judge import judge
+from tpt.verifiers.pool.pool import limits_of
+
+
+class Loaded(NamedTuple):
+    """The problems of a run."""
+
+    train: list[Problem]
+    heldout: list[Problem]
+    left_out: list[str]
+    """Ids of problems whose gold fails its own verifier, where the config drops them."""
+
+
+def load_both(config: RunConfig) -> Loaded:
+    """Load the training and the held-out problems and check them: golds verify, the two are disjoint."""
+    source = config.problems
+    train, heldout = load_sources(config)
+    bad_train = _bad(train, "train", config, allowed=source.drop_bad)
+    bad_heldout = _bad(heldout, "heldout", config, allowed=source.drop_bad or source.drop_bad_heldout)
+    if not source.drop_bad_heldout:
+        bad_heldout = []
+    return Loaded(
+        _without(train, bad_train, "train"), _without(heldout, bad_heldout, "heldout"), bad_train + bad_heldout
+    )
+
+
+def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
+    """Load the training and the held-out problems, which must be disjoint; their golds are not checked."""
+    source = config.problems
+    train = load_problems(
+        source.train, columns=source.columns, kind=source.kind or None, limit=source.max_train or None, seed=config.seed
+    )
+    heldout = load_problems(
+        source.heldout,
+        columns=source.columns,
+        kind=source.kind or None,
+        limit=source.max_heldout or None,
+        seed=config.seed,
+    )
+    check_disjoint(train, heldout)
+    return train, heldout
+
+
+def _bad(problems: list[Problem], name: str, config: RunConfig, *, allowed: bool) -> list[str]:
+    """Return the ids of problems whose gold fails its own verifier; ProblemError when that is not allowed."""
+    failures = check_problems(problems, partial(judge, limits=limits_of(config))).gold_failures
+    if failures and not allowed:
+        first = failures[0]
+        raise ProblemError(
+            f"problems.{name}: {len(failures)} of {len(problems)} gold answers do not pass their own verifier, such as "
+            f"{first.problem_id} with answer {first.answer!r:.80}: {first.outcome} {first.detail}. See them all with: "
+            "tpt check SOURCE; then mend the answers, set problems.kind, or leave them out with problems.drop_bad = true"
+        )
+    return [failure.problem_id for failure in failures]
+
+
+def _without(problems: list[Problem], bad: list[str], name: str) -> list[Problem]:
+    kept = [problem for problem in problems if problem.id not in set(bad)]
+    if not kept:
+        raise ProblemError(
+            f"problems.{name}: all {len(problems)} problems are bad, none is left. See: tpt check SOURCE"
+        )
+    return kept

@@ -1,0 +1,254 @@
+"""A pool of engine replicas, anywhere in a Ray cluster, behind the engine protocol.
+
+Requests wait here and go to whichever replica has room, so slow replicas get fewer; completions come back by value.
+Requests carry their seeds, so it makes no difference which replica serves one, or that another had begun it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tpt.cluster.fleet import Answer, Member, Pool, PoolSettings
+from tpt.cluster.nodes import Cluster, alive_nodes, check_nodes, connect, disconnect
+from tpt.cluster.suspects import STRIKES, Ledger
+from tpt.engines import Completion, Engine, Guarantee, Request, RequestId
+from tpt.engines.requests import check_request
+from tpt.errors import EngineError
+
+_STEP_S = 0.2
+_CALLS = 2
+"""Under way at once, so that a replica need not wait for the next."""
+_SPARE = 8
+"""One request is queued at a replica for so many that it decodes."""
+_CANCEL_S = 60.0
+_ANY_TOKEN = 2**63
+"""A replica knows its vocabulary; here nobody does."""
+
+
+def open_ray(
+    opener: Callable[[], Engine], settings: PoolSettings, *, address: str, max_length: int, files: list[str]
+) -> RayEngine:
+    """Join a cluster and return an engine on replicas there, once the first is ready.
+
+    Args:
+        opener: Opens a replica's engine; sent to the nodes and run there.
+        settings: How many replicas, and of what size.
+        address: See ``tpt.cluster.nodes.connect``.
+        max_length: Longest prompt plus completion, in tokens.
+        files: What every node must see under the same path.
+
+    Raises:
+        ClusterError: there is no such cluster, or a node lacks tpt or a file.
+        EngineError: no replica can be started.
+    """
+    cluster = connect(address)
+    pool = Pool(opener, settings)
+    try:
+        if not cluster.own:
+            check_nodes(
+                [each for each in alive_nodes() if each.holds(cpus=settings.cpus, gpus=settings.gpus)], files=files
+            )
+        engine = RayEngine(pool, cluster, max_length=max_length)
+        engine.await_replica()
+    except BaseException:
+        pool.close()
+        disconnect(cluster)
+        raise
+    return engine
+
+
+class RayEngine:
+    """An Engine on replicas in a cluster; see ``tpt.engines.Engine``.
+
+    The guarantee is the weakest of the replicas', and ``seeded`` at most once they have differed in anything that their
+    arithmetic depends on. Slots and guarantee change as replicas come and go.
+    """
+
+    guarantee: Guarantee
+    slots: int
+
+    def __init__(self, pool: Pool, cluster: Cluster, *, max_length: int) -> None:
+        self.guarantee = "batch-invariant"
+        self.slots = 0
+        self._pool = pool
+        self._cluster = cluster
+        self._max_length = max_length
+        self._ledger = Ledger()
+        self._early: list[Completion] = []
+        """Finished while something else was waited for."""
+        self._cancelled_tokens = 0
+        self._lost = 0
+        self._hardware: list[dict[str, Any]] = []
+        self._described: dict[str, Any] = {}
+        self._failure: EngineError | None = None
+
+    def await_replica(self) -> None:
+        """Wait until one replica serves; EngineError when one says that it cannot, or there is none."""
+        while not self._pool.serving():
+            self._pool.tend()
+            for answer in self._pool.answers(_STEP_S):
+                self._take_in(answer)
+                if answer.member.refused and answer.member.node is not None:
+                    raise EngineError(f"node {answer.member.node.name} cannot serve: {answer.member.refused}")
+
+    def add(self, request: Request) -> None:
+        """Queue a request; EngineError when it can never be served."""
+        if request.id in self._ledger:
+            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
+        check_request(request, max_length=self._max_length, vocabulary=_ANY_TOKEN)
+        self._ledger.add(request)
+
+    def step(self) -> list[Completion]:
+        """Hand out requests, wait until a replica has answered, but only briefly, and return what finished.
+
+        Raises:
+            EngineError: a request failed for good, or no replica is left; what finished besides was returned before.
+        """
+        if self._failure is not None:
+            raise self._failure
+        finished, self._early = self._early, []
+        if not self._ledger:
+            return finished
+        try:
+            self._pool.tend()
+            self._hand_out()
+            for answer in self._pool.answers(0.0 if finished else _STEP_S):
+                finished += self._take_in(answer)
+        except EngineError as error:
+            if not finished:
+                raise
+            self._failure = error
+        self._hand_out()
+        return finished
+
+    def cancel(self, ids: set[RequestId]) -> int:
+        """Drop these requests and return how many tokens they had sampled; those of lost replicas are not known."""
+        self._cancelled_tokens = 0
+        waiting = set()
+        for number, keys in self._ledger.cancel(ids).items():
+            self._pool.call(self._pool.members[number], "cancel", keys)
+            waiting.add(number)
+        until = time.monotonic() + _CANCEL_S
+        while waiting and time.monotonic() < until:
+            for answer in self._pool.answers(_STEP_S):
+                self._early += self._take_in(answer)
+                if answer.lost or answer.call == "cancel":
+                    waiting.discard(answer.member.number)
+        return self._cancelled_tokens
+
+    def describe(self) -> dict[str, Any]:
+        """Return the cluster, its replicas with what each has done, and one replica's own description."""
+        import ray
+
+        members = sorted([*self._pool.ended, *self._pool.members.values()], key=lambda member: member.number)
+        return {
+            "engine": "ray",
+            "ray": ray.__version__,
+            "address": self._cluster.address,
+            "nodes": [{"node": each.name, "resources": _counted(each.resources)} for each in alive_nodes()],
+            "replicas": [_row(member) for member in members if member.node is not None],
+            "replicas_lost": self._lost,
+            "slots": self.slots,
+            "max_length": self._max_length,
+            "guarantee": self.guarantee,
+            "replica_engine": self._described,
+        }
+
+    def close(self) -> None:
+        """Kill the replicas and leave the cluster; the engine cannot be used again."""
+        self._pool.close()
+        disconnect(self._cluster)
+
+    def _hand_out(self) -> None:
+        """Give every replica what it has room for, and see that those with work have calls under way."""
+        for member in self._pool.serving():
+            requests = self._ledger.take(member.number, _capacity(member))
+            if requests:
+                self._pool.call(member, "work", requests)
+            while self._ledger.holds(member.number) and len(member.calls) < _CALLS:
+                self._pool.call(member, "work", [])
+
+    def _take_in(self, answer: Answer) -> list[Completion]:
+        """Book an answer and return the completions in it that are wanted."""
+        member = answer.member
+        if answer.lost:
+            self._book_loss(answer)
+        elif answer.call == "open" and member.opened is not None:
+            self._welcome(member)
+        elif answer.call == "open":
+            where = member.node.name if member.node else "unknown"
+            print(f"node {where} cannot serve and is left out: {member.refused}", file=sys.stderr)
+        elif answer.call == "cancel":
+            self._cancelled_tokens += answer.value
+        elif answer.call == "work":
+            return self._book(member, answer)
+        return []
+
+    def _book(self, member: Member, answer: Answer) -> list[Completion]:
+        wanted = []
+        for completion in answer.value.completions:
+            member.tokens += len(completion.token_ids)
+            if self._ledger.complete(member.number, completion.id):
+                member.completions += 1
+                wanted.append(completion)
+            else:
+                self._cancelled_tokens += len(completion.token_ids)
+        if answer.value.failure and self._failure is None:
+            where = member.node.name if member.node else "unknown"
+            self._failure = EngineError(f"node {where}: {answer.value.failure}")
+        return wanted
+
+    def _book_loss(self, answer: Answer) -> None:
+        if answer.member.opened is None:
+            print(f"a replica ended before it could serve: {answer.member.ended}", file=sys.stderr)
+        self._lost += answer.member.opened is not None
+        guilty = self._ledger.lose(answer.member.number, blame=answer.blame)
+        self._count_slots()
+        if guilty is not None:
+            node = answer.member.node
+            raise EngineError(
+                f"problem {guilty.id[0]!r}, sample {guilty.id[1]}: {STRIKES} replicas ended while they served this "
+                f"request, the last one with nothing else to do, on node {node.name if node else 'unknown'}: "
+                f"{answer.member.ended}. Take the problem out, or lower max_tokens if memory ran out"
+            )
+
+    def _welcome(self, member: Member) -> None:
+        assert member.opened is not None
+        self._described = self._described or member.opened.described
+        if member.opened.hardware not in self._hardware:
+            self._hardware.append(member.opened.hardware)
+        bits_differ: list[Guarantee] = ["seeded"] if len(self._hardware) > 1 else []
+        self.guarantee = min(self.guarantee, member.opened.guarantee, *bits_differ, key=_STRENGTH.index)
+        self._ledger.join(member.number)
+        self._count_slots()
+
+    def _count_slots(self) -> None:
+        """Keep at least a replica's worth going while all are gone, so that the sampler goes on asking."""
+        self.slots = sum(map(_capacity, self._pool.serving())) or self.slots
+
+
+_STRENGTH: list[Guarantee] = ["neither", "seeded", "batch-invariant"]
+
+
+def _capacity(member: Member) -> int:
+    """Return how many requests a replica may have: those that it decodes, and a few to go on with."""
+    assert member.opened is not None
+    return member.opened.slots + max(1, member.opened.slots // _SPARE)
+
+
+def _row(member: Member) -> dict[str, Any]:
+    return {
+        "replica": member.number,
+        "node": member.node.name if member.node else "",
+        "hardware": member.opened.hardware if member.opened else {},
+        "completions": member.completions,
+        "tokens": member.tokens,
+        "ended": member.ended or member.refused,
+    }
+
+
+def _counted(resources: dict[str, float]) -> dict[str, float]:
+    return {kind: count for kind, count in resources.items() if kind in ("CPU", "GPU")}

@@ -1,0 +1,1 @@
+"""The engine in this process: transformers' weights, our own decoding."""

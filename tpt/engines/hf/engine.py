@@ -1,0 +1,361 @@
+"""The in-process engine: continuous batching over fixed slots, on top of transformers' model code.
+
+Every step feeds one token to each running row and samples one from each. A row that finishes gives its slot to the
+next queued request at the following step. A prompt is prefilled without its last token, alone and once for all of its
+samples; the last token is the first that the shared decode step feeds, so all sampling happens in one place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from tpt.engines import Completion, Guarantee, Request, RequestId
+from tpt.engines.hf.decoder import RowDecoder
+from tpt.engines.hf.fixed_decoder import SlotDecoder
+from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
+from tpt.engines.hf.invariance import find_variance
+from tpt.engines.hf.sampling import BROKEN, SlotSampler
+from tpt.engines.requests import check_request
+from tpt.errors import EngineError
+from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.load import load_model, load_tokenizer
+from tpt.records import FinishReason
+from tpt.system.memory import available_bytes, is_out_of_memory, peak_bytes
+
+_TOKEN, _POSITION, _COUNT, _LIMIT, _ACTIVE = range(5)
+_ROW_STEP = 8
+_CLOSED_UP_SHARE = 16
+_QUEUED_SHARE = 8
+_MAX_AUTO_SLOTS = 256
+_UNKNOWN_MEMORY_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class HFSettings:
+    """How a model is loaded and decoded in this process."""
+
+    max_length: int
+    """Longest prompt plus completion, in tokens."""
+    slots: int = 0
+    """Rows decoded at once; 0: as many as fit half of the free memory, 256 at most."""
+    batch_invariant: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    cache: Path | None = None
+    """Where GGUF models are kept dequantised."""
+    trust_remote_code: bool = False
+
+
+def open_hf(spec: str, prompt: PromptTemplate, settings: HFSettings) -> HFEngine:
+    """Load a model and its tokenizer and return an engine on it; see ``tpt.model.load`` for the spec."""
+    tokenizer = load_tokenizer(spec, cache=settings.cache, trust_remote_code=settings.trust_remote_code)
+    model = load_model(
+        spec,
+        dtype=settings.dtype,
+        device=settings.device,
+        cache=settings.cache,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    if model.device.type == "cpu":
+        use_grouped_attention(model)
+    return HFEngine(
+        model,
+        Chat(tokenizer, prompt),
+        slots=settings.slots or auto_slots(model, settings.max_length),
+        max_length=settings.max_length,
+        batch_invariant=settings.batch_invariant,
+    )
+
+
+def auto_slots(model: PreTrainedModel, max_length: int) -> int:
+    """Return a multiple of 16 slots, 256 at most, whose keys and values take half of the free memory at most.
+
+    Never fewer than 16; where the system does not say how much is free, 2 GiB are counted on.
+    """
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    numbers = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
+    available = available_bytes(model.device)
+    return fitting_slots(available, numbers * max_length * model.dtype.itemsize)
+
+
+def fitting_slots(available: int | None, slot_bytes: int) -> int:
+    """Return the same from the bytes that are free, None where that is not known, and those that a slot takes."""
+    budget = _UNKNOWN_MEMORY_BYTES if available is None else available // 2
+    return max(16, min(_MAX_AUTO_SLOTS, int(budget // slot_bytes) // 16 * 16))
+
+
+class HFEngine:
+    """An Engine on a transformers model; see ``tpt.engines.Engine``.
+
+    With ``batch_invariant`` every step decodes all slots over the whole ``max_length``, so that a row's arithmetic has
+    one shape whatever runs beside it. Without it a step takes just the rows and positions in use.
+    """
+
+    guarantee: Guarantee
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        chat: Chat,
+        *,
+        slots: int,
+        max_length: int,
+        batch_invariant: bool,
+        prompt_store_mb: int = 2048,
+    ) -> None:
+        """Allocate everything and, if asked for batch invariance, check that this machine gives it.
+
+        Raises:
+            EngineError: The model cannot be decoded here, or its logits depend on the batch.
+        """
+        if slots < 1 or max_length < 2:
+            raise EngineError(
+                f"engine.slots must be 1 or more and engine.max_length 2 or more, got {slots}, {max_length}"
+            )
+        model.train(False)
+        self.guarantee = "batch-invariant" if batch_invariant else "seeded"
+        self.model = model
+        self.chat = chat
+        self._max_length = max_length
+        self._prompt_store_mb = prompt_store_mb
+        self._halvings = 0
+        self._queue: deque[Request] = deque()
+        self._known: set[RequestId] = set()
+        self._allocate(slots)
+        self._stops = torch.zeros(self._decoder.vocabulary, dtype=torch.bool, device=model.device)
+        self._stops[[token for token in chat.stop_ids if token < self._decoder.vocabulary]] = True
+
+    @property
+    def slots(self) -> int:
+        """Requests worth keeping in flight: a few more than are decoded, whose prompts are prefilled together."""
+        return self._slots + (0 if self.guarantee == "batch-invariant" else self._slots // _QUEUED_SHARE)
+
+    def add(self, request: Request) -> None:
+        """Queue a request; EngineError when it can never be served."""
+        if request.id in self._known:
+            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
+        check_request(request, max_length=self._max_length, vocabulary=self._decoder.vocabulary)
+        self._known.add(request.id)
+        self._queue.append(request)
+
+    @torch.inference_mode()
+    def step(self) -> list[Completion]:
+        """Sample one token for every running request and return those that finished.
+
+        When memory runs out, half of the slots are given up, and what was running starts over from its own seeds.
+        """
+        try:
+            return self._advance()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if self._slots == 1:
+                raise EngineError(
+                    f"memory ran out with a single completion in flight: {error}. Take a smaller model, "
+                    "engine.dtype = 'bfloat16', or shorter completions"
+                ) from error
+        # Outside of the handler: the error holds on to the tensors of the step that failed.
+        self._back_off()
+        return []
+
+    def _advance(self) -> list[Completion]:
+        self._fill()
+        if not self._running:
+            return []
+        state = self._state[:, : self._rows()]
+        logits = self._decoder.step(state[_TOKEN], state[_POSITION], state[_COUNT])
+        tokens = self._sampler.pick(logits, state[_COUNT])
+        self._history[: len(tokens)].scatter_(1, state[_COUNT, :, None], tokens[:, None])
+        state[_TOKEN] = tokens.clamp(min=0)  # an empty row samples from nothing that matters
+        state[_POSITION] += state[_ACTIVE]
+        state[_COUNT] += state[_ACTIVE]
+        ended = self._stops[tokens] | (tokens == BROKEN) | (state[_COUNT] >= state[_LIMIT])
+        finished = (ended & (state[_ACTIVE] > 0)).nonzero()[:, 0].tolist()
+        return self._complete(finished) if finished else []
+
+    def cancel(self, ids: set[RequestId]) -> int:
+        """Drop these requests and return how many tokens they had sampled."""
+        self._queue = deque(request for request in self._queue if request.id not in ids)
+        dropped = [slot for slot, request in self._running.items() if request.id in ids]
+        sampled = sum(int(self._state[_COUNT, slot]) for slot in dropped)
+        self._release(dropped)
+        self._known -= ids
+        return sampled
+
+    def describe(self) -> dict[str, Any]:
+        """Return versions, device, shapes and memory, for the stage manifest."""
+        model = self.model
+        return {
+            "engine": "hf",
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "numpy": numpy.__version__,
+            "model_type": model.config.model_type,
+            "attention": model.config.get_text_config()._attn_implementation,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+            "device_name": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "slots": self._slots,
+            "max_length": self._max_length,
+            "kv_cache_bytes": self._decoder.nbytes,
+            "peak_memory_bytes": peak_bytes(model.device),
+            "out_of_memory_halvings": self._halvings,
+            "guarantee": self.guarantee,
+            "chat_template": self.chat.template_name,
+            "chat_fingerprint": self.chat.fingerprint(),
+            "stop_ids": sorted(self.chat.stop_ids),
+        }
+
+    def close(self) -> None:
+        """Free the model, the cache and everything queued; the engine cannot be used again."""
+        on_gpu = self._decoder.device.type == "cuda"
+        self._queue.clear()
+        self._running.clear()
+        del self._decoder, self.model, self._sampler, self._state, self._history
+        if on_gpu:
+            torch.cuda.empty_cache()
+
+    def _allocate(self, slots: int) -> None:
+        """Set up for so many slots, with nothing running."""
+        model, invariant = self.model, self.guarantee == "batch-invariant"
+        # Matrix products of odd heights round their last rows by other kernels; the rows added here stay empty.
+        rows = _up(slots, _ROW_STEP)
+        self._slots = slots
+        self._decoder = _row_decoder(
+            model, slots=rows, max_length=self._max_length, prompt_store_mb=self._prompt_store_mb, fixed=invariant
+        )
+        self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
+        if invariant:
+            self._require_invariance()
+        self._running: dict[int, Request] = {}
+        self._free = list(range(slots - 1, -1, -1))  # a stack; the lowest slot is on top
+        self._state = torch.zeros((5, rows), dtype=torch.long, device=model.device)
+        self._history = torch.zeros((rows, self._max_length), dtype=torch.long, device=model.device)
+
+    def _back_off(self) -> None:
+        """Start what is running over with half of the slots, and half of the memory for prompts to come back to."""
+        self._queue.extendleft(reversed(self._running.values()))
+        del self._decoder, self._sampler, self._state, self._history
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._halvings += 1
+        self._prompt_store_mb //= 2
+        self._allocate(self._slots // 2)
+
+    def _fill(self) -> None:
+        """Give free slots to queued requests."""
+        prompts: dict[int, tuple[int, ...]] = {}
+        while self._free and self._queue:
+            request = self._queue.popleft()
+            slot = self._free.pop()
+            *prompt, last = request.prompt_ids
+            prompts[slot] = tuple(prompt)
+            self._sampler.assign(slot, request)
+            self._state[:, slot] = torch.tensor((last, len(prompt), 0, request.sampling.max_tokens, 1))
+            self._running[slot] = request
+        if prompts:
+            self._decoder.admit(prompts, self._upcoming())
+
+    def _upcoming(self) -> Iterator[tuple[int, ...]]:
+        """Yield the prompts in the queue, those of a problem's samples once."""
+        last: tuple[int, ...] | None = None
+        for request in self._queue:
+            if request.prompt_ids is not last:
+                last = request.prompt_ids
+                yield last[:-1]
+
+    def _rows(self) -> int:
+        """Return how many rows to decode."""
+        if self.guarantee == "batch-invariant":
+            return self._decoder.slots
+        rows = max(self._running) + 1
+        if not self._queue and len(self._running) <= rows - max(_ROW_STEP, rows // _CLOSED_UP_SHARE):
+            self._close_up()
+            rows = max(self._running) + 1
+        return _up(rows, _ROW_STEP)
+
+    def _close_up(self) -> None:
+        """Move the rows in the highest slots into the lowest free ones, so that no empty row need be decoded."""
+        count = len(self._running)
+        low = [slot for slot in range(count) if slot not in self._running]
+        high = [slot for slot in self._running if slot >= count]
+        for target, source in zip(low, high, strict=True):
+            self._decoder.move(source, target)
+            self._sampler.move(source, target)
+            self._history[target] = self._history[source]
+            self._state[:, target] = self._state[:, source]
+            self._state[:, source] = 0
+            self._running[target] = self._running.pop(source)
+        self._decoder.compact()
+        self._free = list(range(self._slots - 1, len(self._running) - 1, -1))
+
+    def _complete(self, slots: list[int]) -> list[Completion]:
+        """Take out the requests that have ended."""
+        counts = self._state[_COUNT, slots].tolist()
+        histories = self._history[slots, : max(counts)].tolist()
+        ended = [self._running[slot] for slot in slots]
+        self._known.difference_update(request.id for request in ended)
+        self._release(slots)
+        return [
+            self._completion(request, tuple(history[:count]))
+            for request, count, history in zip(ended, counts, histories, strict=True)
+        ]
+
+    def _completion(self, request: Request, token_ids: tuple[int, ...]) -> Completion:
+        if token_ids[-1] == BROKEN:
+            raise EngineError(
+                f"problem {request.id[0]!r}, sample {request.id[1]}: the logits for token {len(token_ids)} are not "
+                "finite; the model's weights are damaged, or they overflow in this dtype (try engine.dtype = 'float32')"
+            )
+        reason: FinishReason = "stop" if token_ids[-1] in self.chat.stop_ids else "length"
+        return Completion(request.id, token_ids, self.chat.decode(token_ids), reason)
+
+    def _release(self, slots: list[int]) -> None:
+        for slot in slots:
+            del self._running[slot]
+            self._sampler.release(slot)
+            self._decoder.vacate(slot)
+        self._state[:, slots] = 0
+        self._free.extend(slots)
+
+    def _require_invariance(self) -> None:
+        assert isinstance(self._decoder, SlotDecoder)
+        variance = find_variance(self._decoder)
+        if variance is not None:
+            raise EngineError(
+                f"engine.batch_invariant = true, but here a row's logits depend on its batch: {variance} "
+                f"({self._slots} slots, {self._decoder.model.dtype}, {self._decoder.device.type}, "
+                f"torch {torch.__version__}), so this machine cannot give the guarantee. Set "
+                "engine.batch_invariant = false, or try engine.slots at a multiple of 16"
+            )
+
+
+def _row_decoder(
+    model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, fixed: bool
+) -> RowDecoder:
+    """Return a decoder whose rows share prompts, unless shapes must be fixed or the model has other attention."""
+    if not fixed and model.config.get_text_config()._attn_implementation == NAME:
+        # Only where it is needed: it loads a compiler, and vLLM, which a stage's process may load instead, has had
+        # trouble beside it.
+        from tpt.engines.hf.prefix_decoder import SharedDecoder
+
+        shared = SharedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)
+        if shared.reaches_attention():
+            return shared
+    return SlotDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb, fixed=fixed)
+
+
+def _up(number: int, step: int) -> int:
+    return -(-number // step) * step

@@ -1,0 +1,96 @@
+"""Which round is the best, and whether the last one is a loss: by paired tests on the choosing half of the held-out set.
+
+The highest score of several rounds is partly luck, so a round counts as better only when its paired gain over the base
+model is significant, Holm-adjusted for all rounds; of those the one with the highest score is the best, and with none
+the base model stays. Rounds of one and the same model thus get past round 0 at most ``stop.alpha`` of the time (half of
+that, as losses do not count). Two other rules were simulated: to ask for significance at every step, from best to
+best, keeps the earliest round of a slow climb and gives away points; the plain maximum nearly always leaves round 0,
+with reason or without. Comparing with the base model lets the steps of a slow climb add up, and patience counts from
+the highest score too, as a climb keeps setting new highs and noise soon stops. How good the best round is, is for the
+other half to say, which had no part in choosing it. The numbers are in docs/results/significance.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tpt.config import RunConfig
+from tpt.config.stage_sections import StopConfig
+from tpt.run.directory import RunDir
+from tpt.scoring import FloatArray, holm, sign_flip_p
+from tpt.scoring.score import read_counts
+from tpt.seeds import seed_for, shuffled
+
+DRAWS = 10_000
+"""Random draws behind every interval and p-value."""
+
+
+class Parts(NamedTuple):
+    """The held-out problems by what they are for; the same ids twice where there is no split."""
+
+    choosing: list[str]
+    claiming: list[str]
+    independent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the choosing problems say of the rounds so far."""
+
+    best: int
+    highest: int
+    """The earliest round with the highest score."""
+    last_is_loss: bool
+    """The last round is significantly worse than the best one."""
+
+
+def split_heldout(problem_ids: Sequence[str], *, share: float, seed: int) -> Parts:
+    """Split the held-out problems at random; a part of fewer than two problems would leave nothing to compare."""
+    order = shuffled(list(problem_ids), seed, "choose the best round")
+    chosen = round(share * len(order))
+    if min(chosen, len(order) - chosen) < 2:
+        everything = sorted(order)
+        return Parts(everything, everything, independent=False)
+    return Parts(sorted(order[:chosen]), sorted(order[chosen:]), independent=True)
+
+
+def choice_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Choice:
+    """Return what some rounds, in order, say: from their verdicts alone, so that a resumed run says the same.
+
+    Raises:
+        RunError: a round is not evaluated.
+    """
+    counts = [read_counts(run.round(index).evaluate_verdicts) for index in rounds]
+    parts = split_heldout(counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed)
+    scores = np.stack([each.of(parts.choosing).shares[:, 0] for each in counts], axis=1)
+    chosen = choose(scores, config.stop, seed=seed_for(config.seed, "compare rounds"))
+    return Choice(rounds[chosen.best], rounds[chosen.highest], chosen.last_is_loss)
+
+
+def choose(scores: FloatArray, stop: StopConfig, *, seed: int) -> Choice:
+    """Choose the best of some rounds, the base model first.
+
+    Args:
+        scores: Strict score of each choosing problem in each round, [problems, rounds].
+        stop: The rule and the level.
+        seed: Of the permutation tests.
+    """
+    # Equal scores may differ in the last bit; of equals the earliest counts.
+    means = scores.mean(axis=0).round(12)
+    highest = int(means.argmax())
+    eligible = np.append(False, _differ(scores[:, 1:] - scores[:, :1], stop.alpha, seed) & (means[1:] > means[0]))
+    best = int(np.where(eligible, means, -1.0).argmax()) if stop.rule == "significance" else highest
+    # The best of several looks better than it is, so a loss against it is held to account for all the others too.
+    others = _differ(np.delete(scores, best, axis=1) - scores[:, [best]], stop.alpha, seed)
+    return Choice(best, highest, bool(best < len(means) - 1 and others[-1] and means[-1] < means[best]))
+
+
+def _differ(gains: FloatArray, alpha: float, seed: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which columns differ from zero significantly, Holm-adjusted for one another."""
+    if len(gains) < 2 or not gains.shape[1]:
+        return np.zeros(gains.shape[1], dtype=np.bool_)
+    return np.array(holm(sign_flip_p(gains, draws=DRAWS, seed=seed).tolist())) <= alpha

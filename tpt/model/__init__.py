@@ -1,0 +1,1 @@
+"""Weights, tokenizer, chat template, and the embedded model."""

@@ -1,0 +1,301 @@
+"""The one place that loads weights and tokenizers.
+
+A model spec is one string::
+
+    embedded                  the tiny model that ships with the package
+    path/to/folder            a local folder in the layout of from_pretrained (safetensors only), or of an adapter, which
+                              is merged into its base model on loading
+    path/to/file.gguf         a local GGUF file; dequantised on loading
+    gguf:PACKAGE/FILE.gguf    a GGUF file inside an installed Python package, which is not imported
+    owner/name                a Hub id, from the network or the local Hub cache
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from tpt.errors import ModelError
+from tpt.model.adapter_folder import AdapterFolder, find_adapter
+from tpt.model.spec import ModelSource, has_tokenizer, resolve
+
+_BFLOAT16_FROM_HIDDEN_SIZE = 512
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def local_source(spec: str, cache: Path) -> ModelSource:
+    """Return where a model spec points to, a GGUF file as the folder in ``cache`` that holds it dequantised."""
+    return _cached(resolve(spec), cache)
+
+
+def load_tokenizer(spec: str, *, cache: Path | None = None, trust_remote_code: bool = False) -> Any:
+    """Return the tokenizer of a model; ``cache`` as in ``load_model``."""
+    adapter = find_adapter(spec)
+    if adapter is not None and not has_tokenizer(adapter.folder):
+        return load_tokenizer(adapter.base, cache=cache, trust_remote_code=trust_remote_code)
+    source = ModelSource(spec, "folder", str(adapter.folder)) if adapter else _cached(resolve(spec), cache)
+    with _explained(source), _quiet():
+        return AutoTokenizer.from_pretrained(
+            source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
+        )
+
+
+def load_model(
+    spec: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    cache: Path | None = None,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """Return a model in evaluation mode on its device.
+
+    Args:
+        spec: See the top of this module.
+        dtype: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on CUDA, and on CPUs with instructions for it where
+            the model's hidden size is 512 or more, else float32.
+        device: ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
+        cache: Folder in which a GGUF model is kept dequantised, in float32, after its first load.
+        trust_remote_code: Run Python code that comes with the model.
+
+    Raises:
+        ModelError: It cannot be loaded, or lacks weights of its architecture.
+    """
+    place = resolve_device(device)
+    precision = resolve_dtype(dtype, place)
+    if (adapter := find_adapter(spec)) is not None:
+        return _load_adapted(adapter, dtype=dtype, device=device, cache=cache, trust_remote_code=trust_remote_code)
+    source = _cached(resolve(spec), cache)
+    if dtype == "auto" and place.type == "cpu" and _is_faster_in_bfloat16(source, trust_remote_code=trust_remote_code):
+        precision = torch.bfloat16
+    model = _load(source, precision, trust_remote_code=trust_remote_code)
+    return model.to(place).eval()  # type: ignore[no-any-return, arg-type]
+
+
+def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cache: Path | None) -> PreTrainedModel:
+    """Return a model whose linear layers, the output projection left out, hold 4-bit weights (NF4, scales in 8 bits).
+
+    Args:
+        spec: See the top of this module; a GGUF file only with a ``cache``.
+        compute: Precision of its products, and of all other weights.
+        device: Where it is loaded.
+        cache: As in ``load_model``.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    source = _cached(resolve(spec), cache)
+    if source.kind == "gguf":
+        raise ModelError(f"model = {spec!r}: a GGUF file is quantised already; load it through a cache folder")
+    settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+    with _explained(source), _quiet():
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source.location, quantization_config=settings, dtype=compute, device_map=str(device), use_safetensors=True
+        )
+    for module in model.modules():
+        # On CPUs a product without gradients would pack the weights anew, in a form that nothing can be trained on.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    quantised: PreTrainedModel = model.eval()
+    return quantised
+
+
+def load_config(spec: str, *, cache: Path | None = None) -> PreTrainedConfig:
+    """Return a model's config, that of the base model for an adapter; no weights are read unless a cache is made."""
+    adapter = find_adapter(spec)
+    source = _cached(resolve(adapter.base if adapter else spec), cache)
+    with _explained(source), _quiet():
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, gguf_file=source.gguf_file)
+    return config
+
+
+def use_threads(count: int) -> None:
+    """Have torch work with so many CPU threads; 0 leaves it at one a core."""
+    if count:
+        torch.set_num_threads(count)
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``; ModelError when it is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise ModelError(f'engine.device = {device!r} is not known; allowed: "auto", "cpu", "cuda"')
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            f'engine.device = "cuda", but torch {torch.__version__} sees no CUDA device; '
+            'set it to "cpu", or install a CUDA build of torch and check the driver'
+        )
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the dtype for ``auto``, ``float32`` or ``bfloat16``; ModelError when the device cannot do it."""
+    if dtype == "auto":
+        dtype = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if dtype not in _DTYPES:
+        raise ModelError(f'engine.dtype = {dtype!r} is not known; allowed: "auto", "float32", "bfloat16"')
+    if dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ModelError('engine.dtype = "bfloat16", but this GPU has no bfloat16; set it to "float32"')
+    return _DTYPES[dtype]
+
+
+def _is_faster_in_bfloat16(source: ModelSource, *, trust_remote_code: bool) -> bool:
+    """Return whether this CPU has instructions for bfloat16 and the model is large enough to gain by them."""
+    if not _has_bfloat16():
+        return False
+    with _explained(source), _quiet():
+        config = AutoConfig.from_pretrained(
+            source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
+        )
+    return _gains_by_bfloat16(config)
+
+
+def _gains_by_bfloat16(config: PreTrainedConfig) -> bool:
+    return _has_bfloat16() and int(getattr(config.get_text_config(), "hidden_size", 0)) >= _BFLOAT16_FROM_HIDDEN_SIZE
+
+
+def _has_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _load_adapted(
+    adapter: AdapterFolder, *, dtype: str, device: str, cache: Path | None, trust_remote_code: bool
+) -> PreTrainedModel:
+    """Return an adapter's base model with the adapter in its weights, added in float32 before any rounding."""
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise ModelError(f"{adapter.folder} is an adapter, which needs the package peft: pip install peft") from None
+    place = resolve_device(device)
+    base: Any = load_model(
+        adapter.base, dtype="float32", device=device, cache=cache, trust_remote_code=trust_remote_code
+    )
+    try:
+        with warnings.catch_warnings():
+            # What peft asks a model under a name that transformers is about to take away.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            merged: PreTrainedModel = PeftModel.from_pretrained(base, str(adapter.folder)).merge_and_unload()
+    except (ValueError, KeyError, RuntimeError, TypeError, OSError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{adapter.folder}: the adapter does not fit {adapter.base!r}: {reason}") from error
+    precision = resolve_dtype(dtype, place)
+    if dtype == "auto" and place.type == "cpu" and _gains_by_bfloat16(merged.config):
+        precision = torch.bfloat16
+    return merged.requires_grad_(True).to(precision).eval()  # type: ignore[no-any-return, arg-type]
+
+
+def _load(source: ModelSource, dtype: torch.dtype, *, trust_remote_code: bool) -> PreTrainedModel:
+    # Without dequantize a GGUF model may keep its weights packed, and could then neither be trained nor saved.
+    quantization = GgufConfig(dequantize=True) if source.kind == "gguf" else None
+    with _explained(source), _quiet():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.location,
+            gguf_file=source.gguf_file,
+            quantization_config=quantization,
+            dtype=dtype,
+            use_safetensors=None if source.kind == "gguf" else True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, set[str]] = loaded[1]
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError(
+            f"model = {source.spec!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]!r}; "
+            "they would be random. Is it the checkpoint of another architecture, or an adapter without its base model?"
+        )
+    if source.kind == "gguf":
+        _forget_quantization(model)
+    return model
+
+
+def _forget_quantization(model: PreTrainedModel) -> None:
+    """Make a dequantised model an ordinary one, so that save_pretrained writes what from_pretrained reads."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    if hasattr(model, "hf_quantizer"):
+        del model.hf_quantizer
+
+
+def _cached(source: ModelSource, cache: Path | None) -> ModelSource:
+    """Return a GGUF source as a folder of dequantised weights and tokenizer, made on the first call."""
+    if source.kind != "gguf" or cache is None:
+        return source
+    with source.gguf_path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    folder = cache / f"{source.gguf_path.stem}-{digest}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        _save_dequantised(source, folder)
+    return ModelSource(source.spec, "folder", str(folder))
+
+
+def _save_dequantised(source: ModelSource, folder: Path) -> None:
+    """Write the folder all at once: other processes see the whole of it or nothing."""
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        made = Path(temporary) / folder.name
+        model = _load(source, torch.float32, trust_remote_code=False)
+        with _quiet():
+            model.save_pretrained(made)
+        load_tokenizer(source.spec).save_pretrained(made)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was faster, with the same content
+                raise
+            shutil.rmtree(made)
+
+
+@contextmanager
+def _explained(source: ModelSource) -> Iterator[None]:
+    """Turn the libraries' loading errors into a ModelError that names the spec."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        hint = ""
+        if source.kind == "hub":
+            hint = (
+                f"\n{source.spec!r} is no local folder, so it was taken for a Hub id: check the spelling, the network, "
+                "your access to a gated model (hf auth login), and that it has safetensors weights"
+            )
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"model = {source.spec!r} cannot be loaded: {type(error).__name__}: {reason}{hint}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars off the terminal, which belongs to the command line."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,77 @@
+"""Where everything of a run lies, the rule of what is done, and the lock that keeps a run to one writer."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from tpt.errors import RunError
+
+STAGES = ("think", "prune", "train", "evaluate")
+"""The stages of a round, in order; round 0 has only ``evaluate``."""
+
+_ROUND = re.compile(r"round-(0|[1-9][0-9]{0,8})")
+
+
+class RunDir:
+    """The layout of a run directory."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.toml"
+        self.base = self.path / "base.json"
+        self.problems = self.path / "problems.jsonl"
+        self.heldout = self.path / "heldout.jsonl"
+        self.best = self.path / "best"
+        self.report = self.path / "report.md"
+        self.logs = self.path / "logs"
+        self.lock = self.path / "lock"
+
+    def round(self, index: int) -> RoundDir:
+        """Return the layout of one round."""
+        return RoundDir(self.path / f"round-{index}", index)
+
+    def rounds(self) -> list[RoundDir]:
+        """Return the rounds that have been begun, in order."""
+        found = [_ROUND.fullmatch(path.name) for path in self.path.glob("round-*") if path.is_dir()]
+        return [self.round(index) for index in sorted(int(match[1]) for match in found if match)]
+
+    def require(self) -> None:
+        """Raise RunError unless this is a run directory."""
+        if not self.config.is_file():
+            raise RunError(
+                f"{self.path}: not a run directory (no config.toml). Start one with: tpt run run.toml --out {self.path}"
+            )
+
+
+class RoundDir:
+    """The layout of one round of a run."""
+
+    def __init__(self, path: Path, index: int) -> None:
+        self.path = path
+        self.index = index
+        self.traces = path / "traces.jsonl"
+        self.verdicts = path / "verdicts.jsonl"
+        self.surplus = path / "surplus.jsonl"
+        self.examples = path / "examples.jsonl"
+        self.checkpoint = path / "checkpoint"
+        self.evaluate = path / "evaluate"
+        self.evaluate_traces = self.evaluate / "traces.jsonl"
+        self.evaluate_verdicts = self.evaluate / "verdicts.jsonl"
+        self.evaluate_variety = self.evaluate / "variety.jsonl"
+        self.record = path / "round.json"
+
+    def manifest(self, stage: str) -> Path:
+        """Return where a stage's manifest lies; the stage is done when it is there."""
+        return self.path / f"{stage}.json"
+
+
+def log_event(run: RunDir, event: str, **details: Any) -> None:
+    """Append a timed line to the run's event log."""
+    run.logs.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details})
+    with (run.logs / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")

@@ -1,0 +1,40 @@
+"""What every stage of a round has at hand: the run, the round, the config, and a progress display."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tpt.config import RunConfig
+from tpt.config.stage_sections import VERIFY_OPERATIONAL
+from tpt.records import Problem
+from tpt.run.directory import RoundDir, RunDir
+from tpt.system.jsonl import iterate_records
+from tpt.system.progress import Display
+from tpt.verifiers.judge import formats_of
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One stage of one round, and what it needs to know."""
+
+    run: RunDir
+    place: RoundDir
+    config: RunConfig
+    progress: bool
+
+    def display(self, stage: str, total: int) -> Display:
+        """Return the stage's progress display."""
+        return Display(f"round {self.place.index} {stage}", total=total, enabled=self.progress)
+
+
+def verification_settings(config: RunConfig, problems: Path) -> dict[str, Any]:
+    """Return the settings that verdicts depend on."""
+    kinds = {problem.kind for problem in iterate_records(problems, Problem)}
+    return {"formats": formats_of(kinds), "verify": config.verify.model_dump(exclude=set(VERIFY_OPERATIONAL))}
+
+
+def problems_by_id(path: Path) -> dict[str, Problem]:
+    """Return the problems of a file by their ids."""
+    return {problem.id: problem for problem in iterate_records(path, Problem)}

@@ -1,0 +1,1 @@
+"""Which samples to take, and taking them: samplers, collection, opening an engine."""

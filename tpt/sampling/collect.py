@@ -1,0 +1,125 @@
+"""Drive an engine with a sampler, and write every trace and verdict to disk the moment it is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tpt.engines import Completion, Engine, Request, RequestId, Sampling
+from tpt.records import Problem, Trace, Verdict
+from tpt.run.journal import Journal, Pair
+from tpt.sampling.samplers import Sampler
+from tpt.system.jsonl import append_records, open_append
+from tpt.verifiers import Judge
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where ``collect`` stands; handed to its ``on_progress`` after every step of the engine."""
+
+    target: int
+    reached: int = 0
+    traces: int = 0
+    correct: int = 0
+    tokens: int = 0
+    """Completion tokens of this process, not those of traces found on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What ``collect`` did, for the stage manifest."""
+
+    traces: int
+    completion_tokens: int
+    resumed_traces: int
+    """Traces found on disk from an earlier, interrupted attempt."""
+    surplus_traces: int
+    """Finished but not needed for the result; kept apart in surplus.jsonl."""
+    surplus_tokens: int
+    cancelled_requests: int
+    cancelled_tokens: int
+    sampling_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything ``collect`` works with, besides the sampler."""
+
+    problems: Mapping[str, Problem]
+    prompt_ids: Mapping[str, tuple[int, ...]]
+    """Problem id to prompt tokens."""
+    engine: Engine
+    sampling: Sampling
+    seed_of: Callable[[RequestId], int]
+    judge: Judge
+    keepable: Callable[[Trace, Verdict], bool]
+    on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
+
+
+def collect(sampler: Sampler, desk: Desk, *, traces_path: Path, verdicts_path: Path, surplus_path: Path) -> Collected:
+    """Sample until the sampler is finished; leave the result sorted by key in the two files.
+
+    Interrupted at any moment and called again, it goes on from the records on disk, which stay verbatim.
+    """
+    journal = Journal(traces_path, verdicts_path)
+    progress = Progress(target=sampler.target)
+    sampler.restore(_recovered(journal, desk, progress))
+    found = progress.traces
+    progress.reached = sampler.reached()
+    started = time.monotonic()
+    in_flight: dict[RequestId, int] = {}
+    with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
+        while not sampler.finished():
+            for key in sampler.next_requests(max(0, desk.engine.slots - len(in_flight))):
+                in_flight[key] = desk.seed_of(key)
+                desk.engine.add(Request(key, desk.prompt_ids[key[0]], in_flight[key], desk.sampling))
+            traces = [_trace(completion, in_flight.pop(completion.id)) for completion in desk.engine.step()]
+            append_records(traces_file, traces)
+            verdicts = desk.judge(traces, desk.problems)
+            append_records(verdicts_file, verdicts)
+            _record(zip(traces, verdicts, strict=True), sampler, desk, progress)
+            desk.on_progress(progress)
+        cancelled_tokens = desk.engine.cancel(set(in_flight))
+    sampling_s = time.monotonic() - started
+    finished = journal.finish(sampler.belongs, surplus_path)
+    return Collected(
+        traces=finished.traces,
+        completion_tokens=finished.tokens,
+        resumed_traces=found,
+        surplus_traces=finished.surplus_traces,
+        surplus_tokens=finished.surplus_tokens,
+        cancelled_requests=len(in_flight),
+        cancelled_tokens=cancelled_tokens,
+        sampling_s=round(sampling_s, 3),
+    )
+
+
+def _recovered(journal: Journal, desk: Desk, progress: Progress) -> Iterator[tuple[RequestId, bool]]:
+    """Yield what is on disk as the sampler wants it, and count it."""
+    for trace, verdict in journal.recovered(lambda traces: desk.judge(traces, desk.problems)):
+        progress.traces += 1
+        yield (trace.problem_id, trace.sample), desk.keepable(trace, verdict)
+
+
+def _record(pairs: Iterable[Pair], sampler: Sampler, desk: Desk, progress: Progress) -> None:
+    """Tell the sampler of the traces that came in, and count them."""
+    for trace, verdict in pairs:
+        sampler.record((trace.problem_id, trace.sample), keepable=desk.keepable(trace, verdict))
+        progress.traces += 1
+        progress.correct += verdict.outcome == "CORRECT"
+        progress.tokens += trace.completion_tokens
+    progress.reached = sampler.reached()
+
+
+def _trace(completion: Completion, seed: int) -> Trace:
+    problem_id, sample = completion.id
+    return Trace(
+        problem_id=problem_id,
+        sample=sample,
+        completion=completion.text,
+        finish_reason=completion.finish_reason,
+        completion_tokens=len(completion.token_ids),
+        seed=seed,
+    )

@@ -1,0 +1,82 @@
+"""Sample problems of a run on the config's engine, each trace judged as it comes in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tpt.engines import Sampling
+from tpt.model.chat import open_chat
+from tpt.records import Problem, Trace, Verdict
+from tpt.run.stage import Work
+from tpt.sampling.collect import Collected, Desk, Progress, collect
+from tpt.sampling.open import open_engine, open_judge
+from tpt.sampling.prompt_file import PromptFile
+from tpt.sampling.samplers import Sampler
+from tpt.seeds import seed_for
+from tpt.start_model import Model
+from tpt.system.progress import Display
+
+
+def sample(
+    work: Work,
+    model: Model,
+    problems: dict[str, Problem],
+    *,
+    sampler: Sampler,
+    sampling: Sampling,
+    display: Display,
+    at: Path,
+    keepable: Callable[[Trace, Verdict], bool] = lambda trace, verdict: False,
+    every_test: bool = False,
+) -> tuple[Collected, dict[str, Any]]:
+    """Run the sampler on an engine; traces, verdicts and surplus go into the folder ``at``.
+
+    Args:
+        work: the stage that samples.
+        model: what samples.
+        problems: id to problem.
+        sampler: which samples are taken.
+        sampling: temperature and the like.
+        display: where progress is shown.
+        at: the folder for the files.
+        keepable: whether a trace may be trained on; a sampler that stops early asks.
+        every_test: see ``tpt.verifiers.judge.judge``.
+    """
+    config, index = work.config, work.place.index
+    stage = "think" if at == work.place.path else "evaluate"
+    chat = open_chat(config, model.spec, work.run.path / "cache")
+    at.mkdir(parents=True, exist_ok=True)
+    asked = ((problem_id, chat.prompt_ids(problem)) for problem_id, problem in problems.items())
+    with PromptFile(asked, at) as prompt_ids, open_judge(config, problems, every_test=every_test) as judge:
+        longest = prompt_ids.longest + sampling.max_tokens
+        engine = open_engine(config, model.spec, cache=work.run.path / "cache", longest=longest)
+        started = time.monotonic()
+
+        def show(progress: Progress) -> None:
+            rate = progress.tokens / max(time.monotonic() - started, 1e-9)
+            display.update(progress.reached, note=f"{progress.correct} correct, {rate:,.0f} tokens/s")
+
+        try:
+            desk = Desk(
+                problems=problems,
+                prompt_ids=prompt_ids,
+                engine=engine,
+                sampling=sampling,
+                seed_of=lambda key: seed_for(config.seed, stage, index, *key),
+                judge=judge,
+                keepable=keepable,
+                on_progress=show,
+            )
+            collected = collect(
+                sampler,
+                desk,
+                traces_path=at / "traces.jsonl",
+                verdicts_path=at / "verdicts.jsonl",
+                surplus_path=at / "surplus.jsonl",
+            )
+            return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}
+        finally:
+            engine.close()

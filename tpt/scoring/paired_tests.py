@@ -1,0 +1,178 @@
+"""Whether one model is better than another: paired comparisons by problem, and what they can and cannot see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tpt.errors import EstimateError
+from tpt.scoring.estimates import FloatArray
+
+_CELLS = 4_000_000
+"""Random numbers held at once by a resampling loop: 32 MB."""
+
+
+class PairedDifference(NamedTuple):
+    """How much better the second set of scores is, on the same problems."""
+
+    mean: float
+    stderr: float
+    low: float
+    high: float
+    p_value: float
+
+
+class FormatSkillSplit(NamedTuple):
+    """The change of the strict score and its two parts, which add up to it."""
+
+    delta_strict: float
+    skill: float
+    """From more right values."""
+    format: float
+    """From more right values being written in the asked format."""
+
+
+def paired_difference(
+    after: npt.ArrayLike, before: npt.ArrayLike, *, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
+) -> PairedDifference:
+    """Compare two models problem by problem: the mean of ``after - before``, its interval, and a p-value.
+
+    The interval is the percentile interval of a bootstrap over problems. The two-sided p-value is that of a sign-flip
+    permutation test, ``(1 + hits) / (draws + 1)``: its type I error is at most the level whenever a difference is as
+    likely as its opposite, whatever the shape, and for 0/1 scores it is McNemar's exact test up to the draws.
+
+    Raises:
+        EstimateError: When the scores are not of the same problems, or of fewer than two.
+    """
+    late, early = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
+    if late.ndim != 1 or late.shape != early.shape or late.size < 2:
+        raise EstimateError(
+            f"a paired comparison needs the scores of the same two or more problems, got {late.size} and {early.size}"
+        )
+    differences = late - early
+    means = bootstrap_means(differences[:, None], draws=draws, seed=seed)[:, 0]
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return PairedDifference(
+        float(differences.mean()),
+        float(differences.std(ddof=1)) / math.sqrt(differences.size),
+        float(low),
+        float(high),
+        float(sign_flip_p(differences[:, None], draws=draws, seed=seed)[0]),
+    )
+
+
+def bootstrap_means(columns: FloatArray, *, draws: int, seed: int) -> FloatArray:
+    """Return the mean of every column in ``draws`` resamples of the rows with replacement.
+
+    All columns share each resample, so what is computed from several of them (a difference, a share) has its own
+    distribution.
+
+    Args:
+        columns: Scores, [problems, columns].
+        draws: Resamples.
+        seed: Of the resamples.
+
+    Returns:
+        Means, [draws, columns].
+    """
+    rows, rng = len(columns), np.random.default_rng((seed, 0))
+    chunk, means = max(1, _CELLS // rows), []
+    for done in range(0, draws, chunk):
+        height = min(chunk, draws - done)
+        cells = rng.integers(0, rows, size=(height, rows), dtype=np.uint32).astype(np.int64)
+        cells += np.arange(height)[:, None] * rows
+        # How often each row is drawn, so that one matrix product serves all columns.
+        times = np.bincount(cells.ravel(), minlength=height * rows).reshape(height, rows)
+        means.append(times.astype(np.float64) @ columns / rows)
+    return np.concatenate(means)
+
+
+def sign_flip_p(differences: FloatArray, *, draws: int, seed: int) -> FloatArray:
+    """Return the two-sided p-value of every column's mean under random signs of the rows.
+
+    Args:
+        differences: One paired comparison a column, [problems, columns].
+        draws: Random sign patterns, the same for all columns.
+        seed: Of the patterns.
+    """
+    moved = differences[(differences != 0.0).any(axis=1)]
+    rows, rng = len(moved), np.random.default_rng((seed, 1))
+    hits = np.zeros(differences.shape[1], dtype=np.int64)
+    total, scale = moved.sum(axis=0), np.abs(moved).sum(axis=0)
+    chunk, width = max(1, _CELLS // max(rows, 1)), (rows + 7) // 8
+    for done in range(0, draws, chunk):
+        bits = rng.integers(0, 256, size=(min(chunk, draws - done), width), dtype=np.uint8)
+        signs = np.unpackbits(bits, axis=1, count=rows)
+        flipped = 2.0 * (signs.astype(np.float64) @ moved) - total
+        # Equal sums differ by rounding; a tie counts as a hit.
+        hits += (np.abs(flipped) >= np.abs(total) - 1e-12 * scale).sum(axis=0)
+    return np.asarray((1 + hits) / (draws + 1), dtype=np.float64)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values in the given order; they hold for any dependence between the tests."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, floor = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = floor
+    return adjusted
+
+
+def wilson(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval for a single rate; the counts may be effective ones, which need not be whole."""
+    if not 0 <= successes <= n or n == 0:
+        raise EstimateError(f"a rate needs 0 <= successes <= n and n > 0, got {successes} of {n}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate, shrink = successes / n, 1 + z * z / n
+    centre = (rate + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def minimal_detectable_difference(
+    sd_of_differences: float, n: int, *, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Return the smallest true difference that a two-sided paired test on n problems finds with the given power."""
+    if n < 1:
+        raise EstimateError(f"a detectable difference needs at least one problem, got {n}")
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * sd_of_differences / math.sqrt(n)
+
+
+def format_skill_split(
+    strict_before: float, lenient_before: float, strict_after: float, lenient_after: float
+) -> FormatSkillSplit:
+    """Split the change of the strict score into skill and format.
+
+    With ``f = strict / lenient`` the share of right values in the asked format, the change is exactly
+    ``mean(f) * change of lenient`` (skill) plus ``mean(lenient) * change of f`` (format). Where a lenient score is 0,
+    f is not defined and taken from the other side.
+    """
+    for strict, lenient in ((strict_before, lenient_before), (strict_after, lenient_after)):
+        if not 0 <= strict <= lenient <= 1:
+            raise EstimateError(f"scores must satisfy 0 <= strict <= lenient <= 1, got {strict} and {lenient}")
+    skill, form = split_gains(
+        *(np.array([each]) for each in (strict_before, lenient_before, strict_after, lenient_after))
+    )
+    return FormatSkillSplit(strict_after - strict_before, float(skill[0]), float(form[0]))
+
+
+def split_gains(
+    strict_before: FloatArray, lenient_before: FloatArray, strict_after: FloatArray, lenient_after: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the skill and the format parts of many gains at once; see ``format_skill_split``."""
+    before = np.divide(
+        strict_before, lenient_before, out=np.full(strict_before.shape, np.nan), where=lenient_before > 0
+    )
+    after = np.divide(strict_after, lenient_after, out=np.full(strict_after.shape, np.nan), where=lenient_after > 0)
+    ratio_before = np.nan_to_num(np.where(np.isnan(before), after, before))
+    ratio_after = np.nan_to_num(np.where(np.isnan(after), before, after))
+    skill = (ratio_before + ratio_after) / 2 * (lenient_after - lenient_before)
+    form = (lenient_before + lenient_after) / 2 * (ratio_after - ratio_before)
+    return skill, form

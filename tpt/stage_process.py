@@ -1,0 +1,230 @@
+"""A process that has imported the heavy libraries once and forks a child for every stage.
+
+Importing torch and transformers takes seconds, and a stage must be a process of its own: a GPU is surely free again
+when it ends, and its crash is its crash alone. The server computes nothing before it forks, so no thread or device is
+carried into a child. It ends, and its child with it, when the run that started it does, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tpt import errors
+from tpt.config import load_config
+from tpt.errors import RunError
+from tpt.evaluate import evaluate_stage
+from tpt.model.chat import use_threads
+from tpt.prune import prune_stage
+from tpt.run.directory import RunDir, log_event
+from tpt.run.stage import Work
+from tpt.system import child_python
+from tpt.think import think_stage
+from tpt.train import train_stage
+
+ENVIRONMENT = {
+    # Idle threads that spin for long take the cores from the ones at work whenever anything else runs on the machine;
+    # threads that never spin make small operations a third slower. So they spin some ten microseconds, then sleep.
+    "GOMP_SPINCOUNT": "10000",
+    # The libraries' own bars would come between ours.
+    "TQDM_DISABLE": "1",
+    # glibc hands large blocks back to the kernel when they are freed, and every step pays for fresh pages again: a
+    # sixth of the decoder's time on small models. Stages are short-lived processes, so it may keep them.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""What a stage's process starts with; what the user has set goes first."""
+
+
+class StageServer:
+    """The run's end of the line: starts the server process and has it do stages, one after the other."""
+
+    def __init__(self, run_path: Path, *, lock_descriptor: int, progress: bool) -> None:
+        ours, theirs = socket.socketpair()
+        arguments = [str(theirs.fileno()), str(run_path), str(int(progress))]
+        command = child_python.command("tpt.stage_process", *arguments)
+        environment = {**ENVIRONMENT, **os.environ}
+        # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with theirs:
+                # The server and its children share the run's lock: while one of them lives, nobody else can write.
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL, env=environment
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self.pid = self._process.pid
+        self._line = ours.makefile("rw", encoding="utf-8")
+        ours.close()
+
+    def __enter__(self) -> StageServer:
+        """Give the server to a with statement, which ends it."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the server."""
+        self.close()
+
+    def do(self, stage: str, round_index: int) -> None:
+        """Have a stage done; raises the error that ended it."""
+        answer = ""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            print(json.dumps([stage, round_index]), file=self._line, flush=True)
+            answer = self._line.readline()
+        if not answer:
+            raise errors.RunError(
+                f"the {stage} stage of round {round_index} ended without an answer; see the messages above"
+            )
+        error = json.loads(answer)
+        if error is not None:
+            kind = getattr(errors, error["kind"], errors.RunError)
+            raise kind(error["message"])
+
+    def kill(self) -> None:
+        """End the server at once, and within a second a stage under way; any thread may call this."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the server, and a stage that may still be under way."""
+        with contextlib.suppress(BrokenPipeError):
+            self._line.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
+    """Answer stage requests until the other end hangs up."""
+    # Ctrl-C is for the run and the stage at work; the server ends when the run hangs up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    import tpt.engines.hf.engine
+    import tpt.sft
+    import tpt.stage_process  # noqa: F401  (imported for the children)
+
+    with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
+        while request := line.readline():
+            stage, round_index = json.loads(request)
+            answer = _in_child(run_path, stage, round_index, progress=progress, hung_up=connection)
+            print(json.dumps(answer), file=line, flush=True)
+
+
+def _in_child(
+    run_path: str, stage: str, round_index: int, *, progress: bool, hung_up: socket.socket
+) -> dict[str, str] | None:
+    """Fork, do the stage in the child, and return None or what its error said."""
+    receiving, sending = os.pipe()
+    server = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(receiving)
+        end_with_parent(server)
+        os._exit(_do_stage(run_path, stage, round_index, progress=progress, sending=sending))
+    os.close(sending)
+    ready, _, _ = select.select([receiving, hung_up.fileno()], [], [])
+    if receiving not in ready:
+        os.kill(child, signal.SIGKILL)
+    with open(receiving, encoding="utf-8") as pipe:
+        message = pipe.read()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if message:
+        error: dict[str, str] = json.loads(message)
+        return error
+    if code == 0:
+        return None
+    ended = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+    hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
+    return {"kind": "RunError", "message": f"the {stage} stage of round {round_index} {ended}.{hint}"}
+
+
+def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, sending: int) -> int:
+    """Do the stage; an error goes into the pipe ``sending``, a traceback with it if it is not the user's."""
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        do_stage(run_path, stage, round_index, progress=progress)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except errors.TPTError as error:
+        _send(sending, {"kind": type(error).__name__, "message": str(error)})
+    except OSError as error:
+        said = (
+            f"the {stage} stage of round {round_index} could not go on: {error}. Finished records are kept; put that "
+            "right and run the same command again"
+        )
+        _send(sending, {"kind": "RunError", "message": said})
+    except BaseException as error:
+        traceback.print_exc()
+        summary = f"the {stage} stage of round {round_index} failed: {type(error).__name__}: {error}"
+        _send(sending, {"kind": "RunError", "message": summary})
+    finally:
+        # The child leaves by os._exit, which flushes nothing.
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 1
+
+
+def _send(descriptor: int, answer: dict[str, Any]) -> None:
+    with open(descriptor, "w", encoding="utf-8") as pipe:
+        json.dump(answer, pipe)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process soon after its parent has died, so that no stage works on for a run that is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    """Serve as the arguments say: descriptor of the line, run directory, and whether to show progress."""
+    serve(int(sys.argv[1]), sys.argv[2], progress=sys.argv[3] == "1")
+
+
+def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bool = False) -> dict[str, Any]:
+    """Do one stage of one round, unless it is done, and return its manifest.
+
+    Raises:
+        StaleStageError: the stage was done with other inputs than those there now.
+        RunError: an earlier stage that this one needs is not done.
+    """
+    run = RunDir(run_path)
+    run.require()
+    if stage != "evaluate" and round_index < 1:
+        raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
+    work = Work(run, run.round(round_index), load_config(run.config), progress)
+    use_threads(work.config)
+    log_event(run, "begin", stage=stage, round=round_index)
+    manifest = _STAGES[stage](work)
+    log_event(run, "end", stage=stage, round=round_index)
+    return manifest
+
+
+_STAGES: dict[str, Callable[[Work], dict[str, Any]]] = {
+    "think": think_stage,
+    "prune": prune_stage,
+    "train": train_stage,
+    "evaluate": evaluate_stage,
+}

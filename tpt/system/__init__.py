@@ -1,0 +1,1 @@
+"""What the rest needs of the operating system: files, memory, processes, progress."""

@@ -1,0 +1,91 @@
+r"""Checks a mathematical final answer (kind ``math``): LaTeX and symbolic.
+
+The *strict* judgement asks for the format of ``MATH_FORMAT``. The *lenient* reading takes the last ``\boxed{...}``;
+where there is none, what the last ``####`` or "the answer is" points at, else the last formula or number. Several boxes
+in one sentence are one answer of several parts if the gold answer has several.
+
+Most answers are settled here by exact comparison (latex.py); the others go to the pool (symbolic.py).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tpt.records import Outcome, Problem
+from tpt.verifiers import Judgement
+from tpt.verifiers.math.final_answer import FinalAnswer, final_answer
+from tpt.verifiers.math.latex import MAX_ANSWER, compare
+from tpt.verifiers.math.magnitude import too_large
+from tpt.verifiers.pool.pending import Pending
+from tpt.verifiers.pool.pool import Settled
+
+MATH_FORMAT = (
+    "math/1: '\\boxed{ANSWER}', the last \\boxed of the completion, its braces closed, ANSWER the whole final answer in "
+    "LaTeX or plain text. Words and lines around it do not matter."
+)
+TARGET = "tpt.verifiers.math.symbolic:equal"
+EXTRACTED = 200
+"""Longest answer kept in a verdict, in characters."""
+
+
+def verify_math(problem: Problem, completion: str) -> Judgement | Pending:
+    """Judge a completion, or say what must be compared symbolically to judge it."""
+    gold = gold_answer(problem.answer)
+    if not gold:
+        return Judgement(Outcome.ERROR, False, None, f"the gold answer of problem {problem.id} is empty")
+    found = final_answer(completion)
+    if found is None or not found.text.strip():
+        return Judgement(Outcome.NO_ANSWER, False, None)
+    if len(found.text) > MAX_ANSWER:
+        detail = f"the final answer is longer than {MAX_ANSWER} characters"
+        return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED], detail)
+    candidates = _candidates(found, gold)
+    decided = [compare(gold, each) for each in candidates]
+    if True in decided:
+        return _judgement(found, candidates, candidates[decided.index(True)])
+    undecided = [each for each, verdict in zip(candidates, decided, strict=True) if verdict is None]
+    if not undecided:
+        return _judgement(found, candidates, None)
+    if any(map(too_large, [gold, *undecided])):
+        # What the pool would find out by its clock, at once and the same on every machine.
+        detail = "not computed: a number of millions of digits"
+        return Judgement(Outcome.TIMEOUT, False, found.text[:EXTRACTED], detail)
+    return Pending(
+        TARGET,
+        (gold, undecided),
+        lambda settled: _conclude(settled, found, candidates),
+    )
+
+
+@lru_cache(maxsize=32_768)
+def gold_answer(answer: str) -> str:
+    r"""Return a gold answer without the ``\boxed{}``, ``$`` or ``####`` that some sources leave around it."""
+    if "boxed" not in answer:
+        return answer.rpartition("####")[2].strip()
+    found = final_answer(answer)
+    return "" if found is None else ", ".join(dict.fromkeys([*found.earlier, found.text])).strip()
+
+
+def _candidates(found: FinalAnswer, gold: str) -> list[str]:
+    """Return the readings of the answer: the last box alone, then all boxes of the sentence if gold has several parts."""
+    candidates = [found.text]
+    if found.earlier and any(mark in gold for mark in (",", "and", "or", ";", "\\pm")):
+        candidates.append(", ".join([*found.earlier, found.text]))
+    return candidates
+
+
+def _conclude(settled: Settled, found: FinalAnswer, candidates: list[str]) -> Judgement:
+    if settled.problem == "timeout":
+        return Judgement(Outcome.TIMEOUT, False, found.text[:EXTRACTED], settled.detail)
+    if settled.problem == "error":
+        last = settled.detail.strip().rpartition("\n")[2]
+        return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED], f"cannot be compared: {last[:EXTRACTED]}")
+    if settled.problem:
+        return Judgement(Outcome.ERROR, False, found.text[:EXTRACTED], settled.detail)
+    return _judgement(found, candidates, settled.value)
+
+
+def _judgement(found: FinalAnswer, candidates: list[str], right: str | None) -> Judgement:
+    if right is None:
+        return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED])
+    return Judgement(Outcome.CORRECT, found.how == "boxed" and right == candidates[0], right[:EXTRACTED])

@@ -1,0 +1,1 @@
+"""Verifiers that may hang run in processes that can be killed."""
