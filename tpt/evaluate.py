@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tpt.config import RunConfig
 from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
@@ -20,7 +22,6 @@ from tpt.verifiers.gold import human_trace
 if TYPE_CHECKING:
     pass
 import time
-from dataclasses import replace
 from typing import Any
 
 from tpt.config.engine_section import OPERATIONAL

@@ -7,15 +7,16 @@ default; the others are values of the same settings.
 from __future__ import annotations
 
 import random
-import re
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from tpt.config import PruneConfig
 from tpt.errors import RunError
@@ -30,9 +31,6 @@ from tpt.start_model import model_before, output_of
 from tpt.system.jsonl import iterate_records, replace_records, to_table
 from tpt.verifiers.judge import judge_one
 from tpt.verifiers.steps import check_steps
-
-_PASSED = re.compile(r"; passed ([0-9]+)/([0-9]+)\Z")
-
 
 Group = tuple[str, list[Pair]]
 """A problem's id and all its traces with their verdicts."""
@@ -98,9 +96,8 @@ def _is_partly_right(verdict: Verdict, policy: PruneConfig) -> bool:
 
 
 def share_passed(verdict: Verdict) -> float:
-    """Return the share of its tests that a program passed, as its verdict's detail ends in; 0 where it says nothing."""
-    found = _PASSED.search(verdict.detail)
-    return int(found[1]) / max(1, int(found[2])) if found else 0.0
+    """Return the share of its tests that a program passed; 0 where its verdict does not say."""
+    return (verdict.tests_passed or 0) / (verdict.tests_total or 1)
 
 
 def _has_barred_step(trace: Trace, policy: PruneConfig) -> bool:

@@ -1,18 +1,26 @@
 """Every type that is ever a line in a file: frozen, slotted, without logic.
 
 The join key of traces, verdicts and examples is ``(problem_id, sample)``. Records hold no clocks and no positions;
-times live in the stage manifests.
+times live in the stage manifests. Completions are made ``well_formed`` where they come in.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
 from enum import StrEnum
 from typing import Any, Literal
 
+from msgspec import Struct, field
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 FinishReason = Literal["stop", "length"]
 Message = dict[str, str]
 """One chat turn: ``{"role": "system" | "user" | "assistant", "content": ...}``."""
+
+
+def well_formed(text: str) -> str:
+    """Return a text with U+FFFD in place of each half of a surrogate pair, which has no UTF-8 form."""
+    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
 
 
 class Outcome(StrEnum):
@@ -25,8 +33,11 @@ class Outcome(StrEnum):
     ERROR = "ERROR"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Record(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A line in a file; ``msgspec.structs`` has ``replace`` and ``asdict`` for it."""
+
+
+class Problem(Record, frozen=True):
     """One task with a checkable answer."""
 
     id: str
@@ -43,8 +54,7 @@ class Problem:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Record, frozen=True):
     """One sampled attempt at a problem."""
 
     problem_id: str
@@ -57,8 +67,7 @@ class Trace:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Record, frozen=True, omit_defaults=True):
     """What the verifier says of one trace."""
 
     problem_id: str
@@ -68,11 +77,14 @@ class Verdict:
     """The value is right *and* the completion kept the asked answer format."""
     extracted: str | None
     """The final answer as found in the completion."""
-    detail: str = ""
+    # A factory's value is written even where it is the default.
+    detail: str = field(default_factory=str)
+    tests_passed: int | None = None
+    """Of a program's unit tests; None for answers."""
+    tests_total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(Record, frozen=True):
     """A self-contained chat SFT row that any other trainer can use as it is."""
 
     problem_id: str
@@ -82,16 +94,14 @@ class Example:
     """The prompt's messages, then the assistant's completion."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Record, frozen=True):
     """A mean over problems and its standard error."""
 
     mean: float
     stderr: float
 
 
-@dataclass(frozen=True, slots=True)
-class EvalReport:
+class EvalReport(Record, frozen=True):
     """One model's score on the held-out problems."""
 
     problems: int
@@ -111,8 +121,7 @@ class EvalReport:
     """What the model itself says of fixed texts; empty: there were none, or ``evaluate.probe`` is 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemVariety:
+class ProblemVariety(Record, frozen=True):
     """What one model's traces of one held-out problem are like; paired by problem, two rounds show a change."""
 
     problem_id: str
@@ -130,8 +139,7 @@ class ProblemVariety:
     """Share of its traces in which some words come again and again."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoundRecord:
+class RoundRecord(Record, frozen=True):
     """One line of the report: a round and what each of its stages did."""
 
     index: int
@@ -145,8 +153,7 @@ class RoundRecord:
     wall_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Record, frozen=True):
     """What a person who read a trace says of its verdict; the last mark of a trace holds."""
 
     round: int

@@ -13,11 +13,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
+from tpt.config.stage_sections import NEEDED_TO_THINK
 from tpt.errors import ConfigError
 from tpt.prune import is_keepable, problem_order, wanted_size
-from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import Journal
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import Work, problems_by_id, verification_settings
@@ -27,13 +30,7 @@ from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.scoring.diversity import training_variety
 from tpt.start_model import Model, model_before
 from tpt.system.external_sort import sorted_rows
-from tpt.system.jsonl import (
-    iterate_records,
-    replace_lines,
-    replace_records,
-    to_line,
-    to_table,
-)
+from tpt.system.jsonl import iterate_records, replace_lines, replace_records, to_line, to_table
 from tpt.verifiers.gold import human_trace
 
 _BATCH = 1000
@@ -76,7 +73,7 @@ def take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
         if config.data.source == "file":
             raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
         raise ConfigError('data.source = "human", but no training problem has a solution; map the column "solution"')
-    rows = ((each.problem_id, each.sample, f"{to_line(each)}\n".encode()) for each in chain([first], given))
+    rows = ((each.problem_id, each.sample, to_line(each)) for each in chain([first], given))
     place.path.mkdir(parents=True, exist_ok=True)
     replace_lines(place.traces, (line for _, _, line in sorted_rows(rows, place.path)))
     return {"traces": replace_records(place.verdicts, _judged(place.traces, problems, config))}
@@ -85,7 +82,8 @@ def take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
 def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
     if config.data.source == "file":
         traces = iterate_records(Path(config.data.file), Trace)
-        return (trace for trace in traces if trace.problem_id in problems)
+        given = (trace for trace in traces if trace.problem_id in problems)
+        return (replace(trace, completion=well_formed(trace.completion)) for trace in given)
     return (human_trace(problem) for problem in problems.values() if problem.solution)
 
 
@@ -107,7 +105,7 @@ def think_stage(work: Work) -> dict[str, Any]:
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
-        "prune": config.prune.model_dump(include={*_KEEPABLE, "size", "growth"}),
+        "prune": config.prune.model_dump(include=set(NEEDED_TO_THINK)),
         **verification_settings(config, run.problems),
     }
     inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
@@ -137,10 +135,6 @@ def think_stage(work: Work) -> dict[str, Any]:
 def _needs_every_test(config: RunConfig) -> bool:
     """Return whether a program's tests go on after one failed, which only the share of tests passed needs."""
     return config.prune.min_tests_passed > 0
-
-
-_KEEPABLE = ("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed")
-"""The settings of pruning that say whether a trace is keepable."""
 
 
 def _file_digest(path: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tpt.errors import ConfigError, ProblemError, did_you_mean
 from tpt.problems.rows import Row, cell_text, iter_rows
+from tpt.records import well_formed
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "problem_id": ("problem_id", "id", "task_id", "idx"),
@@ -111,6 +112,8 @@ def _each_sample(row: Row, cells: Mapping[str, Any]) -> Iterator[dict[str, Any]]
 
 
 def _sample(row: Row, cells: Mapping[str, Any], mapping: Mapping[str, str]) -> Sample:
+    written = {field: cells[field] for field in ("completion", "extracted") if type(cells.get(field)) is str}
+    cells = {**cells, **{field: well_formed(value) for field, value in written.items()}}
     # The checks of a cell are those of a problem file's, with the user's name of the column in the message.
     text = {field: cell_text(Row(row.where, {mapping[field]: cell}), mapping[field]) for field, cell in cells.items()}
     question = text.get("question") or ""

@@ -5,11 +5,12 @@ Both are lists to look at, never a reason to change a verdict.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from tpt.errors import RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
@@ -117,9 +118,7 @@ def kind_disagreements(
         if problems[trace.problem_id].kind in _OTHER_KIND and verdict.outcome in _JUDGED
     ]
     as_other = {
-        trace.problem_id: dataclasses.replace(
-            problems[trace.problem_id], kind=_OTHER_KIND[problems[trace.problem_id].kind]
-        )
+        trace.problem_id: replace(problems[trace.problem_id], kind=_OTHER_KIND[problems[trace.problem_id].kind])
         for trace, _ in pairs
     }
     others = judge([trace for trace, _ in pairs], as_other)

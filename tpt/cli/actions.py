@@ -18,7 +18,7 @@ from tpt.config import RunConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.plan import outline
 from tpt.problems import load_problems, load_wrong_programs
-from tpt.records import Example, Problem, Trace, Verdict
+from tpt.records import Example, Problem, Trace, Verdict, well_formed
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import Summary
@@ -170,7 +170,7 @@ def _foreign_traces(traces: Path, problems: dict[str, Problem], source: str) -> 
         if type(sample) is not int:
             raise RunError(f"{traces}, line {number}: sample must be a whole number, got {sample!r:.80}")
         counted[problem_id] += 1
-        yield Trace(problem_id, sample, row["completion"], "stop", 0, 0)
+        yield Trace(problem_id, sample, well_formed(row["completion"]), "stop", 0, 0)
 
 
 def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:

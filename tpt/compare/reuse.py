@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Iterable
 
 from tpt.config import RunConfig, load_config
+from tpt.config.stage_sections import NEEDED_TO_THINK
 from tpt.run.directory import RoundDir, RunDir
 from tpt.system.folders import sync_folder
 
 _MODEL_AND_PROBLEMS = ("seed", "threads", "model", "problems", "prompt", "engine", "verify")
-_KEEPABLE = ("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed", "size", "growth")
 _THOUGHT = ("traces.jsonl", "verdicts.jsonl", "surplus.jsonl", "think.json")
 
 
@@ -37,7 +37,7 @@ def _base_key(config: RunConfig) -> object:
 
 
 def _think_key(config: RunConfig) -> object:
-    chosen = config.prune.model_dump(include={*_KEEPABLE})
+    chosen = config.prune.model_dump(include=set(NEEDED_TO_THINK))
     return [chosen, config.think.model_dump(), config.data.model_dump(include={"source", "file"})]
 
 

@@ -53,6 +53,13 @@ class VerifyConfig(Section):
     )
 
 
+NEEDED_TO_THINK = (
+    *("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed"),
+    *("size", "growth"),
+)
+"""Keys of ``prune`` that say which traces are keepable and how many problems are wanted: thinking stops by them."""
+
+
 class PruneConfig(Section):
     """Which traces become training examples."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Literal, cast
+
+from msgspec.structs import replace
 
 from tpt.errors import ProblemError
 from tpt.problems.code.apps import apps
@@ -124,4 +125,4 @@ def _load_procedural(spec: Spec, *, kind: str | None, seed: int) -> list[Problem
 
 
 def _of_kind(problems: list[Problem], kind: str | None) -> list[Problem]:
-    return problems if kind is None else [dataclasses.replace(problem, kind=kind) for problem in problems]
+    return problems if kind is None else [replace(problem, kind=kind) for problem in problems]

@@ -136,7 +136,7 @@ def _matching(
         if row is not None and row[:2] == _key(trace):
             yield row[2]
         else:
-            yield f"{to_line(judge([trace])[0])}\n".encode()
+            yield to_line(judge([trace])[0])
 
 
 def _add_surplus(surplus: dict[Key, Trace], path: Path) -> None:

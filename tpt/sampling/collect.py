@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
-from tpt.records import Problem, Trace, Verdict
+from tpt.records import Problem, Trace, Verdict, well_formed
 from tpt.run.journal import Journal, Pair
 from tpt.sampling.samplers import Sampler
 from tpt.system.jsonl import append_records, open_append
@@ -118,7 +118,7 @@ def _trace(completion: Completion, seed: int) -> Trace:
     return Trace(
         problem_id=problem_id,
         sample=sample,
-        completion=completion.text,
+        completion=well_formed(completion.text),
         finish_reason=completion.finish_reason,
         completion_tokens=len(completion.token_ids),
         seed=seed,

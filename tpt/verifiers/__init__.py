@@ -17,6 +17,8 @@ class Judgement:
     strict: bool
     extracted: str | None
     detail: str = ""
+    tests_passed: int | None = None
+    tests_total: int | None = None
 
 
 Verifier = Callable[[Problem, str], Judgement]

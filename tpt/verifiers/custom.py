@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from tpt.errors import VerifierError, did_you_mean
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement, Verifier
@@ -39,7 +41,7 @@ def verify_own(problem: Problem, completion: str) -> Pending:
     """Leave the judging to the function that the problem's kind names."""
     return Pending(
         TARGET,
-        (problem.kind, dataclasses.asdict(problem), completion),
+        (problem.kind, msgspec.structs.asdict(problem), completion),
         lambda settled: _conclude(settled, problem.kind),
         warm_up=problem.kind,
         same_always=False,
@@ -143,6 +145,8 @@ def _not_a_judgement(returned: object) -> str:
         return f"a Judgement with outcome {returned.outcome!r:.60} and strict {returned.strict!r:.60}"
     if not isinstance(returned.extracted, str | None) or not isinstance(returned.detail, str):
         return "a Judgement whose extracted is no str or None, or whose detail is no str"
+    if not isinstance(returned.tests_passed, int | None) or not isinstance(returned.tests_total, int | None):
+        return "a Judgement whose tests_passed or tests_total is no int or None"
     return ""
 
 
@@ -164,4 +168,4 @@ def _conclude(settled: Settled, kind: str) -> Judgement:
     found = settled.value
     if "raised" in found:
         return Judgement(Outcome.ERROR, False, None, found["raised"][-_LONGEST_DETAIL:])
-    return Judgement(Outcome(found["outcome"]), found["strict"], found["extracted"], found["detail"])
+    return Judgement(**{**found, "outcome": Outcome(found["outcome"])})

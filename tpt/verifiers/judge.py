@@ -96,6 +96,8 @@ def judge(
             strict=judgement.strict,
             extracted=judgement.extracted,
             detail=judgement.detail,
+            tests_passed=judgement.tests_passed,
+            tests_total=judgement.tests_total,
         )
         for trace, judgement in zip(traces, found, strict=True)
     ]

@@ -87,11 +87,12 @@ def _run_case(tests: list[Test], found: Extracted, every_test: bool) -> _Case:
         failed.append((number + 1, mark))
         if not every_test:
             break
+    total = len(tests)
     if not failed:
-        return Judgement(Outcome.CORRECT, found.strict, found.program, f"passed {passed}/{len(tests)}")
+        return Judgement(Outcome.CORRECT, found.strict, found.program, f"passed {passed}/{total}", passed, total)
     number, mark = failed[0]
-    detail = f"{mark.reason}: test {number} of {len(tests)}; {mark.message}; passed {passed}/{len(tests)}"
-    return Judgement(_OUTCOMES.get(mark.reason, Outcome.WRONG), False, found.program, detail)
+    detail = f"{mark.reason}: test {number} of {total}; {mark.message}; passed {passed}/{total}"
+    return Judgement(_OUTCOMES.get(mark.reason, Outcome.WRONG), False, found.program, detail, passed, total)
 
 
 def _judge_cases(cases: list[_Case], workers: int | None, mode: Mode) -> list[Judgement]:
