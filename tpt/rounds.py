@@ -78,27 +78,27 @@ class Run:
             server: StageServer | None = None
             records: list[RoundRecord] = []
             while not self.stop_reason(records):
-                place = self.dir.round(len(records))
-                for stage in STAGES if place.index else ("evaluate",):
+                round_dir = self.dir.round(len(records))
+                for stage in STAGES if round_dir.index else ("evaluate",):
                     if server is None:
                         server = stack.enter_context(
                             StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress)
                         )
                         keeper.stop_by(server.kill)
-                    keeper.before(stage, place)
-                    server.do(stage, place.index)
-                    keeper.after(stage, place)
-                records.append(round_record(self.dir, place))
-                write_json(place.record, records[-1])
+                    keeper.before(stage, round_dir)
+                    server.do(stage, round_dir.index)
+                    keeper.after(stage, round_dir)
+                records.append(round_record(self.dir, round_dir))
+                write_json(round_dir.record, records[-1])
                 write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
-                keeper.recorded(place)
+                keeper.recorded(round_dir)
                 yield records[-1]
             log_event(self.dir, "finished", why=self.stop_reason(records))
 
     def records(self) -> list[RoundRecord]:
         """Return the records of the rounds that are finished."""
-        finished = [place for place in self.dir.rounds() if place.record.exists()]
-        return [read_table(place.record, RoundRecord) for place in finished]
+        finished = [round_dir for round_dir in self.dir.rounds() if round_dir.record.exists()]
+        return [read_table(round_dir.record, RoundRecord) for round_dir in finished]
 
     def stop_reason(self, records: list[RoundRecord]) -> str:
         """Return why no further round is done after these, or "" when one is."""
@@ -117,7 +117,7 @@ class Run:
                     f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
                     f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
                 )
-            # Nothing was made from the config that is there, so the one given now takes its place.
+            # Nothing was made from the config that is there, so the one given now takes its round_dir.
             for path in (self.dir.base, self.dir.problems, self.dir.heldout):
                 path.unlink(missing_ok=True)
         if self.dir.problems.exists() and self.dir.heldout.exists():
@@ -138,22 +138,24 @@ class Run:
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     """Do one stage of one round in this process, unless it is done, and return its manifest."""
     run.require()
-    place = run.round(index)
+    round_dir = run.round(index)
     with lock(run), keeping(run) as keeper:
-        keeper.before(stage, place)
+        keeper.before(stage, round_dir)
         manifest = do_stage(run.path, stage, index, progress=True)
-        keeper.after(stage, place)
+        keeper.after(stage, round_dir)
     return manifest
 
 
-def round_record(run: RunDir, place: RoundDir) -> RoundRecord:
+def round_record(run: RunDir, round_dir: RoundDir) -> RoundRecord:
     """Put together what a finished round's manifests say."""
-    manifests = {stage: load_manifest(place.manifest(stage)) for stage in (STAGES if place.index else ("evaluate",))}
+    manifests = {
+        stage: load_manifest(round_dir.manifest(stage)) for stage in (STAGES if round_dir.index else ("evaluate",))
+    }
     counts = {stage: dict(manifest["counts"]) for stage, manifest in manifests.items()}
     report = from_table(EvalReport, counts["evaluate"]["report"])
-    model = str(place.checkpoint.relative_to(run.path)) if place.index else read_json(run.base)["model"]
+    model = str(round_dir.checkpoint.relative_to(run.path)) if round_dir.index else read_json(run.base)["model"]
     return RoundRecord(
-        index=place.index,
+        index=round_dir.index,
         model=model,
         evaluate=report,
         think=counts.get("think"),

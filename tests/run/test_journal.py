@@ -16,7 +16,7 @@ from tpt.engines.scripted import ScriptedEngine, encode
 from tpt.errors import RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.run.journal import Journal
-from tpt.sampling.collect import Collected, Desk, collect
+from tpt.sampling.collect import Collected, SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.seeds import seed_for, shuffled
 from tpt.system import external_sort, jsonl
@@ -116,7 +116,7 @@ def sampled(folder: Path, sampler: Sampler, order_seed: int = 0) -> Collected:
         number = int(request.id[0][1:])
         return f"#### {number if random.Random(request.seed).random() < (number % 5) / 5 else number + 1}"
 
-    desk = Desk(
+    job = SamplingJob(
         problems=PROBLEMS,
         prompt_ids={key: encode(problem.question) for key, problem in PROBLEMS.items()},
         engine=ScriptedEngine(write, slots=16, order_seed=order_seed),
@@ -126,7 +126,7 @@ def sampled(folder: Path, sampler: Sampler, order_seed: int = 0) -> Collected:
         keepable=lambda trace, verdict: verdict.outcome is Outcome.CORRECT,
     )
     names = ("traces", "verdicts", "surplus")
-    return collect(sampler, desk, **{f"{name}_path": folder / f"{name}.jsonl" for name in names})
+    return collect(sampler, job, **{f"{name}_path": folder / f"{name}.jsonl" for name in names})
 
 
 def until_full() -> UntilFull:

@@ -12,7 +12,7 @@ from typing import Protocol
 from tpt.config import load_config
 from tpt.errors import RunError, RunLockedError
 from tpt.run.directory import RoundDir, RunDir
-from tpt.start_model import start_round
+from tpt.start_model import start_round_of
 from tpt.store.lease import Lease
 from tpt.store.parts import Parts, prefix_of
 from tpt.store.place import Timing, bound_to
@@ -215,5 +215,5 @@ def _model_read(run: RunDir, place: RoundDir, stage: str) -> RoundDir | None:
     """Return the round whose checkpoint a stage reads; None when it needs the base model alone."""
     if stage != "evaluate" and place.index < 1:
         return None
-    index = place.index if stage == "evaluate" else start_round(run, place, load_config(run.config))
+    index = place.index if stage == "evaluate" else start_round_of(run, place, load_config(run.config))
     return run.round(index) if index else None
