@@ -144,8 +144,7 @@ def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
     import tpt.engines.hf.engine
-    import tpt.sft
-    import tpt.stage_process  # noqa: F401  (imported for the children)
+    import tpt.sft  # noqa: F401  (imported for the children)
 
     with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
         while request := line.readline():

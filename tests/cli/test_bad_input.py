@@ -164,7 +164,7 @@ def test_a_model_error_comes_through_the_stage_server_and_the_config_can_be_put_
     (model / "config.json").unlink()
     told = fails("run", QUICKSTART, "--out", out, *sets(*TINY, f"model={model}"))
     assert "the folder has no config.json, so it holds no model" in told and "Traceback" not in told
-    # Nothing was made from that config, so another one may take its round_dir.
+    # Nothing was made from that config, so another one may take its place.
     Run(out, load_config(QUICKSTART, [*TINY, "problems.max_train=30"])).prepare()
     assert load_config(out / "config.toml").model == "embedded"
     assert len((out / "problems.jsonl").read_text().splitlines()) == 30

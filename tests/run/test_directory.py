@@ -124,7 +124,8 @@ def test_events_are_lines_with_their_time(run: RunDir) -> None:
 
 HOLD = """
 import subprocess, sys, time
-from tpt.run_dir import RunDir, lock
+from tpt.run.directory import RunDir
+from tpt.run.lock import lock
 with lock(RunDir(sys.argv[1])) as held:
     if sys.argv[2:] == ["child"]:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=[held.descriptor])

@@ -249,7 +249,7 @@ def test_a_partial_file_of_a_killed_process_is_written_over(tmp_path: Path) -> N
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from tpt.jsonl import append_record, open_append, replace_records, write_json, write_text
+from tpt.system.jsonl import append_record, open_append, replace_records, write_json, write_text
 from tpt.records import Trace
 path, how, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 # Past this size every write fails, like on a full disk; Python ignores the signal that comes with it.

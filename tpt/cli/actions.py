@@ -23,7 +23,7 @@ from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import Summary
 from tpt.rounds import Run, best_round
-from tpt.run.directory import STAGES, RunDir
+from tpt.run.directory import RunDir
 from tpt.sandbox import Mode
 from tpt.scoring.score import count_verdicts, default_ks, read_counts
 from tpt.store import address_of
@@ -75,7 +75,7 @@ def status(run: RunDir) -> dict[str, Any]:
     records = opened.records()
     rounds = {}
     for round_dir in run.rounds():
-        stages = STAGES if round_dir.index else ("evaluate",)
+        stages = round_dir.stages
         done = {stage: round_dir.manifest(stage).exists() for stage in stages}
         rounds[round_dir.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
     return {

@@ -89,7 +89,7 @@ class Journal:
                     yield trace.problem_id, trace.sample, line
                 else:
                     surplus[_key(trace)] = trace
-            # All are read before the first is written, so the surplus is on disk before the new file takes its round_dir.
+            # All are read before the first is written, so the surplus is on disk before the new file takes its place.
             _add_surplus(surplus, surplus_path)
 
         kept_verdicts = (row for row in _rows(self.verdicts, Verdict) if belongs((row[0], row[1])))
