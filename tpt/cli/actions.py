@@ -33,7 +33,7 @@ from tpt.verifiers.pool.pool import Limits
 
 _BATCH = 500
 """Traces that are judged together, so that every worker has some."""
-EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def example_config(name: str, overrides: list[str]) -> RunConfig:
