@@ -20,7 +20,7 @@ from tpt.run.directory import STAGES, RoundDir, RunDir, log_event
 from tpt.run.lock import lock
 from tpt.run.manifest import load_manifest
 from tpt.stage_process import StageServer, do_stage
-from tpt.store import address_of, is_url, keeping, place_of, pulled
+from tpt.store import address_of, downloaded, is_url, synced, working_copy_of
 from tpt.system.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
 from tpt.verifiers.custom import absolute
 
@@ -54,7 +54,7 @@ class Run:
         Raises:
             RunError: there is no run and no config, or the run there has another config.
         """
-        self.dir = RunDir(pulled(path) if config is None and is_url(path) else place_of(path))
+        self.dir = RunDir(downloaded(path) if config is None and is_url(path) else working_copy_of(path))
         self.progress = progress
         if config is None:
             self.dir.require()
@@ -70,7 +70,7 @@ class Run:
         Raises:
             RunLockedError: another process is writing this run.
         """
-        with lock(self.dir) as held, keeping(self.dir) as keeper, contextlib.ExitStack() as stack:
+        with lock(self.dir) as held, synced(self.dir) as keeper, contextlib.ExitStack() as stack:
             if held.left_by and self.progress:
                 print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
             self.prepare()
@@ -139,7 +139,7 @@ def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     """Do one stage of one round in this process, unless it is done, and return its manifest."""
     run.require()
     place = run.round(index)
-    with lock(run), keeping(run) as keeper:
+    with lock(run), synced(run) as keeper:
         keeper.before(stage, place)
         manifest = do_stage(run.path, stage, index, progress=True)
         keeper.after(stage, place)
