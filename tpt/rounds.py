@@ -17,7 +17,7 @@ from tpt.run.lock import lock
 from tpt.run.manifest import load_manifest
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import StageServer, do_stage
-from tpt.store import address_of, is_url, keeping, place_of, pulled
+from tpt.store import address_of, downloaded, is_url, synced, working_copy_of
 from tpt.system.jsonl import from_table, read_json, read_table, replace_records, write_json, write_text
 
 
@@ -37,7 +37,7 @@ class Run:
         Raises:
             RunError: there is no run and no config, or the run there has another config.
         """
-        self.dir = RunDir(pulled(path) if config is None and is_url(path) else place_of(path))
+        self.dir = RunDir(downloaded(path) if config is None and is_url(path) else working_copy_of(path))
         self.progress = progress
         if config is None:
             self.dir.require()
@@ -53,24 +53,24 @@ class Run:
         Raises:
             RunLockedError: another process is writing this run.
         """
-        with lock(self.dir) as held, keeping(self.dir) as keeper:
+        with lock(self.dir) as held, synced(self.dir) as sync:
             if held.left_by and self.progress:
                 print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
             self.prepare()
-            keeper.prepared()
+            sync.prepared()
             with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
-                keeper.stop_by(server.kill)
+                sync.stop_by(server.kill)
                 records: list[RoundRecord] = []
                 while not self.stop_reason(records):
                     round_dir = self.dir.round(len(records))
                     for stage in round_dir.stages:
-                        keeper.before(stage, round_dir)
+                        sync.before(stage, round_dir)
                         server.do(stage, round_dir.index)
-                        keeper.after(stage, round_dir)
+                        sync.after(stage, round_dir)
                     records.append(round_record(self.dir, round_dir))
                     write_json(round_dir.record, records[-1])
                     write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
-                    keeper.recorded(round_dir)
+                    sync.recorded(round_dir)
                     yield records[-1]
             log_event(self.dir, "finished", why=self.stop_reason(records))
 
@@ -118,10 +118,10 @@ def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     """Do one stage of one round in this process, unless it is done, and return its manifest."""
     run.require()
     round_dir = run.round(index)
-    with lock(run), keeping(run) as keeper:
-        keeper.before(stage, round_dir)
+    with lock(run), synced(run) as sync:
+        sync.before(stage, round_dir)
         manifest = do_stage(run.path, stage, index, progress=True)
-        keeper.after(stage, round_dir)
+        sync.after(stage, round_dir)
     return manifest
 
 
