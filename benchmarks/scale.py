@@ -36,7 +36,7 @@ from tpt.engines.scripted import STOP_ID, ScriptedEngine, encode
 from tpt.prune import Pruning, is_keepable, problem_order
 from tpt.records import Problem, Trace
 from tpt.run.journal import Journal
-from tpt.sampling.collect import Desk, Progress, collect
+from tpt.sampling.collect import Progress, SamplingJob, collect
 from tpt.sampling.prompt_file import PromptFile
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.scoring import pass_at_k_curve
@@ -114,8 +114,8 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def desk_for(problems: dict[str, Problem], prompts: Any, engine: Any, on_progress: Any) -> Desk:
-    return Desk(
+def job_for(problems: dict[str, Problem], prompts: Any, engine: Any, on_progress: Any) -> SamplingJob:
+    return SamplingJob(
         problems=problems,
         prompt_ids=prompts,
         engine=engine,
@@ -148,10 +148,10 @@ def think(folder: Path, samples: int, sampler_name: str) -> dict[str, Any]:
     loaded = time.process_time()
     with PromptFile(((key, encode(problem.question)) for key, problem in problems.items()), folder) as prompts:
         prompted = time.process_time()
-        desk = desk_for(problems, prompts, engine, on_progress)
+        job = job_for(problems, prompts, engine, on_progress)
         done = collect(
             sampler,
-            desk,
+            job,
             traces_path=folder / "traces.jsonl",
             verdicts_path=folder / "verdicts.jsonl",
             surplus_path=folder / "surplus.jsonl",
@@ -297,7 +297,7 @@ def simulated(folder: Path, speed: Speed, count: int) -> dict[str, float]:
     prompts = dict.fromkeys(problems, tuple(range(100)))
     sampler = Fixed(sorted(problems), 4)
     paths = {f"{name}_path": folder / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")}
-    collect(sampler, desk_for(problems, prompts, engine, lambda progress: None), **paths)
+    collect(sampler, job_for(problems, prompts, engine, lambda progress: None), **paths)
     times = engine.finished_at
     first, last = len(times) // 4, 3 * len(times) // 4
     ideal = count * speed.tokens_s / MEAN_TOKENS

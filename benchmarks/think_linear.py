@@ -22,7 +22,7 @@ from tpt.engines.hf.engine import HFSettings, open_hf
 from tpt.model.chat import PromptTemplate
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.sampling.collect import Desk, Progress, collect
+from tpt.sampling.collect import Progress, SamplingJob, collect
 from tpt.sampling.samplers import Fixed
 from tpt.system.memory import peak_bytes
 
@@ -54,10 +54,10 @@ def collect_embedded(count: int) -> dict[str, float]:
         if progress.traces * 5 >= count and (not memory or progress.traces == count):
             memory.append(peak_bytes(torch.device("cpu")) / 2**20)
 
-    desk = Desk(problems, prompts, engine, CHAT, lambda key: order[key[0]], judge, lambda *_: True, note)
+    job = SamplingJob(problems, prompts, engine, CHAT, lambda key: order[key[0]], judge, lambda *_: True, note)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")]
-        collect(Fixed(list(problems), 1), desk, traces_path=paths[0], verdicts_path=paths[1], surplus_path=paths[2])
+        collect(Fixed(list(problems), 1), job, traces_path=paths[0], verdicts_path=paths[1], surplus_path=paths[2])
     # Each of these steps made a token in every slot.
     half = len(ends) // 2
     rates = [SLOTS * (len(part) - 1) / (part[-1] - part[0]) for part in (ends, ends[:half], ends[half:])]

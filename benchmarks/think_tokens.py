@@ -29,7 +29,7 @@ from tpt.engines import Request, RequestId, Sampling
 from tpt.engines.scripted import ScriptedEngine
 from tpt.prune import problem_order, select
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.sampling.collect import Collected, Desk, collect
+from tpt.sampling.collect import Collected, SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.system.jsonl import read_records
 
@@ -106,7 +106,7 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
         return f"{index}:{int(keepable)}".ljust(tokens - 1, ".")
 
     longest = max(tokens for rows in table.recorded.values() for tokens, _ in rows)
-    desk = Desk(
+    job = SamplingJob(
         problems=problems,
         prompt_ids=dict.fromkeys(problems, (0,)),
         engine=ScriptedEngine(script, slots=setting.slots, order_seed=seed),
@@ -118,7 +118,7 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
     paths = [folder / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")]
     for path in paths:
         path.unlink(missing_ok=True)
-    collected = collect(sampler, desk, traces_path=paths[0], verdicts_path=paths[1], surplus_path=paths[2])
+    collected = collect(sampler, job, traces_path=paths[0], verdicts_path=paths[1], surplus_path=paths[2])
     pruned = select(
         read_records(paths[0], Trace),
         read_records(paths[1], Verdict),

@@ -8,7 +8,6 @@ Reads HumanEval, MBPP, a sample of CodeContests and labelled model programs from
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import statistics
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem
@@ -58,7 +59,7 @@ def labelled(name: str) -> tuple[Pairs, list[bool]]:
         # The prompts of MBPP were made for this file; their publisher ran the programs without them.
         setup = row["prompt"] if name == "humaneval" else ""
         tests = [{**test, "setup": setup} for test in each.tests or []]
-        pairs.append((dataclasses.replace(each, tests=tests), row["solution"]))
+        pairs.append((replace(each, tests=tests), row["solution"]))
     return pairs, [row["is_solved"] for row in rows]
 
 
@@ -80,7 +81,7 @@ def with_short_inputs(pairs: Pairs, longest: int) -> Pairs:
     kept = []
     for each, program in pairs:
         tests = [test for test in each.tests or [] if len(test["input"]) <= longest]
-        kept += [(dataclasses.replace(each, tests=tests), program)] if tests else []
+        kept += [(replace(each, tests=tests), program)] if tests else []
     return kept
 
 

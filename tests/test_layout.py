@@ -29,7 +29,7 @@ HEAVY = {
     "numba",
     "llvmlite",
 }
-HEAVY_PARTS = {"engines", "sft", "model", "system.memory"}
+HEAVY_PARTS = {"engines", "sft", "model", "cluster.train", "system.memory"}
 """Where heavy libraries may be imported when the file is: as folders, or as single files."""
 
 

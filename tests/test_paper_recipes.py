@@ -286,7 +286,7 @@ def run_small(
             opened.prepare()
             for stage, index in [("evaluate", 0), *((stage, 1) for stage in STAGES)]:
                 do_stage(out, stage, index)
-        return SmallRun(RunDir(out), [round_record(RunDir(out), place) for place in RunDir(out).rounds()])
+        return SmallRun(RunDir(out), [round_record(RunDir(out), round_dir) for round_dir in RunDir(out).rounds()])
 
     return run
 
@@ -312,19 +312,19 @@ def check_small_run(name: str, done: SmallRun, *, rounds: int) -> None:
         assert 0.3 < record.evaluate.pass_at_k[1].mean <= record.evaluate.pass_at_k_lenient[1].mean < 0.7
         assert record.evaluate.pass_at_k[config.evaluate.samples].mean == pytest.approx(2 / 3)
         assert ("kl_round_base" in record.evaluate.probe) == bool(config.evaluate.probe)
-    for place in run.rounds()[1:]:
-        examples = read_records(place.examples, Example)
+    for round_dir in run.rounds()[1:]:
+        examples = read_records(round_dir.examples, Example)
         kept = [example.problem_id for example in examples]
         assert len(kept) == len(set(kept)) == 4
         assert set(kept) <= right
-        verdicts = {(v.problem_id, v.sample): v for v in read_records(place.verdicts, Verdict)}
+        verdicts = {(v.problem_id, v.sample): v for v in read_records(round_dir.verdicts, Verdict)}
         assert all(verdicts[example.problem_id, example.sample].strict for example in examples)
-        assert max(trace.sample for trace in read_records(place.traces, Trace)) < config.think.samples
+        assert max(trace.sample for trace in read_records(round_dir.traces, Trace)) < config.think.samples
         asked = config.prompt.template.partition("{question}")
         assert all(asked[0] in example.messages[0]["content"] for example in examples)
-        counts = read_json(place.manifest("train"))["counts"]
+        counts = read_json(round_dir.manifest("train"))["counts"]
         assert counts["examples"] == 4
-        assert counts["start_round"] == place.index - 1
+        assert counts["start_round"] == round_dir.index - 1
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -367,9 +367,9 @@ def test_every_kind_of_arm_runs(name: str, run_small: Callable[..., SmallRun], t
     done = tpt("compare", tmp_path / "arms.toml", "--out", tmp_path / "arms", "--jobs", 1)
     assert done.code == 0, done.err
     for kind in kinds:
-        place = RunDir(tmp_path / "arms" / "arms" / kind / "seed-0").round(1)
-        examples = read_records(place.examples, Example)
+        round_dir = RunDir(tmp_path / "arms" / "arms" / kind / "seed-0").round(1)
+        examples = read_records(round_dir.examples, Example)
         assert len({example.problem_id for example in examples}) == len(examples) == 4
-        judged = {(v.problem_id, v.sample): v.strict for v in read_records(place.verdicts, Verdict)}
+        judged = {(v.problem_id, v.sample): v.strict for v in read_records(round_dir.verdicts, Verdict)}
         # Without pruning, a right one may still be what was drawn.
         assert "no-prune" in kind or all(judged[example.problem_id, example.sample] for example in examples)

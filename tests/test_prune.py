@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from scipy.stats import chisquare
 
 from tpt.config import PruneConfig
@@ -94,18 +94,18 @@ def test_nothing_but_correct_is_correct(outcome: Outcome) -> None:
     [(0.0, ["right"]), (0.1, ["half", "right", "slow"]), (0.5, ["half", "right"]), (0.51, ["right"])],
 )
 def test_wrong_programs_are_kept_by_their_share_of_tests_only_when_asked(share: float, expected: list[str]) -> None:
-    def judged(name: str, outcome: Outcome, detail: str, finish_reason: FinishReason = "stop") -> Pair:
+    def judged(name: str, outcome: Outcome, passed: int | None, finish_reason: FinishReason = "stop") -> Pair:
         trace, verdict = pair(name, 0, outcome=outcome, strict=outcome is Outcome.CORRECT, finish_reason=finish_reason)
-        return trace, dataclasses.replace(verdict, detail=detail)
+        return trace, replace(verdict, tests_passed=passed, tests_total=None if passed is None else 10)
 
     pairs = [
-        judged("right", Outcome.CORRECT, "passed 10/10"),
-        judged("half", Outcome.WRONG, "wrong answer: test 3 of 10; got '7; passed 10/10'; passed 5/10"),
-        judged("slow", Outcome.TIMEOUT, "time limit: test 2 of 10; more than 6 s; passed 1/10"),
-        judged("none", Outcome.WRONG, "wrong answer: test 1 of 10; got '; passed 10/10'; passed 0/10"),
-        judged("number", Outcome.WRONG, ""),
-        judged("error", Outcome.ERROR, "sandbox error: test 1 of 10; died; passed 9/10"),
-        judged("cut", Outcome.WRONG, "wrong answer: test 3 of 10; passed 9/10", "length"),
+        judged("right", Outcome.CORRECT, 10),
+        judged("half", Outcome.WRONG, 5),
+        judged("slow", Outcome.TIMEOUT, 1),
+        judged("none", Outcome.WRONG, 0),
+        judged("number", Outcome.WRONG, None),
+        judged("error", Outcome.ERROR, 9),
+        judged("cut", Outcome.WRONG, 9, "length"),
     ]
     pruned = prune(pairs, min_tests_passed=share)
     assert [problem_id for problem_id, _ in kept(pruned)] == expected

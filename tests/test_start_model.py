@@ -12,7 +12,7 @@ from tpt.errors import RunError, StaleStageError
 from tpt.records import Outcome, Verdict
 from tpt.run.directory import RunDir
 from tpt.run.manifest import write_manifest
-from tpt.start_model import Model, model_before
+from tpt.start_model import StartModel, sampled_model_of
 from tpt.system.jsonl import replace_records, write_json
 
 ROLLBACK = load_config(QUICKSTART, ["stop.rollback=true"])
@@ -24,7 +24,7 @@ def scored(path: Path, *rights: int) -> RunDir:
     run = RunDir(path)
     write_json(run.base, {"model": "embedded", "digest": "base"})
     for index, right in enumerate(rights):
-        place = run.round(index)
+        round_dir = run.round(index)
         verdicts = [
             Verdict(
                 f"p{problem:02d}", sample, Outcome.CORRECT if sample < right else Outcome.WRONG, sample < right, "1"
@@ -32,18 +32,18 @@ def scored(path: Path, *rights: int) -> RunDir:
             for problem in range(40)
             for sample in range(4)
         ]
-        replace_records(place.evaluate_verdicts, verdicts)
-        outputs = {"verdicts": place.evaluate_verdicts}
-        write_manifest(place, "evaluate", inputs={}, outputs=outputs, settings={}, counts={})
+        replace_records(round_dir.evaluate_verdicts, verdicts)
+        outputs = {"verdicts": round_dir.evaluate_verdicts}
+        write_manifest(round_dir, "evaluate", inputs={}, outputs=outputs, settings={}, counts={})
         if index:
-            write_json(place.checkpoint / "config.json", {"round": index})
-            outputs = {"checkpoint": place.checkpoint}
-            write_manifest(place, "train", inputs={}, outputs=outputs, settings={}, counts={})
+            write_json(round_dir.checkpoint / "config.json", {"round": index})
+            outputs = {"checkpoint": round_dir.checkpoint}
+            write_manifest(round_dir, "train", inputs={}, outputs=outputs, settings={}, counts={})
     return run
 
 
-def start_of(run: RunDir, index: int, config: RunConfig) -> Model:
-    return model_before(run, run.round(index), config)
+def start_of(run: RunDir, index: int, config: RunConfig) -> StartModel:
+    return sampled_model_of(run, run.round(index), config)
 
 
 def test_a_loss_is_rolled_back_to_the_best_round(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_loss_is_rolled_back_to_the_best_round(tmp_path: Path) -> None:
 
 
 def test_a_loss_against_the_base_model_goes_back_to_it(tmp_path: Path) -> None:
-    assert start_of(scored(tmp_path, 2, 1), 2, ROLLBACK) == Model("embedded", "base", 0)
+    assert start_of(scored(tmp_path, 2, 1), 2, ROLLBACK) == StartModel("embedded", "base", 0)
 
 
 def test_no_difference_is_no_reason_to_go_back(tmp_path: Path) -> None:

@@ -138,9 +138,9 @@ def test_a_gguf_model_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
 def test_a_round_is_mixed_with_the_base_model_and_says_so(finished_copy: Path) -> None:
     """The same round once more with the base's weights mixed in: exactly between its checkpoint and the base."""
     run = RunDir(finished_copy)
-    place = run.round(1)
-    trained = AutoModelForCausalLM.from_pretrained(place.checkpoint)
-    place.manifest("train").unlink()
+    round_dir = run.round(1)
+    trained = AutoModelForCausalLM.from_pretrained(round_dir.checkpoint)
+    round_dir.manifest("train").unlink()
     run.config.write_text(run.config.read_text().replace("interpolate = 0.0", "interpolate = 0.5"))
     manifest = do_stage(finished_copy, "train", 1)
     base = json.loads(run.base.read_text())
@@ -148,7 +148,7 @@ def test_a_round_is_mixed_with_the_base_model_and_says_so(finished_copy: Path) -
     assert manifest["settings"]["train"]["interpolate"] == 0.5
     assert not {"report_to", "save_every_steps"} & manifest["settings"]["train"].keys()
     start = load_model("embedded", dtype="float32", device="cpu")
-    mixed = AutoModelForCausalLM.from_pretrained(place.checkpoint)
+    mixed = AutoModelForCausalLM.from_pretrained(round_dir.checkpoint)
     for name, weight in mixed.named_parameters():
         expected = torch.lerp(trained.get_parameter(name), start.get_parameter(name), 0.5)
         assert torch.equal(weight, expected), name

@@ -1,39 +1,89 @@
-"""Evaluate: from the held-out problems' traces and verdicts to an EvalReport.
+"""Evaluate: sample the held-out problems, judge the traces, and score the round's model.
 
 Evaluation is thinking and verifying on held-out problems: the traces come from the same code as those for training.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 from msgspec.structs import replace
 
 from tpt.config import RunConfig
+from tpt.config.engine_section import OPERATIONAL
 from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.directory import RunDir
-from tpt.start_model import Model, base_model, output_of
-from tpt.system.jsonl import read_records
-from tpt.verifiers.gold import human_trace
-
-if TYPE_CHECKING:
-    pass
-import time
-from typing import Any
-
-from tpt.config.engine_section import OPERATIONAL
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
-from tpt.run.stage import Work, problems_by_id, verification_settings
+from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import sampling_of
 from tpt.sampling.sample import sample
 from tpt.sampling.samplers import Fixed
 from tpt.scoring.drift import probe, probe_traces, spoken
 from tpt.scoring.score import score
-from tpt.start_model import model_after
-from tpt.system.jsonl import replace_records, to_table
+from tpt.start_model import StartModel, base_model, output_of, trained_model_of
+from tpt.system.jsonl import read_records, replace_records, to_table
+from tpt.verifiers.gold import human_trace
+
+
+def evaluate_stage(context: StageContext) -> dict[str, Any]:
+    """Sample the held-out problems from the round's model, judge them, and compute the scores."""
+    config, round_dir, run = context.config, context.round_dir, context.run
+    model = base_model(run, config) if round_dir.index == 0 else trained_model_of(round_dir)
+    settings = {
+        "seed": config.seed,
+        "prompt": config.prompt.model_dump(),
+        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        # Which problems choose the best round does not change how any is scored.
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share"}),
+        **verification_settings(config, run.heldout),
+    }
+    inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
+    if round_dir.index and config.evaluate.probe:
+        inputs |= base_traces(run)
+    if done := read_manifest(round_dir, "evaluate", inputs):
+        return done
+    started = time.monotonic()
+    problems = problems_by_id(run.heldout)
+    sampler = Fixed(sorted(problems), config.evaluate.samples)
+    title = "base model's score" if round_dir.index == 0 else "evaluate"
+    with context.display(title, total=sampler.target) as display:
+        collected, described = sample(
+            context,
+            model,
+            problems,
+            sampler=sampler,
+            sampling=sampling_of(config.evaluate),
+            display=display,
+            at=round_dir.evaluate,
+        )
+        verdicts = read_records(round_dir.evaluate_verdicts, Verdict)
+        scored = score(
+            read_records(round_dir.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed
+        )
+        replace_records(round_dir.evaluate_variety, scored.problems)
+        sampled = time.monotonic()
+        report = replace(scored.report, probe=probe_round(run, config, model, problems))
+        strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
+        display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}")
+    now = time.monotonic()
+    counts = {**to_table(collected), "report": to_table(report), "probe": report.probe}
+    counts |= {"probe_s": round(now - sampled, 3), "wall_s": round(now - started, 3)}
+    return write_manifest(
+        round_dir,
+        "evaluate",
+        inputs=inputs,
+        outputs={
+            "traces": round_dir.evaluate_traces,
+            "verdicts": round_dir.evaluate_verdicts,
+            "variety": round_dir.evaluate_variety,
+        },
+        settings={**settings, "engine": described},
+        counts=counts,
+    )
 
 
 def base_traces(run: RunDir) -> dict[str, str]:
@@ -49,7 +99,7 @@ def base_traces(run: RunDir) -> dict[str, str]:
     }
 
 
-def probe_round(run: RunDir, config: RunConfig, model: Model, problems: Mapping[str, Problem]) -> dict[str, float]:
+def probe_round(run: RunDir, config: RunConfig, model: StartModel, problems: Mapping[str, Problem]) -> dict[str, float]:
     """Hold a round's model against the base model on ``evaluate.probe`` held-out traces and solutions; see ``probe``."""
     count, cache = config.evaluate.probe, run.path / "cache"
     if not count:
@@ -69,58 +119,3 @@ def probe_round(run: RunDir, config: RunConfig, model: Model, problems: Mapping[
     )
     weights = base if model.round == 0 else load(model.spec)
     return probe(weights, base, chat, traces=own_texts, solutions=human_texts)
-
-
-def evaluate_stage(work: Work) -> dict[str, Any]:
-    """Sample the held-out problems from the round's model, judge them, and compute the scores."""
-    config, place, run = work.config, work.place, work.run
-    model = base_model(run, config) if place.index == 0 else model_after(place)
-    settings = {
-        "seed": config.seed,
-        "prompt": config.prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
-        # Which problems choose the best round does not change how any is scored.
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share"}),
-        **verification_settings(config, run.heldout),
-    }
-    inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
-    if place.index and config.evaluate.probe:
-        inputs |= base_traces(run)
-    if done := read_manifest(place, "evaluate", inputs):
-        return done
-    started = time.monotonic()
-    problems = problems_by_id(run.heldout)
-    sampler = Fixed(sorted(problems), config.evaluate.samples)
-    title = "base model's score" if place.index == 0 else "evaluate"
-    with work.display(title, total=sampler.target) as display:
-        collected, described = sample(
-            work,
-            model,
-            problems,
-            sampler=sampler,
-            sampling=sampling_of(config.evaluate),
-            display=display,
-            at=place.evaluate,
-        )
-        verdicts = read_records(place.evaluate_verdicts, Verdict)
-        scored = score(read_records(place.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed)
-        replace_records(place.evaluate_variety, scored.problems)
-        sampled = time.monotonic()
-        report = replace(scored.report, probe=probe_round(run, config, model, problems))
-        strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
-        display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}")
-    now = time.monotonic()
-    counts = {**to_table(collected), "report": to_table(report), "probe": report.probe}
-    counts |= {"probe_s": round(now - sampled, 3), "wall_s": round(now - started, 3)}
-    return write_manifest(
-        place,
-        "evaluate",
-        inputs=inputs,
-        outputs={
-            "traces": place.evaluate_traces,
-            "verdicts": place.evaluate_verdicts,
-            "variety": place.evaluate_variety,
-        },
-        settings={**settings, "engine": described},
-        counts=counts,
-    )

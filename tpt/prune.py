@@ -1,5 +1,7 @@
 """Prune: keep only traces proved correct, and choose from them the constant-size training set.
 
+Reads the round's problems, traces and verdicts; leaves examples.jsonl and prune.json.
+
 The paper's policy (one unique correct trace of each of M random solved problems, replaced every round) is the
 default; the others are values of the same settings.
 """
@@ -24,16 +26,70 @@ from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.run.journal import Journal, Pair
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
-from tpt.run.stage import Work, problems_by_id
+from tpt.run.stage import StageContext, problems_by_id
 from tpt.scoring.equations import equation_chain
 from tpt.seeds import seed_for, shuffled
-from tpt.start_model import model_before, output_of
+from tpt.start_model import output_of, sampled_model_of
 from tpt.system.jsonl import iterate_records, replace_records, to_table
 from tpt.verifiers.judge import judge_one
 from tpt.verifiers.steps import check_steps
 
 Group = tuple[str, list[Pair]]
 """A problem's id and all its traces with their verdicts."""
+
+
+def prune_stage(context: StageContext) -> dict[str, Any]:
+    """Choose this round's training examples from its traces and verdicts."""
+    config, round_dir, run = context.config, context.round_dir, context.run
+    settings = {"seed": config.seed, "prune": config.prune.model_dump(), "data": config.data.model_dump()}
+    inputs = {
+        "problems": fingerprint(run.problems),
+        "traces": output_of(round_dir, "think", "traces", round_dir.traces),
+        "verdicts": output_of(round_dir, "think", "verdicts", round_dir.verdicts),
+        "settings": digest_of(settings),
+    }
+    earlier: Path | None = None
+    if config.data.mode == "accumulate" and round_dir.index > 1:
+        before = run.round(round_dir.index - 1)
+        inputs["earlier examples"] = output_of(before, "prune", "examples", before.examples)
+        earlier = before.examples
+    if done := read_manifest(round_dir, "prune", inputs):
+        return done
+    started = time.monotonic()
+    journal = Journal(round_dir.traces, round_dir.verdicts)
+    pruning = Pruning(problems_by_id(run.problems), config.prune, config.seed, round_dir.index)
+    found, chosen = pruning.survey(journal.problems())
+    _check_yield(context, found.problems_kept, found.size_wanted)
+    chat = open_chat(config, sampled_model_of(context.run, context.round_dir, context.config).spec, run.path / "cache")
+    examples = pruning.examples(journal.problems(), chosen, chat.messages)
+    kept = sum(1 for _ in iterate_records(earlier, Example)) if earlier else 0
+    total = replace_records(round_dir.examples, chain(iterate_records(earlier, Example) if earlier else (), examples))
+    counts = to_table(found) | {
+        "examples": total,
+        "new_examples": total - kept,
+        "wall_s": round(time.monotonic() - started, 3),
+    }
+    outputs = {"examples": round_dir.examples}
+    return write_manifest(round_dir, "prune", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
+
+
+def _check_yield(context: StageContext, kept: int, wanted: int | None) -> None:
+    """Say plainly when fewer problems were solved than the training set was to hold."""
+    if kept >= (1 if wanted is None else wanted):
+        return
+    said = (
+        f"round {context.round_dir.index} prune: {kept} problems have a keepable trace, {wanted or 'all solved'} were wanted "
+        "(prune.size). Raise think.samples, add problems, or lower prune.size"
+    )
+    if kept == 0:
+        raise RunError(
+            f"{said}. Nothing is left to train on: look at the traces with: "
+            f"tpt show {context.run.path} --round {context.round_dir.index}"
+        )
+    if context.config.prune.if_short == "stop":
+        raise RunError(f'{said}; prune.if_short = "stop" ends the run here')
+    if context.progress:
+        print(f"{said}; going on with {kept}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +108,6 @@ class Yield:
     size_wanted: int | None
     """None for all that are solved."""
     problems_kept: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned(Yield):
-    """What was kept, and from how much."""
-
-    examples: list[Example]
 
 
 def is_keepable(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
@@ -114,6 +163,13 @@ def wanted_size(policy: PruneConfig, round_index: int) -> int | None:
 def problem_order(problem_ids: Sequence[str], seed: int, round_index: int) -> list[str]:
     """Return the random order in which a round walks its problems, the same for sampling and selection."""
     return shuffled(list(problem_ids), seed, "problem order", round_index)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned(Yield):
+    """What was kept, and from how much."""
+
+    examples: list[Example]
 
 
 def select(
@@ -286,56 +342,3 @@ def _word_pairs(text: str) -> set[tuple[str, str]]:
 def _likeness(one: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:
     """Jaccard index."""
     return len(one & other) / max(1, len(one | other))
-
-
-def prune_stage(work: Work) -> dict[str, Any]:
-    """Choose this round's training examples from its traces and verdicts."""
-    config, place, run = work.config, work.place, work.run
-    settings = {"seed": config.seed, "prune": config.prune.model_dump(), "data": config.data.model_dump()}
-    inputs = {
-        "problems": fingerprint(run.problems),
-        "traces": output_of(place, "think", "traces", place.traces),
-        "verdicts": output_of(place, "think", "verdicts", place.verdicts),
-        "settings": digest_of(settings),
-    }
-    earlier: Path | None = None
-    if config.data.mode == "accumulate" and place.index > 1:
-        before = run.round(place.index - 1)
-        inputs["earlier examples"] = output_of(before, "prune", "examples", before.examples)
-        earlier = before.examples
-    if done := read_manifest(place, "prune", inputs):
-        return done
-    started = time.monotonic()
-    journal = Journal(place.traces, place.verdicts)
-    pruning = Pruning(problems_by_id(run.problems), config.prune, config.seed, place.index)
-    found, chosen = pruning.survey(journal.problems())
-    _check_yield(work, found.problems_kept, found.size_wanted)
-    chat = open_chat(config, model_before(work.run, work.place, work.config).spec, run.path / "cache")
-    examples = pruning.examples(journal.problems(), chosen, chat.messages)
-    kept = sum(1 for _ in iterate_records(earlier, Example)) if earlier else 0
-    total = replace_records(place.examples, chain(iterate_records(earlier, Example) if earlier else (), examples))
-    counts = to_table(found) | {
-        "examples": total,
-        "new_examples": total - kept,
-        "wall_s": round(time.monotonic() - started, 3),
-    }
-    outputs = {"examples": place.examples}
-    return write_manifest(place, "prune", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
-
-
-def _check_yield(work: Work, kept: int, wanted: int | None) -> None:
-    """Say plainly when fewer problems were solved than the training set was to hold."""
-    if kept >= (1 if wanted is None else wanted):
-        return
-    said = (
-        f"round {work.place.index} prune: {kept} problems have a keepable trace, {wanted or 'all solved'} were wanted "
-        "(prune.size). Raise think.samples, add problems, or lower prune.size"
-    )
-    if kept == 0:
-        raise RunError(
-            f"{said}. Nothing is left to train on: look at the traces with: tpt show {work.run.path} --round {work.place.index}"
-        )
-    if work.config.prune.if_short == "stop":
-        raise RunError(f'{said}; prune.if_short = "stop" ends the run here')
-    if work.progress:
-        print(f"{said}; going on with {kept}", file=sys.stderr)

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tpt.audit.run_problems import load_both
-from tpt.config import AlarmConfig, RunConfig, load_config, render_toml
-from tpt.config.engine_section import OPERATIONAL
-from tpt.config.stage_sections import VERIFY_OPERATIONAL
-from tpt.config.train_section import TRAIN_OPERATIONAL
+from tpt.config import RunConfig, load_config, render_toml
 from tpt.errors import RunError
 from tpt.evidence.best_round import Choice, choice_of
 from tpt.records import EvalReport, RoundRecord
-from tpt.run.directory import STAGES, RoundDir, RunDir, log_event
+from tpt.run.directory import RoundDir, RunDir, log_event
 from tpt.run.lock import lock
 from tpt.run.manifest import load_manifest
+from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import StageServer, do_stage
-from tpt.store import address_of, is_url, keeping, place_of, pulled
-from tpt.system.jsonl import from_table, read_json, read_table, replace_records, to_table, write_json, write_text
-from tpt.verifiers.custom import absolute
-
-_MAY_CHANGE = (
-    "rounds",
-    "stop.patience",
-    "threads",
-    *(f"engine.{key}" for key in OPERATIONAL),
-    *(f"verify.{key}" for key in VERIFY_OPERATIONAL),
-    *(f"train.{key}" for key in TRAIN_OPERATIONAL),
-    *(f"alarms.{name}" for name in AlarmConfig.model_fields),
-)
-"""Keys that a run may be resumed with other values of: no finished stage depends on them."""
-_CHOOSING = ("stop.rule", "stop.alpha", "evaluate.choose_share")
-"""Such keys too, unless losses are rolled back: then it depends on them which model a round started with."""
+from tpt.store import address_of, downloaded, is_url, synced, working_copy_of
+from tpt.system.jsonl import from_table, read_json, read_table, replace_records, write_json, write_text
 
 
 class Run:
@@ -54,13 +37,13 @@ class Run:
         Raises:
             RunError: there is no run and no config, or the run there has another config.
         """
-        self.dir = RunDir(pulled(path) if config is None and is_url(path) else place_of(path))
+        self.dir = RunDir(downloaded(path) if config is None and is_url(path) else working_copy_of(path))
         self.progress = progress
         if config is None:
             self.dir.require()
             self.config = load_config(self.dir.config)
         else:
-            self.config = _with_absolute_paths(config)
+            self.config = with_absolute_paths(config)
 
     def rounds(self) -> Iterator[RoundRecord]:
         """Do every round that is not done yet, and yield each round's record, the base model's (round 0) first.
@@ -70,35 +53,31 @@ class Run:
         Raises:
             RunLockedError: another process is writing this run.
         """
-        with lock(self.dir) as held, keeping(self.dir) as keeper, contextlib.ExitStack() as stack:
+        with lock(self.dir) as held, synced(self.dir) as sync:
             if held.left_by and self.progress:
                 print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
             self.prepare()
-            keeper.prepared()
-            server: StageServer | None = None
-            records: list[RoundRecord] = []
-            while not self.stop_reason(records):
-                place = self.dir.round(len(records))
-                for stage in STAGES if place.index else ("evaluate",):
-                    if server is None:
-                        server = stack.enter_context(
-                            StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress)
-                        )
-                        keeper.stop_by(server.kill)
-                    keeper.before(stage, place)
-                    server.do(stage, place.index)
-                    keeper.after(stage, place)
-                records.append(round_record(self.dir, place))
-                write_json(place.record, records[-1])
-                write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
-                keeper.recorded(place)
-                yield records[-1]
+            sync.prepared()
+            with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
+                sync.stop_by(server.kill)
+                records: list[RoundRecord] = []
+                while not self.stop_reason(records):
+                    round_dir = self.dir.round(len(records))
+                    for stage in round_dir.stages:
+                        sync.before(stage, round_dir)
+                        server.do(stage, round_dir.index)
+                        sync.after(stage, round_dir)
+                    records.append(round_record(self.dir, round_dir))
+                    write_json(round_dir.record, records[-1])
+                    write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
+                    sync.recorded(round_dir)
+                    yield records[-1]
             log_event(self.dir, "finished", why=self.stop_reason(records))
 
     def records(self) -> list[RoundRecord]:
         """Return the records of the rounds that are finished."""
-        finished = [place for place in self.dir.rounds() if place.record.exists()]
-        return [read_table(place.record, RoundRecord) for place in finished]
+        finished = [round_dir for round_dir in self.dir.rounds() if round_dir.record.exists()]
+        return [read_table(round_dir.record, RoundRecord) for round_dir in finished]
 
     def stop_reason(self, records: list[RoundRecord]) -> str:
         """Return why no further round is done after these, or "" when one is."""
@@ -111,7 +90,7 @@ class Run:
             RunError: the run there has another config.
             ProblemError: the problems cannot be read, overlap, or have a gold answer that its own verifier refuses.
         """
-        if self.dir.config.exists() and (changed := _changed_keys(self.dir, self.config)):
+        if self.dir.config.exists() and (changed := changed_keys(self.dir, self.config)):
             if self.dir.rounds():
                 raise RunError(
                     f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
@@ -138,22 +117,22 @@ class Run:
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     """Do one stage of one round in this process, unless it is done, and return its manifest."""
     run.require()
-    place = run.round(index)
-    with lock(run), keeping(run) as keeper:
-        keeper.before(stage, place)
+    round_dir = run.round(index)
+    with lock(run), synced(run) as sync:
+        sync.before(stage, round_dir)
         manifest = do_stage(run.path, stage, index, progress=True)
-        keeper.after(stage, place)
+        sync.after(stage, round_dir)
     return manifest
 
 
-def round_record(run: RunDir, place: RoundDir) -> RoundRecord:
+def round_record(run: RunDir, round_dir: RoundDir) -> RoundRecord:
     """Put together what a finished round's manifests say."""
-    manifests = {stage: load_manifest(place.manifest(stage)) for stage in (STAGES if place.index else ("evaluate",))}
+    manifests = {stage: load_manifest(round_dir.manifest(stage)) for stage in round_dir.stages}
     counts = {stage: dict(manifest["counts"]) for stage, manifest in manifests.items()}
     report = from_table(EvalReport, counts["evaluate"]["report"])
-    model = str(place.checkpoint.relative_to(run.path)) if place.index else read_json(run.base)["model"]
+    model = str(round_dir.checkpoint.relative_to(run.path)) if round_dir.index else read_json(run.base)["model"]
     return RoundRecord(
-        index=place.index,
+        index=round_dir.index,
         model=model,
         evaluate=report,
         think=counts.get("think"),
@@ -189,36 +168,3 @@ def stop_reason(records: list[RoundRecord], config: RunConfig, choice: Choice) -
 
 def _choice(run: RunDir, config: RunConfig, records: list[RoundRecord]) -> Choice:
     return choice_of(run, config, [record.index for record in records])
-
-
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """A run's config must mean the same from whichever folder it is resumed."""
-    changed = config
-    if config.model != "embedded" and Path(config.model).exists():
-        changed = changed.model_copy(update={"model": str(Path(config.model).resolve())})
-    if config.problems.kind:
-        problems = config.problems.model_copy(update={"kind": absolute(config.problems.kind)})
-        changed = changed.model_copy(update={"problems": problems})
-    if config.data.file:
-        data = config.data.model_copy(update={"file": str(Path(config.data.file).resolve())})
-        changed = changed.model_copy(update={"data": data})
-    return changed
-
-
-def _changed_keys(run: RunDir, config: RunConfig) -> str:
-    """Return the keys that may not change but did, a line each."""
-    before, now = _flat(to_table(load_config(run.config).model_dump())), _flat(to_table(config.model_dump()))
-    rolls_back = before["stop.rollback"] or now["stop.rollback"]
-    allowed = _MAY_CHANGE if rolls_back else _MAY_CHANGE + _CHOOSING
-    changed = [key for key in now if before.get(key) != now[key] and key not in allowed]
-    return "\n".join(f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed[:10])
-
-
-def _flat(table: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in table.items():
-        if isinstance(value, dict) and key != "columns":
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -1,4 +1,4 @@
-"""A process that has imported the heavy libraries once and forks a child for every stage.
+"""A process for every stage: a server that has imported the heavy libraries once and forks a child for every stage.
 
 Importing torch and transformers takes seconds, and a stage must be a process of its own: a GPU is surely free again
 when it ends, and its crash is its crash alone. The server computes nothing before it forks, so no thread or device is
@@ -26,13 +26,42 @@ from tpt import errors
 from tpt.config import load_config
 from tpt.errors import RunError
 from tpt.evaluate import evaluate_stage
-from tpt.model.chat import use_threads
 from tpt.prune import prune_stage
 from tpt.run.directory import RunDir, log_event
-from tpt.run.stage import Work
+from tpt.run.stage import StageContext
 from tpt.system import child_python
 from tpt.think import think_stage
 from tpt.train import train_stage
+
+
+def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bool = False) -> dict[str, Any]:
+    """Do one stage of one round, unless it is done, and return its manifest.
+
+    Raises:
+        StaleStageError: the stage was done with other inputs than those there now.
+        RunError: an earlier stage that this one needs is not done.
+    """
+    from tpt.model.load import use_threads
+
+    run = RunDir(run_path)
+    run.require()
+    if stage != "evaluate" and round_index < 1:
+        raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
+    context = StageContext(run, run.round(round_index), load_config(run.config), progress)
+    use_threads(context.config.threads)
+    log_event(run, "begin", stage=stage, round=round_index)
+    manifest = _STAGES[stage](context)
+    log_event(run, "end", stage=stage, round=round_index)
+    return manifest
+
+
+_STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
+    "think": think_stage,
+    "prune": prune_stage,
+    "train": train_stage,
+    "evaluate": evaluate_stage,
+}
+
 
 ENVIRONMENT = {
     # Idle threads that spin for long take the cores from the ones at work whenever anything else runs on the machine;
@@ -115,8 +144,7 @@ def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
     import tpt.engines.hf.engine
-    import tpt.sft
-    import tpt.stage_process  # noqa: F401  (imported for the children)
+    import tpt.sft  # noqa: F401  (imported for the children)
 
     with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
         while request := line.readline():
@@ -201,30 +229,3 @@ def end_with_parent(parent: int) -> None:
 def main() -> None:
     """Serve as the arguments say: descriptor of the line, run directory, and whether to show progress."""
     serve(int(sys.argv[1]), sys.argv[2], progress=sys.argv[3] == "1")
-
-
-def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bool = False) -> dict[str, Any]:
-    """Do one stage of one round, unless it is done, and return its manifest.
-
-    Raises:
-        StaleStageError: the stage was done with other inputs than those there now.
-        RunError: an earlier stage that this one needs is not done.
-    """
-    run = RunDir(run_path)
-    run.require()
-    if stage != "evaluate" and round_index < 1:
-        raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
-    work = Work(run, run.round(round_index), load_config(run.config), progress)
-    use_threads(work.config)
-    log_event(run, "begin", stage=stage, round=round_index)
-    manifest = _STAGES[stage](work)
-    log_event(run, "end", stage=stage, round=round_index)
-    return manifest
-
-
-_STAGES: dict[str, Callable[[Work], dict[str, Any]]] = {
-    "think": think_stage,
-    "prune": prune_stage,
-    "train": train_stage,
-    "evaluate": evaluate_stage,
-}

@@ -1,4 +1,4 @@
-"""What a stage builds on: the weights a round starts with, and an earlier stage's files."""
+"""Which weights a round works with: those it samples from, those its training starts from, those it trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tpt.system.jsonl import read_json, write_json
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class StartModel:
     """Weights to sample from or to start training from."""
 
     spec: str
@@ -23,7 +23,7 @@ class Model:
     """The round that trained it; 0 for the base model."""
 
 
-def base_model(run: RunDir, config: RunConfig) -> Model:
+def base_model(run: RunDir, config: RunConfig) -> StartModel:
     """Return the base model, whose digest is taken once and kept: later changes of its files must not go unseen.
 
     Raises:
@@ -34,57 +34,66 @@ def base_model(run: RunDir, config: RunConfig) -> Model:
     base = read_json(run.base)
     if not isinstance(base, dict) or not isinstance(base.get("digest"), str):
         raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
-    return Model(config.model, base["digest"], 0)
+    return StartModel(config.model, base["digest"], 0)
 
 
-def model_before(run: RunDir, place: RoundDir, config: RunConfig) -> Model:
-    """Return the model that a round starts with: the last round's, the best one's after a loss, or the base model."""
-    start = start_round(run, place, config)
-    return base_model(run, config) if start == 0 else model_after(run.round(start))
+def start_model_of(run: RunDir, round_dir: RoundDir, config: RunConfig) -> StartModel:
+    """Return the model whose weights a round's training starts from (``train.start_from``): last, or base."""
+    return base_model(run, config) if config.train.start_from == "base" else sampled_model_of(run, round_dir, config)
 
 
-def start_round(run: RunDir, place: RoundDir, config: RunConfig) -> int:
+def sampled_model_of(run: RunDir, round_dir: RoundDir, config: RunConfig) -> StartModel:
+    """Return the model that a round samples from: the last round's, the best one's after a loss, or the base model."""
+    start = start_round_of(run, round_dir, config)
+    return base_model(run, config) if start == 0 else trained_model_of(run.round(start))
+
+
+def start_round_of(run: RunDir, round_dir: RoundDir, config: RunConfig) -> int:
     """Return the round whose model a round starts with: the one before, or the best when that was a loss.
 
     Raises:
         RunError: losses are to be rolled back (stop.rollback), and a round before this one is not evaluated.
     """
     if not config.stop.rollback:
-        return place.index - 1
-    for index in range(place.index):
+        return round_dir.index - 1
+    for index in range(round_dir.index):
         before = run.round(index)
         output_of(before, "evaluate", "verdicts", before.evaluate_verdicts)
-    choice = choice_of(run, config, range(place.index))
-    return choice.best if choice.last_is_loss else place.index - 1
+    choice = choice_of(run, config, range(round_dir.index))
+    return choice.best if choice.last_is_loss else round_dir.index - 1
 
 
-def model_after(place: RoundDir) -> Model:
+def trained_model_of(round_dir: RoundDir) -> StartModel:
     """Return the model that a round trained.
 
     Raises:
         RunError: it is not trained yet, or its files are gone.
     """
-    manifest = place.manifest("train")
+    manifest = round_dir.manifest("train")
     if not manifest.exists():
-        raise RunError(f"{place.checkpoint}: round {place.index} has no trained model yet. Do its train stage first")
-    if not place.checkpoint.is_dir():
         raise RunError(
-            f"{place.checkpoint}: missing, though {manifest} says it was written. Delete {manifest} to make it again"
+            f"{round_dir.checkpoint}: round {round_dir.index} has no trained model yet. Do its train stage first"
+        )
+    if not round_dir.checkpoint.is_dir():
+        raise RunError(
+            f"{round_dir.checkpoint}: missing, though {manifest} says it was written. Delete {manifest} to make it again"
         )
     # The digest of the weights was taken when they were written; reading them all again for every stage would cost
     # minutes with a large model.
-    return Model(str(place.checkpoint), str(load_manifest(manifest)["outputs"].get("checkpoint")), place.index)
+    return StartModel(
+        str(round_dir.checkpoint), str(load_manifest(manifest)["outputs"].get("checkpoint")), round_dir.index
+    )
 
 
-def output_of(place: RoundDir, stage: str, name: str, path: Path) -> str:
+def output_of(round_dir: RoundDir, stage: str, name: str, path: Path) -> str:
     """Return the digest of an earlier stage's output, after checking that it is still what that stage wrote.
 
     Raises:
         RunError: the stage is not done, or its output is gone or changed.
     """
-    manifest = place.manifest(stage)
+    manifest = round_dir.manifest(stage)
     if not manifest.exists():
-        raise RunError(f"round {place.index} has no finished {stage} stage ({manifest} is missing). Do it first")
+        raise RunError(f"round {round_dir.index} has no finished {stage} stage ({manifest} is missing). Do it first")
     return require_output(manifest, name, path)
 
 

@@ -1,7 +1,7 @@
-"""Think: sample traces of problems, and let each be judged as it comes in.
+"""Think: sample traces of the training problems, judge each as it comes in, and stop when the training set is full.
 
-A sampler says which problem gets the next sample and when to stop; ``collect`` drives an engine with it and writes
-every trace and verdict to disk the moment it is there. Training data and evaluation both go through ``collect``.
+Reads the problems and the model that the round samples from; leaves traces.jsonl, verdicts.jsonl and think.json. Traces
+may also be taken from elsewhere: human solutions, or another model's file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tpt.prune import is_keepable, problem_order, wanted_size
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import Journal
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
-from tpt.run.stage import Work, problems_by_id, verification_settings
+from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
 from tpt.sampling.sample import sample
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.scoring.diversity import training_variety
-from tpt.start_model import Model, model_before
+from tpt.start_model import StartModel, sampled_model_of
 from tpt.system.external_sort import sorted_rows
 from tpt.system.jsonl import iterate_records, replace_lines, replace_records, to_line, to_table
 from tpt.verifiers.gold import human_trace
@@ -37,25 +37,65 @@ _BATCH = 1000
 """Traces that are judged together, so that every worker has some."""
 
 
-def think_with_model(work: Work, model: Model, problems: dict[str, Problem]) -> dict[str, Any]:
+def think_stage(context: StageContext) -> dict[str, Any]:
+    """Sample (or take from elsewhere) this round's traces and judge them."""
+    config, round_dir, run = context.config, context.round_dir, context.run
+    model = sampled_model_of(context.run, context.round_dir, context.config)
+    settings = {
+        "seed": config.seed,
+        "data": config.data.model_dump(include={"source", "file"}),
+        "prompt": config.prompt.model_dump(),
+        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        "think": config.think.model_dump(),
+        # Until-full sampling stops at what the pruning policy can use.
+        "prune": config.prune.model_dump(include=set(NEEDED_TO_THINK)),
+        **verification_settings(config, run.problems),
+    }
+    inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
+    if config.data.source == "file":
+        inputs["file"] = _file_digest(config.data.file)
+    if done := read_manifest(round_dir, "think", inputs):
+        return done
+    started = time.monotonic()
+    problems = problems_by_id(run.problems)
+    counts = (
+        think_with_model(context, model, problems) if config.data.source == "self" else take_traces(context, problems)
+    )
+    journal = Journal(round_dir.traces, round_dir.verdicts)
+    found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
+    outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
+    counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
+    counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
+    counts["variety"] = training_variety(journal)
+    return write_manifest(
+        round_dir,
+        "think",
+        inputs=inputs,
+        outputs={"traces": round_dir.traces, "verdicts": round_dir.verdicts},
+        settings=settings,
+        counts=counts,
+    )
+
+
+def think_with_model(context: StageContext, model: StartModel, problems: dict[str, Problem]) -> dict[str, Any]:
     """Sample the training problems, and return what the manifest says of it."""
-    config, place = work.config, work.place
+    config, round_dir = context.config, context.round_dir
     sampler: Sampler
     if config.think.sampler == "fixed":
         sampler, unit = Fixed(sorted(problems), config.think.samples), "samples"
     else:
-        order = problem_order(list(problems), config.seed, place.index)
-        size = wanted_size(config.prune, place.index)
+        order = problem_order(list(problems), config.seed, round_dir.index)
+        size = wanted_size(config.prune, round_dir.index)
         sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
-    with work.display(f"think ({unit})", total=sampler.target) as display:
+    with context.display(f"think ({unit})", total=sampler.target) as display:
         collected, described = sample(
-            work,
+            context,
             model,
             problems,
             sampler=sampler,
             sampling=sampling_of(config.think),
             display=display,
-            at=place.path,
+            at=round_dir.path,
             keepable=lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune),
             every_test=_needs_every_test(config),
         )
@@ -64,9 +104,14 @@ def think_with_model(work: Work, model: Model, problems: dict[str, Problem]) -> 
     return {**to_table(collected), "engine": described}
 
 
-def take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
+def _needs_every_test(config: RunConfig) -> bool:
+    """Return whether a program's tests go on after one failed, which only the share of tests passed needs."""
+    return config.prune.min_tests_passed > 0
+
+
+def take_traces(context: StageContext, problems: dict[str, Problem]) -> dict[str, Any]:
     """Take traces that the round's model did not sample: human solutions, or another model's file."""
-    config, place = work.config, work.place
+    config, round_dir = context.config, context.round_dir
     given = _given(config, problems)
     first = next(given, None)
     if first is None:
@@ -74,9 +119,9 @@ def take_traces(work: Work, problems: dict[str, Problem]) -> dict[str, Any]:
             raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
         raise ConfigError('data.source = "human", but no training problem has a solution; map the column "solution"')
     rows = ((each.problem_id, each.sample, to_line(each)) for each in chain([first], given))
-    place.path.mkdir(parents=True, exist_ok=True)
-    replace_lines(place.traces, (line for _, _, line in sorted_rows(rows, place.path)))
-    return {"traces": replace_records(place.verdicts, _judged(place.traces, problems, config))}
+    round_dir.path.mkdir(parents=True, exist_ok=True)
+    replace_lines(round_dir.traces, (line for _, _, line in sorted_rows(rows, round_dir.path)))
+    return {"traces": replace_records(round_dir.verdicts, _judged(round_dir.traces, problems, config))}
 
 
 def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
@@ -92,49 +137,6 @@ def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iter
     with open_judge(config, problems, every_test=_needs_every_test(config)) as judge:
         while batch := list(islice(traces, _BATCH)):
             yield from judge(batch, problems)
-
-
-def think_stage(work: Work) -> dict[str, Any]:
-    """Sample (or take from elsewhere) this round's traces and judge them."""
-    config, place, run = work.config, work.place, work.run
-    model = model_before(work.run, work.place, work.config)
-    settings = {
-        "seed": config.seed,
-        "data": config.data.model_dump(include={"source", "file"}),
-        "prompt": config.prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
-        "think": config.think.model_dump(),
-        # Until-full sampling stops at what the pruning policy can use.
-        "prune": config.prune.model_dump(include=set(NEEDED_TO_THINK)),
-        **verification_settings(config, run.problems),
-    }
-    inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
-    if config.data.source == "file":
-        inputs["file"] = _file_digest(config.data.file)
-    if done := read_manifest(place, "think", inputs):
-        return done
-    started = time.monotonic()
-    problems = problems_by_id(run.problems)
-    counts = think_with_model(work, model, problems) if config.data.source == "self" else take_traces(work, problems)
-    journal = Journal(place.traces, place.verdicts)
-    found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
-    outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
-    counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
-    counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
-    counts["variety"] = training_variety(journal)
-    return write_manifest(
-        place,
-        "think",
-        inputs=inputs,
-        outputs={"traces": place.traces, "verdicts": place.verdicts},
-        settings=settings,
-        counts=counts,
-    )
-
-
-def _needs_every_test(config: RunConfig) -> bool:
-    """Return whether a program's tests go on after one failed, which only the share of tests passed needs."""
-    return config.prune.min_tests_passed > 0
 
 
 def _file_digest(path: str) -> str:

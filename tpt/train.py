@@ -1,4 +1,7 @@
-"""Train: examples in, a checkpoint out."""
+"""Train: fine-tune the round's start model on its examples.
+
+Reads the round's examples and the start model; leaves a checkpoint, train_log.jsonl and train.json.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,61 @@ from tpt.model.adapter_folder import seen_by_all
 from tpt.model.chat import Chat, PromptTemplate, prompt_template
 from tpt.records import Example, Problem
 from tpt.run.manifest import digest_of, read_manifest, versions, write_manifest
-from tpt.run.stage import Work, problems_by_id
+from tpt.run.stage import StageContext, problems_by_id
 from tpt.seeds import seed_for
-from tpt.start_model import base_model, model_before, output_of
+from tpt.start_model import base_model, output_of, start_model_of
 from tpt.system.jsonl import read_records
 
 if TYPE_CHECKING:
     from tpt.sft import FitLog, Row
 
+
 NO_EFFECT_ON_WEIGHTS = frozenset(["save_every_steps", "report_to", *TRAIN_OPERATIONAL])
 """Settings of training that may change in the middle of it."""
 
+
 _LOW_ADAPTER_RATE = 2e-6
+
+
+def train_stage(context: StageContext) -> dict[str, Any]:
+    """Fine-tune the round's start model on its examples."""
+    config, round_dir, run = context.config, context.round_dir, context.run
+    model = start_model_of(run, round_dir, config)
+    trained_by = config.train.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS))
+    settings = {"seed": config.seed, "train": trained_by, "prompt": config.prompt.model_dump()}
+    inputs = {
+        "examples": output_of(round_dir, "prune", "examples", round_dir.examples),
+        "model": model.digest,
+        "settings": digest_of(settings),
+    }
+    base = base_model(run, config)
+    if config.train.interpolate:
+        inputs["base model"] = base.digest
+    if done := read_manifest(round_dir, "train", inputs):
+        return done
+    started = time.monotonic()
+    examples = read_records(round_dir.examples, Example)
+    with context.display("train", total=1) as display:
+        counts = train(
+            examples,
+            problems_by_id(run.problems),
+            config=config.train,
+            prompt=prompt_template(config),
+            start=Start(
+                model.spec,
+                model.digest,
+                base=None if model.digest == base.digest else base.spec,
+                cache=run.path / "cache",
+            ),
+            out=round_dir.checkpoint,
+            seed=seed_for(config.seed, "train", round_dir.index),
+            progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
+            ray=RaySettings(config.engine.ray_address, config.engine.timeout_s),
+        )
+        display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
+    counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}
+    outputs = {"checkpoint": round_dir.checkpoint}
+    return write_manifest(round_dir, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,48 +266,3 @@ class _Clock:
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 3)
         self._last = now
-
-
-def train_stage(work: Work) -> dict[str, Any]:
-    """Fine-tune the round's start model on its examples."""
-    config, place, run = work.config, work.place, work.run
-    model = (
-        base_model(run, config)
-        if config.train.start_from == "base"
-        else model_before(work.run, work.place, work.config)
-    )
-    trained_by = config.train.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS))
-    settings = {"seed": config.seed, "train": trained_by, "prompt": config.prompt.model_dump()}
-    inputs = {
-        "examples": output_of(place, "prune", "examples", place.examples),
-        "model": model.digest,
-        "settings": digest_of(settings),
-    }
-    base = base_model(run, config)
-    if config.train.interpolate:
-        inputs["base model"] = base.digest
-    if done := read_manifest(place, "train", inputs):
-        return done
-    started = time.monotonic()
-    examples = read_records(place.examples, Example)
-    with work.display("train", total=1) as display:
-        counts = train(
-            examples,
-            problems_by_id(run.problems),
-            config=config.train,
-            prompt=prompt_template(config),
-            start=Start(
-                model.spec,
-                model.digest,
-                base=None if model.digest == base.digest else base.spec,
-                cache=run.path / "cache",
-            ),
-            out=place.checkpoint,
-            seed=seed_for(config.seed, "train", place.index),
-            progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
-            ray=RaySettings(config.engine.ray_address, config.engine.timeout_s),
-        )
-        display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
-    counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}
-    outputs = {"checkpoint": place.checkpoint}
-    return write_manifest(place, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)

@@ -24,7 +24,7 @@ from tpt.errors import ClusterError, VerifierError
 from tpt.records import Problem, Trace
 from tpt.run.directory import RunDir
 from tpt.run.journal import Journal
-from tpt.run.stage import Work
+from tpt.run.stage import StageContext
 from tpt.think import take_traces
 from tpt.verifiers.judge import judge
 from tpt.verifiers.pool.pool import Limits
@@ -114,9 +114,9 @@ def test_a_stage_judges_on_the_nodes_that_its_config_names(
         table = {"model": "embedded", "problems": {"train": "a.jsonl", "heldout": "b.jsonl"}}
         settings = [f"verify.where={where}", f"engine.ray_address={cluster.address}", "verify.node_cpus=1"]
         config = parse_config(table, ["preset=human", *settings])
-        work = Work(run, run.round(1), config, progress=False)
+        work = StageContext(run, run.round(1), config, progress=False)
         assert take_traces(work, problems) == {"traces": 20}
-        found.append([verdict for _, verdict in Journal(work.place.traces, work.place.verdicts)])
+        found.append([verdict for _, verdict in Journal(work.round_dir.traces, work.round_dir.verdicts)])
     assert found[0] == found[1] and all(verdict.strict for verdict in found[1])
     assert capfd.readouterr().err == ""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from paper_models import GEMMA_2_2B
 
 from tpt.cluster.session import Crew, Session, _gist
 from tpt.cluster.train import _Process
@@ -15,7 +16,7 @@ from tpt.errors import ClusterError, ConfigError, TrainError
 from tpt.model.adapter_folder import seen_by_all
 from tpt.sft import check_devices, device_of, place
 from tpt.sft.distributed import Place, sit_down
-from tpt.sft.memory import GIB, Plan, Shape
+from tpt.sft.memory import GIB, Plan, shape_of
 from tpt.sft.memory_check import check_host
 from tpt.train import NO_EFFECT_ON_WEIGHTS
 
@@ -61,11 +62,11 @@ def test_a_process_trains_on_the_device_of_its_rank_on_its_machine(monkeypatch: 
     assert device_of(place()) == torch.device("cuda", 1)
 
 
-def test_only_the_shares_on_the_first_ones_machine_count(shapes: dict[str, Shape]) -> None:
+def test_only_the_shares_on_the_first_ones_machine_count() -> None:
     plan = Plan(micro_batch_size=1, length=512, devices=4, device="cpu")
-    check_host(shapes["2b"], plan, TrainConfig(), available=40 * GIB, together=1)
+    check_host(shape_of(GEMMA_2_2B), plan, TrainConfig(), available=40 * GIB, together=1)
     with pytest.raises(TrainError, match="about 58 GiB"):
-        check_host(shapes["2b"], plan, TrainConfig(), available=40 * GIB)
+        check_host(shape_of(GEMMA_2_2B), plan, TrainConfig(), available=40 * GIB)
 
 
 def test_a_process_that_was_replaced_is_no_longer_known() -> None:

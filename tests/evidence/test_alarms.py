@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from command_line import Finished, Tpt
+from msgspec.structs import replace
 
 from tpt.config import AlarmConfig
 from tpt.evidence.alarms import FEWEST, Alarm, Observed, alarms_between, alarms_of, in_words

@@ -12,7 +12,7 @@ from tpt.engines import Request, Sampling
 from tpt.engines.scripted import ScriptedEngine
 from tpt.plan.sampling import Draws, Lengths, Rates, fit_rates, shifted, simulate
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.sampling.collect import Desk, collect
+from tpt.sampling.collect import SamplingJob, collect
 from tpt.sampling.samplers import UntilFull
 
 ALIKE = Rates.of_mean(0.4, spread=1e6)
@@ -71,7 +71,7 @@ def _real(rates: Rates, folder: Path, seed: int) -> tuple[int, int]:
 
     done = collect(
         UntilFull(sorted(problems), samples=5, size=40),
-        Desk(
+        SamplingJob(
             problems=problems,
             prompt_ids=dict.fromkeys(problems, (0,)),
             engine=ScriptedEngine(script, slots=1),

@@ -1,8 +1,7 @@
 """Source specs: what is allowed, and what a typo is answered with."""
 
-import dataclasses
-
 import pytest
+from msgspec.structs import replace
 
 from tpt.errors import ProblemError
 from tpt.problems import load_problems
@@ -55,7 +54,7 @@ def test_word_problems_take_size_seed_kind_and_limit():
     assert load_problems("word_problems?split=train&size=30", seed=3) == problems
     assert load_problems("word_problems?split=train&size=30&seed=3", limit=4) == problems[:4]
     exact = load_problems("word_problems?split=train&size=30&seed=3", kind="exact")
-    assert exact == [dataclasses.replace(problem, kind="exact") for problem in problems]
+    assert exact == [replace(problem, kind="exact") for problem in problems]
 
 
 def test_a_limit_must_leave_something():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from chromium import CHROMIUM, Chromium
 from made_run import make_run
+from msgspec.structs import replace
 
 from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.html import Findings, write_page
@@ -68,14 +68,14 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     problems = read_records(run.heldout, Problem)
     names = {problem.id: f"{problem.id}<script>alert(2)</script>&r=1\u202e" for problem in problems}
     texts: dict[str, Any] = {"question": HOSTILE[0], "answer": HOSTILE[3], "solution": HOSTILE[1]}
-    replace_records(run.heldout, [dataclasses.replace(each, id=names[each.id], **texts) for each in problems])
+    replace_records(run.heldout, [replace(each, id=names[each.id], **texts) for each in problems])
     for place in run.rounds():
         traces = [
-            dataclasses.replace(trace, problem_id=names[trace.problem_id], completion=HOSTILE[index % len(HOSTILE)])
+            replace(trace, problem_id=names[trace.problem_id], completion=HOSTILE[index % len(HOSTILE)])
             for index, trace in enumerate(read_records(place.evaluate_traces, Trace))
         ]
         verdicts = [
-            dataclasses.replace(verdict, problem_id=names[verdict.problem_id], extracted="7", detail=HOSTILE[3])
+            replace(verdict, problem_id=names[verdict.problem_id], extracted="7", detail=HOSTILE[3])
             for verdict in read_records(place.evaluate_verdicts, Verdict)
         ]
         replace_records(place.evaluate_traces, traces)

@@ -26,26 +26,26 @@ def run(tmp_path: Path) -> RunDir:
 
 
 @pytest.fixture
-def place(run: RunDir) -> RoundDir:
-    place = run.round(1)
-    place.path.mkdir(parents=True)
-    place.examples.write_text("one\n")
+def round_dir(run: RunDir) -> RoundDir:
+    round_dir = run.round(1)
+    round_dir.path.mkdir(parents=True)
+    round_dir.examples.write_text("one\n")
     write_manifest(
-        place,
+        round_dir,
         "prune",
         inputs={"traces": "a" * 64},
-        outputs={"examples": place.examples},
+        outputs={"examples": round_dir.examples},
         settings={"seed": 0},
         counts={"examples": 1},
     )
-    return place
+    return round_dir
 
 
 def test_rounds_are_found_in_the_order_of_their_numbers(run: RunDir) -> None:
     for name in ("round-10", "round-2", "round-0", "round-x", "round-²", "round-02", "round-", "roundabout"):
         (run.path / name).mkdir(parents=True)
     (run.path / "round-3").write_text("no folder")
-    assert [place.index for place in run.rounds()] == [0, 2, 10]
+    assert [round_dir.index for round_dir in run.rounds()] == [0, 2, 10]
 
 
 def test_another_folder_is_no_run(run: RunDir) -> None:
@@ -53,49 +53,49 @@ def test_another_folder_is_no_run(run: RunDir) -> None:
         run.require()
 
 
-def test_a_manifest_says_what_a_stage_did(place: RoundDir) -> None:
-    manifest = read_manifest(place, "prune", {"traces": "a" * 64})
+def test_a_manifest_says_what_a_stage_did(round_dir: RoundDir) -> None:
+    manifest = read_manifest(round_dir, "prune", {"traces": "a" * 64})
     assert manifest is not None
-    assert manifest["outputs"] == {"examples": fingerprint(place.examples)}
+    assert manifest["outputs"] == {"examples": fingerprint(round_dir.examples)}
     assert (manifest["stage"], manifest["round"], manifest["counts"]) == ("prune", 1, {"examples": 1})
     assert manifest["versions"] == versions() and {"python", "torch", "numpy"} <= manifest["versions"].keys()
-    assert read_manifest(place, "train", {}) is None
+    assert read_manifest(round_dir, "train", {}) is None
 
 
 @pytest.mark.parametrize("name", ["traces", "model"])
-def test_a_stage_made_from_something_else_is_stale(place: RoundDir, name: str) -> None:
+def test_a_stage_made_from_something_else_is_stale(round_dir: RoundDir, name: str) -> None:
     with pytest.raises(StaleStageError) as caught:
-        read_manifest(place, "prune", {name: "b" * 64})
+        read_manifest(round_dir, "prune", {name: "b" * 64})
     then = "a" * 12 if name == "traces" else "None"
     assert f"prune was made from another {name} than the one there now ({then} then, {'b' * 12} now)" in str(
         caught.value
     )
-    assert f"To make it again, delete {place.manifest('prune')}" in str(caught.value)
+    assert f"To make it again, delete {round_dir.manifest('prune')}" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"inputs": [], "outputs": {}, "counts": {}}', "null", "3"])
-def test_a_damaged_manifest_is_told_with_what_to_do(place: RoundDir, content: str) -> None:
-    place.manifest("prune").write_text(content)
+def test_a_damaged_manifest_is_told_with_what_to_do(round_dir: RoundDir, content: str) -> None:
+    round_dir.manifest("prune").write_text(content)
     message = r"prune.json: damaged: .* Delete it to have it made again"
     with pytest.raises(RunError, match=message):
-        read_manifest(place, "prune", {"traces": "a" * 64})
+        read_manifest(round_dir, "prune", {"traces": "a" * 64})
     with pytest.raises(RunError, match=message):
-        require_output(place.manifest("prune"), "examples", place.examples)
+        require_output(round_dir.manifest("prune"), "examples", round_dir.examples)
 
 
-def test_an_output_must_still_be_what_the_stage_wrote(place: RoundDir) -> None:
-    manifest = place.manifest("prune")
-    assert require_output(manifest, "examples", place.examples) == fingerprint(place.examples)
-    place.examples.write_text("two\n")
+def test_an_output_must_still_be_what_the_stage_wrote(round_dir: RoundDir) -> None:
+    manifest = round_dir.manifest("prune")
+    assert require_output(manifest, "examples", round_dir.examples) == fingerprint(round_dir.examples)
+    round_dir.examples.write_text("two\n")
     with pytest.raises(
         StaleStageError, match=r"examples.jsonl: changed since .*prune.json was written .* Put it back, or"
     ):
-        require_output(manifest, "examples", place.examples)
-    place.examples.unlink()
+        require_output(manifest, "examples", round_dir.examples)
+    round_dir.examples.unlink()
     with pytest.raises(RunError, match=r"examples.jsonl: missing, though .*prune.json says it was written. Delete"):
-        require_output(manifest, "examples", place.examples)
+        require_output(manifest, "examples", round_dir.examples)
     with pytest.raises(RunError, match=r"train.json: no such file"):
-        require_output(place.manifest("train"), "checkpoint", place.checkpoint)
+        require_output(round_dir.manifest("train"), "checkpoint", round_dir.checkpoint)
 
 
 def test_a_folder_s_fingerprint_is_its_names_and_contents(tmp_path: Path) -> None:
@@ -124,7 +124,8 @@ def test_events_are_lines_with_their_time(run: RunDir) -> None:
 
 HOLD = """
 import subprocess, sys, time
-from tpt.run_dir import RunDir, lock
+from tpt.run.directory import RunDir
+from tpt.run.lock import lock
 with lock(RunDir(sys.argv[1])) as held:
     if sys.argv[2:] == ["child"]:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=[held.descriptor])

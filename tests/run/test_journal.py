@@ -16,7 +16,7 @@ from tpt.engines.scripted import ScriptedEngine, encode
 from tpt.errors import RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.run.journal import Journal
-from tpt.sampling.collect import Collected, Desk, collect
+from tpt.sampling.collect import Collected, SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.seeds import seed_for, shuffled
 from tpt.system import external_sort, jsonl
@@ -99,7 +99,7 @@ def test_problems_come_one_by_one_with_their_pairs(tmp_path: Path) -> None:
 
 def test_finishing_sorts_and_keeps_lines_as_they_stand(tmp_path: Path) -> None:
     journal = written(tmp_path, [], judged_all(TRACES))
-    spaced = [to_line(each).replace('", "', '" ,  "') + "\n" for each in TRACES]
+    spaced = [to_line(each).decode().replace('", "', '" ,  "') for each in TRACES]
     journal.traces.write_text("".join(spaced))
     done = journal.finish(lambda key: key[0] != "b", tmp_path / "surplus.jsonl")
     assert journal.traces.read_text() == spaced[1] + spaced[3] + spaced[2]
@@ -116,7 +116,7 @@ def sampled(folder: Path, sampler: Sampler, order_seed: int = 0) -> Collected:
         number = int(request.id[0][1:])
         return f"#### {number if random.Random(request.seed).random() < (number % 5) / 5 else number + 1}"
 
-    desk = Desk(
+    job = SamplingJob(
         problems=PROBLEMS,
         prompt_ids={key: encode(problem.question) for key, problem in PROBLEMS.items()},
         engine=ScriptedEngine(write, slots=16, order_seed=order_seed),
@@ -126,7 +126,7 @@ def sampled(folder: Path, sampler: Sampler, order_seed: int = 0) -> Collected:
         keepable=lambda trace, verdict: verdict.outcome is Outcome.CORRECT,
     )
     names = ("traces", "verdicts", "surplus")
-    return collect(sampler, desk, **{f"{name}_path": folder / f"{name}.jsonl" for name in names})
+    return collect(sampler, job, **{f"{name}_path": folder / f"{name}.jsonl" for name in names})
 
 
 def until_full() -> UntilFull:

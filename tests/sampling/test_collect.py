@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tpt.engines import Request, Sampling
 from tpt.engines.scripted import ScriptedEngine, encode
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.sampling.collect import Desk, collect
+from tpt.sampling.collect import SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.seeds import seed_for, shuffled
 from tpt.system.jsonl import read_records
@@ -135,8 +135,8 @@ def write_answer(request: Request) -> str:
     return f"#### {number if right else number + 1}"
 
 
-def desk(engine: ScriptedEngine) -> Desk:
-    return Desk(
+def job(engine: ScriptedEngine) -> SamplingJob:
+    return SamplingJob(
         problems=PROBLEMS,
         prompt_ids={key: encode(problem.question) for key, problem in PROBLEMS.items()},
         engine=engine,
@@ -151,7 +151,7 @@ def sampled_bytes(folder: Path, *, order_seed: int, slots: int) -> tuple[bytes, 
     paths = (folder / "traces.jsonl", folder / "verdicts.jsonl")
     sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8)
     engine = ScriptedEngine(write_answer, slots=slots, order_seed=order_seed)
-    collect(sampler, desk(engine), traces_path=paths[0], verdicts_path=paths[1], surplus_path=folder / "surplus.jsonl")
+    collect(sampler, job(engine), traces_path=paths[0], verdicts_path=paths[1], surplus_path=folder / "surplus.jsonl")
     return paths[0].read_bytes(), paths[1].read_bytes()
 
 
@@ -181,7 +181,7 @@ def test_interrupted_sampling_goes_on_to_the_same_bytes(tmp_path: Path, steps: i
     sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8)
     paths = {"traces_path": folder / "traces.jsonl", "verdicts_path": folder / "verdicts.jsonl"}
     with pytest.raises(Killed):
-        collect(sampler, desk(Dying(write_answer, slots=5)), **paths, surplus_path=folder / "surplus.jsonl")
+        collect(sampler, job(Dying(write_answer, slots=5)), **paths, surplus_path=folder / "surplus.jsonl")
     left = read_records(folder / "traces.jsonl", Trace)
     # A verdict lost and a line torn in the middle are what a killed process can leave.
     lines = (folder / "verdicts.jsonl").read_bytes().splitlines(keepends=True)

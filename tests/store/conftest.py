@@ -39,7 +39,6 @@ def server(running_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         "TPT_CACHE": str(tmp_path / "cache"),
         "TPT_STORE_UPLOAD_S": "0.2",
         "TPT_STORE_LEASE_S": "60",
-        "TPT_STORE_SETTLE_S": "0.05",
         "TPT_STORE_RETRY_S": "20",
     }
     for name, value in environment.items():

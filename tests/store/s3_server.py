@@ -1,7 +1,8 @@
 """An S3 server in a process of its own (moto's, over real sockets) whose connections can be made to break.
 
-``POST /-/faults`` with a JSON object sets what goes wrong: ``down`` (connections break), or ``kill`` (a process id),
-``at`` and ``after``: that process is killed when that many more writes to names with ``at`` in them have come in.
+``POST /-/faults`` with a JSON object sets what goes wrong: ``down`` (connections break), ``cut`` (that many answers of
+objects break off halfway), ``unconditional`` (conditions on writes are "ignored" or "refused"), or ``kill`` (a process
+id), ``at`` and ``after``: that process is killed when that many more writes to names with ``at`` in them have come in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -35,8 +37,22 @@ class Faulty:
             self.faults["after"] -= 1
             if self.faults["after"] == 0:
                 os.kill(self.faults["kill"], signal.SIGKILL)
+        if (how := self.faults.get("unconditional")) and environ["REQUEST_METHOD"] == "PUT":
+            conditions = [environ.pop(name, None) for name in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")]
+            if how == "refused" and any(conditions):
+                start_response("501 Not Implemented", [("Content-Length", "0")])
+                return [b""]
         with self.busy:
-            return self.app(environ, start_response)
+            answer = b"".join(self.app(environ, start_response))
+        if environ["REQUEST_METHOD"] == "GET" and len(answer) > 2**20 and self.faults.get("cut", 0) > 0:
+            self.faults["cut"] -= 1
+            return halves(environ, answer)
+        return [answer]
+
+
+def halves(environ: dict[str, Any], answer: bytes) -> Iterator[bytes]:
+    yield answer[: len(answer) // 2]
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
 
 
 class Quiet(WSGIRequestHandler):

@@ -24,10 +24,11 @@ from tpt.rounds import Run
 from tpt.run.directory import STAGES, RunDir
 from tpt.run.lock import lock
 from tpt.run.manifest import fingerprint, load_manifest, write_manifest
-from tpt.store import bring_checkpoint, keeping, place_of, pulled
+from tpt.store import download_checkpoint, downloaded, synced, working_copy_of
 from tpt.store.lease import Lease
-from tpt.store.sync import Copy, outputs_of
-from tpt.store.url import Store, open_store
+from tpt.store.objects import Store, open_store
+from tpt.store.url import bucket_region, checked, options_of
+from tpt.store.working_copy import WorkingCopy, outputs_of
 from tpt.system.jsonl import write_json, write_text
 
 URL = "s3://runs/tests/run"
@@ -56,15 +57,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bits = random.Random(1)
     for path in (run.config, run.base, run.problems, run.heldout, run.best):
         write_text(path, f"{path.name}\n")
-    for place in map(run.round, range(2)):
-        for stage in STAGES if place.index else ("evaluate",):
-            outputs = outputs_of(place, stage)
+    for round_dir in map(run.round, range(2)):
+        for stage in STAGES if round_dir.index else ("evaluate",):
+            outputs = outputs_of(round_dir, stage)
             for path in outputs.values():
                 for file in [path / "a.safetensors", path / "b.json"] if path.name == "checkpoint" else [path]:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(bits.randbytes(2000))
-            write_manifest(place, stage, inputs={}, outputs=outputs, settings={}, counts={})
-        write_text(place.record, "{}\n")
+            write_manifest(round_dir, stage, inputs={}, outputs=outputs, settings={}, counts={})
+        write_text(round_dir.record, "{}\n")
     return run.path
 
 
@@ -94,6 +95,16 @@ def wiped() -> None:
     shutil.rmtree(os.environ["TPT_CACHE"], ignore_errors=True)
 
 
+def steal(thief: Lease) -> None:
+    """Put another's claim over whatever is there."""
+    thief.store.put("lease.json", thief._claim())
+
+
+def held(store: Store) -> bool:
+    """Whether anybody holds the lease; one that was given back is empty."""
+    return json.loads(store.get("lease.json")) != {}
+
+
 def uploader() -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__).parent / "upload.py"), URL]
     pipe = subprocess.PIPE
@@ -105,16 +116,16 @@ def uploader() -> subprocess.Popen[str]:
 def check_what_is_there() -> int:
     """What a machine sees that comes now: every manifest finds its outputs; return how many there are."""
     wiped()
-    run = RunDir(place_of(URL))
-    Copy(run, open_store(URL, patience_s=5)).pull()
+    run = RunDir(working_copy_of(URL))
+    WorkingCopy(run, open_store(URL, patience_s=5)).download()
     manifests = 0
-    for place in run.rounds():
-        bring_checkpoint(run, place.index)
+    for round_dir in run.rounds():
+        download_checkpoint(run, round_dir.index)
         for stage in STAGES:
-            if place.manifest(stage).exists():
+            if round_dir.manifest(stage).exists():
                 manifests += 1
-                said = load_manifest(place.manifest(stage))["outputs"]
-                assert {name: fingerprint(path) for name, path in outputs_of(place, stage).items()} == said
+                said = load_manifest(round_dir.manifest(stage))["outputs"]
+                assert {name: fingerprint(path) for name, path in outputs_of(round_dir, stage).items()} == said
     return manifests
 
 
@@ -123,7 +134,7 @@ def test_killed_while_uploading_nothing_is_half_visible(server: Server, made: Pa
     seen = []
     for _ in range(7):
         wiped()
-        shutil.copytree(made, place_of(URL))
+        shutil.copytree(made, working_copy_of(URL))
         process = uploader()
         server.faults(kill=process.pid, at="", after=moments.randint(1, 90))
         process.communicate("go\n", timeout=60)
@@ -133,14 +144,15 @@ def test_killed_while_uploading_nothing_is_half_visible(server: Server, made: Pa
         open_store(URL, patience_s=5).delete("lease.json")
         seen.append(check_what_is_there())
     assert seen == sorted(seen) and len(set(seen)) > 1, "what was there stayed, and kills struck at several points"
-    shutil.rmtree(place_of(URL))
-    shutil.copytree(made, place_of(URL))
+    shutil.rmtree(working_copy_of(URL))
+    shutil.copytree(made, working_copy_of(URL))
     process = uploader()
     assert process.communicate("go\n", timeout=60) and process.returncode == 0
     assert check_what_is_there() == 5
-    run = place_of(URL)
+    run = working_copy_of(URL)
     assert files_of(run) == files_of(made)
-    assert not [name for name in open_store(URL, patience_s=5).list() if ".part-" in name or "lease" in name]
+    assert not [name for name in open_store(URL, patience_s=5).list() if ".part-" in name]
+    assert not held(open_store(URL, patience_s=5))
 
 
 def kill_at(server: Server, name: str, after: int) -> str:
@@ -164,7 +176,7 @@ def test_killed_twice_and_gone_on_with_elsewhere(
     wiped()
     status = tpt("status", URL).out
     assert f"go on with: tpt run {URL}" in status
-    run = RunDir(place_of(URL))
+    run = RunDir(working_copy_of(URL))
     sampled = run.round(1).traces.read_bytes().splitlines()
     assert sampled and not run.round(1).manifest("think").exists()
 
@@ -190,78 +202,78 @@ def test_killed_twice_and_gone_on_with_elsewhere(
     assert tpt("export", URL, "--to", tmp_path / "model", "--round", "1").code == 0
     weights = small / "round-1" / "checkpoint" / "model.safetensors"
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights.read_bytes()
-    assert "report.md" in store.list() and "lease.json" not in store.list()
+    assert "report.md" in store.list() and not held(store)
     assert not [name for name in store.list() if ".part-" in name]
 
 
 def test_a_run_that_lost_its_lease_ends_its_stage(server: Server, store: Store, fails: Callable[..., str]) -> None:
-    thief = Lease(store, "another copy", expires_s=60, settle_s=0)
+    thief = Lease(store, "another copy", expires_s=60)
 
-    def steal() -> None:
+    def steal_amid() -> None:
         while not any(".part-" in name for name in store.list()):
             time.sleep(0.1)
-        thief._write()
+        steal(thief)
 
-    stealing = threading.Thread(target=steal, daemon=True)
+    stealing = threading.Thread(target=steal_amid, daemon=True)
     stealing.start()
     # Long enough that it cannot end by itself.
     error = fails("run", QUICKSTART, "--out", URL, *sets("problems.max_train=8", "evaluate.samples=200"))
     stealing.join()
     assert "took over the writing of this run" in error
-    assert not RunDir(place_of(URL)).round(0).manifest("evaluate").exists()
+    assert not RunDir(working_copy_of(URL)).round(0).manifest("evaluate").exists()
     thief.check()
 
 
 def test_a_stage_by_itself_that_lost_its_lease(server: Server, store: Store, made: Path) -> None:
-    run = RunDir(shutil.copytree(made, place_of(URL)))
+    run = RunDir(shutil.copytree(made, working_copy_of(URL)))
     run.round(0).manifest("evaluate").unlink()
-    with pytest.raises(RunLockedError, match="took over"), lock(run), keeping(run) as keeper:
-        keeper.before("evaluate", run.round(0))
-        Lease(store, "another copy", expires_s=60, settle_s=0)._write()
+    with pytest.raises(RunLockedError, match="took over"), lock(run), synced(run) as sync:
+        sync.before("evaluate", run.round(0))
+        steal(Lease(store, "another copy", expires_s=60))
         for _ in range(300):
             time.sleep(0.1)
     assert not [name for name in store.list() if name.startswith(("round-0/evaluate/", "logs/"))]
 
 
 def test_the_network_fails_for_a_while(server: Server, made: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run = RunDir(shutil.copytree(made, place_of(URL)))
-    with lock(run), keeping(run) as keeper:
-        keeper.prepared()
+    run = RunDir(shutil.copytree(made, working_copy_of(URL)))
+    with lock(run), synced(run) as sync:
+        sync.prepared()
         server.faults(down=True)
-        # The S3 client itself tries for six seconds.
+        # Longer than a failure goes untold.
         threading.Timer(8, server.faults).start()
-        keeper.after("evaluate", run.round(0))
+        sync.after("evaluate", run.round(0))
     assert "just now; trying again" in capfd.readouterr().err
     assert check_what_is_there() == 1
 
 
 def test_the_network_fails_for_good(server: Server, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TPT_STORE_RETRY_S", "0.1")
-    run = RunDir(shutil.copytree(made, place_of(URL)))
+    run = RunDir(shutil.copytree(made, working_copy_of(URL)))
     said = r"cannot .*did not answer as it should.*run the same command again"
-    with pytest.raises(RunError, match=said), lock(run), keeping(run) as keeper:
-        keeper.prepared()
+    with pytest.raises(RunError, match=said), lock(run), synced(run) as sync:
+        sync.prepared()
         server.faults(down=True)
-        keeper.after("evaluate", run.round(0))
+        sync.after("evaluate", run.round(0))
     server.faults()
     assert check_what_is_there() == 0
 
 
 def test_one_writer(server: Server, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    holder = Lease(store, "another copy", expires_s=60, settle_s=0)
+    holder = Lease(store, "another copy", expires_s=60)
     holder.take()
-    run = RunDir(place_of(URL))
+    run = RunDir(working_copy_of(URL))
     said = rf"{URL}: process {os.getpid()} on .* is writing this run; it said so \d s ago.*its claim ends in \d+ s"
-    with pytest.raises(RunLockedError, match=said), lock(run), keeping(run):
+    with pytest.raises(RunLockedError, match=said), lock(run), synced(run):
         pass
     # One that was not renewed for its time is a dead machine's.
-    Lease(store, "another copy", expires_s=0.5, settle_s=0).take()
+    Lease(store, "another copy", expires_s=0.5).take()
     time.sleep(1.1)
-    with lock(run), keeping(run) as keeper:
-        late = Lease(store, "a third copy", expires_s=60, settle_s=0)
-        late._write()
+    with lock(run), synced(run) as sync:
+        late = Lease(store, "a third copy", expires_s=60)
+        steal(late)
         with pytest.raises(RunLockedError, match="took over the writing of this run"):
-            keeper.before("evaluate", run.round(0))
+            sync.before("evaluate", run.round(0))
         late.give_back()
         with pytest.raises(RunLockedError):
             holder.renew()
@@ -287,27 +299,30 @@ def test_no_run_and_no_server(server: Server, fails: Callable[..., str], monkeyp
 
 def store_evaluation(run: RunDir) -> None:
     """Put what there is up to the base model's evaluation into the store."""
-    with lock(run), keeping(run) as keeper:
-        keeper.prepared()
-        keeper.after("evaluate", run.round(0))
+    with lock(run), synced(run) as sync:
+        sync.prepared()
+        sync.after("evaluate", run.round(0))
 
 
 def test_an_output_that_is_not_its_manifests(server: Server, store: Store, made: Path) -> None:
-    run = RunDir(shutil.copytree(made, place_of(URL)))
+    run = RunDir(shutil.copytree(made, working_copy_of(URL)))
     store_evaluation(run)
     store.put("round-0/evaluate/traces.jsonl", b"{}\n")
     wiped()
     with pytest.raises(RunError, match=r"round-0/evaluate/traces.jsonl: gone or not what its manifest says"):
-        pulled(URL)
-    assert not RunDir(place_of(URL)).round(0).manifest("evaluate").exists()
+        downloaded(URL)
+    assert not RunDir(working_copy_of(URL)).round(0).manifest("evaluate").exists()
 
 
 def test_a_name_that_leads_out_of_the_run(server: Server, store: Store, tmp_path: Path) -> None:
-    store.put("config.toml", b"seed = 1\n")
-    server.send("PUT", "/runs/tests/run/round-1/%2e%2e/%2e%2e/%2e%2e/evil.txt", "x")
-    with pytest.raises(RunError):
-        pulled(URL)
-    assert not list(tmp_path.rglob("evil.txt"))
+    for name in ("round-1/%2e%2e/%2e%2e/%2e%2e/evil.txt", f"/{tmp_path}/evil.txt"):
+        store.put("config.toml", b"seed = 1\n")
+        server.send("PUT", f"/runs/tests/run/{name}", "x")
+        with pytest.raises(RunError, match=r"cannot be part of a run. Delete it from the store.*evil.txt"):
+            downloaded(URL)
+        assert not list(tmp_path.rglob("evil.txt"))
+        server.send("POST", "/moto-api/reset")
+        server.send("PUT", "/runs")
 
 
 def test_records_under_way_survive_any_order_of_uploads(server: Server, store: Store, tmp_path: Path) -> None:
@@ -319,19 +334,19 @@ def test_records_under_way_survive_any_order_of_uploads(server: Server, store: S
     store.put("round-1/traces.jsonl.part-0000-000001", line(2))
     store.put("round-1/traces.jsonl.part-0001-000000", line(0))
     store.put("round-1/verdicts.jsonl.part-0000-000000", line(0) + line(1))
-    run = RunDir(place_of(URL))
-    copy = Copy(run, store)
-    copy.pull()
+    run = RunDir(working_copy_of(URL))
+    copy = WorkingCopy(run, store)
+    copy.download()
     assert run.round(1).traces.read_bytes() == line(0) + line(1) + line(2)
     assert run.round(1).verdicts.read_bytes() == line(0) + line(1)
     # What is here and not there yet stays.
     run.round(1).traces.write_bytes(b"".join(map(line, (2, 1, 0, 3))))
-    copy.pull()
+    copy.download()
     assert run.round(1).traces.read_bytes() == b"".join(map(line, (2, 1, 0, 3)))
 
 
 def test_an_upload_that_was_interrupted_before_its_first_byte(server: Server, store: Store, made: Path) -> None:
-    run = RunDir(shutil.copytree(made, place_of(URL)))
+    run = RunDir(shutil.copytree(made, working_copy_of(URL)))
     store_evaluation(run)
     store.put("round-0/evaluate.json", b"")
     store.put("lease.json", b"")
@@ -339,37 +354,98 @@ def test_an_upload_that_was_interrupted_before_its_first_byte(server: Server, st
     store.put("config.toml", b"")
     wiped()
     with pytest.raises(RunError, match="no run there"):
-        pulled(URL)
-    shutil.copytree(made, place_of(URL), dirs_exist_ok=True)
+        downloaded(URL)
+    shutil.copytree(made, working_copy_of(URL), dirs_exist_ok=True)
     store_evaluation(run)
     assert check_what_is_there() == 1
 
 
 def test_another_config_before_anything_is_made(server: Server, made: Path) -> None:
-    run = RunDir(shutil.copytree(made, place_of(URL)))
-    with lock(run), keeping(run) as keeper:
-        keeper.prepared()
+    run = RunDir(shutil.copytree(made, working_copy_of(URL)))
+    with lock(run), synced(run) as sync:
+        sync.prepared()
         for path in (run.config, run.problems):
             write_text(path, path.read_text().upper())
         run.base.unlink()
-        keeper.prepared()
+        sync.prepared()
     wiped()
-    pulled(URL)
+    downloaded(URL)
     assert run.config.read_text() == "CONFIG.TOML\n" and run.problems.read_text() == "PROBLEMS.JSONL\n"
     assert not run.base.exists()
 
 
 def test_an_adapter_comes_with_the_checkpoint_it_is_on(server: Server, store: Store) -> None:
-    run = RunDir(place_of(URL))
+    run = RunDir(working_copy_of(URL))
     write_text(run.config, "seed = 1\n")
-    places = [run.round(1), run.round(2), run.round(3)]
-    for place, base in zip(places, ("embedded", "../../round-1/checkpoint", "embedded"), strict=True):
-        write_json(place.checkpoint / "adapter_config.json", {"base_model_name_or_path": base, "r": 4})
-        outputs = outputs_of(place, "train")
-        write_manifest(place, "train", inputs={}, outputs=outputs, settings={}, counts={})
-        Copy(run, store).push_stage(place, "train", check=lambda: None)
+    round_dirs = [run.round(1), run.round(2), run.round(3)]
+    for round_dir, base in zip(round_dirs, ("embedded", "../../round-1/checkpoint", "embedded"), strict=True):
+        write_json(round_dir.checkpoint / "adapter_config.json", {"base_model_name_or_path": base, "r": 4})
+        outputs = outputs_of(round_dir, "train")
+        write_manifest(round_dir, "train", inputs={}, outputs=outputs, settings={}, counts={})
+        WorkingCopy(run, store).upload_stage(round_dir, "train", check=lambda: None)
     store.put("config.toml", b"seed = 1\n")
     wiped()
-    pulled(URL)
-    bring_checkpoint(run, 2)
-    assert [(place.checkpoint / "ELSEWHERE").exists() for place in places] == [False, False, True]
+    downloaded(URL)
+    download_checkpoint(run, 2)
+    assert [(round_dir.checkpoint / "ELSEWHERE").exists() for round_dir in round_dirs] == [False, False, True]
+
+
+def test_a_large_file_survives_answers_that_break_off(server: Server, store: Store, tmp_path: Path) -> None:
+    content = random.Random(5).randbytes(20 * 2**20)
+    (tmp_path / "file").write_bytes(content)
+    store.put("large", tmp_path / "file")
+    assert store.list()["large"]["size"] == len(content)
+    server.faults(cut=2)
+    store.download("large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == content
+    server.faults(cut=2)
+    assert store.get("large") == content
+
+
+def test_an_interrupt_does_not_wait_for_the_store(server: Server, store: Store) -> None:
+    server.faults(down=True)
+    begun = time.monotonic()
+    threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        open_store(URL, patience_s=60).list()
+    assert time.monotonic() - begun < 5
+
+
+def test_an_upload_that_was_interrupted_leaves_no_object(server: Server, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(64 * 2**20))
+    threading.Timer(0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        store.put("large", tmp_path / "file")
+    # What other threads still hand on has ended when none of them is left.
+    for thread in threading.enumerate():
+        if thread.daemon and "wait_for_answer" in thread.name:
+            thread.join()
+    assert store.list() == {}
+
+
+def test_keys_and_endpoint_as_users_set_them(
+    server: Server, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("config.toml", b"seed = 1\n")
+    endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    url = f"{URL}?endpoint_override={endpoint}&scheme=http"
+    # Without keys a request goes unsigned.
+    assert "config.toml" in open_store(url, patience_s=1).list()
+    write_text(tmp_path / ".aws" / "config", "[profile other]\nregion = eu-west-1\ncredential_process = keys\n")
+    write_text(tmp_path / ".aws" / "credentials", "[default]\naws_access_key_id = me\naws_secret_access_key = x\n")
+    assert options_of(checked(url), "s3")["access_key_id"] == "me"
+    assert "config.toml" in open_store(url, patience_s=1).list()
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    with pytest.raises(RunError, match="the profile has credential_process, which boto3 is needed for"):
+        open_store(url, patience_s=1)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    assert options_of(checked(url), "s3")["region"] == "eu-west-1"
+
+
+def test_the_region_of_a_bucket(server: Server) -> None:
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    assert bucket_region("runs", endpoint) == "us-east-1"
+    assert bucket_region("runs", "http://127.0.0.1:9") is None

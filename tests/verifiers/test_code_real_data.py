@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from code_cases import needs_bubblewrap
+from msgspec.structs import replace
 
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem

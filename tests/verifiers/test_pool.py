@@ -117,7 +117,7 @@ def test_workers_that_cannot_start_are_explained(capfd: pytest.CaptureFixture[st
 # No guard around it: what spawns by importing the main module again would start it anew for ever.
 PROGRAM = """
 import sys
-from tpt.verifiers.pool import Limits, Pool
+from tpt.verifiers.pool.pool import Limits, Pool
 pool = Pool("tpt.verifiers.text:matches", Limits(timeout_s=100, workers=1))
 print(pool.map([("a+b", ["aab"])])[0].value, *pool.child_pids(), flush=True)
 if sys.argv[1:]:

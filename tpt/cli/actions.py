@@ -23,7 +23,7 @@ from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import Summary
 from tpt.rounds import Run, best_round
-from tpt.run.directory import STAGES, RunDir
+from tpt.run.directory import RunDir
 from tpt.sandbox import Mode
 from tpt.scoring.score import count_verdicts, default_ks, read_counts
 from tpt.store import address_of
@@ -33,7 +33,7 @@ from tpt.verifiers.pool.pool import Limits
 
 _BATCH = 500
 """Traces that are judged together, so that every worker has some."""
-EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def example_config(name: str, overrides: list[str]) -> RunConfig:
@@ -74,10 +74,10 @@ def status(run: RunDir) -> dict[str, Any]:
     opened = Run(run.path)
     records = opened.records()
     rounds = {}
-    for place in run.rounds():
-        stages = STAGES if place.index else ("evaluate",)
-        done = {stage: place.manifest(stage).exists() for stage in stages}
-        rounds[place.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
+    for round_dir in run.rounds():
+        stages = round_dir.stages
+        done = {stage: round_dir.manifest(stage).exists() for stage in stages}
+        rounds[round_dir.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
     return {
         "run directory": address_of(run.path),
         "rounds": rounds,
@@ -94,11 +94,11 @@ def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
         RunError: the round or the problem is not there.
     """
     run.require()
-    place = run.round(index)
+    round_dir = run.round(index)
     problems = {
         problem.id: problem for path in (run.problems, run.heldout) for problem in iterate_records(path, Problem)
     }
-    parts = [(place.traces, place.verdicts), (place.evaluate_traces, place.evaluate_verdicts)]
+    parts = [(round_dir.traces, round_dir.verdicts), (round_dir.evaluate_traces, round_dir.evaluate_verdicts)]
     parts = [part for part in parts if part[0].exists()]
     if not parts:
         there = ", ".join(str(each.index) for each in run.rounds())
@@ -111,7 +111,7 @@ def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     if problem_id not in problems:
         raise RunError(f"{run.path}: no problem {problem_id!r}.{did_you_mean(problem_id, problems)}")
     verdicts = {each.sample: each for each in judged if each.problem_id == problem_id}
-    examples = iterate_records(place.examples, Example) if place.examples.exists() else iter(())
+    examples = iterate_records(round_dir.examples, Example) if round_dir.examples.exists() else iter(())
     trained = {example.sample for example in examples if example.problem_id == problem_id}
     found = []
     for path, _ in parts:

@@ -31,7 +31,7 @@ from tpt.report.summary import Summary, summary_json, summary_of, summary_of_imp
 from tpt.report.text import notes, printable, round_table
 from tpt.rounds import Run, do_alone
 from tpt.run.directory import RunDir
-from tpt.store import address_of, place_of, pulled, share
+from tpt.store import address_of, downloaded, share, working_copy_of
 from tpt.system.jsonl import to_table
 
 app = typer.Typer(
@@ -51,16 +51,16 @@ class Format(StrEnum):
 
 
 RunPath = Annotated[
-    Path, typer.Argument(parser=pulled, help="A run directory, or its URL on an object store.", metavar="RUN")
+    Path, typer.Argument(parser=downloaded, help="A run directory, or its URL on an object store.", metavar="RUN")
 ]
 ConfigPath = Annotated[
-    Path, typer.Argument(parser=pulled, help="A config file, or a run directory to go on with.", metavar="CONFIG")
+    Path, typer.Argument(parser=downloaded, help="A config file, or a run directory to go on with.", metavar="CONFIG")
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        parser=place_of,
+        parser=working_copy_of,
         help="The run directory, or a URL such as s3://bucket/name; default runs/ and the config's name.",
         metavar="PATH",
     ),
@@ -175,7 +175,7 @@ def report(
         Path | None,
         typer.Option(
             "--compare",
-            parser=pulled,
+            parser=downloaded,
             metavar="PATH",
             help="Another run, or imported samples: compare the two on their shared problems instead.",
         ),

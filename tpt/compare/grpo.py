@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tpt.config import RunConfig, load_config
 from tpt.errors import ModelError
-from tpt.model.chat import Chat, prompt_template, use_threads
+from tpt.model.chat import Chat, prompt_template
 from tpt.records import Problem, Trace
 from tpt.run.directory import RunDir
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
@@ -75,7 +75,9 @@ def grpo_round(run: RunDir, *, tokens: int) -> None:
         ModelError: the trainer would make other prompts than the evaluation.
     """
     config, place = load_config(run.config), run.round(1)
-    use_threads(config)
+    from tpt.model.load import use_threads
+
+    use_threads(config.threads)
     base = base_model(run, config)
     settings = {
         "seed": config.seed,

@@ -17,7 +17,7 @@ from tpt.records import RoundRecord
 from tpt.report.rows import report_rows
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
-from tpt.store import address_of, bring_checkpoint
+from tpt.store import address_of, download_checkpoint
 from tpt.system.folders import take_place
 from tpt.system.jsonl import digest, write_json, write_text
 
@@ -54,7 +54,7 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
     opened = Run(run.path)
     records = opened.records()
     record = _chosen(records, options.round, run)
-    bring_checkpoint(run, record.index)
+    download_checkpoint(run, record.index)
     _check_place(out, force=options.force)
     staging = out.with_name(out.name + ".partial")
     for leftover in (staging, staging.with_name(staging.name + ".partial")):

@@ -251,10 +251,3 @@ def open_chat(config: RunConfig, model: str, cache: Path) -> Chat:
     from tpt.model.load import load_tokenizer
 
     return Chat(load_tokenizer(model, cache=cache), prompt_template(config))
-
-
-def use_threads(config: RunConfig) -> None:
-    """Have the tensor library work with the config's number of CPU threads."""
-    from tpt.model.load import use_threads
-
-    use_threads(config.threads)

@@ -6,7 +6,6 @@ from typing import Literal
 
 from tpt.config import RunConfig
 from tpt.errors import ConfigError
-from tpt.model.chat import use_threads
 from tpt.plan.hardware import GIB, GPUS, Engine, GpuSpeed, Hardware, Speed, known_gpu, parse_gpu
 from tpt.plan.trial import Load, TrialSpeed, time_model
 from tpt.plan.work import Work
@@ -89,7 +88,9 @@ def speed_of(
     tried = work.shape.head_parameters + work.shape.projected * _TRIED_LAYERS // work.shape.layers
     if 16 * tried > _TRIAL_BYTES:
         return None
-    use_threads(work.config)
+    from tpt.model.load import use_threads
+
+    use_threads(work.config.threads)
     config = work.config
     load = Load(
         rows=slots,

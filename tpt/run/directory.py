@@ -1,4 +1,4 @@
-"""Where everything of a run lies, the rule of what is done, and the lock that keeps a run to one writer."""
+"""Where everything of a run lies, and its event log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tpt.errors import RunError
 
 STAGES = ("think", "prune", "train", "evaluate")
-"""The stages of a round, in order; round 0 has only ``evaluate``."""
+"""The stages of a round, in order."""
 
 _ROUND = re.compile(r"round-(0|[1-9][0-9]{0,8})")
 
@@ -63,6 +63,11 @@ class RoundDir:
         self.evaluate_verdicts = self.evaluate / "verdicts.jsonl"
         self.evaluate_variety = self.evaluate / "variety.jsonl"
         self.record = path / "round.json"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The round's stages, in order: round 0 only scores the base model."""
+        return STAGES if self.index else ("evaluate",)
 
     def manifest(self, stage: str) -> Path:
         """Return where a stage's manifest lies; the stage is done when it is there."""

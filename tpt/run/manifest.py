@@ -20,13 +20,13 @@ from tpt.system.jsonl import digest, read_json, write_json
 _RECORDED_VERSIONS = ("think-prune-train", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy")
 
 
-def read_manifest(place: RoundDir, stage: str, inputs: Mapping[str, str]) -> dict[str, Any] | None:
+def read_manifest(round_dir: RoundDir, stage: str, inputs: Mapping[str, str]) -> dict[str, Any] | None:
     """Return a finished stage's manifest, or None when the stage is not done.
 
     Raises:
         StaleStageError: the stage was made from other inputs than ``inputs``.
     """
-    path = place.manifest(stage)
+    path = round_dir.manifest(stage)
     if not path.exists():
         return None
     manifest = load_manifest(path)
@@ -50,7 +50,7 @@ def load_manifest(path: Path) -> dict[str, Any]:
 
 
 def write_manifest(
-    place: RoundDir,
+    round_dir: RoundDir,
     stage: str,
     *,
     inputs: Mapping[str, str],
@@ -61,7 +61,7 @@ def write_manifest(
     """Write a stage's manifest, the last thing a stage does, and return it."""
     manifest = {
         "stage": stage,
-        "round": place.index,
+        "round": round_dir.index,
         "inputs": dict(inputs),
         "outputs": {name: fingerprint(path) for name, path in outputs.items()},
         "settings": dict(settings),
@@ -69,7 +69,7 @@ def write_manifest(
         "versions": versions(),
         "machine": {"host": socket.gethostname(), "cpus": os.cpu_count(), "platform": platform.platform()},
     }
-    write_json(place.manifest(stage), manifest)
+    write_json(round_dir.manifest(stage), manifest)
     return manifest
 
 

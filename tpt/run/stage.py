@@ -16,17 +16,17 @@ from tpt.verifiers.judge import formats_of
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StageContext:
     """One stage of one round, and what it needs to know."""
 
     run: RunDir
-    place: RoundDir
+    round_dir: RoundDir
     config: RunConfig
     progress: bool
 
     def display(self, stage: str, total: int) -> Display:
         """Return the stage's progress display."""
-        return Display(f"round {self.place.index} {stage}", total=total, enabled=self.progress)
+        return Display(f"round {self.round_dir.index} {stage}", total=total, enabled=self.progress)
 
 
 def verification_settings(config: RunConfig, problems: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class SamplingJob:
     """Everything ``collect`` works with, besides the sampler."""
 
     problems: Mapping[str, Problem]
@@ -58,30 +58,32 @@ class Desk:
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
 
 
-def collect(sampler: Sampler, desk: Desk, *, traces_path: Path, verdicts_path: Path, surplus_path: Path) -> Collected:
+def collect(
+    sampler: Sampler, job: SamplingJob, *, traces_path: Path, verdicts_path: Path, surplus_path: Path
+) -> Collected:
     """Sample until the sampler is finished; leave the result sorted by key in the two files.
 
     Interrupted at any moment and called again, it goes on from the records on disk, which stay verbatim.
     """
     journal = Journal(traces_path, verdicts_path)
     progress = Progress(target=sampler.target)
-    sampler.restore(_recovered(journal, desk, progress))
+    sampler.restore(_recovered(journal, job, progress))
     found = progress.traces
     progress.reached = sampler.reached()
     started = time.monotonic()
     in_flight: dict[RequestId, int] = {}
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
         while not sampler.finished():
-            for key in sampler.next_requests(max(0, desk.engine.slots - len(in_flight))):
-                in_flight[key] = desk.seed_of(key)
-                desk.engine.add(Request(key, desk.prompt_ids[key[0]], in_flight[key], desk.sampling))
-            traces = [_trace(completion, in_flight.pop(completion.id)) for completion in desk.engine.step()]
+            for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
+                in_flight[key] = job.seed_of(key)
+                job.engine.add(Request(key, job.prompt_ids[key[0]], in_flight[key], job.sampling))
+            traces = [_trace(completion, in_flight.pop(completion.id)) for completion in job.engine.step()]
             append_records(traces_file, traces)
-            verdicts = desk.judge(traces, desk.problems)
+            verdicts = job.judge(traces, job.problems)
             append_records(verdicts_file, verdicts)
-            _record(zip(traces, verdicts, strict=True), sampler, desk, progress)
-            desk.on_progress(progress)
-        cancelled_tokens = desk.engine.cancel(set(in_flight))
+            _record(zip(traces, verdicts, strict=True), sampler, job, progress)
+            job.on_progress(progress)
+        cancelled_tokens = job.engine.cancel(set(in_flight))
     sampling_s = time.monotonic() - started
     finished = journal.finish(sampler.belongs, surplus_path)
     return Collected(
@@ -96,17 +98,17 @@ def collect(sampler: Sampler, desk: Desk, *, traces_path: Path, verdicts_path: P
     )
 
 
-def _recovered(journal: Journal, desk: Desk, progress: Progress) -> Iterator[tuple[RequestId, bool]]:
+def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterator[tuple[RequestId, bool]]:
     """Yield what is on disk as the sampler wants it, and count it."""
-    for trace, verdict in journal.recovered(lambda traces: desk.judge(traces, desk.problems)):
+    for trace, verdict in journal.recovered(lambda traces: job.judge(traces, job.problems)):
         progress.traces += 1
-        yield (trace.problem_id, trace.sample), desk.keepable(trace, verdict)
+        yield (trace.problem_id, trace.sample), job.keepable(trace, verdict)
 
 
-def _record(pairs: Iterable[Pair], sampler: Sampler, desk: Desk, progress: Progress) -> None:
+def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress: Progress) -> None:
     """Tell the sampler of the traces that came in, and count them."""
     for trace, verdict in pairs:
-        sampler.record((trace.problem_id, trace.sample), keepable=desk.keepable(trace, verdict))
+        sampler.record((trace.problem_id, trace.sample), keepable=job.keepable(trace, verdict))
         progress.traces += 1
         progress.correct += verdict.outcome == "CORRECT"
         progress.tokens += trace.completion_tokens

@@ -10,19 +10,19 @@ from typing import Any
 from tpt.engines import Sampling
 from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
-from tpt.run.stage import Work
-from tpt.sampling.collect import Collected, Desk, Progress, collect
+from tpt.run.stage import StageContext
+from tpt.sampling.collect import Collected, Progress, SamplingJob, collect
 from tpt.sampling.open import open_engine, open_judge
 from tpt.sampling.prompt_file import PromptFile
 from tpt.sampling.samplers import Sampler
 from tpt.seeds import seed_for
-from tpt.start_model import Model
+from tpt.start_model import StartModel
 from tpt.system.progress import Display
 
 
 def sample(
-    work: Work,
-    model: Model,
+    context: StageContext,
+    model: StartModel,
     problems: dict[str, Problem],
     *,
     sampler: Sampler,
@@ -35,7 +35,7 @@ def sample(
     """Run the sampler on an engine; traces, verdicts and surplus go into the folder ``at``.
 
     Args:
-        work: the stage that samples.
+        context: the stage that samples.
         model: what samples.
         problems: id to problem.
         sampler: which samples are taken.
@@ -45,14 +45,14 @@ def sample(
         keepable: whether a trace may be trained on; a sampler that stops early asks.
         every_test: see ``tpt.verifiers.judge.judge``.
     """
-    config, index = work.config, work.place.index
-    stage = "think" if at == work.place.path else "evaluate"
-    chat = open_chat(config, model.spec, work.run.path / "cache")
+    config, index = context.config, context.round_dir.index
+    stage = "think" if at == context.round_dir.path else "evaluate"
+    chat = open_chat(config, model.spec, context.run.path / "cache")
     at.mkdir(parents=True, exist_ok=True)
     asked = ((problem_id, chat.prompt_ids(problem)) for problem_id, problem in problems.items())
     with PromptFile(asked, at) as prompt_ids, open_judge(config, problems, every_test=every_test) as judge:
         longest = prompt_ids.longest + sampling.max_tokens
-        engine = open_engine(config, model.spec, cache=work.run.path / "cache", longest=longest)
+        engine = open_engine(config, model.spec, cache=context.run.path / "cache", longest=longest)
         started = time.monotonic()
 
         def show(progress: Progress) -> None:
@@ -60,7 +60,7 @@ def sample(
             display.update(progress.reached, note=f"{progress.correct} correct, {rate:,.0f} tokens/s")
 
         try:
-            desk = Desk(
+            job = SamplingJob(
                 problems=problems,
                 prompt_ids=prompt_ids,
                 engine=engine,
@@ -72,7 +72,7 @@ def sample(
             )
             collected = collect(
                 sampler,
-                desk,
+                job,
                 traces_path=at / "traces.jsonl",
                 verdicts_path=at / "verdicts.jsonl",
                 surplus_path=at / "surplus.jsonl",

@@ -1,7 +1,16 @@
 """Runs on an object store: a local working copy, and a store that is the truth of what is finished."""
 
-from tpt.store.keeper import Keeper, keeping
-from tpt.store.place import address_of, bring_checkpoint, place_of, pulled, share
+from tpt.store.binding import address_of, download_checkpoint, downloaded, share, working_copy_of
+from tpt.store.sync import StoreSync, synced
 from tpt.store.url import is_url
 
-__all__ = ["Keeper", "address_of", "bring_checkpoint", "is_url", "keeping", "place_of", "pulled", "share"]
+__all__ = [
+    "StoreSync",
+    "address_of",
+    "download_checkpoint",
+    "downloaded",
+    "is_url",
+    "share",
+    "synced",
+    "working_copy_of",
+]

@@ -1,248 +1,205 @@
-"""A run's working copy and its objects on a store: what is finished goes there, and comes from there.
-
-Outputs are uploaded before the manifest that names their digests, so whoever sees a manifest finds them. Downloaded,
-they are checked against those digests, and the manifest is written last here too.
-"""
+"""Syncs a run with its store while it is being written: the lease, the upload of what is finished and of what is under way."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 
-from tpt.errors import RunError
-from tpt.model.adapter_folder import find_adapter
-from tpt.run.directory import STAGES, RoundDir, RunDir
-from tpt.run.manifest import fingerprint, load_manifest
-from tpt.store.parts import delete_parts, is_part, prefix_of, restore
-from tpt.store.url import Found, Store
-from tpt.system.folders import take_place
-from tpt.system.jsonl import write_text
-
-_ELSEWHERE = "ELSEWHERE"
-"""A checkpoint that holds nothing but this file is on the store alone."""
-_FROZEN = ("problems.jsonl", "heldout.jsonl", "base.json")
-_OURS = ("lease.json", "probe-")
-_TRIES = 3
+from tpt.config import load_config
+from tpt.errors import RunError, RunLockedError
+from tpt.run.directory import RoundDir, RunDir
+from tpt.start_model import start_round_of
+from tpt.store.binding import Timing, bound_to
+from tpt.store.lease import Lease
+from tpt.store.part_uploads import PartUploads, sampled_into
+from tpt.store.working_copy import WorkingCopy
 
 
-class _ChangedUnderway(Exception):
-    """What a manifest names was replaced while it was being read."""
+class StoreSync:
+    """What a run tells of its progress; by itself it does nothing, for runs on this machine's file systems alone."""
+
+    def prepared(self) -> None:
+        """Hear that the run directory is made."""
+
+    def stop_by(self, stop: Callable[[], None]) -> None:
+        """Take ``stop``, to be called in another thread to end the stage; without it, the main thread is interrupted."""
+
+    def before(self, stage: str, round_dir: RoundDir) -> None:
+        """Hear that a stage is about to begin."""
+
+    def after(self, stage: str, round_dir: RoundDir) -> None:
+        """Hear that a stage is finished."""
+
+    def recorded(self, round_dir: RoundDir) -> None:
+        """Hear that a round's record is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A working copy and the store that it is of."""
+class _OnStore(StoreSync):
+    def __init__(self, copy: WorkingCopy, lease: Lease, timing: Timing) -> None:
+        self.lost: RunLockedError | None = None
+        """What to tell once another process has taken over."""
+        self._copy = copy
+        self._lease = lease
+        self._timing = timing
+        self._stop: Callable[[], None] = _interrupt
+        self._downloaded = False
+        self._parts: tuple[PartUploads, PartUploads] | None = None
+        self._busy = threading.Lock()
+        """Held while parts are uploaded."""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
 
-    run: RunDir
-    store: Store
+    def take(self) -> None:
+        try:
+            self._lease.take()
+        except BaseException:
+            self._copy.store.hurry()
+            with contextlib.suppress(RunError):
+                self._lease.give_back()
+            raise
+        self._thread.start()
 
-    def pull(self) -> None:
-        """Bring everything but checkpoints that the store has and the working copy lacks.
+    def download(self) -> None:
+        self._copy.download()
+        self._downloaded = True
 
-        Raises:
-            RunError: an output is not what its manifest says.
-        """
-        for attempt in range(_TRIES):
+    def prepared(self) -> None:
+        self._copy.upload_frozen()
+
+    def stop_by(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+
+    def before(self, stage: str, round_dir: RoundDir) -> None:
+        self._check()
+        if round_dir.manifest(stage).exists():
+            return
+        if (model := _model_read(self._copy.run, round_dir, stage)) is not None:
+            self._copy.download_checkpoint(model)
+        if stage in ("think", "evaluate"):
+            there = self._copy.store.list()
+            paths = (sampled_into(round_dir, stage) / name for name in ("traces.jsonl", "verdicts.jsonl"))
+            traces, verdicts = (PartUploads(self._copy.store, path, self._copy.name(path), there) for path in paths)
+            with self._busy:
+                self._parts = (traces, verdicts)
+
+    def after(self, stage: str, round_dir: RoundDir) -> None:
+        self._end_parts()
+        self._check()
+        if not self._copy.has_stage(round_dir, stage):
+            self._copy.upload_stage(round_dir, stage, check=self._check)
+
+    def recorded(self, round_dir: RoundDir) -> None:
+        self._check()
+        self._copy.upload_files([round_dir.record, self._copy.run.best, self._copy.run.logs / "events.jsonl"])
+
+    def stop(self, *, finished: bool) -> None:
+        self._ended.set()
+        if not finished:
+            self._copy.store.hurry()
+        self._thread.join()
+        try:
+            if self.lost is None:
+                if self._downloaded:
+                    self._upload()
+                    self._copy.upload_files([self._copy.run.logs / "events.jsonl"])
+                self._lease.give_back()
+        except RunError as error:
+            # What ended the run is the error to report.
+            if finished:
+                raise
+            print(error, file=sys.stderr)
+        finally:
+            self._end_parts()
+
+    def _check(self) -> None:
+        if self.lost is None:
             try:
-                self._pull(self.store.list())
+                self._lease.check()
+            except RunLockedError as error:
+                self.lost = error
+        if self.lost is not None:
+            raise self.lost
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self._timing.tick_s):
+            try:
+                self._lease.renew()
+                self._upload()
+            except RunLockedError as error:
+                self.lost = error
+                if not self._ended.is_set():
+                    self._stop()
                 return
-            except (FileNotFoundError, _ChangedUnderway) as error:
-                if attempt == _TRIES - 1:
-                    raise RunError(
-                        f"{self.store.url}: {error}: gone or not what its manifest says. If no process is writing this "
-                        "run, delete that manifest from the store and from the working copy to have the stage done again"
-                    ) from None
-                time.sleep(0.5)
+            except RunError as error:
+                if self._ended.is_set():
+                    return
+                print(error, file=sys.stderr)
 
-    def push_stage(self, place: RoundDir, stage: str, *, check: Callable[[], None]) -> None:
-        """Upload a finished stage: outputs first, the manifest last, then delete parts.
+    def _upload(self) -> None:
+        """Upload what was appended; RunLockedError when another process took over while there was much of it."""
+        with self._busy:
+            if self._parts is None:
+                return
+            traces, verdicts = self._parts
+            # Measured in this order, every verdict's trace is among the traces.
+            judged = verdicts.end()
+            for parts, end in ((traces, traces.end()), (verdicts, judged)):
+                while parts.upload(end):
+                    self._lease.renew()
 
-        ``check`` is called before every object, and raises when this process may write no more.
-        """
-        folder = place.evaluate if stage == "evaluate" else place.path
-        beside = [self.run.base, self.run.logs / "events.jsonl", folder / "surplus.jsonl"]
-        if stage == "train":
-            beside.append(folder / "train_log.jsonl")
-        for path in [*outputs_of(place, stage).values(), *(path for path in beside if path.is_file())]:
-            self._push(path, check)
-        check()
-        self.store.put(self.name(place.manifest(stage)), place.manifest(stage).read_bytes())
-        delete_parts(self.store, place, stage)
+    def _end_parts(self) -> None:
+        with self._busy:
+            for each in self._parts or ():
+                each.close()
+            self._parts = None
 
-    def has_stage(self, place: RoundDir, stage: str) -> bool:
-        """Return whether the store has the very manifest that is here."""
+
+@contextlib.contextmanager
+def synced(run: RunDir) -> Iterator[StoreSync]:
+    """Sync a run with its store, if it has one, while it is being written; the run's lock must be held.
+
+    Raises:
+        RunLockedError: another machine is writing this run, or took over.
+        RunError: the store cannot be read or written.
+    """
+    bound = bound_to(run.path)
+    if bound is None:
+        yield StoreSync()
+        return
+    timing = Timing.read()
+    store = bound.open(timing)
+    sync = _OnStore(WorkingCopy(run, store), Lease(store, bound.copy_id, timing.lease_s), timing)
+    print(f"{store.url}: working copy at {run.path}", file=sys.stderr)
+    sync.take()
+    try:
         try:
-            return self.store.get(self.name(place.manifest(stage))) == place.manifest(stage).read_bytes()
-        except FileNotFoundError:
-            return False
-
-    def push_files(self, paths: Iterable[Path]) -> None:
-        """Upload the files that are there."""
-        for path in paths:
-            if path.is_file():
-                self.store.put(self.name(path), path)
-
-    def push_frozen(self) -> None:
-        """Upload what a run begins with, its config last: without one there is no run."""
-        there = self.store.list()
-        config = self.run.config.read_bytes()
-        same = "config.toml" in there and self.store.get("config.toml") == config
-        anew = not same and not _rounds(there)
-        if anew:
-            # Nobody may see the config of another attempt with the problems of this one.
-            for name in ("config.toml", "base.json"):
-                self.store.delete(name)
-        for name in _FROZEN:
-            path = self.run.path / name
-            if path.is_file() and (anew or self._differs(path, there.get(name))):
-                self.store.put(name, path)
-        if not same:
-            self.store.put("config.toml", config)
-
-    def bring_checkpoint(self, place: RoundDir) -> None:
-        """Download a round's checkpoint if it is on the store alone, and those that it is an adapter on.
-
-        Raises:
-            RunError: one is not what its manifest says.
-        """
-        if (place.checkpoint / _ELSEWHERE).exists():
-            self._bring_checkpoint(place)
-        if (adapter := find_adapter(str(place.checkpoint))) is not None:
-            for before in self.run.rounds():
-                if before.index < place.index and Path(adapter.base) == before.checkpoint.resolve():
-                    self.bring_checkpoint(before)
-
-    def name(self, path: Path) -> str:
-        """Return the name of a file's object."""
-        return path.relative_to(self.run.path).as_posix()
-
-    def _bring_checkpoint(self, place: RoundDir) -> None:
-        prefix = self.name(place.checkpoint) + "/"
-        staging = place.checkpoint.with_name("checkpoint.coming")
-        shutil.rmtree(staging, ignore_errors=True)
-        for name in self.store.list():
-            if name.startswith(prefix):
-                self.store.download(name, staging / _safe(name.removeprefix(prefix)))
-        wanted = load_manifest(place.manifest("train"))["outputs"].get("checkpoint")
-        if not staging.is_dir() or fingerprint(staging) != wanted:
-            raise RunError(
-                f"{self.store.url}/{prefix}: gone or not what {place.manifest('train').name} says. Delete that manifest from "
-                "the store and from the working copy to have the round trained again"
-            )
-        take_place(staging, place.checkpoint)
-
-    def _pull(self, there: dict[str, Found]) -> None:
-        # An upload that was interrupted before its first byte can leave an empty object. Of these files, none is empty.
-        there = {name: found for name, found in there.items() if found.size or name.endswith(".jsonl")}
-        if "config.toml" not in there:
-            return
-        for name in (*_FROZEN, "config.toml"):
-            if name in there and (there[name].size < 2**20 or self._differs(self.run.path / name, there[name])):
-                self.store.download(name, self.run.path / name)
-        managed: set[str] = {*_FROZEN, "config.toml"}
-        for index in _rounds(there):
-            place = self.run.round(index)
-            for stage in STAGES:
-                managed |= {self.name(path) for path in [place.manifest(stage), *outputs_of(place, stage).values()]}
-                self._pull_stage(place, stage, there)
-        for name, found in there.items():
-            if name not in managed and "/checkpoint/" not in name and not is_part(name) and not name.startswith(_OURS):
-                path = self.run.path / _safe(name)
-                if not path.exists() or path.stat().st_mtime < found.changed.timestamp():
-                    self.store.download(name, path)
-
-    def _pull_stage(self, place: RoundDir, stage: str, there: dict[str, Found]) -> None:
-        manifest = place.manifest(stage)
-        if self.name(manifest) not in there:
-            if (place.checkpoint / _ELSEWHERE).exists() and stage == "train":
-                # Its manifest was deleted from the store, to have the round trained again.
-                manifest.unlink(missing_ok=True)
-                shutil.rmtree(place.checkpoint)
-            if stage in ("think", "evaluate") and not manifest.exists():
-                restore(
-                    self.store,
-                    there,
-                    place.evaluate if stage == "evaluate" else place.path,
-                    prefix_of(place, stage),
-                )
-            return
-        content = self.store.get(self.name(manifest))
-        outputs = outputs_of(place, stage)
-        if manifest.exists() and manifest.read_bytes() == content and all(path.exists() for path in outputs.values()):
-            return
-        try:
-            digests = {str(name): str(found) for name, found in json.loads(content)["outputs"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise RunError(f"{self.store.url}/{self.name(manifest)}: damaged: not a stage's manifest") from None
-        manifest.unlink(missing_ok=True)
-        for name, path in outputs.items():
-            if name in digests:
-                self._pull_output(path, digests[name])
-        write_text(manifest, content.decode())
-
-    def _pull_output(self, path: Path, wanted: str) -> None:
-        if path.exists() and fingerprint(path) == wanted:
-            return
-        if path.name == "checkpoint":
-            shutil.rmtree(path, ignore_errors=True)
-            write_text(path / _ELSEWHERE, f"On the store: {self.store.url}/{self.name(path)}\n")
-            return
-        coming = path.with_name(path.name + ".coming")
-        self.store.download(self.name(path), coming)
-        if fingerprint(coming) != wanted:
-            raise _ChangedUnderway(self.name(path))
-        coming.replace(path)
-
-    def _push(self, path: Path, check: Callable[[], None]) -> None:
-        if not path.is_dir():
-            check()
-            self.store.put(self.name(path), path)
-            return
-        files = {self.name(each): each for each in sorted(path.rglob("*")) if each.is_file()}
-        check()
-        # A file that an interrupted attempt left there would change the folder's digest.
-        for name in self.store.list():
-            if name.startswith(self.name(path) + "/") and name not in files:
-                self.store.delete(name)
-        for name, each in files.items():
-            check()
-            self.store.put(name, each)
-
-    def _differs(self, path: Path, found: Found | None) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            return found is None or path.stat().st_size != found.size
-        return True
+            # Downloading a large run takes longer than a lease counts, so the lease is renewed meanwhile.
+            sync.download()
+            yield sync
+        except BaseException:
+            sync.stop(finished=False)
+            raise
+        sync.stop(finished=True)
+    except (RunError, KeyboardInterrupt):
+        # Of a stage that was ended because of it, the error says less.
+        if sync.lost is None:
+            raise
+        raise sync.lost from None
 
 
-def outputs_of(place: RoundDir, stage: str) -> dict[str, Path]:
-    """Return what a stage's manifest names, and where it lies."""
-    outputs = {
-        "think": {"traces": place.traces, "verdicts": place.verdicts},
-        "prune": {"examples": place.examples},
-        "train": {"checkpoint": place.checkpoint},
-        "evaluate": {
-            "traces": place.evaluate_traces,
-            "verdicts": place.evaluate_verdicts,
-            "variety": place.evaluate_variety,
-        },
-    }
-    return outputs[stage]
+def _interrupt() -> None:
+    main = threading.main_thread().ident
+    if main is not None:
+        # As Ctrl-C does; a flag alone would be seen only when a call that waits comes back.
+        signal.pthread_kill(main, signal.SIGINT)
 
 
-def _rounds(there: dict[str, Found]) -> list[int]:
-    folders = {name.partition("/")[0] for name in there if name.startswith("round-") and "/" in name}
-    numbers = [folder.removeprefix("round-") for folder in folders]
-    return sorted(int(each) for each in numbers if each.isascii() and each.isdigit() and len(each) < 10)
-
-
-def _safe(name: str) -> str:
-    """Return an object's name as a path below a folder; RunError when it would lead out of it."""
-    if os.path.isabs(name) or ".." in name.split("/") or "\0" in name:
-        raise RunError(f"{name!r}: an object of this name cannot be part of a run. Delete it from the store")
-    return name
+def _model_read(run: RunDir, round_dir: RoundDir, stage: str) -> RoundDir | None:
+    """Return the round whose checkpoint a stage reads; None when it needs the base model alone."""
+    if stage != "evaluate" and round_dir.index < 1:
+        return None
+    index = round_dir.index if stage == "evaluate" else start_round_of(run, round_dir, load_config(run.config))
+    return run.round(index) if index else None

@@ -34,7 +34,7 @@ def to_line(record: Any) -> bytes:
 
 def to_table(record: Any) -> Any:
     """Return a record, or anything made of records, as plain JSON values."""
-    return msgspec.to_builtins(record, str_keys=True)
+    return msgspec.to_builtins(record, str_keys=True, enc_hook=_as_builtin)
 
 
 def from_table(kind: type[R], table: Any) -> R:
@@ -160,6 +160,14 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _as_builtin(value: object) -> object:
+    """Return what a library's own kind of text or number, such as torch's version, is to JSON."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON value")
 
 
 def _as_json(record: Any, indent: int | None = None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 from tpt.errors import ConfigError, RunError, RunLockedError
 from tpt.run.directory import RunDir
 from tpt.run.lock import lock
-from tpt.store.sync import Copy
-from tpt.store.url import Store, checked, copy_name, is_url, open_store, whole_url
+from tpt.store.objects import Store, open_store
+from tpt.store.url import checked, folder_name, is_url, whole_url
+from tpt.store.working_copy import WorkingCopy
 from tpt.system.jsonl import read_json, write_json
 
 _BINDING = ".tpt-store.json"
@@ -28,8 +30,6 @@ class Timing:
     """After how long without a sign of life another machine may write."""
     retry_s: float = 300.0
     """For how long a failing request is tried again."""
-    settle_s: float = 1.0
-    """Between claiming the lease and looking whether the claim stands."""
 
     @property
     def tick_s(self) -> float:
@@ -41,13 +41,10 @@ class Timing:
         """Return what the environment says; ConfigError when it is no positive number."""
         given = {}
         for each in fields(Timing):
-            name = f"TPT_STORE_{each.name.upper()}"
-            if text := os.environ.get(name):
-                try:
+            if text := os.environ.get(name := f"TPT_STORE_{each.name.upper()}"):
+                with contextlib.suppress(ValueError):
                     given[each.name] = float(text)
-                except ValueError:
-                    given[each.name] = 0.0
-                if not 0 < given[each.name] < float("inf"):
+                if not 0 < given.get(each.name, 0.0) < float("inf"):
                     raise ConfigError(f"{name}={text}: expected a number of seconds above 0")
         return Timing(**given)
 
@@ -64,33 +61,33 @@ class Binding:
         return open_store(self.url, patience_s=timing.retry_s)
 
 
-def place_of(place: str | Path) -> Path:
+def working_copy_of(run: str | Path) -> Path:
     """Return where a run lies on this machine: the path itself, or the working copy of a URL."""
-    if not is_url(place):
-        return Path(place)
-    url = whole_url(place)
-    run = cache_folder() / "runs" / copy_name(url) / Path(checked(url).path).name
-    binding = run.parent / _BINDING
+    if not is_url(run):
+        return Path(run)
+    url = whole_url(run)
+    path = cache_folder() / "runs" / folder_name(url) / Path(checked(url).path).name
+    binding = path.parent / _BINDING
     if not binding.exists():
         write_json(binding, {"url": url, "copy": secrets.token_hex(8)})
-    return run
+    return path
 
 
-def pulled(place: str | Path) -> Path:
-    """Return where a run lies on this machine, after bringing what its store has of it; checkpoints stay there.
+def downloaded(run: str | Path) -> Path:
+    """Return where a run lies on this machine, after downloading what its store has of it but checkpoints.
 
     A copy that is being written on this machine is newer than the store and is left as it is.
 
     Raises:
         RunError: the store cannot be read, or holds no run there.
     """
-    path = place_of(place)
+    path = working_copy_of(run)
     bound = bound_to(path)
     if bound is not None:
         store = bound.open(Timing.read())
         try:
             with lock(RunDir(path), wait_s=0.0):
-                Copy(RunDir(path), store).pull()
+                WorkingCopy(RunDir(path), store).download()
         except RunLockedError:
             pass
         if not RunDir(path).config.is_file():
@@ -111,7 +108,7 @@ def bound_to(path: Path) -> Binding | None:
         return None
     table = read_json(file)
     if not isinstance(table, dict) or not all(isinstance(table.get(key), str) for key in ("url", "copy")):
-        raise RunError(f"{file}: damaged. Delete the folder {path.parent}; what the store has will be brought again")
+        raise RunError(f"{file}: damaged. Delete the folder {path.parent}; what the store has will be downloaded again")
     return Binding(table["url"], table["copy"])
 
 
@@ -121,17 +118,19 @@ def share(run: RunDir, *paths: Path) -> None:
     if bound is None:
         return
     try:
-        Copy(run, bound.open(Timing.read())).push_files(path for path in paths if path.is_relative_to(run.path))
+        WorkingCopy(run, bound.open(Timing.read())).upload_files(
+            path for path in paths if path.is_relative_to(run.path)
+        )
     except RunError as error:
         # Who may only read a run can still have its report.
         print(f"kept on this machine only: {error}", file=sys.stderr)
 
 
-def bring_checkpoint(run: RunDir, index: int) -> None:
-    """Bring a round's checkpoint if it is on the run's store alone."""
+def download_checkpoint(run: RunDir, index: int) -> None:
+    """Download a round's checkpoint if it is on the run's store alone."""
     bound = bound_to(run.path)
     if bound is not None and index:
-        Copy(run, bound.open(Timing.read())).bring_checkpoint(run.round(index))
+        WorkingCopy(run, bound.open(Timing.read())).download_checkpoint(run.round(index))
 
 
 def cache_folder() -> Path:

@@ -10,20 +10,23 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from tpt.run.directory import RoundDir
-from tpt.store.url import Found, Store
+from tpt.store.objects import Store
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 _PART = re.compile(r"(.+)\.part-([0-9]{4})-([0-9]{6})")
 _MOST = 32 * 2**20
 """Bytes of a part; what is longer goes into several."""
 
 
-class Parts:
+class PartUploads:
     """Uploads what is appended to one record file; the file may be replaced under it, and is then finished with."""
 
-    def __init__(self, store: Store, path: Path, name: str, there: dict[str, Found]) -> None:
+    def __init__(self, store: Store, path: Path, name: str, there: dict[str, ObjectMeta]) -> None:
         self._store = store
         self._path = path
         self._name = name
@@ -51,7 +54,7 @@ class Parts:
         if self._file is None:
             if not self._path.exists():
                 return 0
-            # Kept open: when the finished file takes its place, this one can still be read.
+            # Kept open: when the finished file replaces it, this one can still be read.
             self._file = self._path.open("rb")
         return os.fstat(self._file.fileno()).st_size
 
@@ -61,7 +64,7 @@ class Parts:
             self._file.close()
 
 
-def restore(store: Store, there: dict[str, Found], folder: Path, prefix: str) -> None:
+def restore(store: Store, there: dict[str, ObjectMeta], folder: Path, prefix: str) -> None:
     """Put the records under way into ``folder`` unless as much and more was sampled here."""
     traces, verdicts = folder / "traces.jsonl", folder / "verdicts.jsonl"
     parts = _longest(f"{prefix}/{traces.name}", there)
@@ -79,17 +82,16 @@ def restore(store: Store, there: dict[str, Found], folder: Path, prefix: str) ->
     coming_verdicts.replace(verdicts)
 
 
-def delete_parts(store: Store, place: RoundDir, stage: str) -> None:
-    """Delete the parts of a finished stage."""
-    prefix = prefix_of(place, stage)
+def delete_parts(store: Store, prefix: str) -> None:
+    """Delete the parts of the files of a folder."""
     for name in store.list():
         if (match := _PART.fullmatch(name)) and match[1].rpartition("/")[0] == prefix:
             store.delete(name)
 
 
-def prefix_of(place: RoundDir, stage: str) -> str:
-    """Return the name of the folder that a sampling stage writes to, as the store has it."""
-    return f"{place.path.name}/evaluate" if stage == "evaluate" else place.path.name
+def sampled_into(round_dir: RoundDir, stage: str) -> Path:
+    """Return the folder that a sampling stage writes to."""
+    return round_dir.evaluate if stage == "evaluate" else round_dir.path
 
 
 def is_part(name: str) -> bool:
@@ -97,7 +99,7 @@ def is_part(name: str) -> bool:
     return bool(_PART.fullmatch(name))
 
 
-def _generations(name: str, there: dict[str, Found]) -> dict[int, list[str]]:
+def _generations(name: str, there: dict[str, ObjectMeta]) -> dict[int, list[str]]:
     """Return the names of a file's parts, in order, by generation."""
     found: dict[int, list[str]] = {}
     for each in sorted(there):
@@ -106,13 +108,13 @@ def _generations(name: str, there: dict[str, Found]) -> dict[int, list[str]]:
     return found
 
 
-def _longest(name: str, there: dict[str, Found]) -> list[str]:
+def _longest(name: str, there: dict[str, ObjectMeta]) -> list[str]:
     """Return the names of the parts of a file's longest generation."""
     return max(_generations(name, there).values(), key=lambda parts: _size(parts, there), default=[])
 
 
-def _size(parts: list[str], there: dict[str, Found]) -> int:
-    return sum(there[each].size for each in parts)
+def _size(parts: list[str], there: dict[str, ObjectMeta]) -> int:
+    return sum(there[each]["size"] for each in parts)
 
 
 def _join(store: Store, parts: list[str], path: Path) -> None:
