@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -93,7 +94,8 @@ def kill_after(server: StageServer, delay_s: float) -> None:
     """Kill the stage that is at work, if it still is."""
     time.sleep(delay_s)
     for child in psutil.Process(server.pid).children():
-        child.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def do_with_kills(run: RunDir, server: StageServer, stage: str, index: int, delays: Iterator[float]) -> int:
