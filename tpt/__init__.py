@@ -5,6 +5,7 @@ from tpt.errors import TPTError
 from tpt.problems import load_problems
 from tpt.records import EvalReport, Example, Outcome, Problem, RoundRecord, Trace, Verdict
 from tpt.rounds import Run
+from tpt.system.version import __version__
 
 __all__ = [
     "EvalReport",
@@ -17,6 +18,7 @@ __all__ = [
     "TPTError",
     "Trace",
     "Verdict",
+    "__version__",
     "load_config",
     "load_problems",
     "parse_config",

@@ -33,10 +33,10 @@ from tpt.rounds import Run, do_alone
 from tpt.run.directory import RunDir
 from tpt.store import address_of, downloaded, share, working_copy_of
 from tpt.system.jsonl import to_table
+from tpt.system.version import __version__
 
 app = typer.Typer(
     name="tpt",
-    help="Think, prune, train: a language model learns from its own verified solutions.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -83,6 +83,21 @@ SandboxOption = Annotated[
     typer.Option("--sandbox", help="What confines a model's programs; rlimits lets them read every file of yours."),
 ]
 RoundOption = Annotated[int, typer.Option("--round", help="Which round; 0 is the base model.", min=0)]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Think, prune, train: a language model learns from its own verified solutions."""
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import PurePath
 from typing import Any
 
@@ -12,6 +11,7 @@ from tpt.run.directory import STAGES, RunDir
 from tpt.run.manifest import fingerprint, load_manifest, require_output
 from tpt.start_model import base_model
 from tpt.system.jsonl import to_table
+from tpt.system.version import __version__
 
 _INPUTS = ("examples", "traces", "verdicts", "checkpoint")
 
@@ -30,7 +30,7 @@ def origin_of(
     scored = load_manifest(place.manifest("evaluate"))
     rounds = [_round(run, each) for each in records if 0 < each.index <= record.index]
     return {
-        "made_by": {"think-prune-train": importlib.metadata.version("think-prune-train")},
+        "made_by": {"think-prune-train": __version__},
         "method": "Think, Prune, Train (arXiv 2504.18116)",
         "run": run.path.resolve().name,
         "round": record.index,

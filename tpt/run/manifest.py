@@ -16,8 +16,9 @@ from typing import Any
 from tpt.errors import RunError, StaleStageError
 from tpt.run.directory import RoundDir
 from tpt.system.jsonl import digest, read_json, write_json
+from tpt.system.version import __version__
 
-_RECORDED_VERSIONS = ("think-prune-train", "torch", "transformers", "trl", "accelerate", "tokenizers", "numpy")
+_RECORDED_VERSIONS = ("torch", "transformers", "trl", "accelerate", "tokenizers", "numpy")
 
 
 def read_manifest(round_dir: RoundDir, stage: str, inputs: Mapping[str, str]) -> dict[str, Any] | None:
@@ -106,7 +107,7 @@ def digest_of(value: Any) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that a result depends on, as far as they are installed."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "think-prune-train": __version__}
     for name in _RECORDED_VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
