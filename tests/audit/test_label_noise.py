@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import Tpt
+from real_data import DATA
 
 from tpt.audit.label_noise import check_traces, label_noise_suspects
 from tpt.errors import RunError
@@ -128,7 +128,7 @@ def test_the_command_reads_traces_of_any_tool(
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get("TPT_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    return DATA
 
 
 @pytest.mark.real_data

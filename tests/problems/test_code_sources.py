@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import pickle
 import sys
 import zlib
@@ -13,6 +12,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+from real_data import DATA
 
 from tpt.errors import ProblemError
 from tpt.problems import load_problems, load_wrong_programs
@@ -306,7 +306,7 @@ def test_files_of_the_hub_behind_a_loading_script_are_read_without_it(tmp_path, 
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get("TPT_DATA") or Path(__file__).parents[3] / "shared" / "data") / "code"
+    return DATA / "code"
 
 
 @pytest.mark.real_data

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from real_data import DATA
 
 from tpt.audit.check import check
 from tpt.errors import ProblemError
@@ -69,7 +70,7 @@ def test_without_the_hub_the_error_names_the_local_way():
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get("TPT_DATA") or Path(__file__).parents[3] / "shared" / "data") / "math"
+    return DATA / "math"
 
 
 @pytest.mark.real_data

@@ -16,6 +16,7 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+from real_data import DATA
 
 from tpt.errors import ProblemError
 from tpt.problems import load_problems
@@ -222,7 +223,7 @@ def test_without_the_hub_the_error_names_the_local_way() -> None:
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get("TPT_DATA") or Path(__file__).parents[3] / "shared" / "data") / "math"
+    return DATA / "math"
 
 
 @pytest.mark.real_data

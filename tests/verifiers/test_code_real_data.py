@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 from code_cases import needs_bubblewrap
 from msgspec.structs import replace
+from real_data import DATA
 
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem
 from tpt.verifiers.code.verify import judge_programs
 
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = [needs_bubblewrap, pytest.mark.real_data]
 
 

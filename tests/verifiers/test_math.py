@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from real_data import DATA
 
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.verifiers.judge import FORMATS, judge
 from tpt.verifiers.math.final_answer import TAIL, final_answer
 from tpt.verifiers.math.latex import MAX_ANSWER, compare
-
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 # gold, what stands in the box: the same value
 SAME = [

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_data import DATA
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.number.verify import TAIL, canonical_answer, gold_number, verify_number
-
-DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 RIGHT, WRONG, NONE = Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER
 

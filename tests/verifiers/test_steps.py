@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
 import pytest
+from real_data import DATA
 
 from tpt.config import PruneConfig
 from tpt.prune import is_keepable, select
@@ -157,7 +157,7 @@ def test_without_a_correct_answer_steps_are_not_what_drops_a_trace() -> None:
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get("TPT_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    return DATA
 
 
 @pytest.mark.real_data

@@ -62,20 +62,25 @@ def model_card(card: Card) -> str:
 
 
 def _front_matter(card: Card) -> str:
-    base = card.origin["base"]["model"]
-    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
-    lines.append("tags: [think-prune-train, self-improvement, rejection-sampling, sft]")
-    is_hub = bool(_HUB_ID.fullmatch(base)) and not base.endswith(".gguf")
-    lines.append(f"base_model: {base}" if is_hub else f"# base_model: OWNER/NAME   (it was made from {_plain(base)})")
-    source = parse_spec(card.config.problems.train).name
-    dataset = _DATASETS.get(source)
-    lines.append(f"datasets: [{dataset}]" if dataset else f"# datasets: [OWNER/NAME]   (problems: {_plain(source)})")
-    lines.append(
-        "license: apache-2.0"
-        if card.config.model == "embedded"
-        else "# license: NAME   (that of the base model binds, and so may that of the problems)"
+    from huggingface_hub import ModelCardData
+
+    base, source = card.origin["base"]["model"], parse_spec(card.config.problems.train).name
+    is_hub, dataset = bool(_HUB_ID.fullmatch(base)) and not base.endswith(".gguf"), _DATASETS.get(source)
+    is_free = card.config.model == "embedded"
+    known = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["think-prune-train", "self-improvement", "rejection-sampling", "sft"],
+        base_model=base if is_hub else None,
+        datasets=[dataset] if dataset else None,
+        license="apache-2.0" if is_free else None,
     )
-    return "\n".join(["---", *lines, "---"])
+    asked = [
+        "" if is_hub else f"# base_model: OWNER/NAME   (it was made from {_plain(base)})",
+        "" if dataset else f"# datasets: [OWNER/NAME]   (problems: {_plain(source)})",
+        "" if is_free else "# license: NAME   (that of the base model binds, and so may that of the problems)",
+    ]
+    return "\n".join(["---", known.to_yaml(), *filter(None, asked), "---"])
 
 
 def _summary(card: Card) -> str:

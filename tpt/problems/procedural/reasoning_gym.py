@@ -17,9 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-import reasoning_gym
-from reasoning_gym.factory import DATASETS
-
 from tpt.errors import ProblemError, did_you_mean
 from tpt.problems.overlap import hash_split, normalised
 from tpt.problems.spec import Spec, allow_params, bad_value, choice_param, int_param
@@ -51,6 +48,25 @@ _OPERATORS: dict[type, Any] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
+
+
+def _library() -> Any:
+    try:
+        import reasoning_gym
+    except ImportError:
+        raise ProblemError(
+            'the source reasoning_gym:… needs the package reasoning-gym: pip install "think-prune-train[gym]" (one of its '
+            "dependencies has no wheel, so that takes a C compiler)"
+        ) from None
+    return reasoning_gym
+
+
+def _datasets() -> dict[str, Any]:
+    """Return the library's tasks: name to its class of problems and its class of parameters."""
+    _library()
+    from reasoning_gym.factory import DATASETS
+
+    return DATASETS  # type: ignore[no-any-return]
 
 
 def load_reasoning_gym(spec: Spec, *, kind: str | None, seed: int, default_size: int) -> list[Problem]:
@@ -85,7 +101,7 @@ def load_reasoning_gym(spec: Spec, *, kind: str | None, seed: int, default_size:
 
 
 def _task(spec: Spec) -> str:
-    tasks = sorted(DATASETS.keys() - UNSTABLE.keys() - {"composite"})
+    tasks = sorted(_datasets().keys() - UNSTABLE.keys() - {"composite"})
     if spec.rest in tasks:
         return spec.rest
     if spec.rest in UNSTABLE:
@@ -101,7 +117,7 @@ def _task(spec: Spec) -> str:
 
 def _settable(task: str) -> dict[str, Any]:
     """Return the task's parameters that a spec can set, and their types."""
-    config = DATASETS[task][1]
+    config = _datasets()[task][1]
     hints = typing.get_type_hints(config)
     return {field.name: hints[field.name] for field in dataclasses.fields(config) if field.name not in _OWN_PARAMS}
 
@@ -171,7 +187,7 @@ def _items(text: str) -> list[str]:
 
 def _fingerprint(task: str, settings: Mapping[str, Any]) -> str:
     """Return what tells ids of different parameters apart; empty for the task's defaults."""
-    defaults = DATASETS[task][1]()
+    defaults = _datasets()[task][1]()
     changed = {name: value for name, value in settings.items() if not _same(value, getattr(defaults, name))}
     return f"-{zlib.crc32(repr(sorted(changed.items())).encode()):08x}" if changed else ""
 
@@ -212,7 +228,7 @@ def _distinct_items(
 def _dataset(spec: Spec, task: str, settings: Mapping[str, Any], seed: int) -> Any:
     try:
         # One size for all: some tasks draw as much at the start as their size says.
-        return reasoning_gym.create_dataset(task, seed=seed * STRIDE, size=STRIDE, **settings)
+        return _library().create_dataset(task, seed=seed * STRIDE, size=STRIDE, **settings)
     except (AssertionError, ValueError, TypeError) as error:
         raise ProblemError(f"problem source {spec.text!r}: {task} does not allow this: {error}") from error
 
