@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,30 @@ def test_every_example_is_a_config(path: Path) -> None:
     load_config(path)
 
 
-def test_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as its links name them."""
+    heads = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+PAGES = [path for path in sorted(ROOT.rglob("*.md")) if ".venv" not in str(path) and "runs" not in path.parts]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not re.match(r"https?:", link) and (not target.exists() or (anchor and anchor not in anchors(target))):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_the_page_of_a_package_index_links_to_the_repository() -> None:
+    """The substitutions that the build makes leave no relative link."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (change,) = settings["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+    page = re.sub(change["pattern"], change["replacement"], README)
+    assert re.search(r"\]\((?!https?://|#)", page) is None and "blob/main/docs/design.md)" in page

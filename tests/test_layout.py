@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tpt
+from tools import house
 
 PACKAGE = Path(tpt.__file__).parent
 DESIGN = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
@@ -115,3 +116,10 @@ def test_importing_the_package_and_the_command_line_imports_nothing_heavy(module
 def test_the_public_names_are_there() -> None:
     assert sorted(tpt.__all__) == list(tpt.__all__)
     assert all(getattr(tpt, name) is not None for name in tpt.__all__)
+
+
+def test_the_house_is_within_its_limits() -> None:
+    """See: python -m tools.house."""
+    found, doubled = house.counts(PACKAGE)
+    over = {name: found[name] for name, limit in house.LIMITS.items() if found[name] > limit}
+    assert not over, doubled
