@@ -24,7 +24,6 @@ from tpt.scoring import (
     holm,
     maj_at_k,
     mean_and_stderr,
-    paired_difference,
     pass_at_k_curve,
     sign_flip_p,
     split_gains,
@@ -99,8 +98,9 @@ def coverage(experiments: int) -> Iterator[tuple[int, int, dict[str, float]]]:
             shares = np.concatenate([strict, lenient], axis=1) / samples
             score = mean_and_stderr(shares[:, 1])
             hits["pass@1"] += abs(score.mean - TRUTH[1] * 0.8) <= 1.96 * score.stderr
-            found = paired_difference(shares[:, 1], shares[:, 0], draws=1000, seed=seed)
-            hits["difference"] += found.low <= TRUTH[1] * 0.8 - TRUTH[0] * 0.6 <= found.high
+            gains = bootstrap_means(shares[:, [1]] - shares[:, [0]], draws=1000, seed=seed)
+            low, high = np.quantile(gains, [0.025, 0.975])
+            hits["difference"] += low <= TRUTH[1] * 0.8 - TRUTH[0] * 0.6 <= high
             parts = split_gains(*bootstrap_means(shares[:, [0, 2, 1, 3]], draws=1000, seed=seed).T)
             true_parts = split_gains(
                 *(np.array([each]) for each in (TRUTH[0] * 0.6, TRUTH[0], TRUTH[1] * 0.8, TRUTH[1]))

@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from code_cases import needs_bubblewrap
+from code_cases import judge_programs, needs_bubblewrap
 
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem
-from tpt.verifiers.code.verify import judge_programs
 
 DATA = Path(os.environ.get("TPT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = [needs_bubblewrap, pytest.mark.real_data]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from itertools import pairwise
 
 LIMIT = 20_000
@@ -37,11 +36,6 @@ def equation_chain(completion: str) -> tuple[str, ...]:
             if expression and value and re.search(r"[0-9][-+*/]", expression):
                 chain.append(f"{expression}={value}")
     return tuple(chain)
-
-
-def distinct_chains(completions: Iterable[str]) -> int:
-    """Return how many different equation chains the completions have; those without equations share one."""
-    return len({equation_chain(completion) for completion in completions})
 
 
 def _plain(text: str) -> str:

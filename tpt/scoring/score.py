@@ -127,14 +127,6 @@ def _read_counts(path: Path, _version: tuple[int, int] | None) -> Counts:
     return count_verdicts(iterate_records(path, Verdict))
 
 
-def problem_scores(verdicts: Sequence[Verdict]) -> dict[str, tuple[float, float]]:
-    """Return problem id to its share of samples that are right: (strict, lenient)."""
-    return {
-        problem_id: (sum(v.strict for v in group) / len(group), sum(map(is_correct, group)) / len(group))
-        for problem_id, group in by_problem(verdicts).items()
-    }
-
-
 def default_ks(counts: Counts) -> list[int]:
     """Return 1, 2, 4, … and the number of samples that every problem has."""
     most = int(counts.samples.min())

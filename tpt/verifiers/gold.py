@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tpt.records import Problem, Trace
 from tpt.verifiers.custom import is_own
 
@@ -25,5 +27,6 @@ def human_trace(problem: Problem) -> Trace:
 
 
 def fenced(program: str) -> str:
-    """Return a program in a Markdown fence."""
-    return f"```python\n{program}\n```"
+    """Return a program in a Markdown fence, one longer than any in the program."""
+    fence = max(["``", *re.findall("`{3,}", program)], key=len) + "`"
+    return f"{fence}python\n{program}\n{fence}"

@@ -10,11 +10,10 @@ import dataclasses
 import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from tpt.errors import VerifierError, did_you_mean
 from tpt.records import Problem, Trace, Verdict
-from tpt.verifiers import Judgement, Verifier
+from tpt.verifiers import Judgement
 from tpt.verifiers.code.verify import CODE_FORMAT, judge_completions, verify_code
 from tpt.verifiers.custom import describe_own, is_own, verify_own
 from tpt.verifiers.math.verify import MATH_FORMAT, verify_math
@@ -49,12 +48,6 @@ FORMATS = {
 _KEPT = 100_000
 """Results of the pool that are kept: the samples of a problem often end in the same few answers."""
 _results: OrderedDict[str, Settled] = OrderedDict()
-
-
-def verifier_for(kind: str, *, limits: Limits = Limits()) -> Verifier:  # noqa: B008  (immutable)
-    """Return the verifier of a kind of problem; VerifierError when there is none."""
-    _opening(kind)
-    return partial(judge_one, limits=limits)
 
 
 def formats_of(kinds: set[str]) -> dict[str, str]:

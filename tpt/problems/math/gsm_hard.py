@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tpt.problems.math.published import hub_rows, local_path, local_rows, plain_number, require_texts
+from tpt.problems.math.rows import hub_rows, local_path, local_rows, plain_number, require_texts
 from tpt.problems.rows import Row
 from tpt.problems.spec import Spec, allow_params
 from tpt.records import Problem

@@ -54,18 +54,6 @@ def judge_completions(
     return _judge_cases(cases, workers, sandbox)
 
 
-def judge_programs(
-    pairs: Sequence[tuple[Problem, str]],
-    *,
-    every_test: bool = False,
-    workers: int | None = None,
-    sandbox: Mode = "bubblewrap",
-) -> list[Judgement]:
-    """Judge programs as they are, such as a source's own solutions, as ``judge_completions`` does."""
-    cases = [_run_case(tests_of(problem), Extracted(program, True, ""), every_test) for problem, program in pairs]
-    return _judge_cases(cases, workers, sandbox)
-
-
 def _judge_case(problem: Problem, completion: str, *, every_test: bool) -> _Case:
     """Check the problem now; the returned generator runs its tests."""
     tests = tests_of(problem)
