@@ -17,8 +17,6 @@ _RUNTIME = {"cpu": 500 * 2**20, "cuda": 1024 * 2**20}
 """The process and its libraries; on a GPU its context and the engine's workspaces."""
 _USABLE = 0.9
 """Share of a device's memory that a plan may take: an estimate may be a tenth too low."""
-_UNKNOWN = 2.0**60
-"""Bytes that are taken to be free where the system does not say: nothing is known to be too much."""
 _PROBE_BYTES = int(1.5 * GIB)
 """Probabilities of two models that the probe of an evaluation holds."""
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tpt.config import RunConfig
+from tpt.plan.actuals import Compared, compare_stages, corrected
 from tpt.plan.assumptions import SOLVE_RATE, PlanOptions, assumptions
 from tpt.plan.hardware import GPUS, Hardware
 from tpt.plan.history import Belief, read_history
-from tpt.plan.target_machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
 from tpt.plan.memory import Fit, free_for_slots, memory_of, sampling_fit, training_fit
-from tpt.plan.actuals import Compared, compare_stages, corrected
 from tpt.plan.sampling import Lengths, Rates
 from tpt.plan.stages import START_S, Setting, StagePlan, disk_bytes, plan_stages
+from tpt.plan.target_machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
 from tpt.plan.work import Work, open_work
 from tpt.prune import wanted_size
 from tpt.run.directory import RunDir

@@ -16,7 +16,6 @@ from tpt.problems.spec import TABLE_SUFFIXES
 
 _EXCERPT = 60
 _CELL_LIMIT = 2**31 - 1
-_PARQUET_BATCH = 100
 
 
 class Numeral(str):

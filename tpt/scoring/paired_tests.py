@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tpt.errors import EstimateError
 from tpt.scoring.estimates import FloatArray
