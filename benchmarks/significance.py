@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tpt.config.stage_sections import StopConfig
-from tpt.evidence.best_round import DRAWS, Choice, choose
+from tpt.evidence.best_round import DRAWS, BestRound, choose
 from tpt.evidence.paired import compare, sample_of
 from tpt.scoring import (
     FloatArray,
@@ -171,7 +171,7 @@ def outcome(rule: str, scores: FloatArray, truth: FloatArray, seed: int) -> Outc
     return Outcome(choice.best > 0, float(truth.max() - truth[choice.best]), done - 1, rightly, wrongly)
 
 
-def step_by_step(scores: FloatArray, seed: int) -> Choice:
+def step_by_step(scores: FloatArray, seed: int) -> BestRound:
     """The rule that was tried and not taken: a round must be significantly better than the best before it."""
     best = 0
     while best + 1 < scores.shape[1]:
@@ -179,12 +179,12 @@ def step_by_step(scores: FloatArray, seed: int) -> Choice:
         p_values = holm(sign_flip_p(gains, draws=DRAWS, seed=seed).tolist())
         better = np.flatnonzero((np.array(p_values) <= 0.05) & (gains.mean(axis=0) > 0))
         if not better.size:
-            return Choice(best, int(scores.mean(axis=0).argmax()), p_values[-1] <= 0.05 and gains[:, -1].mean() < 0)
+            return BestRound(best, int(scores.mean(axis=0).argmax()), p_values[-1] <= 0.05 and gains[:, -1].mean() < 0)
         best += 1 + int(better[0])
-    return Choice(best, int(scores.mean(axis=0).argmax()), False)
+    return BestRound(best, int(scores.mean(axis=0).argmax()), False)
 
 
-RULES: dict[str, Callable[[FloatArray, int], Choice]] = {
+RULES: dict[str, Callable[[FloatArray, int], BestRound]] = {
     "significance": lambda scores, seed: choose(scores, StopConfig(), seed=seed),
     "step by step": step_by_step,
     "maximum": lambda scores, seed: choose(scores, StopConfig(rule="maximum"), seed=seed),

@@ -103,7 +103,7 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
         )
         verdicts = read_records(place.evaluate_verdicts, Verdict)
         scored = score(read_records(place.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed)
-        replace_records(place.evaluate_variety, scored.problems)
+        replace_records(place.evaluate_diversity, scored.problems)
         sampled = time.monotonic()
         report = replace(scored.report, probe=probe_round(run, config, model, problems))
         strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
@@ -118,7 +118,7 @@ def evaluate_stage(work: Work) -> dict[str, Any]:
         outputs={
             "traces": place.evaluate_traces,
             "verdicts": place.evaluate_verdicts,
-            "variety": place.evaluate_variety,
+            "diversity": place.evaluate_diversity,
         },
         settings={**settings, "engine": described},
         counts=counts,

@@ -112,7 +112,7 @@ class EvalReport:
 
 
 @dataclass(frozen=True, slots=True)
-class ProblemVariety:
+class ProblemDiversity:
     """What one model's traces of one held-out problem are like; paired by problem, two rounds show a change."""
 
     problem_id: str

@@ -24,7 +24,7 @@ from tpt.run.stage import Work, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
 from tpt.sampling.sample import sample
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
-from tpt.scoring.diversity import training_variety
+from tpt.scoring.diversity import training_diversity
 from tpt.start_model import Model, model_before
 from tpt.system.external_sort import sorted_rows
 from tpt.system.jsonl import (
@@ -123,7 +123,7 @@ def think_stage(work: Work) -> dict[str, Any]:
     outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
     counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
     counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
-    counts["variety"] = training_variety(journal)
+    counts["variety"] = training_diversity(journal)
     return write_manifest(
         place,
         "think",

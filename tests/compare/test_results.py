@@ -57,7 +57,7 @@ def made_run(out: Path, plan: Plan, arm: int, seed: int, *rounds: Round, questio
         scored = score(traces, verdicts, ks=[], seed=seed)
         replace_records(place.evaluate_traces, traces)
         replace_records(place.evaluate_verdicts, verdicts)
-        replace_records(place.evaluate_variety, scored.problems)
+        replace_records(place.evaluate_diversity, scored.problems)
         record = RoundRecord(index, "m", scored.report)
         if index:
             think: dict[str, float] = {

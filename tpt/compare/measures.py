@@ -10,7 +10,7 @@ import numpy as np
 from tpt.compare.budget import spent
 from tpt.compare.running import Task
 from tpt.evidence.best_round import split_heldout
-from tpt.records import Problem, ProblemVariety, RoundRecord, Trace, Verdict
+from tpt.records import Problem, ProblemDiversity, RoundRecord, Trace, Verdict
 from tpt.run.directory import RoundDir
 from tpt.scoring import FloatArray, maj_at_k, pass_at_k_values
 from tpt.scoring.score import by_problem, is_correct, read_counts, voted_answer
@@ -75,7 +75,7 @@ def measure(task: Task, index: int, problem_ids: list[str]) -> Measured:
         k=k,
         pass_at_k=float(pass_at_k_values(counts.strict, counts.samples, k).mean()),
         maj_at_k=float(votes(place, problem_ids, k, seed=task.seed)[:, 1].mean()),
-        variety=_variety(place, problem_ids),
+        variety=_diversity(place, problem_ids),
     )
 
 
@@ -128,11 +128,11 @@ def _is_strict(verdict: Verdict) -> bool:
     return verdict.strict and is_correct(verdict)
 
 
-def _variety(place: RoundDir, problem_ids: list[str]) -> float | None:
+def _diversity(place: RoundDir, problem_ids: list[str]) -> float | None:
     wanted = set(problem_ids)
     found = [
         each.chains
-        for each in read_records(place.evaluate_variety, ProblemVariety)
+        for each in read_records(place.evaluate_diversity, ProblemDiversity)
         if each.problem_id in wanted and each.chains is not None
     ]
     return float(np.mean(found)) if found else None

@@ -10,7 +10,7 @@ from tpt.compare.results import ArmResult, Comparison, Scores
 from tpt.records import Estimate
 
 COLUMNS = (
-    "Scores in percent, differences in points. variety: different chains of equations among 4 correct traces.",
+    "Scores in percent, differences in points. diversity: different chains of equations among 4 correct traces.",
     "sampled: tokens sampled to learn from, thrown away ones too; trained: tokens of completions trained on; min: "
     "minutes to think, prune and train. All over all rounds of a run, means over seeds.",
 )
@@ -80,7 +80,7 @@ def _headings(found: Comparison) -> list[str]:
         "lenient",
         f"pass@{k}",
         f"maj@{k}",
-        "variety",
+        "diversity",
         f"strict - {found.reference} [95 %]",
         "p, Holm",
         "lenient - [95 %]",

@@ -9,7 +9,7 @@ import numpy as np
 
 from tpt.config import load_config
 from tpt.errors import RunError
-from tpt.evidence.best_round import choice_of, split_heldout
+from tpt.evidence.best_round import best_round_of, split_heldout
 from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
 from tpt.records import RoundRecord
@@ -45,7 +45,7 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
     problem_ids = counts[0].problem_ids
-    best = rounds.index(choice_of(run, config, rounds).best)
+    best = rounds.index(best_round_of(run, config, rounds).best)
     parts = split_heldout(problem_ids, share=share, seed=config.seed)
     seed = seed_for(config.seed, "evidence")
     everything = sample_of(rounds, counts, problem_ids, seed=seed)

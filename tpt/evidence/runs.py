@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tpt.audit.import_samples import ImportedDir
 from tpt.config import RunConfig, load_config
 from tpt.errors import RunError
-from tpt.evidence.best_round import Parts, choice_of, split_heldout
+from tpt.evidence.best_round import HeldoutSplit, best_round_of, split_heldout
 from tpt.evidence.cards import Comparison
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
 from tpt.evidence.rounds import scored_counts
@@ -68,7 +68,7 @@ class _Run(NamedTuple):
     """Id to question and answer."""
     best: int
     """Its place among the rounds."""
-    parts: Parts
+    parts: HeldoutSplit
 
 
 def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
@@ -122,7 +122,7 @@ def _opened(run: RunDir) -> _Run:
         rounds,
         counts,
         {problem_id: problems[problem_id] for problem_id in counts[0].problem_ids if problem_id in problems},
-        rounds.index(choice_of(run, config, rounds).best),
+        rounds.index(best_round_of(run, config, rounds).best),
         split_heldout(counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed),
     )
 
@@ -132,7 +132,7 @@ def _imported(folder: ImportedDir) -> _Run:
     counts = read_counts(folder.verdicts)
     problems = {each.id: (each.question, each.answer) for each in read_records(folder.problems, Problem)}
     problem_ids = list(counts.problem_ids)
-    return _Run([0], [counts], problems, 0, Parts(problem_ids, problem_ids, independent=True))
+    return _Run([0], [counts], problems, 0, HeldoutSplit(problem_ids, problem_ids, independent=True))
 
 
 def _pairs(

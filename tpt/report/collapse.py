@@ -72,7 +72,7 @@ _PROBE: list[_Cell] = [
     ("human NLL", _probe("human_nll")),
 ]
 _LEGEND = (
-    "Variety is that of correct traces, at equal numbers of them: different equation chains among 2, 4 or 8 of a problem's; "
+    "Diversity is that of correct traces, at equal numbers of them: different equation chains among 2, 4 or 8 of a problem's; "
     "duplicates and self-BLEU among 4 of a problem's; distinct n-grams in 1000 words; compression of 16 KiB. Entropy, KL and "
     "human NLL are in nats a token, on fixed texts. docs/collapse.md says what each number means.\n"
 )

@@ -41,7 +41,7 @@ def summary_of(run: RunDir) -> Summary:
 
 
 def summary_of_import(folder: ImportedDir) -> dict[str, Any]:
-    """Return what imported samples say: pass@k for powers of two and all samples, maj@k, variety, outcomes."""
+    """Return what imported samples say: pass@k for powers of two and all samples, maj@k, diversity, outcomes."""
     verdicts = read_records(folder.verdicts, Verdict)
     report = evaluation_report(read_records(folder.traces, Trace), verdicts, ks=[], seed=0)
     counts = count_verdicts(verdicts)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tpt.records import Estimate, EvalReport, Outcome, ProblemVariety, Trace, Verdict
+from tpt.records import Estimate, EvalReport, Outcome, ProblemDiversity, Trace, Verdict
 from tpt.scoring import FloatArray, IntArray, maj_at_k, pass_at_k
-from tpt.scoring.diversity import variety_of
+from tpt.scoring.diversity import diversity_of
 from tpt.seeds import seed_for
 from tpt.system.jsonl import iterate_records
 from tpt.verifiers.number.verify import canonical_answer
@@ -55,7 +55,7 @@ class Scored(NamedTuple):
     """What the held-out problems' traces say of one model."""
 
     report: EvalReport
-    problems: list[ProblemVariety]
+    problems: list[ProblemDiversity]
 
 
 def evaluation_report(
@@ -77,7 +77,7 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
     answers = [[voted_answer(verdict) for verdict in group] for group in grouped.values()]
     correct = [[is_correct(verdict) for verdict in group] for group in grouped.values()]
-    variety = variety_of(traces, grouped, voted_answer)
+    found = diversity_of(traces, grouped, voted_answer)
     report = EvalReport(
         problems=len(grouped),
         samples=min(map(len, grouped.values())),
@@ -85,10 +85,10 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
         pass_at_k={k: right.pass_at_k(k, strict=True) for k in chosen},
         pass_at_k_lenient={k: right.pass_at_k(k, strict=False) for k in chosen},
         maj_at_k={k: maj_at_k(answers, correct, k, seed=seed_for(seed, "maj", k) % 2**32) for k in (chosen[-1],)},
-        diversity=variety.diversity,
-        lengths=variety.lengths,
+        diversity=found.diversity,
+        lengths=found.lengths,
     )
-    return Scored(report, variety.problems)
+    return Scored(report, found.problems)
 
 
 def by_problem(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:

@@ -229,7 +229,7 @@ def outputs_of(place: RoundDir, stage: str) -> dict[str, Path]:
         "evaluate": {
             "traces": place.evaluate_traces,
             "verdicts": place.evaluate_verdicts,
-            "variety": place.evaluate_variety,
+            "diversity": place.evaluate_diversity,
         },
     }
     return outputs[stage]

@@ -28,14 +28,14 @@ _LAST_LINES = 6
 _LONGEST_DETAIL = 1_000
 
 
-def is_own(kind: str) -> bool:
+def is_custom(kind: str) -> bool:
     """Tell whether a kind names a function: FILE.py:FUNCTION or MODULE:FUNCTION."""
     place, colon, function = kind.rpartition(":")
     named = place.endswith(".py") or all(part.isidentifier() for part in place.split("."))
     return bool(colon and place and named and function.isidentifier())
 
 
-def verify_own(problem: Problem, completion: str) -> Pending:
+def verify_custom(problem: Problem, completion: str) -> Pending:
     """Leave the judging to the function that the problem's kind names."""
     return Pending(
         TARGET,
@@ -46,7 +46,7 @@ def verify_own(problem: Problem, completion: str) -> Pending:
     )
 
 
-def describe_own(kind: str) -> str:
+def describe_custom(kind: str) -> str:
     """Return a description with a digest of the function's file, for the manifest.
 
     Raises:
@@ -63,7 +63,7 @@ def describe_own(kind: str) -> str:
 def absolute(kind: str) -> str:
     """Return a kind that names a file with the file's absolute path; other kinds as they are."""
     place, colon, function = kind.rpartition(":")
-    return f"{Path(place).absolute()}:{function}" if colon and place.endswith(".py") and is_own(kind) else kind
+    return f"{Path(place).absolute()}:{function}" if colon and place.endswith(".py") and is_custom(kind) else kind
 
 
 def warm_up(kind: str) -> None:
@@ -113,7 +113,7 @@ def load(kind: str) -> Verifier:
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise VerifierError(f"{path.absolute()}: no such file")
-    name = f"tpt_own_{path.stem}"
+    name = f"tpt_custom_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -63,7 +63,7 @@ _LENGTHS = (
 )
 
 
-def variety_series(records: Sequence[RoundRecord]) -> list[Series]:
+def diversity_series(records: Sequence[RoundRecord]) -> list[Series]:
     """Return how varied each round's right traces are."""
     return _series({record.index: record.evaluate.diversity for record in records}, _VARIETY)
 
