@@ -13,6 +13,7 @@ SAME = [
     "She makes 9 * 2 = $<<9*2=18>>18.",
     "9 eggs * $2.00 = **$18**",
     "9 × 2 = 18.0",
+    "9 ✕ 2 = １８",
     "$9 \\times 2 = 18$",
     "9 x 2 = 18",
     "9 eggs/day * 2 dollars/egg = 18 dollars",
@@ -41,3 +42,7 @@ def test_hostile_completions_take_no_time(piece: str) -> None:
     began = time.perf_counter()
     equation_chain(piece * 200_000)
     assert time.perf_counter() - began < 0.5
+
+
+def test_a_typographic_minus_is_a_minus() -> None:
+    assert equation_chain("58 – 2 = <<58-2=56>>56, 56 − 6 = 50") == ("58-2=56", "56-6=50")

@@ -22,19 +22,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from tpt.verifiers.typography import PLAIN, TIMES
+
 MAX_ANSWER = 2_000
 """Longest answer that is compared, in characters."""
 MAX_DIGITS = 300
 RELATIVE_TOLERANCE = Fraction(1, 10**6)
 
 _CHARACTERS = {
-    **{0xFF10 + digit: str(digit) for digit in range(10)},
-    **dict.fromkeys(map(ord, "−–‐‑‒﹣"), "-"),
-    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
-    **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+    **PLAIN,
+    **dict.fromkeys(map(ord, TIMES), "\\cdot "),
     **{ord(char): text for char, text in {"½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}"}.items()},
     **{ord(char): text + " " for char, text in {
-        "π": "\\pi", "√": "\\sqrt", "∞": "\\infty", "×": "\\times", "·": "\\cdot", "⋅": "\\cdot", "≤": "\\le",
+        "π": "\\pi", "√": "\\sqrt", "∞": "\\infty", "≤": "\\le",
         "≥": "\\ge", "≠": "\\ne", "∪": "\\cup", "∩": "\\cap", "∈": "\\in", "±": "\\pm", "∅": "\\emptyset",
         "θ": "\\theta", "α": "\\alpha", "β": "\\beta", "ω": "\\omega",
     }.items()},

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tpt.verifiers.typography import OVER, PLAIN, TIMES
+
 WINDOW = 400
 """Longest piece of text worth reading, in characters."""
 MAX_DIGITS = 300
@@ -95,12 +97,9 @@ _UNCLEAR_AFTER = re.compile(
 _ENUMERATION = re.compile(r"[0-9]{1,2}[.):]\s+[*_]*[A-Za-z]")
 
 _CHARACTERS = {
-    **{0xFF10 + digit: str(digit) for digit in range(10)},
-    **dict.fromkeys(map(ord, "−－–‐‑‒﹣"), "-"),
-    **dict.fromkeys(map(ord, "×·⋅✕＊"), "*"),
-    **dict.fromkeys(map(ord, "÷⁄∕／"), "/"),
-    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
-    **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+    **PLAIN,
+    **dict.fromkeys(map(ord, TIMES), "*"),
+    **dict.fromkeys(map(ord, OVER), "/"),
     **{ord(char): text for char, text in zip("．，％＄：＃＝²³", (*".,%$:#=", "^2", "^3"), strict=True)},
     **{ord(char): f" {text}" for char, text in {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}.items()},
 }
