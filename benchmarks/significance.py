@@ -17,7 +17,7 @@ import numpy as np
 
 from tpt.config.stage_sections import StopConfig
 from tpt.evidence.best_round import DRAWS, BestRound, choose
-from tpt.evidence.paired import compare, sample_of
+from tpt.evidence.paired import compare_pairs, sample_of
 from tpt.scoring import (
     FloatArray,
     bootstrap_means,
@@ -77,7 +77,7 @@ def cost() -> Iterator[tuple[str, float]]:
     yield "resampling of strict and lenient scores", timed(lambda: sample_of([0, 1], counts, ids, seed=0))
     yield (
         "differences, p-values, skill and format, curves, crossing, problems gained and lost",
-        timed(lambda: compare(sample, [(1, 0)], level=0.05)),
+        timed(lambda: compare_pairs(sample, [(1, 0)], level=0.05)),
     )
     yield "pass@k for every k to 100", timed(lambda: pass_at_k_curve(strict[:, 1], samples))
     answers = [[str(answer) for answer in row] for row in rng.integers(0, 20, (problems, samples))]

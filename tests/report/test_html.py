@@ -23,7 +23,7 @@ from tpt.records import EvalReport, RoundRecord, Trace
 from tpt.report.html import Findings, WrittenPage, write_page
 from tpt.report.html.axes import doubling_axis, number_axis, share_axis, spread
 from tpt.report.html.series import diversity_series, length_series, probe_series
-from tpt.report.html.words import duration, headline, points, verdict
+from tpt.report.html.words import duration, points, short_headline, verdict
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import read_records, replace_records
@@ -301,5 +301,6 @@ def test_words() -> None:
 def test_the_headline_never_claims_what_is_noise(run: RunDir) -> None:
     evidence = summary_of(run).evidence
     assert (
-        evidence.claim is None and "no round is better than the base model beyond noise" in headline(evidence).lower()
+        evidence.claim is None
+        and "no round is better than the base model beyond noise" in short_headline(evidence).lower()
     )

@@ -51,7 +51,7 @@ class Observed(NamedTuple):
     probe: dict[str, float]
 
 
-class Change(NamedTuple):
+class _Change(NamedTuple):
     """A mean over problems before and after, and the standard error of the change, paired by problem."""
 
     before: float
@@ -235,12 +235,12 @@ _WATCHES: tuple[Callable[[Observed, Observed, AlarmConfig], Alarm | None], ...] 
 )
 
 
-def _falls(change: Change, share: float, config: AlarmConfig) -> bool:
+def _falls(change: _Change, share: float, config: AlarmConfig) -> bool:
     drop = 1 - change.ratio
     return drop > share and drop > config.stderrs * change.relative_stderr
 
 
-def _score(base: Observed, now: Observed, k: int, *, strict: bool) -> Change:
+def _score(base: Observed, now: Observed, k: int, *, strict: bool) -> _Change:
     after = now.counts.of(base.counts.problem_ids)
     values = (
         pass_at_k_values(each.strict if strict else each.lenient, each.samples, k) for each in (base.counts, after)
@@ -252,7 +252,7 @@ def _shares(base: Observed, now: Observed) -> FloatArray:
     return now.counts.of(base.counts.problem_ids).shares
 
 
-def _diversity(base: Observed, now: Observed, field: str) -> Change | None:
+def _diversity(base: Observed, now: Observed, field: str) -> _Change | None:
     """Return the change of a field over the problems where it is defined in both rounds; None if they are too few."""
     both = [(base.diversity[key], now.diversity[key]) for key in base.diversity if key in now.diversity]
     pairs = [(getattr(before, field), getattr(after, field)) for before, after in both]
@@ -260,22 +260,22 @@ def _diversity(base: Observed, now: Observed, field: str) -> Change | None:
     return _change(known[:, 0], known[:, 1]) if len(known) >= FEWEST else None
 
 
-def _change(before: FloatArray, after: FloatArray) -> Change:
+def _change(before: FloatArray, after: FloatArray) -> _Change:
     first, last = float(before.mean()), float(after.mean())
     ratio = last / first if first else 1.0
     root = math.sqrt(len(before))
     relative = float((after - ratio * before).std(ddof=1)) / root / first if first else math.inf
-    return Change(first, last, float((after - before).std(ddof=1)) / root, relative)
+    return _Change(first, last, float((after - before).std(ddof=1)) / root, relative)
 
 
 def _observed(run: RunDir, record: RoundRecord) -> Observed:
-    place = run.round(record.index)
+    round_dir = run.round(record.index)
     # Rounds that an earlier version evaluated have no such file; what needs it is then not watched.
-    rows = read_records(place.evaluate_diversity, ProblemDiversity) if place.evaluate_diversity.exists() else []
+    rows = read_records(round_dir.evaluate_diversity, ProblemDiversity) if round_dir.evaluate_diversity.exists() else []
     return Observed(
         record.index,
         max(record.evaluate.pass_at_k),
-        read_counts(place.evaluate_verdicts),
+        read_counts(round_dir.evaluate_verdicts),
         {row.problem_id: row for row in rows},
         record.evaluate.probe,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tpt.evidence.alarms import Alarm, in_words
 from tpt.records import EvalReport, RoundRecord
-from tpt.report.markdown import table
+from tpt.report.markdown import aligned_table
 
 _Cell = tuple[str, Callable[[EvalReport], str]]
 
@@ -24,7 +24,7 @@ def collapse_section(records: Sequence[RoundRecord], alarms: Sequence[Alarm]) ->
     reports = [(record.index, record.evaluate) for record in records]
     parts = (_VARIETY, [*_LENGTHS, *(_PROBE if any(report.probe for _, report in reports) else [])])
     tables = [
-        table(
+        aligned_table(
             ("round", *(heading for heading, _ in cells)),
             [(f"{index}", *(cell(report) for _, cell in cells)) for index, report in reports],
         )

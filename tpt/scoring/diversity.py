@@ -98,12 +98,12 @@ def training_diversity(pairs: Iterable[tuple[Trace, Verdict]]) -> dict[str, floa
             yield text
 
     loops = sum(_loops(texts()))
-    places = {key: place for place, key in enumerate(islice(_turns(correct), _POOL_TEXTS))}
-    pool = [""] * len(places)
+    positions = {key: position for position, key in enumerate(islice(_turns(correct), _POOL_TEXTS))}
+    pool = [""] * len(positions)
     turn: Counter[str] = Counter()
     for problem_id, text in _correct_completions(pairs):
-        if (place := places.get((problem_id, turn[problem_id]))) is not None:
-            pool[place] = text
+        if (position := positions.get((problem_id, turn[problem_id]))) is not None:
+            pool[position] = text
         turn[problem_id] += 1
     return {**_pool_diversity(pool), **({"looped": loops / correct.total()} if correct else {})}
 
@@ -119,7 +119,7 @@ def _correct_completions(pairs: Iterable[tuple[Trace, Verdict]]) -> Iterator[tup
 
 
 def _turns(correct: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield the places of correct traces, (problem id, turn), as a pool takes them.
+    """Yield the keys of correct traces, (problem id, turn), as a pool takes them.
 
     It takes one of every problem, in an order that chance chose once for all rounds, then a second of every problem,
     and so on.

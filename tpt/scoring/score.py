@@ -33,8 +33,8 @@ class Counts(NamedTuple):
 
     def of(self, problem_ids: Sequence[str]) -> Counts:
         """Return the counts of some of the problems, in the order given."""
-        place = {problem_id: index for index, problem_id in enumerate(self.problem_ids)}
-        rows = np.array([place[problem_id] for problem_id in problem_ids], dtype=np.int64)
+        row_of = {problem_id: index for index, problem_id in enumerate(self.problem_ids)}
+        rows = np.array([row_of[problem_id] for problem_id in problem_ids], dtype=np.int64)
         return Counts(tuple(problem_ids), self.samples[rows], self.strict[rows], self.lenient[rows])
 
     def pass_at_k(self, k: int, *, strict: bool) -> Estimate:

@@ -24,7 +24,7 @@ from tpt.sandbox import Ended, Mode, Task
 from tpt.sandbox.worker import Sandbox, SandboxDiedError
 from tpt.verifiers import Judgement
 from tpt.verifiers.code.extract import PROGRAM_FORMAT, Extracted, extract_program
-from tpt.verifiers.code.tests import PASSED, Mark, Test, run_test, tests_of
+from tpt.verifiers.code.tests import PASSED, Test, TestResult, result_of, tests_of
 
 CODE_FORMAT = PROGRAM_FORMAT
 
@@ -65,10 +65,10 @@ def _judge_case(problem: Problem, completion: str, *, every_test: bool) -> _Case
 def _run_case(tests: list[Test], found: Extracted, every_test: bool) -> _Case:
     if found.program is None:
         return Judgement(Outcome.NO_ANSWER, False, None, found.detail)
-    failed: list[tuple[int, Mark]] = []
+    failed: list[tuple[int, TestResult]] = []
     passed = 0
     for number in sorted(range(len(tests)), key=lambda number: (tests[number].cost, number)):
-        mark = yield from run_test(tests[number], found.program)
+        mark = yield from result_of(tests[number], found.program)
         if mark == PASSED:
             passed += 1
             continue

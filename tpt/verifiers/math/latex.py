@@ -1,6 +1,6 @@
 r"""Compares two final answers written in LaTeX, exactly and without computer algebra, where that is possible.
 
-``compare`` answers True or False only where it is sure, else None: then the answers need symbolic.py. Everything here is
+``compare_exactly`` answers True or False only where it is sure, else None: then the answers need symbolic.py. Everything here is
 linear in the length of the text and computes with exact fractions of bounded size, so nothing can hang.
 
 Decisions worth knowing:
@@ -123,7 +123,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReadAnswer:
     """An answer in canonical spelling, with what could be read of it."""
 
     text: str
@@ -139,7 +139,7 @@ class Answer:
     """``()``, ``[)``, …; empty for a bare list or a set."""
 
 
-def compare(gold: str, answer: str) -> bool | None:
+def compare_exactly(gold: str, answer: str) -> bool | None:
     """Tell whether an answer is the gold one; None where that takes computer algebra."""
     if len(answer) > MAX_ANSWER or len(gold) > MAX_ANSWER:
         return gold == answer
@@ -173,7 +173,7 @@ def same_number(gold: Scalar, answer: Scalar) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def read(answer: str) -> Answer:
+def read(answer: str) -> ReadAnswer:
     """Read an answer of at most MAX_ANSWER characters."""
     text = canonical(answer)
     label = ""
@@ -187,9 +187,9 @@ def read(answer: str) -> Answer:
         text = text[1:-1]
     scalar = _scalar(text)
     if scalar is not None:
-        return Answer(_spelled(text), unit, label, scalar, None, "")
+        return ReadAnswer(_spelled(text), unit, label, scalar, None, "")
     parts, brackets = _parts(text)
-    return Answer(_LOOSE_BLANK.sub("", text), unit, label, None, parts, brackets)
+    return ReadAnswer(_LOOSE_BLANK.sub("", text), unit, label, None, parts, brackets)
 
 
 def canonical(text: str) -> str:
@@ -273,7 +273,7 @@ def _compare_bases(gold: str, answer: str) -> bool | None:
     return based[1] == plain
 
 
-def _compare_parts(gold: Answer, answer: Answer) -> bool | None:
+def _compare_parts(gold: ReadAnswer, answer: ReadAnswer) -> bool | None:
     assert gold.parts is not None and answer.parts is not None
     if len(gold.parts) != len(answer.parts):
         return False

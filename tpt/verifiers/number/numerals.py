@@ -140,16 +140,16 @@ def read_start(text: str, *, heading: bool = False, strict_start: bool = False) 
     if match is None:
         words = line[0].isalpha() or line[0] in "#<|"
         return None if words and not strict_start else Numeral(None, line.strip())
-    numeral = finish(match, line)
+    numeral = numeral_of(match, line)
     if numeral.value is None and "=" in line:
         right = line[line.rfind("=") + 1 :]
         lead = _LEAD.match(right)
         again = NUMBER.match(right, lead.end() if lead else 0)
-        return finish(again, right) if again else numeral
+        return numeral_of(again, right) if again else numeral
     return numeral
 
 
-def finish(match: re.Match[str], text: str) -> Numeral:
+def numeral_of(match: re.Match[str], text: str) -> Numeral:
     """Read a match of NUMBER together with what follows it in the text: percent, scale, or something that spoils it."""
     suffix = _SUFFIX.match(text, match.end())
     end = suffix.end() if suffix else match.end()
@@ -176,7 +176,7 @@ def read_all(text: str) -> Numeral | None:
     suffix = _SUFFIX.match(text, match.end())
     closers = _CLOSERS.match(text, suffix.end() if suffix else match.end())
     rest = text[closers.end() :] if closers else ""
-    numeral = finish(match, text)
+    numeral = numeral_of(match, text)
     return None if rest.strip(" .") or numeral.value is None else numeral
 
 
