@@ -40,7 +40,7 @@ from tpt.sampling.collect import Progress, SamplingJob, collect
 from tpt.sampling.prompt_file import PromptFile
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.scoring import pass_at_k_curve
-from tpt.scoring.diversity import training_variety
+from tpt.scoring.diversity import training_diversity
 from tpt.scoring.score import read_counts
 from tpt.seeds import seed_for
 from tpt.system.jsonl import iterate_records, replace_records
@@ -184,7 +184,7 @@ def variety(folder: Path) -> dict[str, Any]:
     began = time.process_time()
     outcomes = Counter(str(verdict.outcome) for _, verdict in journal)
     counted = time.process_time()
-    found = training_variety(journal)
+    found = training_diversity(journal)
     return {
         "outcomes": dict(outcomes),
         "outcomes_s": round(counted - began, 1),

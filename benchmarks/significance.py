@@ -16,15 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tpt.config.stage_sections import StopConfig
-from tpt.evidence.best_round import DRAWS, Choice, choose
-from tpt.evidence.paired import compare, sample_of
+from tpt.evidence.best_round import DRAWS, BestRound, choose
+from tpt.evidence.paired import compare_pairs, sample_of
 from tpt.scoring import (
     FloatArray,
     bootstrap_means,
     holm,
     maj_at_k,
     mean_and_stderr,
-    paired_difference,
     pass_at_k_curve,
     sign_flip_p,
     split_gains,
@@ -78,7 +77,7 @@ def cost() -> Iterator[tuple[str, float]]:
     yield "resampling of strict and lenient scores", timed(lambda: sample_of([0, 1], counts, ids, seed=0))
     yield (
         "differences, p-values, skill and format, curves, crossing, problems gained and lost",
-        timed(lambda: compare(sample, [(1, 0)], level=0.05)),
+        timed(lambda: compare_pairs(sample, [(1, 0)], level=0.05)),
     )
     yield "pass@k for every k to 100", timed(lambda: pass_at_k_curve(strict[:, 1], samples))
     answers = [[str(answer) for answer in row] for row in rng.integers(0, 20, (problems, samples))]
@@ -99,8 +98,9 @@ def coverage(experiments: int) -> Iterator[tuple[int, int, dict[str, float]]]:
             shares = np.concatenate([strict, lenient], axis=1) / samples
             score = mean_and_stderr(shares[:, 1])
             hits["pass@1"] += abs(score.mean - TRUTH[1] * 0.8) <= 1.96 * score.stderr
-            found = paired_difference(shares[:, 1], shares[:, 0], draws=1000, seed=seed)
-            hits["difference"] += found.low <= TRUTH[1] * 0.8 - TRUTH[0] * 0.6 <= found.high
+            gains = bootstrap_means(shares[:, [1]] - shares[:, [0]], draws=1000, seed=seed)
+            low, high = np.quantile(gains, [0.025, 0.975])
+            hits["difference"] += low <= TRUTH[1] * 0.8 - TRUTH[0] * 0.6 <= high
             parts = split_gains(*bootstrap_means(shares[:, [0, 2, 1, 3]], draws=1000, seed=seed).T)
             true_parts = split_gains(
                 *(np.array([each]) for each in (TRUTH[0] * 0.6, TRUTH[0], TRUTH[1] * 0.8, TRUTH[1]))
@@ -171,7 +171,7 @@ def outcome(rule: str, scores: FloatArray, truth: FloatArray, seed: int) -> Outc
     return Outcome(choice.best > 0, float(truth.max() - truth[choice.best]), done - 1, rightly, wrongly)
 
 
-def step_by_step(scores: FloatArray, seed: int) -> Choice:
+def step_by_step(scores: FloatArray, seed: int) -> BestRound:
     """The rule that was tried and not taken: a round must be significantly better than the best before it."""
     best = 0
     while best + 1 < scores.shape[1]:
@@ -179,12 +179,12 @@ def step_by_step(scores: FloatArray, seed: int) -> Choice:
         p_values = holm(sign_flip_p(gains, draws=DRAWS, seed=seed).tolist())
         better = np.flatnonzero((np.array(p_values) <= 0.05) & (gains.mean(axis=0) > 0))
         if not better.size:
-            return Choice(best, int(scores.mean(axis=0).argmax()), p_values[-1] <= 0.05 and gains[:, -1].mean() < 0)
+            return BestRound(best, int(scores.mean(axis=0).argmax()), p_values[-1] <= 0.05 and gains[:, -1].mean() < 0)
         best += 1 + int(better[0])
-    return Choice(best, int(scores.mean(axis=0).argmax()), False)
+    return BestRound(best, int(scores.mean(axis=0).argmax()), False)
 
 
-RULES: dict[str, Callable[[FloatArray, int], Choice]] = {
+RULES: dict[str, Callable[[FloatArray, int], BestRound]] = {
     "significance": lambda scores, seed: choose(scores, StopConfig(), seed=seed),
     "step by step": step_by_step,
     "maximum": lambda scores, seed: choose(scores, StopConfig(rule="maximum"), seed=seed),

@@ -19,11 +19,11 @@ from typing import Any, Literal
 import tomli_w
 
 from tpt.compare import comparison_json
-from tpt.compare.arms import Arm, Plan, load_arms
+from tpt.compare.arms import Arm, StudyPlan, load_arms
 from tpt.compare.bootstrap import Gain, over_seeds
 from tpt.compare.figure import curves_of, curves_svg
-from tpt.compare.results import ArmResult, Comparison, compared
-from tpt.compare.running import run_arms, task_of
+from tpt.compare.results import ArmResult, Study, compared
+from tpt.compare.running import arm_run_of, run_arms
 from tpt.compare.table import COLUMNS, comparison_tables, reservations
 from tpt.records import Estimate
 from tpt.system.jsonl import read_json, write_json, write_text
@@ -205,17 +205,19 @@ def teach(base: dict[str, Any], out: Path, jobs: int) -> Path:
     arm = {"name": name, "preset": "tpt", "set": {"rounds": rounds, "think.sampler": "fixed"}}
     whole = plan(base, [arm], out, budget="examples", seeds=[seed])
     run_arms(whole, out, jobs=jobs, progress=True)
-    return task_of(out, whole.reference, seed).run.round(rounds).traces.resolve()
+    return arm_run_of(out, whole.reference, seed).run.round(rounds).traces.resolve()
 
 
-def plan(base: dict[str, Any], arms: Sequence[dict[str, Any]], out: Path, *, budget: str, seeds: Sequence[int]) -> Plan:
+def plan(
+    base: dict[str, Any], arms: Sequence[dict[str, Any]], out: Path, *, budget: str, seeds: Sequence[int]
+) -> StudyPlan:
     """Write an arms file and read it as ``tpt compare`` would."""
     path = out / f"{arms[0]['name']}-{budget}.toml"
     write_text(path, tomli_w.dumps({"seeds": list(seeds), "budget": budget, "base": base, "arm": list(arms)}))
     return load_arms(path)
 
 
-def write_report(plans: dict[str, Plan], out: Path, doc: Path, *, minutes: float) -> None:
+def write_report(plans: dict[str, StudyPlan], out: Path, doc: Path, *, minutes: float) -> None:
     """Write the report, its figures beside it, and all numbers."""
     found = [compared(of_question(question, plans), out) for question in QUESTIONS]
     long = compared(replace(plans["examples"], arms=named(plans["examples"], ["tpt", "long"])), out)
@@ -244,19 +246,19 @@ the intervals hold what other problems would change too. No setting was tuned fo
 intervals by rule: nothing here is chosen by hand."""
 
 
-def of_question(question: Question, plans: dict[str, Plan]) -> Plan:
+def of_question(question: Question, plans: dict[str, StudyPlan]) -> StudyPlan:
     """Return the arms of one question, the reference arm first."""
     names = [question.reference, *question.others]
     whole = next(each for each in plans.values() if set(names) <= {arm.name for arm in each.arms})
     return replace(whole, arms=named(whole, names))
 
 
-def named(whole: Plan, names: Sequence[str]) -> list[Arm]:
+def named(whole: StudyPlan, names: Sequence[str]) -> list[Arm]:
     """Return some arms of a plan."""
     return [next(arm for arm in whole.arms if arm.name == name) for name in names]
 
 
-def expectations(found: Sequence[Comparison]) -> str:
+def expectations(found: Sequence[Study]) -> str:
     """Return each claim with what the last round's strict pass@1 says of it."""
     rows = ["| claim | difference at the last round [95 %] | p, Holm | |", "|---|---:|---:|---|"]
     for question, each in zip(QUESTIONS, found, strict=True):
@@ -276,10 +278,10 @@ def judged(gain: Gain, sign: Sign) -> str:
     return "reproduced" if (gain.mean > 0) == (sign == "higher") else "**not reproduced: the opposite**"
 
 
-def rounds_section(whole: Plan, long: Comparison, out: Path, doc: Path) -> list[str]:
+def rounds_section(whole: StudyPlan, long: Study, out: Path, doc: Path) -> list[str]:
     """Return pass@k by round of the long arm, and where each seed's held-out score was highest."""
     (arm,) = named(whole, ["long"])
-    records = [task_of(out, arm, seed).records() for seed in whole.seeds]
+    records = [arm_run_of(out, arm, seed).records() for seed in whole.seeds]
     ks = sorted(records[0][0].evaluate.pass_at_k)
     curves: dict[str, dict[int, Estimate]] = {f"pass@{k}": {} for k in ks}
     for index in range(len(records[0])):

@@ -30,7 +30,8 @@ from tpt.sandbox.inside.compare import same_output
 from tpt.sandbox.inside.server import WARM
 from tpt.sandbox.worker import Sandbox
 from tpt.verifiers import Judgement
-from tpt.verifiers.code.verify import judge_programs
+from tpt.verifiers.code.verify import judge_completions
+from tpt.verifiers.gold import fenced
 
 DATA = Path(os.environ.get("TPT_DATA", "data"))
 CONTESTS = f"code_contests:{DATA}/code/codecontests_sample.jsonl?images=keep"
@@ -42,6 +43,11 @@ Pairs = list[tuple[Problem, str]]
 def references(spec: str) -> Pairs:
     """Return the problems of a source, each with the source's own right program."""
     return [(each, each.solution) for each in load_problems(spec) if each.solution]
+
+
+def judge_programs(pairs: Pairs, *, workers: int | None = None) -> list[Judgement]:
+    """Judge programs as completions in the asked format."""
+    return judge_completions([(each, fenced(program)) for each, program in pairs], workers=workers)
 
 
 def wrong_contest_programs() -> Pairs:

@@ -18,9 +18,9 @@ from typing import Any
 
 import math_verify
 
+from tpt.problems.math.math import last_boxed
 from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers.judge import judge
-from tpt.verifiers.math.final_answer import last_boxed
 
 DATA = Path(os.environ.get("TPT_DATA", "data"))
 ASKED = {"math": "\\boxed{{{}}}", "number": "#### {}", "choice": "#### {}"}

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tpt.records import Outcome, Problem
+from tpt.sandbox import Mode
 from tpt.sandbox.bubblewrap import why_not
-from tpt.verifiers.code.verify import verify_code
+from tpt.verifiers import Judgement, gold
+from tpt.verifiers.code.verify import judge_completions, verify_code
 
 needs_bubblewrap = pytest.mark.skipif(bool(why_not()), reason=why_not() or "bubblewrap runs")
 ADD = [
@@ -32,3 +34,10 @@ def fenced(program: str) -> str:
 def outcome(tests: list[Any], program: str) -> tuple[Outcome, str]:
     judgement = verify_code(problem(tests), fenced(program))
     return judgement.outcome, judgement.detail
+
+
+def judge_programs(
+    pairs: list[tuple[Problem, str]], *, workers: int | None = None, sandbox: Mode = "bubblewrap"
+) -> list[Judgement]:
+    completions = [(each, gold.fenced(program)) for each, program in pairs]
+    return judge_completions(completions, workers=workers, sandbox=sandbox)

@@ -18,7 +18,7 @@ from command_line import ENTRY, QUICKSTART, sets
 
 from tpt.config import RunConfig, load_config
 from tpt.errors import RunError
-from tpt.evidence.best_round import Choice
+from tpt.evidence.best_round import BestRound
 from tpt.records import Estimate, EvalReport, RoundRecord
 from tpt.rounds import Run, best_round, stop_reason
 from tpt.run.directory import STAGES, RunDir
@@ -191,14 +191,14 @@ def record(index: int) -> RoundRecord:
 def test_rounds_stop_after_patience_without_a_new_best_or_highest_score() -> None:
     config = load_config(QUICKSTART, ["rounds=9", "stop.patience=2"])
     records = [record(index) for index in range(10)]
-    assert stop_reason(records[:3], config, Choice(0, 1, False)) == ""
-    assert stop_reason(records[:4], config, Choice(1, 1, False)) == (
+    assert stop_reason(records[:3], config, BestRound(0, 1, False)) == ""
+    assert stop_reason(records[:4], config, BestRound(1, 1, False)) == (
         "no new best and no new highest held-out score after round 1 in 2 rounds (stop.patience = 2)"
     )
     # A climb too slow to be significant is no reason to stop.
-    assert stop_reason(records[:4], config, Choice(0, 3, False)) == ""
-    assert stop_reason(records[:4], load_config(QUICKSTART, ["stop.patience=0"]), Choice(0, 0, False)) == ""
-    assert stop_reason(records, config, Choice(9, 9, False)) == "all 9 rounds are done"
+    assert stop_reason(records[:4], config, BestRound(0, 3, False)) == ""
+    assert stop_reason(records[:4], load_config(QUICKSTART, ["stop.patience=0"]), BestRound(0, 0, False)) == ""
+    assert stop_reason(records, config, BestRound(9, 9, False)) == "all 9 rounds are done"
 
 
 ROLLED_BACK = [

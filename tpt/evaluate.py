@@ -64,7 +64,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         scored = score(
             read_records(round_dir.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed
         )
-        replace_records(round_dir.evaluate_variety, scored.problems)
+        replace_records(round_dir.evaluate_diversity, scored.problems)
         sampled = time.monotonic()
         report = replace(scored.report, probe=probe_round(run, config, model, problems))
         strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
@@ -79,7 +79,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         outputs={
             "traces": round_dir.evaluate_traces,
             "verdicts": round_dir.evaluate_verdicts,
-            "variety": round_dir.evaluate_variety,
+            "diversity": round_dir.evaluate_diversity,
         },
         settings={**settings, "engine": described},
         counts=counts,

@@ -121,7 +121,7 @@ class EvalReport(Record, frozen=True):
     """What the model itself says of fixed texts; empty: there were none, or ``evaluate.probe`` is 0."""
 
 
-class ProblemVariety(Record, frozen=True):
+class ProblemDiversity(Record, frozen=True):
     """What one model's traces of one held-out problem are like; paired by problem, two rounds show a change."""
 
     problem_id: str

@@ -10,7 +10,7 @@ from typing import Any
 from tpt.audit.run_problems import load_both
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.errors import RunError
-from tpt.evidence.best_round import Choice, choice_of
+from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.records import EvalReport, RoundRecord
 from tpt.run.directory import RoundDir, RunDir, log_event
 from tpt.run.lock import lock
@@ -152,7 +152,7 @@ def best_round(run: RunDir, records: list[RoundRecord]) -> RoundRecord:
     return next(record for record in records if record.index == best)
 
 
-def stop_reason(records: list[RoundRecord], config: RunConfig, choice: Choice) -> str:
+def stop_reason(records: list[RoundRecord], config: RunConfig, choice: BestRound) -> str:
     """Return why no further round is done after these, or "" when one is."""
     if len(records) > config.rounds:
         return f"all {config.rounds} rounds are done"
@@ -166,5 +166,5 @@ def stop_reason(records: list[RoundRecord], config: RunConfig, choice: Choice) -
     return ""
 
 
-def _choice(run: RunDir, config: RunConfig, records: list[RoundRecord]) -> Choice:
-    return choice_of(run, config, [record.index for record in records])
+def _choice(run: RunDir, config: RunConfig, records: list[RoundRecord]) -> BestRound:
+    return best_round_of(run, config, [record.index for record in records])

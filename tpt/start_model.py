@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tpt.config import RunConfig
 from tpt.errors import RunError
-from tpt.evidence.best_round import choice_of
+from tpt.evidence.best_round import best_round_of
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import digest_of, fingerprint, load_manifest, require_output
 from tpt.system.jsonl import read_json, write_json
@@ -59,7 +59,7 @@ def start_round_of(run: RunDir, round_dir: RoundDir, config: RunConfig) -> int:
     for index in range(round_dir.index):
         before = run.round(index)
         output_of(before, "evaluate", "verdicts", before.evaluate_verdicts)
-    choice = choice_of(run, config, range(round_dir.index))
+    choice = best_round_of(run, config, range(round_dir.index))
     return choice.best if choice.last_is_loss else round_dir.index - 1
 
 

@@ -27,7 +27,7 @@ from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
 from tpt.sampling.sample import sample
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
-from tpt.scoring.diversity import training_variety
+from tpt.scoring.diversity import training_diversity
 from tpt.start_model import StartModel, sampled_model_of
 from tpt.system.external_sort import sorted_rows
 from tpt.system.jsonl import iterate_records, replace_lines, replace_records, to_line, to_table
@@ -66,7 +66,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
     counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
     counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
-    counts["variety"] = training_variety(journal)
+    counts["variety"] = training_diversity(journal)
     return write_manifest(
         round_dir,
         "think",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import QUICKSTART
 
-from tpt.compare.arms import ARM_KINDS, Plan, load_arms
+from tpt.compare.arms import ARM_KINDS, StudyPlan, load_arms
 from tpt.compare.budget import next_round, sampled_completions, sampled_tokens, spent
 from tpt.compare.running import run_arms
 from tpt.errors import ConfigError
@@ -39,7 +39,7 @@ def arms_file(tmp_path: Path) -> Write:
     return write
 
 
-def plan_of(path: Path) -> Plan:
+def plan_of(path: Path) -> StudyPlan:
     return load_arms(path)
 
 

@@ -9,9 +9,9 @@ from command_line import QUICKSTART
 
 from tpt.compare import run_comparison
 from tpt.compare.arms import load_arms
-from tpt.compare.budget import next_round, tokens_of
+from tpt.compare.budget import next_round, token_budget
 from tpt.compare.grpo import GENERATIONS, PROBLEMS, Reward
-from tpt.compare.running import task_of
+from tpt.compare.running import arm_run_of
 from tpt.config import load_config
 from tpt.errors import ConfigError
 from tpt.model.chat import Chat, prompt_template
@@ -58,7 +58,7 @@ def test_the_reward_is_the_strict_verdict_of_a_completion_that_ended() -> None:
 
 def test_it_goes_by_the_tokens_of_the_reference_arm_or_the_number_given(tmp_path: Path) -> None:
     plan = load_arms(arms_file(tmp_path, budget="700"))
-    assert tokens_of(plan, []) == 700
+    assert token_budget(plan, []) == 700
     assert next_round(plan.arms[1], [], plan, reference=[]) == 1
     with pytest.raises(ConfigError, match="go by what the reference arm samples, but 'human' samples nothing"):
         load_arms(arms_file(tmp_path, first="human"))
@@ -73,14 +73,14 @@ def test_an_arm_of_reinforcement_learning_is_scored_like_the_others(tmp_path: Pa
     plan = load_arms(arms_file(tmp_path))
     found = run_comparison(plan, tmp_path / "out", jobs=1)
     tpt, grpo = found.arms
-    task = task_of(tmp_path / "out", plan.arms[1], 0)
+    task = arm_run_of(tmp_path / "out", plan.arms[1], 0)
     assert [record.index for record in task.records()] == [0, 1]
     counts = read_json(task.run.round(1).manifest("train"))["counts"]
     steps, one = counts["steps"], GENERATIONS * PROBLEMS
     assert counts["examples"] == steps * one
     # The step that spends the last of the tokens is the last.
     assert tpt.cost.tokens_sampled.mean <= grpo.cost.tokens_sampled.mean <= tpt.cost.tokens_sampled.mean + one * 60
-    weights = [task_of(tmp_path / "out", arm, 0).run.round(1).checkpoint / "model.safetensors" for arm in plan.arms]
+    weights = [arm_run_of(tmp_path / "out", arm, 0).run.round(1).checkpoint / "model.safetensors" for arm in plan.arms]
     assert weights[0].read_bytes() != weights[1].read_bytes()
     assert set(grpo.curve) == {0, 1} and grpo.last.strict_gain is not None
     before = (tmp_path / "out" / "compare.json").read_bytes()

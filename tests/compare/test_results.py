@@ -14,12 +14,12 @@ import pytest
 from command_line import QUICKSTART
 
 from tpt.compare import comparison_json
-from tpt.compare.arms import Plan, load_arms
+from tpt.compare.arms import StudyPlan, load_arms
 from tpt.compare.bootstrap import bootstrap_gain, gains, over_seeds
 from tpt.compare.figure import figure_svg
-from tpt.compare.results import ArmResult, Comparison, compared
-from tpt.compare.running import task_of
-from tpt.compare.table import comparison_markdown, comparison_text
+from tpt.compare.results import ArmResult, Study, compared
+from tpt.compare.running import arm_run_of
+from tpt.compare.table import study_markdown, study_text
 from tpt.config import render_toml
 from tpt.evidence.best_round import split_heldout
 from tpt.records import Outcome, Problem, RoundRecord, Trace, Verdict
@@ -40,9 +40,9 @@ BETTER = {**all_of("SSWW"), "p0": "SSSS", "p1": "CCCC"}
 WORSE = {**all_of("WWVV"), "p0": "SWWW"}
 
 
-def made_run(out: Path, plan: Plan, arm: int, seed: int, *rounds: Round, questions: str = "") -> None:
+def made_run(out: Path, plan: StudyPlan, arm: int, seed: int, *rounds: Round, questions: str = "") -> None:
     """A finished run; S: right as asked, C: right, W and V: wrong in two ways. Every completion has 10 tokens."""
-    task = task_of(out, plan.arms[arm], seed)
+    task = arm_run_of(out, plan.arms[arm], seed)
     run = task.run
     write_text(run.config, render_toml(plan.arms[arm].config(seed)))
     replace_records(run.heldout, [Problem(each, f"What is {each}{questions}?", "7") for each in IDS])
@@ -57,7 +57,7 @@ def made_run(out: Path, plan: Plan, arm: int, seed: int, *rounds: Round, questio
         scored = score(traces, verdicts, ks=[], seed=seed)
         replace_records(place.evaluate_traces, traces)
         replace_records(place.evaluate_verdicts, verdicts)
-        replace_records(place.evaluate_variety, scored.problems)
+        replace_records(place.evaluate_diversity, scored.problems)
         record = RoundRecord(index, "m", scored.report)
         if index:
             think: dict[str, float] = {
@@ -74,14 +74,14 @@ def made_run(out: Path, plan: Plan, arm: int, seed: int, *rounds: Round, questio
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> StudyPlan:
     arms = "".join(f'[[arm]]\nname = "{name}"\n' for name in ("tpt", "star", "majority-vote"))
     (tmp_path / "arms.toml").write_text(f'seeds = [0, 1]\nconfig = "{QUICKSTART}"\n{arms}')
     return load_arms(tmp_path / "arms.toml")
 
 
 @pytest.fixture
-def found(plan: Plan, tmp_path: Path) -> Comparison:
+def found(plan: StudyPlan, tmp_path: Path) -> Study:
     for seed in plan.seeds:
         made_run(tmp_path, plan, 0, seed, BASE, BETTER, questions=str(seed))
         made_run(tmp_path, plan, 1, seed, BASE, BETTER if seed else WORSE, questions=str(seed))
@@ -89,11 +89,11 @@ def found(plan: Plan, tmp_path: Path) -> Comparison:
     return compared(plan, tmp_path)
 
 
-def arm(found: Comparison, name: str) -> ArmResult:
+def arm(found: Study, name: str) -> ArmResult:
     return next(each for each in found.arms if each.name == name)
 
 
-def test_scores_at_the_last_round_are_means_over_seeds(found: Comparison) -> None:
+def test_scores_at_the_last_round_are_means_over_seeds(found: Study) -> None:
     better = (1 + 0 + 6 * 0.5) / 8
     worse = 0.25 / 8
     first, second = arm(found, "tpt").last, arm(found, "star").last
@@ -109,7 +109,7 @@ def test_scores_at_the_last_round_are_means_over_seeds(found: Comparison) -> Non
 
 
 def test_the_chosen_round_is_scored_on_problems_that_did_not_choose_it(
-    plan: Plan, found: Comparison, tmp_path: Path
+    plan: StudyPlan, found: Study, tmp_path: Path
 ) -> None:
     shares = []
     for seed in plan.seeds:
@@ -120,7 +120,7 @@ def test_the_chosen_round_is_scored_on_problems_that_did_not_choose_it(
     assert arm(found, "tpt").chosen.problems == 4
 
 
-def test_costs_are_those_of_all_rounds_but_the_evaluation(found: Comparison) -> None:
+def test_costs_are_those_of_all_rounds_but_the_evaluation(found: Study) -> None:
     cost = arm(found, "tpt").cost
     assert (cost.tokens_sampled.mean, cost.tokens_sampled.stderr) == (
         pytest.approx((115 + 215) / 2),
@@ -131,7 +131,7 @@ def test_costs_are_those_of_all_rounds_but_the_evaluation(found: Comparison) -> 
     assert arm(found, "star").notes[0] == "seed 0, round 1: 5 problems had a keepable trace, 6 were wanted"
 
 
-def test_the_vote_has_the_tokens_that_the_reference_arm_sampled(found: Comparison) -> None:
+def test_the_vote_has_the_tokens_that_the_reference_arm_sampled(found: Study) -> None:
     """One answer to all 8 problems costs 80 tokens; 115 and 215 tokens pay for one and two votes more."""
     vote = arm(found, "majority-vote")
     assert [run["votes"] for run in found.runs if run["arm"] == "majority-vote"] == [2, 3]
@@ -144,7 +144,7 @@ def test_the_vote_has_the_tokens_that_the_reference_arm_sampled(found: Compariso
     assert vote.cost.tokens_sampled.mean == pytest.approx((80 + 160) / 2)
 
 
-def test_gains_are_paired_and_adjusted(found: Comparison) -> None:
+def test_gains_are_paired_and_adjusted(found: Study) -> None:
     star, vote = arm(found, "star").last.strict_gain, arm(found, "majority-vote").last.strict_gain
     assert arm(found, "tpt").last.strict_gain is None and star is not None and vote is not None
     better, worse = 0.5, 0.25 / 8
@@ -154,8 +154,8 @@ def test_gains_are_paired_and_adjusted(found: Comparison) -> None:
     assert min(star.p_holm, vote.p_holm) == pytest.approx(min(1.0, 2 * min(star.p_value, vote.p_value)))
 
 
-def test_table_figure_and_json_say_the_same(found: Comparison) -> None:
-    text, page = comparison_text(found), comparison_markdown(found, figure="compare.svg")
+def test_table_figure_and_json_say_the_same(found: Study) -> None:
+    text, page = study_text(found), study_markdown(found, figure="compare.svg")
     for each in (text, page):
         assert "26.6 ± 23.4" in each and "2 seeds. The base model: 25.0 ± 0.0 strict" in each
         assert "majority-vote (maj@2)" in each and "tpt, strict" not in each
@@ -166,13 +166,13 @@ def test_table_figure_and_json_say_the_same(found: Comparison) -> None:
     assert json.loads(json.dumps(comparison_json(found), allow_nan=False))["reference"] == "tpt"
 
 
-def test_one_seed_has_no_error_over_seeds(plan: Plan, tmp_path: Path) -> None:
-    alone = Plan(plan.arms[:2], [0], "examples")
+def test_one_seed_has_no_error_over_seeds(plan: StudyPlan, tmp_path: Path) -> None:
+    alone = StudyPlan(plan.arms[:2], [0], "examples")
     for index in (0, 1):
         made_run(tmp_path, plan, index, 0, BASE, BETTER)
     found = compared(alone, tmp_path)
     assert math.isnan(found.arms[0].last.strict.stderr)
-    assert "say nothing of another seed" in comparison_text(found)
+    assert "say nothing of another seed" in study_text(found)
     json.dumps(comparison_json(found), allow_nan=False)
 
 

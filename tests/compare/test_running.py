@@ -17,7 +17,7 @@ from command_line import ENTRY, Result, Tpt
 
 from tpt.compare import run_comparison
 from tpt.compare.arms import load_arms
-from tpt.compare.running import Task, task_of
+from tpt.compare.running import ArmRun, arm_run_of
 from tpt.errors import RunError
 from tpt.prune import is_wrong_as_asked
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
@@ -96,12 +96,12 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tasks(resumed: Path) -> Iterator[list[Task]]:
+def tasks(resumed: Path) -> Iterator[list[ArmRun]]:
     plan = load_arms(resumed / "arms.toml")
-    yield [task_of(resumed / "out", arm, seed) for arm in plan.arms for seed in plan.seeds]
+    yield [arm_run_of(resumed / "out", arm, seed) for arm in plan.arms for seed in plan.seeds]
 
 
-def test_every_arm_and_seed_is_a_finished_run(tasks: list[Task], resumed: Path) -> None:
+def test_every_arm_and_seed_is_a_finished_run(tasks: list[ArmRun], resumed: Path) -> None:
     assert [len(task.records()) for task in tasks] == [2, 2, 2, 2]
     found = read_json(resumed / "out" / "compare.json")
     assert [each["name"] for each in found["arms"]] == ["tpt", "format-only"]
@@ -109,7 +109,7 @@ def test_every_arm_and_seed_is_a_finished_run(tasks: list[Task], resumed: Path) 
 
 
 def test_a_killed_comparison_gives_the_files_of_an_undisturbed_run(
-    tasks: list[Task], tmp_path: Path, one_thread: None
+    tasks: list[ArmRun], tmp_path: Path, one_thread: None
 ) -> None:
     task = tasks[1]
     undisturbed = Run(tmp_path / "run", task.arm.config(task.seed))
@@ -121,14 +121,14 @@ def test_a_killed_comparison_gives_the_files_of_an_undisturbed_run(
         assert one.read_bytes() == other.read_bytes(), name
 
 
-def test_what_is_the_same_for_two_arms_is_computed_once(tasks: list[Task]) -> None:
+def test_what_is_the_same_for_two_arms_is_computed_once(tasks: list[ArmRun]) -> None:
     first, other = tasks[0].run.round(0), tasks[2].run.round(0)
     assert read_json(first.manifest("evaluate"))["counts"] == read_json(other.manifest("evaluate"))["counts"]
     thought = [read_json(task.run.round(1).manifest("think"))["counts"]["sampling_s"] for task in (tasks[0], tasks[2])]
     assert thought[0] != thought[1]  # these two keep other traces, so each samples its own
 
 
-def test_format_only_trains_on_wrong_answers_written_as_asked(tasks: list[Task]) -> None:
+def test_format_only_trains_on_wrong_answers_written_as_asked(tasks: list[ArmRun]) -> None:
     for task in tasks[2:]:
         place = task.run.round(1)
         problems = {problem.id: problem for problem in read_records(task.run.problems, Problem)}

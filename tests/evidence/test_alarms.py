@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tpt.config import AlarmConfig
 from tpt.evidence.alarms import FEWEST, Alarm, Observed, alarms_between, alarms_of, in_words
-from tpt.records import ProblemVariety
+from tpt.records import ProblemDiversity
 from tpt.report.collapse import alarm_lines, collapse_section
 from tpt.rounds import Run
 from tpt.scoring.score import Counts
@@ -36,7 +36,7 @@ def observed(
     problems: int = 200,
     seed: int = 0,
     probe: dict[str, float] | None = None,
-    **variety: float | None,
+    **diversity: float | None,
 ) -> Observed:
     """A round of 16 samples a problem; the problems' difficulties spread, the same ones in every round."""
     rng = np.random.default_rng((index, seed))
@@ -45,11 +45,11 @@ def observed(
     right = rng.binomial(16, np.clip(lenient + ease, 0, 1))
     formed = rng.binomial(right, min(1.0, strict / lenient))
     row: dict[str, Any] = {
-        "chains": 1.7, "texts": 3.0, "answer_entropy": 1.0, "tokens": 40.0, "truncated": 0.01, "looped": 0.0, **variety,
+        "chains": 1.7, "texts": 3.0, "answer_entropy": 1.0, "tokens": 40.0, "truncated": 0.01, "looped": 0.0, **diversity,
     }  # fmt: skip
     noise = rng.normal(1, 0.2, (problems, len(row)))
     rows = {
-        name: ProblemVariety(
+        name: ProblemDiversity(
             name, **{k: v if v is None else float(v * e) for (k, v), e in zip(row.items(), each, strict=True)}
         )
         for name, each in zip(names, noise, strict=True)
@@ -73,7 +73,7 @@ def test_a_healthy_gain_raises_none() -> None:
     )
 
 
-def test_mode_collapse_is_variety_lost_while_the_score_rises() -> None:
+def test_mode_collapse_is_diversity_lost_while_the_score_rises() -> None:
     said = only(observed(3, strict=0.6, lenient=0.7, chains=1.1))
     assert said.startswith("Round 3, mode collapse: pass@1 rose from ") and "different equation chains (-3" in said
     assert "pass@16 has not fallen" in said and "(alarm: alarms.variety_drop = 0.25). Sample at a higher" in said
@@ -132,8 +132,8 @@ def test_few_problems_raise_none() -> None:
 def test_a_rare_event_is_not_significant() -> None:
     """One problem of 200 whose traces all loop: above a threshold of 0.001, but within noise."""
     now = observed()
-    first = next(iter(now.variety))
-    now.variety[first] = replace(now.variety[first], looped=1.0)
+    first = next(iter(now.diversity))
+    now.diversity[first] = replace(now.diversity[first], looped=1.0)
     assert names(now, CONFIG.model_copy(update={"looped_rise": 0.001})) == []
 
 
@@ -198,10 +198,21 @@ def test_what_was_not_probed_has_no_columns(finished: Finished) -> None:
     assert "human NLL |" in collapse_section(records, []) and collapse_section([], []) == ""
 
 
-def test_rounds_without_variety_are_watched_for_the_rest(finished_copy: Path) -> None:
+def test_rounds_without_diversity_are_watched_for_the_rest(finished_copy: Path) -> None:
     far_from_base(finished_copy)
     for index in (0, 1):
-        (finished_copy / f"round-{index}" / "evaluate" / "variety.jsonl").unlink()
+        (finished_copy / f"round-{index}" / "evaluate" / "diversity.jsonl").unlink()
     opened = Run(finished_copy)
     alarms = alarms_of(opened.dir, opened.records(), opened.config.alarms)
     assert [alarm.name for alarm in alarms] == ["far from the base model"]
+
+
+def test_the_file_of_older_runs_is_read_under_its_old_name(finished_copy: Path) -> None:
+    opened = Run(finished_copy)
+    before = alarms_of(opened.dir, opened.records(), opened.config.alarms.model_copy(update={"length_factor": 1.0}))
+    for index in (0, 1):
+        folder = finished_copy / f"round-{index}" / "evaluate"
+        (folder / "diversity.jsonl").rename(folder / "variety.jsonl")
+        assert opened.dir.round(index).evaluate_diversity == folder / "variety.jsonl"
+    after = alarms_of(opened.dir, opened.records(), opened.config.alarms.model_copy(update={"length_factor": 1.0}))
+    assert after == before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tpt.config.stage_sections import StopConfig
-from tpt.evidence.best_round import Choice, choose, split_heldout
+from tpt.evidence.best_round import BestRound, choose, split_heldout
 from tpt.scoring import FloatArray
 
 IDS = [f"p{index:03d}" for index in range(101)]
@@ -52,7 +52,7 @@ GOOD, BETTER, LUCKY, POOR = "21" * 20, "43" * 20, "31" + "21" * 19, "00" * 20
 def test_a_round_is_better_when_its_gain_is_significant(
     rounds: list[str], best: int, highest: int, is_loss: bool
 ) -> None:
-    assert choose(columns(*rounds), StopConfig(), seed=0) == Choice(best, highest, is_loss)
+    assert choose(columns(*rounds), StopConfig(), seed=0) == BestRound(best, highest, is_loss)
 
 
 def test_the_maximum_rule_takes_luck_for_a_gain() -> None:
@@ -68,7 +68,7 @@ def test_small_steps_add_up() -> None:
 
 
 def test_a_single_problem_is_no_evidence() -> None:
-    assert choose(columns("0", "4"), StopConfig(), seed=0) == Choice(0, 1, False)
+    assert choose(columns("0", "4"), StopConfig(), seed=0) == BestRound(0, 1, False)
 
 
 def test_rounds_of_one_model_rarely_get_past_round_0() -> None:

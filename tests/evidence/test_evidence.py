@@ -20,7 +20,7 @@ from tpt.report.markdown import markdown_report
 from tpt.report.rows import report_rows
 from tpt.report.text import headline, notes
 from tpt.run.directory import RunDir
-from tpt.scoring import format_skill_split
+from tpt.scoring import split_gains
 from tpt.scoring.score import evaluation_report
 from tpt.system.jsonl import from_table, replace_records, to_table, write_json, write_text
 
@@ -100,8 +100,8 @@ def test_differences_are_paired_and_split_into_skill_and_format(tmp_path: Path) 
     assert strict.low <= strict.mean <= strict.high and strict.finding == "within noise"
     # Signs of 1, 2 and -1 quarters: 6 of the 8 patterns are as far from 0 as the 2 quarters seen.
     assert strict.p_value == pytest.approx(6 / 8, abs=0.03)
-    split = format_skill_split(6 / 24, 8 / 24, 8 / 24, 10 / 24)
-    assert (compared.skill.value, compared.format.value) == pytest.approx((split.skill, split.format))
+    skill, form = split_gains(*(np.array([each]) / 24 for each in (6, 8, 8, 10)))
+    assert (compared.skill.value, compared.format.value) == pytest.approx((skill[0], form[0]))
     assert compared.skill.value + compared.format.value == pytest.approx(strict.mean)
 
 

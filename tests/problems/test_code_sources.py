@@ -17,7 +17,7 @@ from real_data import DATA
 from tpt.errors import ProblemError
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.problems.code.rows import PLATFORM
-from tpt.problems.math.published import Hub, iter_hub_rows
+from tpt.problems.math.rows import Hub, iter_hub_rows
 from tpt.records import Outcome, Problem
 from tpt.verifiers.code.verify import verify_code
 

@@ -22,7 +22,7 @@ from tpt.errors import ProblemError
 from tpt.problems import load_problems
 from tpt.problems.math import gsm_hard, math
 from tpt.problems.math.math import SUBJECTS, last_boxed
-from tpt.problems.math.published import hub_rows
+from tpt.problems.math.rows import hub_rows
 from tpt.records import Problem
 
 Write = Callable[[str, Any], Path]

@@ -8,7 +8,7 @@ import pytest
 from tpt.errors import ProblemError
 from tpt.problems import check_disjoint, load_problems
 from tpt.problems.procedural.tiny_families import FAMILIES
-from tpt.problems.procedural.tiny_programs import TESTS, question_of, share_of, tasks_of, tiny_programs
+from tpt.problems.procedural.tiny_programs import TESTS, question_of, split_of, tasks_of, tiny_programs
 
 ALL = {split: tiny_programs(split=split, size=len(tasks_of(split))) for split in ("train", "heldout")}
 
@@ -34,7 +34,7 @@ def test_no_task_and_no_question_is_on_both_sides():
     assert not sides["train"] & sides["heldout"]
     assert len(sides["heldout"]) > 60
     check_disjoint(ALL["train"], ALL["heldout"])
-    assert share_of(FAMILIES[0], (7,)) in ("train", "heldout")
+    assert split_of(FAMILIES[0], (7,)) in ("train", "heldout")
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])

@@ -47,7 +47,7 @@ def _make_round(run: RunDir, index: int, completions: dict[str, str], earlier: l
     replace_records(place.evaluate_traces, traces)
     replace_records(place.evaluate_verdicts, verdicts)
     scored = score(traces, verdicts, ks=[], seed=0)
-    replace_records(place.evaluate_variety, scored.problems)
+    replace_records(place.evaluate_diversity, scored.problems)
     table = to_table(scored.report) | {"probe": {"entropy": 0.5 - index / 10, "entropy_stderr": 0.05}}
     counts: dict[str, dict[str, Any]] = {"evaluate": {"report": table, "wall_s": 60.0}}
     examples = []

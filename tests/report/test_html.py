@@ -22,8 +22,8 @@ from tpt.evidence import Comparison, Coverage, Difference, Finding, Interval, ev
 from tpt.records import EvalReport, RoundRecord, Trace
 from tpt.report.html import Findings, WrittenPage, write_page
 from tpt.report.html.axes import doubling_axis, number_axis, share_axis, spread
-from tpt.report.html.series import length_series, probe_series, variety_series
-from tpt.report.html.words import duration, headline, points, verdict
+from tpt.report.html.series import diversity_series, length_series, probe_series
+from tpt.report.html.words import duration, points, short_headline, verdict
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import read_records, replace_records
@@ -91,7 +91,7 @@ def test_every_section_is_there(page: Page, run: RunDir) -> None:
         "pass@k of every round",
         "Format or skill?",
         "Problems won and lost",
-        "Variety",
+        "Diversity",
         "Length",
     ]
     titles += ["What became of the traces", "Easy and hard problems", "Time by stage", "Training loss", "Tokens"]
@@ -237,7 +237,7 @@ def test_every_number_of_an_evaluation_has_a_series() -> None:
     told = {"distinct_chains_in_8": 2.0, "own_measure": 1.0, "answer_entropy": math.nan, "self_bleu": 0.5}
     report = EvalReport(1, 1, {}, {}, {}, {}, told, {"truncated": 0.5}, {"entropy": 0.25, "entropy_stderr": 0.1})
     records = [RoundRecord(0, "m", report)]
-    found = {series.label: (series.drawn, series.values) for series in variety_series(records)}
+    found = {series.label: (series.drawn, series.values) for series in diversity_series(records)}
     assert found == {
         "likeness of right traces (self-BLEU)": (True, {0: 0.5}),
         "different solution paths in 8 right traces": (False, {0: 2.0}),
@@ -301,5 +301,6 @@ def test_words() -> None:
 def test_the_headline_never_claims_what_is_noise(run: RunDir) -> None:
     evidence = summary_of(run).evidence
     assert (
-        evidence.claim is None and "no round is better than the base model beyond noise" in headline(evidence).lower()
+        evidence.claim is None
+        and "no round is better than the base model beyond noise" in short_headline(evidence).lower()
     )

@@ -80,7 +80,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
         ]
         replace_records(place.evaluate_traces, traces)
         replace_records(place.evaluate_verdicts, verdicts)
-        place.evaluate_variety.unlink()
+        place.evaluate_diversity.unlink()
     run.config.write_text(run.config.read_text(encoding="utf-8") + f"# {HOSTILE[0]} {HOSTILE[2]}\n", encoding="utf-8")
     return run
 

@@ -10,15 +10,15 @@ from rich.console import Console
 from tpt.evidence import Difference, Interval
 from tpt.records import Estimate
 from tpt.report.markdown import markdown_table
-from tpt.report.rows import Row
+from tpt.report.rows import RoundRow
 from tpt.report.text import printable, round_table
 
 GAIN = Difference(0.0625, 0.02, 0.021, 0.104, 0.01, 0.02, 0.05, "gain")
 NOISE = Difference(-0.01, 0.02, -0.05, 0.03, 0.6, 1.0, 0.05, "within noise")
 
 
-def row(index: int, *, best: bool = False, gain: Difference | None = None, tokens: int = 1_234_567) -> Row:
-    return Row(
+def row(index: int, *, best: bool = False, gain: Difference | None = None, tokens: int = 1_234_567) -> RoundRow:
+    return RoundRow(
         round=index,
         best=best,
         strict=Estimate(0.25 + index / 16, 0.0312),
@@ -40,7 +40,7 @@ def row(index: int, *, best: bool = False, gain: Difference | None = None, token
 ROWS = [row(0), row(1, best=True, gain=GAIN)]
 
 
-def rendered(rows: list[Row], width: int = 140) -> str:
+def rendered(rows: list[RoundRow], width: int = 140) -> str:
     file = io.StringIO()
     Console(file=file, width=width).print(round_table(rows))
     return file.getvalue()

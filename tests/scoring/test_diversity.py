@@ -1,4 +1,4 @@
-"""Variety at equal numbers, against tables worked out by hand."""
+"""Diversity at equal numbers, against tables worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 
 from tpt.records import FinishReason, Outcome, Trace, Verdict
-from tpt.scoring.diversity import training_variety, variety_of
+from tpt.scoring.diversity import diversity_of, training_diversity
 from tpt.scoring.score import by_problem, score
 
 
@@ -28,7 +28,7 @@ def sampled(
 
 def measured(table: dict[str, list[tuple[str, bool]]]) -> dict[str, float]:
     traces, verdicts = sampled(table)
-    return variety_of(traces, by_problem(verdicts), lambda verdict: verdict.extracted).diversity
+    return diversity_of(traces, by_problem(verdicts), lambda verdict: verdict.extracted).diversity
 
 
 def test_chains_and_texts_are_counted_among_equally_many_correct_traces() -> None:
@@ -43,7 +43,7 @@ def test_chains_and_texts_are_counted_among_equally_many_correct_traces() -> Non
     assert found["duplicates"] == pytest.approx(1 - distinct / 4)
 
 
-def test_more_correct_traces_of_the_same_kind_are_no_more_variety() -> None:
+def test_more_correct_traces_of_the_same_kind_are_no_more_diversity() -> None:
     """The same two ways to solve, half and half, from 8 and from 64 correct traces: the expectations differ little."""
     few, many = (measured({"a": [("1+1=2", True), ("2*1=2", True)] * half}) for half in (4, 32))
     assert few["distinct_chains_in_4"] == pytest.approx(many["distinct_chains_in_4"], abs=0.12)
@@ -98,10 +98,10 @@ def test_the_order_of_records_makes_no_difference() -> None:
 
 def test_training_traces_are_measured_over_all_problems() -> None:
     traces, verdicts = sampled({f"p{i}": [(f"{i} + 1 = {i + 1}", True), ("wrong", False)] for i in range(300)})
-    found = training_variety(list(zip(traces, verdicts, strict=True)))
+    found = training_diversity(list(zip(traces, verdicts, strict=True)))
     assert set(found) == {"distinct_1_in_1000", "distinct_2_in_1000", "distinct_3_in_1000", "looped"}
     assert found["looped"] == 0.0 and 0 < found["distinct_1_in_1000"] < found["distinct_3_in_1000"]
-    assert training_variety([]) == {}
+    assert training_diversity([]) == {}
 
 
 def test_hostile_completions_are_measured_too() -> None:

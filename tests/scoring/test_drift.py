@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from tpt.errors import StaleStageError
 from tpt.model.chat import Chat, PromptTemplate
 from tpt.model.load import load_model, load_tokenizer
-from tpt.records import FinishReason, Message, Outcome, ProblemVariety, Trace, Verdict
+from tpt.records import FinishReason, Message, Outcome, ProblemDiversity, Trace, Verdict
 from tpt.scoring.drift import LONGEST, probe, probe_traces
 from tpt.stage_process import do_stage
 from tpt.system.jsonl import read_json, read_records
@@ -152,7 +152,7 @@ def test_a_run_has_the_probe_of_every_round(finished: Finished) -> None:
     assert [each["probe"] == each["report"]["probe"] for each in counts] == [True, True]
     assert counts[0]["probe"]["kl_base_round"] == 0.0 < counts[1]["probe"]["kl_base_round"]
     assert counts[0]["probe"]["human_texts"] == 10 == counts[1]["probe"]["human_texts"]
-    rows = read_records(finished.path / "round-1" / "evaluate" / "variety.jsonl", ProblemVariety)
+    rows = read_records(finished.path / "round-1" / "evaluate" / "diversity.jsonl", ProblemDiversity)
     assert len(rows) == 10 and "looped" in counts[1]["report"]["lengths"]
     assert "looped" in read_json(finished.path / "round-1" / "think.json")["counts"]["variety"]
 
@@ -160,7 +160,7 @@ def test_a_run_has_the_probe_of_every_round(finished: Finished) -> None:
 def test_done_again_after_a_kill_the_probe_says_the_same(finished_copy: Path) -> None:
     before = evaluation(finished_copy, 1)
     (finished_copy / "round-1" / "evaluate.json").unlink()
-    (finished_copy / "round-1" / "evaluate" / "variety.jsonl").unlink()
+    (finished_copy / "round-1" / "evaluate" / "diversity.jsonl").unlink()
     again = do_stage(finished_copy, "evaluate", 1)
     assert again["outputs"] == before["outputs"] and again["counts"]["resumed_traces"] == 20
     assert json.loads(json.dumps(again["counts"]["probe"])) == before["counts"]["probe"]

@@ -6,13 +6,14 @@ import time
 
 import pytest
 
-from tpt.scoring.equations import distinct_chains, equation_chain
+from tpt.scoring.equations import equation_chain
 
 SAME = [
     "9 * 2 = 18",
     "She makes 9 * 2 = $<<9*2=18>>18.",
     "9 eggs * $2.00 = **$18**",
     "9 × 2 = 18.0",
+    "9 ✕ 2 = １８",
     "$9 \\times 2 = 18$",
     "9 x 2 = 18",
     "9 eggs/day * 2 dollars/egg = 18 dollars",
@@ -34,11 +35,6 @@ def test_order_and_operators_count() -> None:
     assert equation_chain("x = 3, so x + 3 = 6") == ()
 
 
-def test_distinct_chains() -> None:
-    assert distinct_chains([*SAME, "2 * 9 = 18", "none", "none here"]) == 3
-    assert distinct_chains([]) == 0
-
-
 @pytest.mark.parametrize(
     "piece", ["1+", "1 ", "=", "a$", "*", "1=1+1", "<<", ".", "\\frac{", "= $<<", "-", "*`", "/ ", " "]
 )
@@ -46,3 +42,7 @@ def test_hostile_completions_take_no_time(piece: str) -> None:
     began = time.perf_counter()
     equation_chain(piece * 200_000)
     assert time.perf_counter() - began < 0.5
+
+
+def test_a_typographic_minus_is_a_minus() -> None:
+    assert equation_chain("58 – 2 = <<58-2=56>>56, 56 − 6 = 50") == ("58-2=56", "56-6=50")

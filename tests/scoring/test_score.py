@@ -9,7 +9,7 @@ import pytest
 
 from tpt.errors import EstimateError
 from tpt.records import FinishReason, Outcome, Trace, Verdict
-from tpt.scoring.score import count_verdicts, default_ks, evaluation_report, problem_scores
+from tpt.scoring.score import count_verdicts, default_ks, evaluation_report
 
 OUTCOMES = {"S": Outcome.CORRECT, "C": Outcome.CORRECT, "W": Outcome.WRONG, "N": Outcome.NO_ANSWER}
 OUTCOMES |= {"T": Outcome.TIMEOUT, "E": Outcome.ERROR}
@@ -122,5 +122,6 @@ def test_the_order_of_records_makes_no_difference() -> None:
     assert evaluation_report(traces, found, ks=[2], seed=1) == expected
 
 
-def test_problem_scores_are_shares_of_samples() -> None:
-    assert problem_scores(verdicts(b="SCWN", a="WWWW")) == {"a": (0.0, 0.0), "b": (0.25, 0.5)}
+def test_shares_are_of_samples_and_in_the_order_of_problem_ids() -> None:
+    counts = count_verdicts(verdicts(b="SCWN", a="WWWW"))
+    assert (counts.problem_ids, counts.shares.tolist()) == (("a", "b"), [[0.0, 0.0], [0.25, 0.5]])

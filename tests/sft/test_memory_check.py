@@ -10,9 +10,10 @@ import pytest
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.model.chat import PromptTemplate
+from tpt.model.load import load_config
 from tpt.records import Example, Problem
-from tpt.sft.memory import GIB, Plan, Shape, estimate
-from tpt.sft.memory_check import check_fits, check_host, fit_report
+from tpt.sft.memory import GIB, Plan, Shape, estimate, shape_of
+from tpt.sft.memory_check import check_host, fit_report
 from tpt.train import Start, train
 
 
@@ -50,10 +51,11 @@ def test_there_may_be_nothing_that_fits(shapes: dict[str, Shape]) -> None:
 
 def test_a_model_spec_is_checked_by_its_config_alone() -> None:
     plan = Plan(micro_batch_size=1, length=128, device="cpu", precision="float32")
-    found = check_fits("embedded", plan)
+    shape = shape_of(load_config("embedded"))
+    found = fit_report(shape, plan, available=None)
     assert found.weights == found.gradients == found.snapshot == found.optimizer // 2
     with pytest.raises(TrainError, match=r"a device, and there are 0\.0 GiB"):
-        check_fits("embedded", plan, available=2**20)
+        fit_report(shape, plan, available=2**20)
 
 
 def test_a_training_that_cannot_fit_is_refused_before_anything_is_loaded(

@@ -7,12 +7,12 @@ import sys
 from typing import Any
 
 import pytest
-from code_cases import ADD, ASSERTS, DOUBLE, SOLVED, fenced, needs_bubblewrap, outcome, problem
+from code_cases import ADD, ASSERTS, DOUBLE, SOLVED, fenced, judge_programs, needs_bubblewrap, outcome, problem
 
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Trace
 from tpt.sandbox.worker import Sandbox
-from tpt.verifiers.code.verify import judge_completions, judge_programs, verify_code
+from tpt.verifiers.code.verify import judge_completions, verify_code
 from tpt.verifiers.judge import judge
 from tpt.verifiers.pool.pool import Limits
 

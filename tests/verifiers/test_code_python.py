@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from code_cases import ADD, DOUBLE, SOLVED, needs_bubblewrap, outcome, problem
+from code_cases import ADD, DOUBLE, SOLVED, judge_programs, needs_bubblewrap, outcome, problem
 
 from tpt.records import Outcome
 from tpt.sandbox import Limits, Task
 from tpt.sandbox.worker import Sandbox
-from tpt.verifiers.code.verify import judge_programs
 
 pytestmark = needs_bubblewrap
 

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from code_cases import needs_bubblewrap
+from code_cases import judge_programs, needs_bubblewrap
 from msgspec.structs import replace
 from real_data import DATA
 
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem
-from tpt.verifiers.code.verify import judge_programs
 
 pytestmark = [needs_bubblewrap, pytest.mark.real_data]
 

@@ -9,7 +9,7 @@ import pytest
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers import Judgement
-from tpt.verifiers.custom import absolute, is_own
+from tpt.verifiers.custom import absolute, is_custom
 from tpt.verifiers.judge import formats_of, judge, judge_one
 from tpt.verifiers.pool.pool import Limits
 
@@ -117,8 +117,10 @@ def test_a_function_by_module_name() -> None:
 
 
 def test_kinds_that_are_functions() -> None:
-    assert is_own("mine.py:f") and is_own("a/b.py:f") and is_own("package.module:f") and is_own("/a b/c.py:f")
-    assert not is_own("number") and not is_own("numbre") and not is_own("mine.py") and not is_own(":f")
+    assert (
+        is_custom("mine.py:f") and is_custom("a/b.py:f") and is_custom("package.module:f") and is_custom("/a b/c.py:f")
+    )
+    assert not is_custom("number") and not is_custom("numbre") and not is_custom("mine.py") and not is_custom(":f")
     assert absolute("mine.py:f") == f"{Path.cwd() / 'mine.py'}:f"
     assert absolute("package.module:f") == "package.module:f"
 

@@ -10,7 +10,7 @@ from tpt.audit.check import check_problems
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers.gold import gold_completion
-from tpt.verifiers.judge import FORMATS, OPENINGS, formats_of, judge, judge_one, verifier_for
+from tpt.verifiers.judge import FORMATS, OPENINGS, formats_of, judge, judge_one
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.pool.pool import Limits
 
@@ -51,7 +51,7 @@ def test_every_kind_has_a_versioned_format(kind: str) -> None:
 
 def test_unknown_kinds_are_explained() -> None:
     with pytest.raises(VerifierError, match=r"allowed: number, math, .*Did you mean 'choice'\?"):
-        verifier_for("choise")
+        judge_one(Problem("p", "?", "A", "choise"), "#### A")
 
 
 def test_from_another_thread() -> None:

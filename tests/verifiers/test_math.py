@@ -13,7 +13,7 @@ from real_data import DATA
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.verifiers.judge import FORMATS, judge
 from tpt.verifiers.math.final_answer import TAIL, final_answer
-from tpt.verifiers.math.latex import MAX_ANSWER, compare
+from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly
 
 # gold, what stands in the box: the same value
 SAME = [
@@ -259,11 +259,11 @@ def test_an_empty_gold_is_an_error() -> None:
 
 
 def test_fast_path_leaves_what_needs_algebra() -> None:
-    assert compare(r"\frac{1}{2}", "0.5") is True
-    assert compare(r"\frac{1}{2}", "0.6") is False
-    assert compare(r"2\sqrt{3}", r"\sqrt{12}") is None
-    assert compare("10!!!!", "10!!!!") is True
-    assert compare("10!!!!", "3628800") is None
+    assert compare_exactly(r"\frac{1}{2}", "0.5") is True
+    assert compare_exactly(r"\frac{1}{2}", "0.6") is False
+    assert compare_exactly(r"2\sqrt{3}", r"\sqrt{12}") is None
+    assert compare_exactly("10!!!!", "10!!!!") is True
+    assert compare_exactly("10!!!!", "3628800") is None
 
 
 def test_long_answers_are_wrong_at_once() -> None:

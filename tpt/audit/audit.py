@@ -147,17 +147,17 @@ def load_verdicts(run: RunDir, round_index: int | None) -> tuple[int, list[Audit
         RunError: the round has no verdicts.
     """
     run.require()
-    places = {place.index: place for place in run.rounds() if _files(place)[1].exists()}
-    index = max(places, default=None) if round_index is None else round_index
-    if index is None or index not in places:
-        there = ", ".join(map(str, places)) or "none"
+    round_dirs = {round_dir.index: round_dir for round_dir in run.rounds() if _files(round_dir)[1].exists()}
+    index = max(round_dirs, default=None) if round_index is None else round_index
+    if index is None or index not in round_dirs:
+        there = ", ".join(map(str, round_dirs)) or "none"
         asked = "no round" if index is None else f"round {index}"
         raise RunError(f"{run.path}: {asked} has verdicts to audit; rounds that have: {there}")
-    place = places[index]
-    traces_path, verdicts_path = _files(place)
+    round_dir = round_dirs[index]
+    traces_path, verdicts_path = _files(round_dir)
     problems = {each.id: each for each in read_records(run.problems if index else run.heldout, Problem)}
     traces = {(each.problem_id, each.sample): each for each in read_records(traces_path, Trace)}
-    examples = read_records(place.examples, Example) if place.examples.exists() else []
+    examples = read_records(round_dir.examples, Example) if round_dir.examples.exists() else []
     trained = {(example.problem_id, example.sample) for example in examples}
     items = []
     for verdict in read_records(verdicts_path, Verdict):
@@ -249,8 +249,12 @@ def audit_report(items: Sequence[AuditItem], marks: Mapping[tuple[str, int], Mar
     )
 
 
-def _files(place: RoundDir) -> tuple[Path, Path]:
-    return (place.traces, place.verdicts) if place.index else (place.evaluate_traces, place.evaluate_verdicts)
+def _files(round_dir: RoundDir) -> tuple[Path, Path]:
+    return (
+        (round_dir.traces, round_dir.verdicts)
+        if round_dir.index
+        else (round_dir.evaluate_traces, round_dir.evaluate_verdicts)
+    )
 
 
 def _stratum(verdict: Verdict, trained_on: bool) -> str:

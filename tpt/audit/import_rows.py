@@ -29,8 +29,8 @@ _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One imported row, or one place in its lists."""
+class ImportedRow:
+    """One imported row, or one item of its lists."""
 
     where: str
     """For messages."""
@@ -43,7 +43,7 @@ class Sample:
     extracted: str | None
 
 
-def read_samples(file: Path, columns: Mapping[str, str]) -> Iterator[Sample]:
+def read_samples(file: Path, columns: Mapping[str, str]) -> Iterator[ImportedRow]:
     """Yield the samples of a file; ``columns`` maps fields to columns, ``a.b`` being part b of the objects in column a.
 
     Raises:
@@ -107,11 +107,11 @@ def _each_sample(row: Row, cells: Mapping[str, Any]) -> Iterator[dict[str, Any]]
     if len({len(values) for values in lists.values()}) > 1:
         lengths = ", ".join(f"{len(values)} of {field}" for field, values in lists.items())
         raise ProblemError(f"{row.where}: lists of different lengths: {lengths}")
-    for place in range(len(cells["completion"])):
-        yield {**cells, **{field: values[place] for field, values in lists.items()}}
+    for index in range(len(cells["completion"])):
+        yield {**cells, **{field: values[index] for field, values in lists.items()}}
 
 
-def _sample(row: Row, cells: Mapping[str, Any], mapping: Mapping[str, str]) -> Sample:
+def _sample(row: Row, cells: Mapping[str, Any], mapping: Mapping[str, str]) -> ImportedRow:
     written = {field: cells[field] for field in ("completion", "extracted") if type(cells.get(field)) is str}
     cells = {**cells, **{field: well_formed(value) for field, value in written.items()}}
     # The checks of a cell are those of a problem file's, with the user's name of the column in the message.
@@ -131,7 +131,7 @@ def _sample(row: Row, cells: Mapping[str, Any], mapping: Mapping[str, str]) -> S
         raise ProblemError(f"{row.where}: the sample must be a whole number, got {sample!r:.80}")
     if correct is not None and correct.lower() not in _TRUTH:
         raise ProblemError(f"{row.where}: correct must be true or false, got {correct!r:.80}")
-    return Sample(
+    return ImportedRow(
         where=row.where,
         problem_id=problem_id or "",
         completion=text.get("completion") or "",

@@ -17,7 +17,7 @@ from tpt.audit.import_samples import ImportedDir, import_samples
 from tpt.cli import actions
 from tpt.cli.render import render, render_problem
 from tpt.compare import comparison_json, load_arms, run_comparison
-from tpt.compare.table import comparison_text as arms_text
+from tpt.compare.table import study_text
 from tpt.config import render_toml
 from tpt.errors import ConfigError, TPTError
 from tpt.evidence import compare_runs
@@ -238,7 +238,7 @@ def compare(
     if format is Format.json:
         print(json.dumps(comparison_json(found), indent=2))
     else:
-        print(printable(f"{arms_text(found)}\n\nWritten: {out / 'compare.md'}, compare.json, compare.svg"))
+        print(printable(f"{study_text(found)}\n\nWritten: {out / 'compare.md'}, compare.json, compare.svg"))
 
 
 @app.command()

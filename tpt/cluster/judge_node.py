@@ -9,7 +9,7 @@ from importlib import metadata
 from tpt.errors import TPTError, VerifierError
 from tpt.records import Problem, Trace, Verdict
 from tpt.sandbox import bubblewrap
-from tpt.verifiers.custom import is_own
+from tpt.verifiers.custom import is_custom
 from tpt.verifiers.judge import formats_of, judge
 from tpt.verifiers.pool.pool import Limits
 
@@ -44,7 +44,7 @@ def basis_of(kinds: frozenset[str]) -> dict[str, str]:
 
 def unfit(rules: Rules) -> str:
     """Return why this machine cannot judge by the rules, or an empty string when it can."""
-    own = [kind for kind in sorted(rules.kinds) if is_own(kind)]
+    own = [kind for kind in sorted(rules.kinds) if is_custom(kind)]
     try:
         basis = basis_of(rules.kinds)
     except VerifierError as error:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tpt.compare.arms import Plan, load_arms
+from tpt.compare.arms import StudyPlan, load_arms
 from tpt.compare.figure import figure_svg
-from tpt.compare.results import Comparison, compared
+from tpt.compare.results import Study, compared
 from tpt.compare.running import run_arms
-from tpt.compare.table import comparison_markdown, comparison_text
+from tpt.compare.table import study_markdown, study_text
 from tpt.system.jsonl import to_table, write_json, write_text
 
-__all__ = ["Comparison", "Plan", "comparison_json", "comparison_text", "load_arms", "run_comparison"]
+__all__ = ["Study", "StudyPlan", "comparison_json", "load_arms", "run_comparison", "study_text"]
 
 
-def run_comparison(plan: Plan, out: Path, *, jobs: int = 0, progress: bool = False) -> Comparison:
+def run_comparison(plan: StudyPlan, out: Path, *, jobs: int = 0, progress: bool = False) -> Study:
     """Run what is not done yet of every arm, write ``compare.md``, ``.json`` and ``.svg`` into ``out``, and return it.
 
     Args:
@@ -29,12 +29,12 @@ def run_comparison(plan: Plan, out: Path, *, jobs: int = 0, progress: bool = Fal
     run_arms(plan, out, jobs=jobs, progress=progress)
     found = compared(plan, out)
     write_text(out / "compare.svg", figure_svg(found))
-    write_text(out / "compare.md", comparison_markdown(found, figure="compare.svg"))
+    write_text(out / "compare.md", study_markdown(found, figure="compare.svg"))
     write_json(out / "compare.json", comparison_json(found))
     return found
 
 
-def comparison_json(found: Comparison) -> object:
+def comparison_json(found: Study) -> object:
     """Return a comparison as JSON values: an error that a single seed leaves unknown is null."""
     return _without_nan(to_table(found))
 

@@ -78,7 +78,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StudyPlan:
     """What is compared."""
 
     arms: list[Arm]
@@ -92,7 +92,7 @@ class Plan:
         return self.arms[0]
 
 
-def load_arms(path: Path) -> Plan:
+def load_arms(path: Path) -> StudyPlan:
     """Read an arms file and check every arm's config.
 
     Raises:
@@ -109,7 +109,7 @@ def load_arms(path: Path) -> Plan:
     common = parse_config({**base, "preset": "tpt"}, where=f"{path}: base")
     arms = [_arm(each, base, common, section.budget, path) for each in section.arm]
     first = names.index(section.reference) if section.reference else 0
-    plan = Plan([arms[first], *arms[:first], *arms[first + 1 :]], section.seeds, section.budget)
+    plan = StudyPlan([arms[first], *arms[:first], *arms[first + 1 :]], section.seeds, section.budget)
     _check_budget(plan, common, path)
     return plan
 
@@ -191,7 +191,7 @@ def _equal(preset: str, common: RunConfig, budget: str | int) -> dict[str, Any]:
     return {"rounds": rounds, "prune": {"size": "all", "max_examples": size}}
 
 
-def _check_budget(plan: Plan, common: RunConfig, path: Path) -> None:
+def _check_budget(plan: StudyPlan, common: RunConfig, path: Path) -> None:
     reference = plan.reference
     if reference.preset not in PRESETS:
         raise ConfigError(

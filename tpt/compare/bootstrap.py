@@ -54,8 +54,8 @@ def gains(columns: Sequence[Sequence[dict[str, float]]], *, seed: int) -> list[G
         seed: Of the draws.
     """
     found = []
-    for place, arm in enumerate(columns):
-        means = bootstrap_gain(arm, draws=DRAWS, seed=seed + place)
+    for index, arm in enumerate(columns):
+        means = bootstrap_gain(arm, draws=DRAWS, seed=seed + index)
         observed = float(np.mean([np.mean(list(each.values())) for each in arm]))
         low, high = np.quantile(means, [0.025, 0.975])
         tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
@@ -67,11 +67,11 @@ def gains(columns: Sequence[Sequence[dict[str, float]]], *, seed: int) -> list[G
 def bootstrap_gain(differences: Sequence[dict[str, float]], *, draws: int, seed: int) -> FloatArray:
     """Return the mean difference in so many draws; see ``gains``."""
     keys = sorted({key for each in differences for key in each})
-    place = {key: index for index, key in enumerate(keys)}
+    row_of = {key: index for index, key in enumerate(keys)}
     table = np.zeros((len(keys), len(differences)))
     there = np.zeros_like(table)
     for column, each in enumerate(differences):
-        rows = [place[key] for key in each]
+        rows = [row_of[key] for key in each]
         table[rows, column] = list(each.values())
         there[rows, column] = 1.0
     rng, seeds = np.random.default_rng(seed), len(differences)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tpt.compare.arms import MOST_ROUNDS, Arm, Plan
+from tpt.compare.arms import MOST_ROUNDS, Arm, StudyPlan
 from tpt.records import RoundRecord
 
 
@@ -27,12 +27,14 @@ def spent(records: Sequence[RoundRecord]) -> int:
     return sum(map(sampled_tokens, records))
 
 
-def tokens_of(plan: Plan, reference: Sequence[RoundRecord]) -> int:
+def token_budget(plan: StudyPlan, reference: Sequence[RoundRecord]) -> int:
     """Return the tokens that an arm may sample, where it goes by tokens: the number given, or the reference arm's."""
     return plan.budget if isinstance(plan.budget, int) else spent(reference)
 
 
-def next_round(arm: Arm, records: Sequence[RoundRecord], plan: Plan, *, reference: Sequence[RoundRecord]) -> int | None:
+def next_round(
+    arm: Arm, records: Sequence[RoundRecord], plan: StudyPlan, *, reference: Sequence[RoundRecord]
+) -> int | None:
     """Return which round an arm is to go on to; None when it is done.
 
     Under a budget of tokens a further round is begun when, costing what the last one did, it ends nearer to the budget
@@ -56,7 +58,7 @@ def next_round(arm: Arm, records: Sequence[RoundRecord], plan: Plan, *, referenc
         return 1
     if done >= most_rounds(arm):
         return None
-    nearer = spent(records) + sampled_tokens(records[-1]) / 2 <= tokens_of(plan, reference)
+    nearer = spent(records) + sampled_tokens(records[-1]) / 2 <= token_budget(plan, reference)
     return done + 1 if nearer else None
 
 

@@ -47,8 +47,8 @@ def _rounds(run: Run, *, last: int) -> None:
 
 def _reinforced(run: Run, *, tokens: int) -> None:
     """Train by reinforcement in place of the rounds, and score the model as any round's."""
-    place = run.dir.round(1)
+    round_dir = run.dir.round(1)
     with lock(run.dir):
         grpo_round(run.dir, tokens=tokens)
         do_stage(run.dir.path, "evaluate", 1, progress=run.progress)
-        write_json(place.record, round_record(run.dir, place))
+        write_json(round_dir.record, round_record(run.dir, round_dir))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from xml.etree.ElementTree import tostring
 
-from tpt.compare.results import Comparison
+from tpt.compare.results import Study
 from tpt.records import Estimate
 from tpt.report.html.axes import Frame, round_axis, share_axis
 from tpt.report.html.charts import Line, line_chart
@@ -18,12 +18,12 @@ _DASHES = ("", "6 3", "2 3")
 _WIDTH, _HEIGHT, _RIGHT = 760.0, 440.0, 170.0
 
 
-def figure_svg(found: Comparison) -> str:
+def figure_svg(found: Study) -> str:
     """Return the figure as an SVG file."""
     return curves_svg("Strict pass@1 by round: mean over seeds, ± one standard error", curves_of(found))
 
 
-def curves_of(found: Comparison) -> dict[str, dict[int, Estimate]]:
+def curves_of(found: Study) -> dict[str, dict[int, Estimate]]:
     """Return each arm's strict pass@1 by round; a vote has no rounds, so it is level."""
     ends = (0, max(index for arm in found.arms for index in arm.curve))
     return {
@@ -40,12 +40,12 @@ def curves_svg(title: str, curves: Mapping[str, Mapping[int, Estimate]]) -> str:
     lines = [
         Line(
             label=name,
-            look=f"arm-{place}",
+            look=f"arm-{arm}",
             points=[(float(index), each.mean) for index, each in sorted(curve.items())],
             band=[_bounds(each) for _, each in sorted(curve.items())] if len(curve) > 1 else [],
             notes=[f"{name}, round {index}: {each.mean:.1%}" for index, each in sorted(curve.items())],
         )
-        for place, (name, curve) in enumerate(curves.items())
+        for arm, (name, curve) in enumerate(curves.items())
     ]
     drawing = line_chart(title, frame, lines)
     drawing.set("xmlns", "http://www.w3.org/2000/svg")
@@ -67,9 +67,9 @@ def _style(count: int) -> str:
         ".grid{stroke:#dcdcd8;stroke-width:.7}.axis{stroke:#757b81}",
         ".line{fill:none;stroke-width:2;stroke-linejoin:round}.band{opacity:.13}.label{font-weight:600}",
     ]
-    for place in range(count):
-        tone, dash = _TONES[place % len(_TONES)], _DASHES[place // len(_TONES) % len(_DASHES)]
+    for index in range(count):
+        tone, dash = _TONES[index % len(_TONES)], _DASHES[index // len(_TONES) % len(_DASHES)]
         rules.append(
-            f".arm-{place}{{fill:{tone}}}.line.arm-{place}{{fill:none;stroke:{tone};stroke-dasharray:{dash or 'none'}}}"
+            f".arm-{index}{{fill:{tone}}}.line.arm-{index}{{fill:none;stroke:{tone};stroke-dasharray:{dash or 'none'}}}"
         )
     return "".join(rules)

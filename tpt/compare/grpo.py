@@ -54,8 +54,8 @@ class Reward:
     ) -> list[float | None]:
         """Judge a batch as think and evaluate do; the trainer hands over more than is needed."""
         traces = [
-            Trace(name, place, self.chat.decode(ids), "stop", len(ids), 0)
-            for place, (name, ids) in enumerate(zip(problem_id, completion_ids, strict=True))
+            Trace(name, index, self.chat.decode(ids), "stop", len(ids), 0)
+            for index, (name, ids) in enumerate(zip(problem_id, completion_ids, strict=True))
         ]
         verdicts = judge(traces, self.problems, limits=limits_of(self.config))
         found = [
@@ -74,7 +74,7 @@ def grpo_round(run: RunDir, *, tokens: int) -> None:
     Raises:
         ModelError: the trainer would make other prompts than the evaluation.
     """
-    config, place = load_config(run.config), run.round(1)
+    config, round_dir = load_config(run.config), run.round(1)
     from tpt.model.load import use_threads
 
     use_threads(config.threads)
@@ -87,18 +87,18 @@ def grpo_round(run: RunDir, *, tokens: int) -> None:
         "grpo": {"generations": GENERATIONS, "problems": PROBLEMS},
     }
     inputs = {"problems": fingerprint(run.problems), "model": base.digest, "settings": digest_of(settings)}
-    if read_manifest(place, "train", inputs):
+    if read_manifest(round_dir, "train", inputs):
         return
     started = time.monotonic()
     problems = {problem.id: problem for problem in read_records(run.problems, Problem)}
     reward, steps = _train(run, config, base.spec, problems, tokens=tokens)
     wall_s = round(time.monotonic() - started, 3)
     sampled = {"traces": reward.completions, "completion_tokens": reward.tokens, "wall_s": 0.0}
-    write = partial(write_manifest, place, inputs=inputs, settings=settings)
+    write = partial(write_manifest, round_dir, inputs=inputs, settings=settings)
     write("think", outputs={}, counts=sampled)
     write("prune", outputs={}, counts={"wall_s": 0.0})
     trained = {"examples": reward.completions, "target_tokens": reward.tokens, "steps": steps, "wall_s": wall_s}
-    write("train", outputs={"checkpoint": place.checkpoint}, counts={**trained, "rewards": reward.rewards})
+    write("train", outputs={"checkpoint": round_dir.checkpoint}, counts={**trained, "rewards": reward.rewards})
 
 
 def _train(
@@ -111,7 +111,7 @@ def _train(
     from tpt.model.load import load_model, load_tokenizer
     from tpt.sft import save_checkpoint
 
-    cache, place = run.path / "cache", run.round(1)
+    cache, round_dir = run.path / "cache", run.round(1)
     chat = Chat(load_tokenizer(spec, cache=cache), prompt_template(config))
     tokenizer: Any = load_tokenizer(spec, cache=cache)
     # The trainer ends a completion at one token only; the template's end of turn is the one that is trained and sampled.
@@ -137,7 +137,7 @@ def _train(
         callbacks=[UntilSpent()],
     )
     trainer.train()
-    save_checkpoint(weights, chat, place.checkpoint)
+    save_checkpoint(weights, chat, round_dir.checkpoint)
     return reward, int(trainer.state.global_step)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tpt.compare.budget import spent
-from tpt.compare.running import Task
+from tpt.compare.running import ArmRun
 from tpt.evidence.best_round import split_heldout
-from tpt.records import Problem, ProblemVariety, RoundRecord, Trace, Verdict
+from tpt.records import Problem, ProblemDiversity, RoundRecord, Trace, Verdict
 from tpt.run.directory import RoundDir
 from tpt.scoring import FloatArray, maj_at_k, pass_at_k_values
 from tpt.scoring.score import by_problem, is_correct, read_counts, voted_answer
@@ -45,27 +45,27 @@ class Measured:
         return float(self.scores[:, 1].mean())
 
 
-def problem_keys(task: Task) -> dict[str, str]:
+def problem_keys(task: ArmRun) -> dict[str, str]:
     """Return problem id to the digest of the problem."""
     problems = read_records(task.run.heldout, Problem)
     return {each.id: hashlib.sha256(f"{each.id}\0{each.question}".encode()).hexdigest()[:24] for each in problems}
 
 
-def claiming_ids(task: Task) -> list[str]:
+def claiming_ids(task: ArmRun) -> list[str]:
     """Return the held-out problems that have no part in choosing the best round."""
     config = task.arm.config(task.seed)
     ids = read_counts(task.run.round(0).evaluate_verdicts).problem_ids
     return split_heldout(ids, share=config.evaluate.choose_share, seed=config.seed).claiming
 
 
-def measure(task: Task, index: int, problem_ids: list[str]) -> Measured:
+def measure(task: ArmRun, index: int, problem_ids: list[str]) -> Measured:
     """Score a round's model on some of the held-out problems, in the order given.
 
     Raises:
         RunError: the round's files are missing or damaged.
     """
-    place = task.run.round(index)
-    counts = read_counts(place.evaluate_verdicts).of(problem_ids)
+    round_dir = task.run.round(index)
+    counts = read_counts(round_dir.evaluate_verdicts).of(problem_ids)
     k = int(counts.samples.min())
     keys = problem_keys(task)
     return Measured(
@@ -74,27 +74,27 @@ def measure(task: Task, index: int, problem_ids: list[str]) -> Measured:
         scores=counts.shares,
         k=k,
         pass_at_k=float(pass_at_k_values(counts.strict, counts.samples, k).mean()),
-        maj_at_k=float(votes(place, problem_ids, k, seed=task.seed)[:, 1].mean()),
-        variety=_variety(place, problem_ids),
+        maj_at_k=float(votes(round_dir, problem_ids, k, seed=task.seed)[:, 1].mean()),
+        variety=_diversity(round_dir, problem_ids),
     )
 
 
-def measure_vote(task: Task, reference: list[RoundRecord], problem_ids: list[str]) -> tuple[Measured, int]:
+def measure_vote(task: ArmRun, reference: list[RoundRecord], problem_ids: list[str]) -> tuple[Measured, int]:
     """Score the base model's majority vote, and return it with the number of votes that the budget would allow.
 
     The vote is given the tokens that the reference arm sampled to learn from, on top of one answer to each problem:
     ``k = 1 + tokens // tokens of one answer to every held-out problem``, but not more than the samples that were taken.
     """
-    place = task.run.round(0)
-    traces = read_records(place.evaluate_traces, Trace)
-    counts = read_counts(place.evaluate_verdicts)
+    round_dir = task.run.round(0)
+    traces = read_records(round_dir.evaluate_traces, Trace)
+    counts = read_counts(round_dir.evaluate_verdicts)
     samples = int(counts.samples.min())
     once = (
         sum(trace.completion_tokens for trace in traces) * len(counts.problem_ids) / max(1, int(counts.samples.sum()))
     )
     allowed = 1 + int(spent(reference) // max(1.0, once))
     k = min(samples, allowed)
-    keys, scores = problem_keys(task), votes(place, problem_ids, k, seed=task.seed)
+    keys, scores = problem_keys(task), votes(round_dir, problem_ids, k, seed=task.seed)
     found = Measured(
         round=0,
         keys=[keys[problem_id] for problem_id in problem_ids],
@@ -107,9 +107,9 @@ def measure_vote(task: Task, reference: list[RoundRecord], problem_ids: list[str
     return found, allowed
 
 
-def votes(place: RoundDir, problem_ids: list[str], k: int, *, seed: int) -> FloatArray:
+def votes(round_dir: RoundDir, problem_ids: list[str], k: int, *, seed: int) -> FloatArray:
     """Return the expected score of the most frequent of k answers to each problem: [problems, strict and lenient]."""
-    grouped = by_problem(read_records(place.evaluate_verdicts, Verdict))
+    grouped = by_problem(read_records(round_dir.evaluate_verdicts, Verdict))
     rows = []
     for problem_id in problem_ids:
         group = grouped[problem_id]
@@ -128,11 +128,11 @@ def _is_strict(verdict: Verdict) -> bool:
     return verdict.strict and is_correct(verdict)
 
 
-def _variety(place: RoundDir, problem_ids: list[str]) -> float | None:
+def _diversity(round_dir: RoundDir, problem_ids: list[str]) -> float | None:
     wanted = set(problem_ids)
     found = [
         each.chains
-        for each in read_records(place.evaluate_variety, ProblemVariety)
+        for each in read_records(round_dir.evaluate_diversity, ProblemDiversity)
         if each.problem_id in wanted and each.chains is not None
     ]
     return float(np.mean(found)) if found else None

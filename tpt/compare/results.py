@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tpt.compare.arms import Arm, Plan
+from tpt.compare.arms import Arm, StudyPlan
 from tpt.compare.bootstrap import Gain, gains, over_seeds
 from tpt.compare.budget import sampled_completions, spent
 from tpt.compare.measures import Measured, claiming_ids, measure, measure_vote, problem_keys
-from tpt.compare.running import Task, task_of
+from tpt.compare.running import ArmRun, arm_run_of
 from tpt.records import Estimate, RoundRecord
 from tpt.rounds import best_round
 
@@ -38,7 +38,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class ArmCost:
     """What one arm cost in all its rounds, without the evaluations; means over seeds."""
 
     tokens_sampled: Estimate
@@ -63,14 +63,14 @@ class ArmResult:
     """At the round that its choosing problems chose, on the problems that had no part in it."""
     last: Scores
     """At its last round, on all held-out problems."""
-    cost: Cost
+    cost: ArmCost
     curve: dict[int, Estimate]
     """Round to strict pass@1 on all held-out problems, for the rounds that every seed did."""
     notes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Study:
     """All arms; the reference arm, without gains, comes first."""
 
     seeds: list[int]
@@ -87,7 +87,7 @@ class Comparison:
 class _Seen:
     """One run."""
 
-    task: Task
+    task: ArmRun
     records: list[RoundRecord]
     chosen: Measured
     last: Measured
@@ -96,21 +96,21 @@ class _Seen:
     """Votes that the budget allows."""
 
 
-def compared(plan: Plan, out: Path) -> Comparison:
+def compared(plan: StudyPlan, out: Path) -> Study:
     """Compute the comparison from the finished runs below ``out``.
 
     Raises:
         RunError: files of a run are missing or damaged.
     """
-    references = {seed: task_of(out, plan.reference, seed).records() for seed in plan.seeds}
-    seen = [[_seen(task_of(out, arm, seed), references[seed]) for seed in plan.seeds] for arm in plan.arms]
+    references = {seed: arm_run_of(out, plan.reference, seed).records() for seed in plan.seeds}
+    seen = [[_seen(arm_run_of(out, arm, seed), references[seed]) for seed in plan.seeds] for arm in plan.arms]
     found = {at: _all_gains(seen, at) for at in ("chosen", "last")}
     arms = [
-        _result(arm, rows, {at: each[place] for at, each in found.items()})
-        for place, (arm, rows) in enumerate(zip(plan.arms, seen, strict=True))
+        _result(arm, rows, {at: each[index] for at, each in found.items()})
+        for index, (arm, rows) in enumerate(zip(plan.arms, seen, strict=True))
     ]
     base = {0: _estimate([references[seed][0].evaluate.pass_at_k[1].mean for seed in plan.seeds])}
-    return Comparison(
+    return Study(
         seeds=plan.seeds,
         budget=plan.budget,
         reference=plan.reference.name,
@@ -120,7 +120,7 @@ def compared(plan: Plan, out: Path) -> Comparison:
     )
 
 
-def _seen(task: Task, reference: list[RoundRecord]) -> _Seen:
+def _seen(task: ArmRun, reference: list[RoundRecord]) -> _Seen:
     records = task.records()
     ids, claiming = sorted(problem_keys(task)), claiming_ids(task)
     if task.arm.votes:
@@ -182,7 +182,7 @@ def _result(arm: Arm, rows: list[_Seen], found: dict[str, tuple[Gain | None, Gai
         k=rows[0].last.k,
         chosen=_scores([each.chosen for each in rows], *found["chosen"]),
         last=_scores([each.last for each in rows], *found["last"]),
-        cost=Cost(**{part: _estimate([each.cost[part] for each in rows]) for part in _PARTS}),
+        cost=ArmCost(**{part: _estimate([each.cost[part] for each in rows]) for part in _PARTS}),
         curve={index: _estimate([curve[index] for curve in curves]) for index in shared},
         notes=_notes(rows),
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from tpt.audit.run_problems import load_both
-from tpt.compare.arms import Arm, Plan
-from tpt.compare.budget import next_round, tokens_of
+from tpt.compare.arms import Arm, StudyPlan
+from tpt.compare.budget import next_round, token_budget
 from tpt.compare.reuse import take_over
 from tpt.config import render_toml
 from tpt.errors import ConfigError, RunError
@@ -31,7 +31,7 @@ _GRACE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ArmRun:
     """One arm with one seed."""
 
     arm: Arm
@@ -48,12 +48,12 @@ class Task:
         return [read_table(each.record, RoundRecord) for each in self.run.rounds() if each.record.exists()]
 
 
-def task_of(out: Path, arm: Arm, seed: int) -> Task:
+def arm_run_of(out: Path, arm: Arm, seed: int) -> ArmRun:
     """Return where an arm with a seed lies."""
-    return Task(arm, seed, RunDir(out / "arms" / arm.name / f"seed-{seed}"))
+    return ArmRun(arm, seed, RunDir(out / "arms" / arm.name / f"seed-{seed}"))
 
 
-def run_arms(plan: Plan, out: Path, *, jobs: int, progress: bool = False) -> None:
+def run_arms(plan: StudyPlan, out: Path, *, jobs: int, progress: bool = False) -> None:
     """Do every round of every arm that is not done yet; interrupted at any moment and called again, it goes on.
 
     Args:
@@ -67,7 +67,7 @@ def run_arms(plan: Plan, out: Path, *, jobs: int, progress: bool = False) -> Non
         RunError: a run there has another config; or, when all others are done, an arm failed.
         RunLockedError: another comparison is writing ``out``.
     """
-    tasks = [task_of(out, arm, seed) for arm in plan.arms for seed in plan.seeds]
+    tasks = [arm_run_of(out, arm, seed) for arm in plan.arms for seed in plan.seeds]
     _check_problems(plan)
     with lock(RunDir(out)):
         _check_begun(tasks)
@@ -88,7 +88,7 @@ def run_arms(plan: Plan, out: Path, *, jobs: int, progress: bool = False) -> Non
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    task: Task
+    task: ArmRun
     process: subprocess.Popen[bytes]
     log: Path
     begin: int
@@ -99,13 +99,13 @@ class _Child:
 class _Queue:
     """What is to do; the reference arm comes first, as others may need to know what it spent."""
 
-    plan: Plan
+    plan: StudyPlan
     out: Path
-    waiting: list[Task]
+    waiting: list[ArmRun]
     progress: bool
     failed: dict[str, str] = field(default_factory=dict)
     _told: dict[str, int] = field(default_factory=dict)
-    _tasks: list[Task] = field(default_factory=list)
+    _tasks: list[ArmRun] = field(default_factory=list)
     _active: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class _Queue:
     def start(self) -> _Child | None:
         """Start the next run that can be; None when there is none now."""
         for task in list(self.waiting):
-            reference = task_of(self.out, self.plan.reference, task.seed)
+            reference = arm_run_of(self.out, self.plan.reference, task.seed)
             records = task.records()
             if task.name != reference.name and _goes_by_reference(task.arm, self.plan):
                 if reference.name in self.failed:
@@ -128,7 +128,7 @@ class _Queue:
             self.waiting.remove(task)
             if last is not None:
                 self._active.add(task.name)
-                tokens = tokens_of(self.plan, model) if task.arm.reinforced else 0
+                tokens = token_budget(self.plan, model) if task.arm.reinforced else 0
                 others = [other.run for other in self._tasks if other.seed == task.seed and not other.arm.reinforced]
                 return _start(task, last, others, tokens=tokens)
         return None
@@ -150,7 +150,7 @@ class _Queue:
                     print(f"{task.name}: round {record.index}, {strict:.1%} strict", file=sys.stderr, flush=True)
                     self._told[task.name] += 1
 
-    def _give_up(self, task: Task, why: str) -> None:
+    def _give_up(self, task: ArmRun, why: str) -> None:
         self.failed[task.name] = why
         if task in self.waiting:
             self.waiting.remove(task)
@@ -158,12 +158,12 @@ class _Queue:
             print(f"{task.name}: failed: {why}", file=sys.stderr, flush=True)
 
 
-def _goes_by_reference(arm: Arm, plan: Plan) -> bool:
+def _goes_by_reference(arm: Arm, plan: StudyPlan) -> bool:
     """Return whether an arm can begin only when what the reference arm spent is known."""
     return (plan.budget == "tokens" and not arm.votes) or (arm.reinforced and not isinstance(plan.budget, int))
 
 
-def _start(task: Task, last: int, others: list[RunDir], *, tokens: int) -> _Child:
+def _start(task: ArmRun, last: int, others: list[RunDir], *, tokens: int) -> _Child:
     config = task.arm.config(task.seed, rounds=max(1, last))
     if not task.run.rounds():
         take_over(task.run, config, others, first_traces=not (task.arm.votes or task.arm.reinforced))
@@ -204,13 +204,13 @@ def _last_error(child: _Child) -> str:
     return said.removeprefix("error: ") or f"ended with exit code {child.process.returncode}; see {child.log}"
 
 
-def _usual_jobs(plan: Plan) -> int:
+def _usual_jobs(plan: StudyPlan) -> int:
     """Return how many runs the cores are for; a run without a number of threads takes them all."""
     threads = plan.reference.config(plan.seeds[0]).threads
     return max(1, len(os.sched_getaffinity(0)) // threads) if threads else 1
 
 
-def _check_begun(tasks: list[Task]) -> None:
+def _check_begun(tasks: list[ArmRun]) -> None:
     """Raise before anything is computed when a run directory there is another comparison's."""
     for task in tasks:
         if task.run.config.is_file():
@@ -219,7 +219,7 @@ def _check_begun(tasks: list[Task]) -> None:
                 Run(task.run.path, config).prepare()
 
 
-def _check_problems(plan: Plan) -> None:
+def _check_problems(plan: StudyPlan) -> None:
     """Raise when the problems cannot give an arm its examples: too few of them, or no human solutions."""
     config = plan.reference.config(plan.seeds[0])
     train = load_both(config).train

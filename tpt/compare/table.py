@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from tpt.compare.bootstrap import Gain
-from tpt.compare.results import ArmResult, Comparison, Scores
+from tpt.compare.results import ArmResult, Scores, Study
 from tpt.records import Estimate
 
 COLUMNS = (
-    "Scores in percent, differences in points. variety: different chains of equations among 4 correct traces.",
+    "Scores in percent, differences in points. diversity: different chains of equations among 4 correct traces.",
     "sampled: tokens sampled to learn from, thrown away ones too; trained: tokens of completions trained on; min: "
     "minutes to think, prune and train. All over all rounds of a run, means over seeds.",
 )
@@ -19,7 +19,7 @@ _LEFT = 1
 """Columns that hold words."""
 
 
-def comparison_text(found: Comparison) -> str:
+def study_text(found: Study) -> str:
     """Return the comparison for a terminal."""
     parts = [_budget(found)]
     for title, rows in _tables(found):
@@ -29,7 +29,7 @@ def comparison_text(found: Comparison) -> str:
     return "\n\n".join([*parts, "\n".join(explanations(found))])
 
 
-def comparison_markdown(found: Comparison, *, figure: str) -> str:
+def study_markdown(found: Study, *, figure: str) -> str:
     """Return the comparison as a Markdown page; ``figure`` is the name of the figure's file beside it."""
     parts = ["# Arms compared", _budget(found)]
     for heading, table in comparison_tables(found):
@@ -39,7 +39,7 @@ def comparison_markdown(found: Comparison, *, figure: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def comparison_tables(found: Comparison) -> list[tuple[str, str]]:
+def comparison_tables(found: Study) -> list[tuple[str, str]]:
     """Return the headings and the tables in Markdown."""
     tables = []
     for heading, rows in _tables(found):
@@ -48,17 +48,17 @@ def comparison_tables(found: Comparison) -> list[tuple[str, str]]:
     return tables
 
 
-def explanations(found: Comparison) -> list[str]:
+def explanations(found: Study) -> list[str]:
     """Return what the errors and the columns mean, and what was not as planned."""
     return [*reservations(found)[:1], *COLUMNS, *reservations(found)[1:]]
 
 
-def reservations(found: Comparison) -> list[str]:
+def reservations(found: Study) -> list[str]:
     """Return what the errors are over, and what was not as planned."""
     return [_errors(found), *_notes(found)]
 
 
-def _tables(found: Comparison) -> list[tuple[str, list[list[str]]]]:
+def _tables(found: Study) -> list[tuple[str, list[list[str]]]]:
     return [
         (
             "At the round that each arm's own choosing problems chose, on the other held-out problems",
@@ -71,7 +71,7 @@ def _tables(found: Comparison) -> list[tuple[str, list[list[str]]]]:
     ]
 
 
-def _headings(found: Comparison) -> list[str]:
+def _headings(found: Study) -> list[str]:
     k = found.arms[0].k
     return [
         "arm",
@@ -80,7 +80,7 @@ def _headings(found: Comparison) -> list[str]:
         "lenient",
         f"pass@{k}",
         f"maj@{k}",
-        "variety",
+        "diversity",
         f"strict - {found.reference} [95 %]",
         "p, Holm",
         "lenient - [95 %]",
@@ -112,7 +112,7 @@ def _row(arm: ArmResult, scores: Scores) -> list[str]:
     ]
 
 
-def _budget(found: Comparison) -> str:
+def _budget(found: Study) -> str:
     budget = {"examples": "as many examples a round", "tokens": f"as many sampled tokens as {found.reference}"}
     said = budget.get(
         str(found.budget), f"about {found.budget:,} sampled tokens" if isinstance(found.budget, int) else ""
@@ -122,7 +122,7 @@ def _budget(found: Comparison) -> str:
     return f"Budget of every arm: {said}; {seeds}. The base model: {_percent(base)} strict pass@1."
 
 
-def _errors(found: Comparison) -> str:
+def _errors(found: Study) -> str:
     if len(found.seeds) == 1:
         return "One seed: no error over seeds; intervals are over problems alone, and say nothing of another seed."
     return (
@@ -131,7 +131,7 @@ def _errors(found: Comparison) -> str:
     )
 
 
-def _notes(found: Comparison) -> list[str]:
+def _notes(found: Study) -> list[str]:
     notes = []
     for arm in found.arms:
         notes += [f"{arm.name}: {note}" for note in arm.notes[:3]]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tpt.config import AlarmConfig
-from tpt.records import ProblemVariety, RoundRecord
+from tpt.records import ProblemDiversity, RoundRecord
 from tpt.run.directory import RunDir
 from tpt.scoring import FloatArray, pass_at_k_values
 from tpt.scoring.score import Counts, read_counts
@@ -46,12 +46,12 @@ class Observed(NamedTuple):
     k: int
     """The largest k of pass@k."""
     counts: Counts
-    variety: dict[str, ProblemVariety]
+    diversity: dict[str, ProblemDiversity]
     """By problem id."""
     probe: dict[str, float]
 
 
-class Change(NamedTuple):
+class _Change(NamedTuple):
     """A mean over problems before and after, and the standard error of the change, paired by problem."""
 
     before: float
@@ -95,10 +95,10 @@ def in_words(alarm: Alarm) -> str:
 
 
 def _mode_collapse(base: Observed, now: Observed, config: AlarmConfig) -> Alarm | None:
-    variety, score = _variety(base, now, "chains"), _score(base, now, 1, strict=True)
+    diversity, score = _diversity(base, now, "chains"), _score(base, now, 1, strict=True)
     if (
-        variety is None
-        or not _falls(variety, config.variety_drop, config)
+        diversity is None
+        or not _falls(diversity, config.variety_drop, config)
         or score.rise <= config.stderrs * score.stderr
     ):
         return None
@@ -108,7 +108,7 @@ def _mode_collapse(base: Observed, now: Observed, config: AlarmConfig) -> Alarm 
         now.round,
         "mode collapse",
         f"pass@1 rose from {score.before:.1%} to {score.after:.1%} while a problem's 4 correct traces went from "
-        f"{variety.before:.2f} to {variety.after:.2f} different equation chains ({variety.ratio - 1:+.0%}); pass@{now.k} "
+        f"{diversity.before:.2f} to {diversity.after:.2f} different equation chains ({diversity.ratio - 1:+.0%}); pass@{now.k} "
         f"{'fell' if fallen else 'has not fallen'} ({covered.before:.1%}, now {covered.after:.1%})",
         f"alarms.variety_drop = {config.variety_drop:g}",
         "Sample at a higher think.temperature, keep several different traces of a problem (prune.per_problem, "
@@ -175,7 +175,7 @@ def _far_from_base(_base: Observed, now: Observed, config: AlarmConfig) -> Alarm
 
 
 def _length_drift(base: Observed, now: Observed, config: AlarmConfig) -> Alarm | None:
-    length = _variety(base, now, "tokens")
+    length = _diversity(base, now, "tokens")
     if length is None or 1 / config.length_factor <= length.ratio <= config.length_factor:
         return None
     if abs(length.ratio - 1) <= config.stderrs * length.relative_stderr:
@@ -217,7 +217,7 @@ def _more_often(
     advice: str,
 ) -> Alarm | None:
     (field, name, said), (key, limit) = what, threshold
-    share = _variety(*pair, field)
+    share = _diversity(*pair, field)
     if share is None or share.rise <= limit or share.rise <= config.stderrs * share.stderr:
         return None
     seen = f"{said} went from {share.before:.1%} to {share.after:.1%}"
@@ -235,12 +235,12 @@ _WATCHES: tuple[Callable[[Observed, Observed, AlarmConfig], Alarm | None], ...] 
 )
 
 
-def _falls(change: Change, share: float, config: AlarmConfig) -> bool:
+def _falls(change: _Change, share: float, config: AlarmConfig) -> bool:
     drop = 1 - change.ratio
     return drop > share and drop > config.stderrs * change.relative_stderr
 
 
-def _score(base: Observed, now: Observed, k: int, *, strict: bool) -> Change:
+def _score(base: Observed, now: Observed, k: int, *, strict: bool) -> _Change:
     after = now.counts.of(base.counts.problem_ids)
     values = (
         pass_at_k_values(each.strict if strict else each.lenient, each.samples, k) for each in (base.counts, after)
@@ -252,30 +252,30 @@ def _shares(base: Observed, now: Observed) -> FloatArray:
     return now.counts.of(base.counts.problem_ids).shares
 
 
-def _variety(base: Observed, now: Observed, field: str) -> Change | None:
+def _diversity(base: Observed, now: Observed, field: str) -> _Change | None:
     """Return the change of a field over the problems where it is defined in both rounds; None if they are too few."""
-    both = [(base.variety[key], now.variety[key]) for key in base.variety if key in now.variety]
+    both = [(base.diversity[key], now.diversity[key]) for key in base.diversity if key in now.diversity]
     pairs = [(getattr(before, field), getattr(after, field)) for before, after in both]
     known = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
     return _change(known[:, 0], known[:, 1]) if len(known) >= FEWEST else None
 
 
-def _change(before: FloatArray, after: FloatArray) -> Change:
+def _change(before: FloatArray, after: FloatArray) -> _Change:
     first, last = float(before.mean()), float(after.mean())
     ratio = last / first if first else 1.0
     root = math.sqrt(len(before))
     relative = float((after - ratio * before).std(ddof=1)) / root / first if first else math.inf
-    return Change(first, last, float((after - before).std(ddof=1)) / root, relative)
+    return _Change(first, last, float((after - before).std(ddof=1)) / root, relative)
 
 
 def _observed(run: RunDir, record: RoundRecord) -> Observed:
-    place = run.round(record.index)
+    round_dir = run.round(record.index)
     # Rounds that an earlier version evaluated have no such file; what needs it is then not watched.
-    rows = read_records(place.evaluate_variety, ProblemVariety) if place.evaluate_variety.exists() else []
+    rows = read_records(round_dir.evaluate_diversity, ProblemDiversity) if round_dir.evaluate_diversity.exists() else []
     return Observed(
         record.index,
         max(record.evaluate.pass_at_k),
-        read_counts(place.evaluate_verdicts),
+        read_counts(round_dir.evaluate_verdicts),
         {row.problem_id: row for row in rows},
         record.evaluate.probe,
     )

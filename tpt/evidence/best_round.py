@@ -29,7 +29,7 @@ DRAWS = 10_000
 """Random draws behind every interval and p-value."""
 
 
-class Parts(NamedTuple):
+class HeldoutSplit(NamedTuple):
     """The held-out problems by what they are for; the same ids twice where there is no split."""
 
     choosing: list[str]
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BestRound:
     """What the choosing problems say of the rounds so far."""
 
     best: int
@@ -48,17 +48,17 @@ class Choice:
     """The last round is significantly worse than the best one."""
 
 
-def split_heldout(problem_ids: Sequence[str], *, share: float, seed: int) -> Parts:
+def split_heldout(problem_ids: Sequence[str], *, share: float, seed: int) -> HeldoutSplit:
     """Split the held-out problems at random; a part of fewer than two problems would leave nothing to compare."""
     order = shuffled(list(problem_ids), seed, "choose the best round")
     chosen = round(share * len(order))
     if min(chosen, len(order) - chosen) < 2:
         everything = sorted(order)
-        return Parts(everything, everything, independent=False)
-    return Parts(sorted(order[:chosen]), sorted(order[chosen:]), independent=True)
+        return HeldoutSplit(everything, everything, independent=False)
+    return HeldoutSplit(sorted(order[:chosen]), sorted(order[chosen:]), independent=True)
 
 
-def choice_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Choice:
+def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> BestRound:
     """Return what some rounds, in order, say: from their verdicts alone, so that a resumed run says the same.
 
     Raises:
@@ -68,10 +68,10 @@ def choice_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Choice:
     parts = split_heldout(counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed)
     scores = np.stack([each.of(parts.choosing).shares[:, 0] for each in counts], axis=1)
     chosen = choose(scores, config.stop, seed=seed_for(config.seed, "compare rounds"))
-    return Choice(rounds[chosen.best], rounds[chosen.highest], chosen.last_is_loss)
+    return BestRound(rounds[chosen.best], rounds[chosen.highest], chosen.last_is_loss)
 
 
-def choose(scores: FloatArray, stop: StopConfig, *, seed: int) -> Choice:
+def choose(scores: FloatArray, stop: StopConfig, *, seed: int) -> BestRound:
     """Choose the best of some rounds, the base model first.
 
     Args:
@@ -86,7 +86,7 @@ def choose(scores: FloatArray, stop: StopConfig, *, seed: int) -> Choice:
     best = int(np.where(eligible, means, -1.0).argmax()) if stop.rule == "significance" else highest
     # The best of several looks better than it is, so a loss against it is held to account for all the others too.
     others = _differ(np.delete(scores, best, axis=1) - scores[:, [best]], stop.alpha, seed)
-    return Choice(best, highest, bool(best < len(means) - 1 and others[-1] and means[-1] < means[best]))
+    return BestRound(best, highest, bool(best < len(means) - 1 and others[-1] and means[-1] < means[best]))
 
 
 def _differ(gains: FloatArray, alpha: float, seed: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

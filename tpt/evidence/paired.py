@@ -54,12 +54,12 @@ def sample_of(rounds: Sequence[int], counts: Sequence[Counts], problem_ids: Sequ
     return Sample(rounds, chosen, columns.reshape(len(problem_ids), len(chosen), 2), means, seed)
 
 
-def compare(sample: Sample, pairs: Sequence[tuple[int, int]], *, level: float) -> list[Comparison]:
-    """Compare models, (after, before) by their places in the sample; for each score the pairs are one family of tests."""
+def compare_pairs(sample: Sample, pairs: Sequence[tuple[int, int]], *, level: float) -> list[Comparison]:
+    """Compare models, (after, before) by their columns in the sample; for each score the pairs are one family of tests."""
     if len(sample.shares) < 2 or not pairs:
         return []
     strict, lenient = (_differences(sample, pairs, score, level) for score in (STRICT, LENIENT))
-    curves = {place: _curves(sample.counts[place]) for place in {place for pair in pairs for place in pair}}
+    curves = {model: _curves(sample.counts[model]) for model in {model for pair in pairs for model in pair}}
     return [
         Comparison(
             other=sample.rounds[before],
@@ -109,9 +109,9 @@ def _finding(mean: float, p_holm: float, level: float) -> Finding:
 
 def _split(sample: Sample, after: int, before: int) -> tuple[Interval, Interval]:
     """Return the skill and the format part of the strict gain, with their intervals."""
-    drawn = [sample.means[:, place, score] for place in (before, after) for score in (STRICT, LENIENT)]
+    drawn = [sample.means[:, model, score] for model in (before, after) for score in (STRICT, LENIENT)]
     seen = [
-        sample.shares[:, place, score].mean(keepdims=True) for place in (before, after) for score in (STRICT, LENIENT)
+        sample.shares[:, model, score].mean(keepdims=True) for model in (before, after) for score in (STRICT, LENIENT)
     ]
     parts = zip(split_gains(*seen), split_gains(*drawn), strict=True)
     skill, form = (

@@ -9,9 +9,9 @@ import numpy as np
 
 from tpt.config import load_config
 from tpt.errors import RunError
-from tpt.evidence.best_round import choice_of, split_heldout
+from tpt.evidence.best_round import best_round_of, split_heldout
 from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
-from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
+from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
 from tpt.records import RoundRecord
 from tpt.run.directory import RunDir
 from tpt.scoring import pass_at_k_curve
@@ -25,7 +25,7 @@ FAMILY = (
 
 
 class _Compared(NamedTuple):
-    """Comparisons of each round, by its place."""
+    """Comparisons of each round, by its column."""
 
     to_base: dict[int, Comparison]
     to_previous: dict[int, Comparison]
@@ -45,7 +45,7 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
     problem_ids = counts[0].problem_ids
-    best = rounds.index(choice_of(run, config, rounds).best)
+    best = rounds.index(best_round_of(run, config, rounds).best)
     parts = split_heldout(problem_ids, share=share, seed=config.seed)
     seed = seed_for(config.seed, "evidence")
     everything = sample_of(rounds, counts, problem_ids, seed=seed)
@@ -73,10 +73,10 @@ def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
     counts = [read_counts(run.round(index).evaluate_verdicts) for index in rounds]
     for index, each in zip(rounds, counts, strict=True):
         if not each.problem_ids or each.problem_ids != counts[0].problem_ids:
-            place = run.round(index)
+            round_dir = run.round(index)
             raise RunError(
-                f"{place.evaluate_verdicts}: verdicts of {len(each.problem_ids)} problems, which are not the "
-                f"{len(counts[0].problem_ids)} that round {rounds[0]} was scored on. Delete {place.manifest('evaluate')} "
+                f"{round_dir.evaluate_verdicts}: verdicts of {len(each.problem_ids)} problems, which are not the "
+                f"{len(counts[0].problem_ids)} that round {rounds[0]} was scored on. Delete {round_dir.manifest('evaluate')} "
                 f"to have round {index} scored again"
             )
     return counts
@@ -84,44 +84,44 @@ def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
 
 def _compared(everything: Sample, claiming: Sample, *, best: int, level: float) -> _Compared:
     later = range(1, len(everything.rounds))
-    others = [place for place in range(len(everything.rounds)) if place != best]
+    others = [column for column in range(len(everything.rounds)) if column != best]
     families = [
         (everything, dict.fromkeys(later, 0)),
-        (everything, {place: place - 1 for place in later}),
+        (everything, {column: column - 1 for column in later}),
         (claiming, dict.fromkeys(others, best)),
     ]
     return _Compared(
         *(
-            dict(zip(pairs, compare(sample, list(pairs.items()), level=level), strict=False))
+            dict(zip(pairs, compare_pairs(sample, list(pairs.items()), level=level), strict=False))
             for sample, pairs in families
         )
     )
 
 
 def _card(record: RoundRecord, sample: Sample, compared: _Compared, *, best: int) -> RoundCard:
-    place = sample.rounds.index(record.index)
-    counts = sample.counts[place]
+    column = sample.rounds.index(record.index)
+    counts = sample.counts[column]
     return RoundCard(
         round=record.index,
-        best=place == best,
+        best=column == best,
         problems=len(counts.problem_ids),
         samples=int(counts.samples.min()),
-        strict=sample.estimate(place, STRICT),
-        lenient=sample.estimate(place, LENIENT),
+        strict=sample.estimate(column, STRICT),
+        lenient=sample.estimate(column, LENIENT),
         pass_at_k=pass_at_k_curve(counts.strict, counts.samples),
         pass_at_k_lenient=pass_at_k_curve(counts.lenient, counts.samples),
         maj_at_k=record.evaluate.maj_at_k,
         outcomes=record.evaluate.outcomes,
         solved=int((counts.strict > 0).sum()),
         solved_lenient=int((counts.lenient > 0).sum()),
-        to_base=compared.to_base.get(place),
-        to_previous=compared.to_previous.get(place),
-        to_best=compared.to_best.get(place),
+        to_base=compared.to_base.get(column),
+        to_previous=compared.to_previous.get(column),
+        to_best=compared.to_best.get(column),
     )
 
 
 def _claim(sample: Sample, best: int, *, level: float, independent: bool) -> Claim | None:
-    found = compare(sample, [(best, 0)], level=level) if best else []
+    found = compare_pairs(sample, [(best, 0)], level=level) if best else []
     if not found:
         return None
     return Claim(
@@ -141,4 +141,4 @@ def _claim(sample: Sample, best: int, *, level: float, independent: bool) -> Cla
 
 def _never_solved(sample: Sample, score: int) -> list[str]:
     unsolved = np.flatnonzero((sample.shares[:, :, score] == 0).all(axis=1))
-    return [sample.counts[0].problem_ids[place] for place in unsolved]
+    return [sample.counts[0].problem_ids[row] for row in unsolved]

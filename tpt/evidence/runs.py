@@ -9,9 +9,9 @@ from typing import NamedTuple
 from tpt.audit.import_samples import ImportedDir
 from tpt.config import RunConfig, load_config
 from tpt.errors import RunError
-from tpt.evidence.best_round import Parts, choice_of, split_heldout
+from tpt.evidence.best_round import HeldoutSplit, best_round_of, split_heldout
 from tpt.evidence.cards import Comparison
-from tpt.evidence.paired import LENIENT, STRICT, Sample, compare, sample_of
+from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
 from tpt.evidence.rounds import scored_counts
 from tpt.records import Estimate, Problem
 from tpt.run.directory import RunDir
@@ -67,8 +67,8 @@ class _Run(NamedTuple):
     problems: dict[str, tuple[str, str]]
     """Id to question and answer."""
     best: int
-    """Its place among the rounds."""
-    parts: Parts
+    """Its index among the rounds."""
+    parts: HeldoutSplit
 
 
 def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
@@ -111,7 +111,7 @@ def _opened(run: RunDir) -> _Run:
         return _imported(imported)
     run.require()
     config = load_config(run.config)
-    rounds = [place.index for place in run.rounds() if place.record.exists()]
+    rounds = [each.index for each in run.rounds() if each.record.exists()]
     if not rounds:
         raise RunError(
             f"{run.path}: no round is finished yet, so there is nothing to compare. Go on with: tpt run {run.path}"
@@ -122,7 +122,7 @@ def _opened(run: RunDir) -> _Run:
         rounds,
         counts,
         {problem_id: problems[problem_id] for problem_id in counts[0].problem_ids if problem_id in problems},
-        rounds.index(choice_of(run, config, rounds).best),
+        rounds.index(best_round_of(run, config, rounds).best),
         split_heldout(counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed),
     )
 
@@ -132,7 +132,7 @@ def _imported(folder: ImportedDir) -> _Run:
     counts = read_counts(folder.verdicts)
     problems = {each.id: (each.question, each.answer) for each in read_records(folder.problems, Problem)}
     problem_ids = list(counts.problem_ids)
-    return _Run([0], [counts], problems, 0, Parts(problem_ids, problem_ids, independent=True))
+    return _Run([0], [counts], problems, 0, HeldoutSplit(problem_ids, problem_ids, independent=True))
 
 
 def _pairs(
@@ -141,13 +141,13 @@ def _pairs(
     counts = [one.counts[one.rounds.index(index)] for index, _ in rounds]
     counts += [other.counts[other.rounds.index(index)] for _, index in rounds]
     sample = sample_of([index for pair in zip(*rounds, strict=True) for index in pair], counts, problem_ids, seed=seed)
-    places = [(place + len(rounds), place) for place in range(len(rounds))]
-    found: Sequence[Comparison | None] = compare(sample, places, level=level) or [None] * len(rounds)
+    columns = [(column + len(rounds), column) for column in range(len(rounds))]
+    found: Sequence[Comparison | None] = compare_pairs(sample, columns, level=level) or [None] * len(rounds)
     return [
         Pair(_side(sample, before), _side(sample, after), comparison)
-        for (after, before), comparison in zip(places, found, strict=True)
+        for (after, before), comparison in zip(columns, found, strict=True)
     ]
 
 
-def _side(sample: Sample, place: int) -> Side:
-    return Side(sample.rounds[place], sample.estimate(place, STRICT), sample.estimate(place, LENIENT))
+def _side(sample: Sample, column: int) -> Side:
+    return Side(sample.rounds[column], sample.estimate(column, STRICT), sample.estimate(column, LENIENT))

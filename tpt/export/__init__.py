@@ -71,19 +71,19 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
 def _write(
     opened: Run, records: list[RoundRecord], record: RoundRecord, folder: Path, options: ExportOptions, *, name: str
 ) -> dict[str, Any]:
-    config, place = opened.config, opened.dir.round(record.index)
-    adapter = record.index > 0 and is_adapter(place.checkpoint)
+    config, round_dir = opened.config, opened.dir.round(record.index)
+    adapter = record.index > 0 and is_adapter(round_dir.checkpoint)
     merged = adapter and options.merge
     if adapter and options.gguf and not options.merge:
-        raise RunError(f"{place.checkpoint} is an adapter, which has no GGUF form by itself: add --merge")
+        raise RunError(f"{round_dir.checkpoint} is an adapter, which has no GGUF form by itself: add --merge")
     best = best_round(opened.dir, records).index
     origin = origin_of(opened.dir, config, records, record, best=best)
     if record.index == 0:
         write_base(opened.dir, config, folder)
     elif merged:
-        write_merged(opened.dir, place, config, folder)
+        write_merged(opened.dir, round_dir, config, folder)
     else:
-        write_copy(place.checkpoint, folder)
+        write_copy(round_dir.checkpoint, folder)
     if options.dtype != "as-saved":
         cast(folder, options.dtype)
     if options.gguf:

@@ -14,7 +14,7 @@ from tpt.model.chat import Chat, prompt_template
 from tpt.problems.math import aqua, gsm8k, gsm_hard, math
 from tpt.problems.spec import parse_spec
 from tpt.records import Estimate, Message, Problem, RoundRecord
-from tpt.report.rows import Row
+from tpt.report.rows import RoundRow
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _DATASETS = {
@@ -36,7 +36,7 @@ class Card:
     origin: dict[str, Any]
     config: RunConfig
     records: list[RoundRecord]
-    rows: list[Row]
+    rows: list[RoundRow]
     claim: Claim | None
     record: RoundRecord
     """The round that is exported."""

@@ -24,10 +24,10 @@ def origin_of(
     Raises:
         RunError: the weights or a manifest are gone, damaged or changed.
     """
-    place = run.round(record.index)
+    round_dir = run.round(record.index)
     if record.index:
-        require_output(place.manifest("train"), "checkpoint", place.checkpoint)
-    scored = load_manifest(place.manifest("evaluate"))
+        require_output(round_dir.manifest("train"), "checkpoint", round_dir.checkpoint)
+    scored = load_manifest(round_dir.manifest("evaluate"))
     rounds = [_round(run, each) for each in records if 0 < each.index <= record.index]
     return {
         "made_by": {"think-prune-train": __version__},
@@ -58,10 +58,10 @@ def portable(value: Any) -> Any:
 
 def _round(run: RunDir, record: RoundRecord) -> dict[str, Any]:
     """Return the digests of what a round's stages left behind."""
-    place = run.round(record.index)
+    round_dir = run.round(record.index)
     digests: dict[str, str] = {}
     for stage in STAGES:
-        manifest = load_manifest(place.manifest(stage))
+        manifest = load_manifest(round_dir.manifest(stage))
         digests |= {
             name: value for name, value in manifest["outputs"].items() if name in _INPUTS and stage != "evaluate"
         }

@@ -72,7 +72,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     save_checkpoint(model, Chat(load_tokenizer(config.model, cache=cache), prompt_template(config)), folder)
 
 
-def write_merged(run: RunDir, place: RoundDir, config: RunConfig, folder: Path) -> None:
+def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Path) -> None:
     """Add an adapter to its base model's weights, and save the whole in float32.
 
     Raises:
@@ -82,8 +82,8 @@ def write_merged(run: RunDir, place: RoundDir, config: RunConfig, folder: Path) 
     from tpt.sft import save_checkpoint
 
     cache = run.path / "cache"
-    merged = load_model(str(place.checkpoint), dtype="float32", device="cpu", cache=cache)
-    tokenizer = load_tokenizer(str(place.checkpoint), cache=cache)
+    merged = load_model(str(round_dir.checkpoint), dtype="float32", device="cpu", cache=cache)
+    tokenizer = load_tokenizer(str(round_dir.checkpoint), cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(merged, Chat(tokenizer, prompt_template(config)), folder)
 

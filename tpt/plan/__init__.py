@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tpt.plan.assumed import SOLVE_RATE, PlanOptions
+from tpt.plan.assumptions import SOLVE_RATE, PlanOptions
 from tpt.plan.hardware import GPUS, MFU
 from tpt.plan.run_plan import RunPlan, Total, outline, plan_run
 from tpt.plan.text import plan_text

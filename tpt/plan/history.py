@@ -97,13 +97,13 @@ def read_history(run: RunDir, config: RunConfig) -> History:
         if path.exists()
         for problem in read_records(path, Problem)
     }
-    for place in run.rounds():
-        for stage in STAGES if place.index else ("evaluate",):
-            path = place.manifest(stage)
+    for round_dir in run.rounds():
+        for stage in STAGES if round_dir.index else ("evaluate",):
+            path = round_dir.manifest(stage)
             if not path.exists():
                 continue
             try:
-                one = _done(place, stage, load_manifest(path))
+                one = _done(round_dir, stage, load_manifest(path))
             except (KeyError, TypeError) as error:
                 raise RunError(
                     f"{path}: damaged: {error} is not as a stage writes it. Delete it to have it made again"
@@ -111,23 +111,25 @@ def read_history(run: RunDir, config: RunConfig) -> History:
             if one is not None:
                 done.append(one)
             if stage == "think" and config.data.source == "self":
-                thought[place.index] = _seen(place.traces, place.verdicts, problems, config)
+                thought[round_dir.index] = _seen(round_dir.traces, round_dir.verdicts, problems, config)
             if stage == "evaluate":
-                evaluated[place.index] = _seen(place.evaluate_traces, place.evaluate_verdicts, problems, config)
+                evaluated[round_dir.index] = _seen(
+                    round_dir.evaluate_traces, round_dir.evaluate_verdicts, problems, config
+                )
     return History(tuple(done), thought, evaluated)
 
 
-def _done(place: RoundDir, stage: str, manifest: dict[str, Any]) -> Done | None:
+def _done(round_dir: RoundDir, stage: str, manifest: dict[str, Any]) -> Done | None:
     counts = manifest["counts"]
     if stage == "train":
         device = "cpu" if counts["device"] == "cpu" else ""
-        return Done(place.index, stage, counts["examples"], counts["total_tokens"], counts["wall_s"], device)
+        return Done(round_dir.index, stage, counts["examples"], counts["total_tokens"], counts["wall_s"], device)
     if stage == "prune" or "completion_tokens" not in counts:
         return None
     samples = counts["traces"] + counts["surplus_traces"] + counts["cancelled_requests"]
     tokens = counts["completion_tokens"] + counts["surplus_tokens"] + counts["cancelled_tokens"]
     described = counts.get("engine") or manifest["settings"].get("engine") or {}
-    return Done(place.index, stage, samples, tokens, counts["wall_s"], str(described.get("device_name", "")))
+    return Done(round_dir.index, stage, samples, tokens, counts["wall_s"], str(described.get("device_name", "")))
 
 
 def _seen(traces: Path, verdicts: Path, problems: dict[str, Problem], config: RunConfig) -> Seen:

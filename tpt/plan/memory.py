@@ -17,13 +17,11 @@ _RUNTIME = {"cpu": 500 * 2**20, "cuda": 1024 * 2**20}
 """The process and its libraries; on a GPU its context and the engine's workspaces."""
 _USABLE = 0.9
 """Share of a device's memory that a plan may take: an estimate may be a tenth too low."""
-_UNKNOWN = 2.0**60
-"""Bytes that are taken to be free where the system does not say: nothing is known to be too much."""
 _PROBE_BYTES = int(1.5 * GIB)
 """Probabilities of two models that the probe of an evaluation holds."""
 
 
-class Places(NamedTuple):
+class FreeMemory(NamedTuple):
     """Memory of one device that sampling and training may take, in bytes."""
 
     sampling: float
@@ -47,7 +45,7 @@ class Fit:
     """What would fit; empty where it does."""
 
 
-def memory_of(hardware: Hardware, work: Work) -> Places:
+def memory_of(hardware: Hardware, work: Work) -> FreeMemory:
     """Return the memory of one device that may be taken."""
     if hardware.gpu is None:
         import torch
@@ -56,20 +54,22 @@ def memory_of(hardware: Hardware, work: Work) -> Places:
 
         known = available_bytes(torch.device("cpu"))
         free = math.inf if known is None else _USABLE * known
-        return Places(free, free / max(1, work.config.train.devices))
+        return FreeMemory(free, free / max(1, work.config.train.devices))
     whole = hardware.gpu.memory * 1e9
     share = work.config.engine.gpu_memory_utilization if work.engine == "vllm" else _USABLE
-    return Places(share * whole, _USABLE * whole)
+    return FreeMemory(share * whole, _USABLE * whole)
 
 
-def free_for_slots(work: Work, places: Places, *, width: int, on_gpu: bool) -> float:
+def free_for_slots(work: Work, free_memory: FreeMemory, *, width: int, on_gpu: bool) -> float:
     """Return what sampling leaves for keys and values on all of its devices together."""
     devices = work.config.engine.tensor_parallel_size
     taken = work.shape.parameters * width / devices + _RUNTIME["cuda" if on_gpu else "cpu"]
-    return max(0.0, (places.sampling - taken) * devices)
+    return max(0.0, (free_memory.sampling - taken) * devices)
 
 
-def sampling_fit(work: Work, stage: Literal["think", "evaluate"], places: Places, *, slots: int, width: int) -> Fit:
+def sampling_fit(
+    work: Work, stage: Literal["think", "evaluate"], free_memory: FreeMemory, *, slots: int, width: int
+) -> Fit:
     """Return what sampling needs with so many slots; vLLM takes fewer at a time where they do not fit."""
     settings = work.config.engine
     devices = settings.tensor_parallel_size if work.engine == "vllm" else 1
@@ -83,19 +83,21 @@ def sampling_fit(work: Work, stage: Literal["think", "evaluate"], places: Places
         probe = int(2 * work.shape.parameters * width + _PROBE_BYTES)
         if probe > needed:
             needed, parts = probe, f"the probe's two models {2 * work.shape.parameters * width / GIB:.1f}, logits 1.5"
-    fits = needed <= places.sampling
-    hint = "" if fits else _sampling_hint(work, stage, places, weights=weights, width=width)
-    return Fit(stage, needed, int(places.sampling), devices, fits, parts, hint)
+    fits = needed <= free_memory.sampling
+    hint = "" if fits else _sampling_hint(work, stage, free_memory, weights=weights, width=width)
+    return Fit(stage, needed, int(free_memory.sampling), devices, fits, parts, hint)
 
 
-def _sampling_hint(work: Work, stage: str, places: Places, *, weights: float, width: int) -> str:
+def _sampling_hint(work: Work, stage: str, free_memory: FreeMemory, *, weights: float, width: int) -> str:
     """Return the changes that would make sampling fit."""
     settings, whole = work.config.engine, work.shape.parameters * width
     found = []
-    if stage == "evaluate" and 2 * whole + _PROBE_BYTES > places.sampling > weights:
+    if stage == "evaluate" and 2 * whole + _PROBE_BYTES > free_memory.sampling > weights:
         found.append("evaluate.probe = 0")
-    if weights + _RUNTIME["cuda"] > places.sampling:
-        spread = [n for n in (2, 4, 8, 16) if n > settings.tensor_parallel_size and whole / n < 0.8 * places.sampling]
+    if weights + _RUNTIME["cuda"] > free_memory.sampling:
+        spread = [
+            n for n in (2, 4, 8, 16) if n > settings.tensor_parallel_size and whole / n < 0.8 * free_memory.sampling
+        ]
         if width == 4:
             found.append('engine.dtype = "bfloat16"')
         if spread:
@@ -107,7 +109,7 @@ def _sampling_hint(work: Work, stage: str, places: Places, *, weights: float, wi
 
 
 def training_fit(
-    work: Work, places: Places, completion: int, *, precision: Literal["float32", "bfloat16"], on_gpu: bool
+    work: Work, free_memory: FreeMemory, completion: int, *, precision: Literal["float32", "bfloat16"], on_gpu: bool
 ) -> Fit:
     """Return what training needs where the longest completion trained on has so many tokens."""
     from tpt.sft.memory import estimate
@@ -115,7 +117,7 @@ def training_fit(
 
     plan = _training_plan(work, completion, precision=precision, on_gpu=on_gpu)
     found = estimate(work.shape, plan)
-    available = int(places.training)
+    available = int(free_memory.training)
     hint = ""
     try:
         fit_report(work.shape, plan, available=available)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tpt.config import RunConfig
-from tpt.plan.assumed import SOLVE_RATE, PlanOptions, assumptions
+from tpt.plan.actuals import Compared, compare_stages, corrected
+from tpt.plan.assumptions import SOLVE_RATE, PlanOptions, assumptions
 from tpt.plan.hardware import GPUS, Hardware
 from tpt.plan.history import Belief, read_history
-from tpt.plan.machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
 from tpt.plan.memory import Fit, free_for_slots, memory_of, sampling_fit, training_fit
-from tpt.plan.reality import Compared, compare_stages, corrected
 from tpt.plan.sampling import Lengths, Rates
 from tpt.plan.stages import START_S, Setting, StagePlan, disk_bytes, plan_stages
+from tpt.plan.target_machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
 from tpt.plan.work import Work, open_work
 from tpt.prune import wanted_size
 from tpt.run.directory import RunDir
@@ -140,14 +140,14 @@ def _memory(
 ) -> tuple[dict[str, int], list[Fit]]:
     """Return the slots of the stages that sample, and whether every stage fits."""
     on_gpu = hardware.gpu is not None
-    places = memory_of(hardware, work)
-    free = free_for_slots(work, places, width=width, on_gpu=on_gpu)
+    free_memory = memory_of(hardware, work)
+    free = free_for_slots(work, free_memory, width=width, on_gpu=on_gpu)
     slots = {stage: work.slots(stage, free=free, width=width) for stage in ("think", "evaluate")}
-    fits = [training_fit(work, places, belief.think.longest_kept, precision=precision, on_gpu=on_gpu)]
+    fits = [training_fit(work, free_memory, belief.think.longest_kept, precision=precision, on_gpu=on_gpu)]
     if work.engine != "server":
-        fits.append(sampling_fit(work, "evaluate", places, slots=slots["evaluate"], width=width))
+        fits.append(sampling_fit(work, "evaluate", free_memory, slots=slots["evaluate"], width=width))
         if work.config.data.source == "self":
-            fits.insert(0, sampling_fit(work, "think", places, slots=slots["think"], width=width))
+            fits.insert(0, sampling_fit(work, "think", free_memory, slots=slots["think"], width=width))
     return slots, [_enough_devices(fit, hardware, work) for fit in fits]
 
 

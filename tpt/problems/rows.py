@@ -16,10 +16,9 @@ from tpt.problems.spec import TABLE_SUFFIXES
 
 _EXCERPT = 60
 _CELL_LIMIT = 2**31 - 1
-_PARQUET_BATCH = 100
 
 
-class Numeral(str):
+class WrittenNumber(str):
     """A number in the digits it was written in: ``2125362.0`` and 50-digit integers survive."""
 
     __slots__ = ()
@@ -32,7 +31,7 @@ class Row:
     where: str
     """For messages: ``data.jsonl, line 3``."""
     cells: dict[str, Any]
-    """Column to value: text, Numeral, bool, None, or lists and dicts of those."""
+    """Column to value: text, WrittenNumber, bool, None, or lists and dicts of those."""
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -65,7 +64,7 @@ def cell_text(row: Row, column: str) -> str | None:
         ProblemError: the cell is a list or an object, or holds characters that no text file can.
     """
     value = row.cells.get(column)
-    if value is None or (isinstance(value, Numeral) and value.lower() == "nan"):
+    if value is None or (isinstance(value, WrittenNumber) and value.lower() == "nan"):
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -80,7 +79,7 @@ def cell_text(row: Row, column: str) -> str | None:
 
 def plain(value: Any) -> Any:
     """Return a cell with its numerals as int and float; ValueError when one has no such form."""
-    if isinstance(value, Numeral):
+    if isinstance(value, WrittenNumber):
         return json.loads(value)
     if isinstance(value, list):
         return [plain(each) for each in value]
@@ -90,11 +89,11 @@ def plain(value: Any) -> Any:
 
 
 def to_cell(value: Any, where: str) -> Any:
-    """Return a value of Parquet or of the Hub as a cell, numbers as Numeral."""
+    """Return a value of Parquet or of the Hub as a cell, numbers as WrittenNumber."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int | float | Decimal):
-        return Numeral(value)
+        return WrittenNumber(value)
     if isinstance(value, list):
         return [to_cell(each, where) for each in value]
     if isinstance(value, dict):
@@ -105,13 +104,13 @@ def to_cell(value: Any, where: str) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON with its numbers as Numeral.
+    """Parse JSON with its numbers as WrittenNumber.
 
     Raises:
         ProblemError: with an excerpt around the place that is not valid.
     """
     try:
-        return json.loads(text, parse_int=Numeral, parse_float=Numeral, parse_constant=Numeral)
+        return json.loads(text, parse_int=WrittenNumber, parse_float=WrittenNumber, parse_constant=WrittenNumber)
     except json.JSONDecodeError as error:
         start = max(0, error.pos - _EXCERPT // 2)
         raise ProblemError(
@@ -167,7 +166,7 @@ def _row(value: Any, where: str) -> Row:
 
 
 def _kind_of(value: Any) -> str:
-    kinds = {Numeral: "a number", str: "text", bool: "true or false", list: "a list", dict: "an object"}
+    kinds = {WrittenNumber: "a number", str: "text", bool: "true or false", list: "a list", dict: "an object"}
     return kinds.get(type(value), "null")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tpt.evidence.alarms import Alarm, in_words
 from tpt.records import EvalReport, RoundRecord
-from tpt.report.markdown import table
+from tpt.report.markdown import aligned_table
 
 _Cell = tuple[str, Callable[[EvalReport], str]]
 
@@ -24,7 +24,7 @@ def collapse_section(records: Sequence[RoundRecord], alarms: Sequence[Alarm]) ->
     reports = [(record.index, record.evaluate) for record in records]
     parts = (_VARIETY, [*_LENGTHS, *(_PROBE if any(report.probe for _, report in reports) else [])])
     tables = [
-        table(
+        aligned_table(
             ("round", *(heading for heading, _ in cells)),
             [(f"{index}", *(cell(report) for _, cell in cells)) for index, report in reports],
         )
@@ -72,7 +72,7 @@ _PROBE: list[_Cell] = [
     ("human NLL", _probe("human_nll")),
 ]
 _LEGEND = (
-    "Variety is that of correct traces, at equal numbers of them: different equation chains among 2, 4 or 8 of a problem's; "
+    "Diversity is that of correct traces, at equal numbers of them: different equation chains among 2, 4 or 8 of a problem's; "
     "duplicates and self-BLEU among 4 of a problem's; distinct n-grams in 1000 words; compression of 16 KiB. Entropy, KL and "
     "human NLL are in nats a token, on fixed texts. docs/collapse.md says what each number means.\n"
 )

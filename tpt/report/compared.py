@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tpt.evidence import Pair, RunComparison
-from tpt.report.text import percent, points, won_and_lost
+from tpt.report.text import gain_text, score_text, won_and_lost
 
 _HEADINGS = ("round", "first strict", "second strict", "second - first [95 %]", "p, Holm", "", "skill", "format")
 
@@ -33,12 +33,12 @@ def comparison_text(found: RunComparison) -> str:
 
 
 def _line(pair: Pair) -> tuple[str, ...]:
-    scores = (f"{pair.first.round}", percent(pair.first.strict), percent(pair.second.strict))
+    scores = (f"{pair.first.round}", score_text(pair.first.strict), score_text(pair.second.strict))
     found = pair.comparison
     if found is None:
         return (*scores, "", "", "", "", "")
     parts = (f"{100 * part.value:+.1f}" for part in (found.skill, found.format))
-    return (*scores, points(found.strict), f"{found.strict.p_holm:.4f}", found.strict.finding, *parts)
+    return (*scores, gain_text(found.strict), f"{found.strict.p_holm:.4f}", found.strict.finding, *parts)
 
 
 def _best(found: RunComparison) -> str:
@@ -50,7 +50,7 @@ def _best(found: RunComparison) -> str:
     )
     if compared is None:
         return f"{said}."
-    strict, lenient = (f"{points(each)} points: {each.finding}" for each in (compared.strict, compared.lenient))
+    strict, lenient = (f"{gain_text(each)} points: {each.finding}" for each in (compared.strict, compared.lenient))
     verdict = f"strict {strict}; lenient {lenient}; {won_and_lost(compared)}."
     # Where neither side had rounds to choose from, the table says the rest.
     return (

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from tpt.evidence import Comparison, Evidence, RoundCard
 from tpt.records import RoundRecord
-from tpt.report.rows import Row
-from tpt.report.text import cells, headings, headline, notes, points, printable
+from tpt.report.rows import RoundRow
+from tpt.report.text import cells, gain_text, headings, headline, notes, printable
 
 _IDS = 20
 """Ids of each list that are written; JSON has all."""
 
 
 def markdown_report(
-    rows: Sequence[Row], records: Sequence[RoundRecord], evidence: Evidence, *, title: str, stopped: str
+    rows: Sequence[RoundRow], records: Sequence[RoundRecord], evidence: Evidence, *, title: str, stopped: str
 ) -> str:
     """Return the whole report."""
     if not rows:
@@ -39,12 +39,12 @@ def markdown_report(
     return "\n".join(parts)
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[RoundRow]) -> str:
     """Return the rounds as a Markdown table."""
-    return table(headings(rows), [cells(row) for row in rows])
+    return aligned_table(headings(rows), [cells(row) for row in rows])
 
 
-def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def aligned_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table of right-aligned columns."""
     rules = ["| " + " | ".join(header) + " |", "|" + "---:|" * len(header)]
     return "\n".join([*rules, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
@@ -56,12 +56,12 @@ def _differences(evidence: Evidence) -> str:
         (
             f"{card.round}",
             name,
-            points(found.strict),
+            gain_text(found.strict),
             _p(found.strict.p_value),
             _p(found.strict.p_holm),
             found.strict.finding,
             f"{100 * found.strict.detectable:.1f}",
-            points(found.lenient),
+            gain_text(found.lenient),
             _p(found.lenient.p_holm),
             found.lenient.finding,
         )
@@ -71,7 +71,7 @@ def _differences(evidence: Evidence) -> str:
     if not lines:
         return "Nothing to compare yet.\n"
     return (
-        table(header, lines)
+        aligned_table(header, lines)
         + f"\nIn points; p of a two-sided sign-flip test by problem, level {evidence.level:g}. {evidence.family}. Detectable: "
         "the smallest true difference that is found 8 times in 10. Differences to the best round are on the "
         f"{evidence.claiming:,} problems of the claim.\n"
@@ -106,7 +106,7 @@ def _coverage(evidence: Evidence) -> str:
     more = " …" if len(evidence.never_solved) > _IDS else ""
     listed = f"\nNever solved strictly: {ids}{more}\n" if ids else ""
     return (
-        table(header, lines)
+        aligned_table(header, lines)
         + "\nSolved: some sample is right. Gained, lost and crossing are against round 0.\n\n"
         + "\n".join(f"- {note}" for note in notes(evidence))
         + "\n"
@@ -115,7 +115,7 @@ def _coverage(evidence: Evidence) -> str:
 
 
 def _outcomes(records: Sequence[RoundRecord]) -> str:
-    return table(
+    return aligned_table(
         ("round", *records[0].evaluate.outcomes, "cut off"),
         [
             (

@@ -10,7 +10,7 @@ from tpt.records import Estimate, RoundRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RoundRow:
     """One round, as the reports show it."""
 
     round: int
@@ -37,16 +37,16 @@ class Row:
     wall_s: float
 
 
-def report_rows(records: Sequence[RoundRecord], evidence: Evidence) -> list[Row]:
+def report_rows(records: Sequence[RoundRecord], evidence: Evidence) -> list[RoundRow]:
     """Return one row per finished round."""
     return [_row(record, card) for record, card in zip(records, evidence.rounds, strict=True)]
 
 
-def _row(record: RoundRecord, card: RoundCard) -> Row:
+def _row(record: RoundRecord, card: RoundCard) -> RoundRow:
     report = record.evaluate
     k = max(report.pass_at_k)
     base = card.to_base
-    return Row(
+    return RoundRow(
         round=record.index,
         best=card.best,
         strict=report.pass_at_k[1],

@@ -10,7 +10,7 @@ from tpt.evidence.alarms import Alarm, alarms_of
 from tpt.records import RoundRecord, Trace, Verdict
 from tpt.report.collapse import collapse_section
 from tpt.report.markdown import markdown_report
-from tpt.report.rows import Row, report_rows
+from tpt.report.rows import RoundRow, report_rows
 from tpt.report.text import headline
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
@@ -21,7 +21,7 @@ from tpt.system.jsonl import read_records, to_table, write_text
 class Summary(NamedTuple):
     """A run's finished rounds, as every form of the report needs them."""
 
-    rows: list[Row]
+    rows: list[RoundRow]
     records: list[RoundRecord]
     evidence: Evidence
     stopped: str
@@ -41,7 +41,7 @@ def summary_of(run: RunDir) -> Summary:
 
 
 def summary_of_import(folder: ImportedDir) -> dict[str, Any]:
-    """Return what imported samples say: pass@k for powers of two and all samples, maj@k, variety, outcomes."""
+    """Return what imported samples say: pass@k for powers of two and all samples, maj@k, diversity, outcomes."""
     verdicts = read_records(folder.verdicts, Verdict)
     report = evaluation_report(read_records(folder.traces, Trace), verdicts, ks=[], seed=0)
     counts = count_verdicts(verdicts)

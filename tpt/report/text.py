@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tpt.evidence import Comparison, Difference, Evidence, Interval
 from tpt.records import Estimate
-from tpt.report.rows import Row
+from tpt.report.rows import RoundRow
 
 _HEADINGS = (
     "round",
@@ -27,7 +27,7 @@ _HEADINGS = (
 )
 
 
-def round_table(rows: Sequence[Row]) -> Table:
+def round_table(rows: Sequence[RoundRow]) -> Table:
     """Return the rounds as a rich table; the best one is marked with a star."""
     table = Table(box=None, pad_edge=False)
     for heading in headings(rows):
@@ -37,19 +37,19 @@ def round_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def headings(rows: Sequence[Row]) -> list[str]:
+def headings(rows: Sequence[RoundRow]) -> list[str]:
     """Return the headings of the round table."""
     return [heading.format(k=max((row.k for row in rows), default="k")) for heading in _HEADINGS]
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: RoundRow) -> list[str]:
     """Return a line of the round table."""
     return [
         f"{'*' if row.best else ''}{row.round}",
-        percent(row.strict),
-        percent(row.lenient),
-        percent(row.pass_at_k),
-        points(row.gain),
+        score_text(row.strict),
+        score_text(row.lenient),
+        score_text(row.pass_at_k),
+        gain_text(row.gain),
         _word(row.gain),
         _part(row.skill),
         _part(row.format),
@@ -81,9 +81,9 @@ def headline(evidence: Evidence) -> str:
     )
     return (
         f"Round {claim.round} is the best. {borne[0].upper()}{borne[1:]}, strict pass@1 went from "
-        f"{claim.strict_before.mean:.1%} to {claim.strict_after.mean:.1%} ({points(claim.strict)} points: "
+        f"{claim.strict_before.mean:.1%} to {claim.strict_after.mean:.1%} ({gain_text(claim.strict)} points: "
         f"{claim.strict.finding}), lenient from {claim.lenient_before.mean:.1%} to {claim.lenient_after.mean:.1%} "
-        f"({points(claim.lenient)} points: {claim.lenient.finding}). Of the strict gain {_part(claim.skill)} points are "
+        f"({gain_text(claim.lenient)} points: {claim.lenient.finding}). Of the strict gain {_part(claim.skill)} points are "
         f"skill and {_part(claim.format)} format."
     )
 
@@ -92,9 +92,9 @@ def unclaimed(evidence: Evidence) -> str:
     """Return what to say while the base model is the best, which is for the choosing problems to decide."""
     base = evidence.rounds[0]
     if len(evidence.rounds) == 1:
-        return f"Only the base model is scored so far. Its strict pass@1 is {percent(base.strict)}."
+        return f"Only the base model is scored so far. Its strict pass@1 is {score_text(base.strict)}."
     if evidence.choosing == base.problems:
-        return f"No round is better than the base model ({percent(base.strict)} strict pass@1) beyond noise."
+        return f"No round is better than the base model ({score_text(base.strict)} strict pass@1) beyond noise."
     return (
         f"On the {evidence.choosing:,} held-out problems that choose, no round is better than the base model beyond noise, "
         "so it stays the best."
@@ -108,7 +108,7 @@ def unclaimed_gain(evidence: Evidence) -> str:
     if most is None or most.finding != "gain":
         return ""
     return (
-        f"On all {evidence.rounds[0].problems:,}, round {index} is a gain ({points(most)} points): more held-out problems or "
+        f"On all {evidence.rounds[0].problems:,}, round {index} is a gain ({gain_text(most)} points): more held-out problems or "
         "samples (evaluate.samples) would settle it."
     )
 
@@ -151,12 +151,12 @@ def _is_control(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
-def percent(estimate: Estimate) -> str:
+def score_text(estimate: Estimate) -> str:
     """Return a score and its standard error in percent."""
     return f"{100 * estimate.mean:.1f} ± {100 * estimate.stderr:.1f}"
 
 
-def points(gain: Difference | None) -> str:
+def gain_text(gain: Difference | None) -> str:
     """Return a difference and its interval in points."""
     return "" if gain is None else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 

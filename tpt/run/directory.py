@@ -61,13 +61,18 @@ class RoundDir:
         self.evaluate = path / "evaluate"
         self.evaluate_traces = self.evaluate / "traces.jsonl"
         self.evaluate_verdicts = self.evaluate / "verdicts.jsonl"
-        self.evaluate_variety = self.evaluate / "variety.jsonl"
         self.record = path / "round.json"
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The round's stages, in order: round 0 only scores the base model."""
         return STAGES if self.index else ("evaluate",)
+
+    @property
+    def evaluate_diversity(self) -> Path:
+        """Where the diversity of each held-out problem's traces lies; runs of before had another name for the file."""
+        old = self.evaluate / "variety.jsonl"
+        return old if old.exists() else self.evaluate / "diversity.jsonl"
 
     def manifest(self, stage: str) -> Path:
         """Return where a stage's manifest lies; the stage is done when it is there."""

@@ -19,13 +19,9 @@ from tpt.scoring.estimates import (
     rarefied,
 )
 from tpt.scoring.paired_tests import (
-    FormatSkillSplit,
-    PairedDifference,
     bootstrap_means,
-    format_skill_split,
     holm,
     minimal_detectable_difference,
-    paired_difference,
     sign_flip_p,
     split_gains,
     wilson,
@@ -33,18 +29,14 @@ from tpt.scoring.paired_tests import (
 
 __all__ = [
     "FloatArray",
-    "FormatSkillSplit",
     "IntArray",
-    "PairedDifference",
     "answer_entropy",
     "bootstrap_means",
     "crossing_k",
-    "format_skill_split",
     "holm",
     "maj_at_k",
     "mean_and_stderr",
     "minimal_detectable_difference",
-    "paired_difference",
     "pass_at_k",
     "pass_at_k_curve",
     "pass_at_k_values",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tpt.records import Outcome, ProblemVariety, Trace, Verdict
+from tpt.records import Outcome, ProblemDiversity, Trace, Verdict
 from tpt.scoring import answer_entropy, mean_and_stderr, rarefied
 from tpt.scoring.equations import equation_chain
 from tpt.scoring.repetition import compression_ratio, distinct_ngrams, looped, self_bleu, words_of
@@ -36,19 +36,19 @@ _GROUPS = 200
 """Problems, at most, whose correct traces are compared with each other."""
 
 
-class Variety(NamedTuple):
+class Diversity(NamedTuple):
     """What the traces of one model are like."""
 
-    problems: list[ProblemVariety]
+    problems: list[ProblemDiversity]
     diversity: dict[str, float]
     """By the name of the measure; one that too few correct traces leave undefined is missing."""
     lengths: dict[str, float]
     """Mean and 95th percentile of the completion tokens, and the shares of traces cut off and caught in a loop."""
 
 
-def variety_of(
+def diversity_of(
     traces: Iterable[Trace], verdicts: Mapping[str, Sequence[Verdict]], answer_of: Callable[[Verdict], str | None]
-) -> Variety:
+) -> Diversity:
     """Measure the traces of a model on some problems.
 
     Args:
@@ -62,7 +62,7 @@ def variety_of(
     flat = [trace for problem_id in verdicts for trace in own[problem_id]]
     loops = _loops(trace.completion for trace in flat)
     problems = [
-        ProblemVariety(
+        ProblemDiversity(
             problem_id=problem_id,
             chains=_among(COMPARED, chains.get(problem_id, [])),
             texts=_among(COMPARED, _sizes(correct.get(problem_id, []))),
@@ -79,14 +79,14 @@ def variety_of(
         **_chain_curve(chains),
         **_duplicates(problems),
         **_self_bleu(correct),
-        **_pool_variety(pool),
+        **_pool_diversity(pool),
         "answer_entropy": _mean(row.answer_entropy for row in problems),
     }
-    return Variety(problems, diversity, _lengths(flat, problems, own))
+    return Diversity(problems, diversity, _lengths(flat, problems, own))
 
 
-def training_variety(pairs: Iterable[tuple[Trace, Verdict]]) -> dict[str, float]:
-    """Return the variety of the correct traces sampled for training: over all problems, as each may have just one.
+def training_diversity(pairs: Iterable[tuple[Trace, Verdict]]) -> dict[str, float]:
+    """Return the diversity of the correct traces sampled for training: over all problems, as each may have just one.
 
     The pairs come in the order of their keys, and are gone through twice; few are in memory at once.
     """
@@ -98,14 +98,14 @@ def training_variety(pairs: Iterable[tuple[Trace, Verdict]]) -> dict[str, float]
             yield text
 
     loops = sum(_loops(texts()))
-    places = {key: place for place, key in enumerate(islice(_turns(correct), _POOL_TEXTS))}
-    pool = [""] * len(places)
+    positions = {key: position for position, key in enumerate(islice(_turns(correct), _POOL_TEXTS))}
+    pool = [""] * len(positions)
     turn: Counter[str] = Counter()
     for problem_id, text in _correct_completions(pairs):
-        if (place := places.get((problem_id, turn[problem_id]))) is not None:
-            pool[place] = text
+        if (position := positions.get((problem_id, turn[problem_id]))) is not None:
+            pool[position] = text
         turn[problem_id] += 1
-    return {**_pool_variety(pool), **({"looped": loops / correct.total()} if correct else {})}
+    return {**_pool_diversity(pool), **({"looped": loops / correct.total()} if correct else {})}
 
 
 def _loops(texts: Iterator[str]) -> Iterator[bool]:
@@ -119,7 +119,7 @@ def _correct_completions(pairs: Iterable[tuple[Trace, Verdict]]) -> Iterator[tup
 
 
 def _turns(correct: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield the places of correct traces, (problem id, turn), as a pool takes them.
+    """Yield the keys of correct traces, (problem id, turn), as a pool takes them.
 
     It takes one of every problem, in an order that chance chose once for all rounds, then a second of every problem,
     and so on.
@@ -146,7 +146,7 @@ def _chain_curve(chains: Mapping[str, Sequence[int]]) -> dict[str, float]:
     return found
 
 
-def _duplicates(problems: Sequence[ProblemVariety]) -> dict[str, float]:
+def _duplicates(problems: Sequence[ProblemDiversity]) -> dict[str, float]:
     """Return the share of the compared traces that repeat the very text of another of their problem."""
     texts = [row.texts for row in problems if row.texts is not None]
     return {"duplicates": 1 - _mean(texts) / COMPARED} if texts else {}
@@ -158,7 +158,7 @@ def _self_bleu(correct: Mapping[str, Sequence[str]]) -> dict[str, float]:
     return {"self_bleu": _mean(map(self_bleu, chosen))} if chosen else {}
 
 
-def _pool_variety(pool: Sequence[str]) -> dict[str, float]:
+def _pool_diversity(pool: Sequence[str]) -> dict[str, float]:
     """Return distinct-1, -2 and -3 at fixed numbers of words, and the compression ratio at a fixed number of bytes."""
     found: dict[str, float] = {}
     for size in _POOLS:
@@ -191,7 +191,7 @@ def _first_bytes(pool: Iterable[str], size: int) -> bytes | None:
 
 
 def _lengths(
-    traces: Sequence[Trace], problems: Iterable[ProblemVariety], own: Mapping[str, Sequence[Trace]]
+    traces: Sequence[Trace], problems: Iterable[ProblemDiversity], own: Mapping[str, Sequence[Trace]]
 ) -> dict[str, float]:
     tokens = np.array([trace.completion_tokens for trace in traces])
     return {

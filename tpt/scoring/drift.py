@@ -34,7 +34,7 @@ _LEAST = -1e4
 """A log-probability no smaller than this, so that a token that cannot come adds 0 and not 0 times infinity."""
 
 
-class Row(NamedTuple):
+class _Row(NamedTuple):
     """A text as token ids, and where its completion begins."""
 
     ids: list[int]
@@ -103,7 +103,7 @@ def spoken(trace: Trace) -> Message:
     return {"role": "assistant", "content": trace.completion}
 
 
-def _rows(chat: Chat, texts: Sequence[Sequence[Message]], longest: int | None) -> list[Row]:
+def _rows(chat: Chat, texts: Sequence[Sequence[Message]], longest: int | None) -> list[_Row]:
     """Return the texts as they would be trained on, cut to what the model can read; those without a completion are left out."""
     rows = []
     for text in texts:
@@ -111,11 +111,11 @@ def _rows(chat: Chat, texts: Sequence[Sequence[Message]], longest: int | None) -
         begin = sum(label == IGNORED_LABEL for label in labels)
         ids = ids[: begin + LONGEST][:longest]
         if 0 < begin < len(ids):
-            rows.append(Row(ids, begin))
+            rows.append(_Row(ids, begin))
     return rows
 
 
-def _measure(model: PreTrainedModel, base: PreTrainedModel, rows: Sequence[Row]) -> _Sums:
+def _measure(model: PreTrainedModel, base: PreTrainedModel, rows: Sequence[_Row]) -> _Sums:
     import torch
 
     columns: dict[str, FloatArray] = defaultdict(lambda: np.zeros(len(rows)))
@@ -125,9 +125,9 @@ def _measure(model: PreTrainedModel, base: PreTrainedModel, rows: Sequence[Row])
             chosen = [rows[at] for at in batch]
             ours, targets = _log_probabilities(model, chosen)
             theirs = ours if base is model else _log_probabilities(base, chosen)[0]
-            place = torch.cat([torch.full((len(row.ids) - row.begin,), at) for at, row in enumerate(chosen)])
+            row_of_token = torch.cat([torch.full((len(row.ids) - row.begin,), at) for at, row in enumerate(chosen)])
             for name, values in _per_token(ours, theirs, targets).items():
-                sums = torch.zeros(len(chosen), dtype=torch.float64).index_add_(0, place, values.double().cpu())
+                sums = torch.zeros(len(chosen), dtype=torch.float64).index_add_(0, row_of_token, values.double().cpu())
                 columns[name][batch] = sums.numpy()
     return _Sums(**columns)
 
@@ -146,8 +146,8 @@ def _per_token(ours: Tensor, theirs: Tensor, targets: Tensor) -> dict[str, Tenso
     }
 
 
-def _log_probabilities(model: PreTrainedModel, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-    """Return the log-probabilities of every completion token's place, [tokens, vocabulary], and the tokens there."""
+def _log_probabilities(model: PreTrainedModel, rows: Sequence[_Row]) -> tuple[Tensor, Tensor]:
+    """Return the log-probabilities of every completion token's position, [tokens, vocabulary], and the tokens there."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -156,12 +156,12 @@ def _log_probabilities(model: PreTrainedModel, rows: Sequence[Row]) -> tuple[Ten
     mask = pad_sequence([torch.ones(len(row.ids), dtype=torch.long) for row in rows], batch_first=True)
     logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
     at = torch.cat([torch.full((len(row.ids) - row.begin,), index) for index, row in enumerate(rows)])
-    places = torch.cat([torch.arange(row.begin, len(row.ids)) for row in rows])
-    chosen = logits[at.to(device), (places - 1).to(device)].float()
-    return chosen.log_softmax(-1).clamp_(min=_LEAST), ids[at, places].to(device)
+    positions = torch.cat([torch.arange(row.begin, len(row.ids)) for row in rows])
+    chosen = logits[at.to(device), (positions - 1).to(device)].float()
+    return chosen.log_softmax(-1).clamp_(min=_LEAST), ids[at, positions].to(device)
 
 
-def _batches(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
+def _batches(rows: Sequence[_Row], tokens: int) -> Iterator[list[int]]:
     """Yield the indices of the rows, the longest first, so many that padded they have ``tokens`` tokens at most."""
     order = sorted(range(len(rows)), key=lambda at: (-len(rows[at].ids), at))
     while order:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from itertools import pairwise
+
+from tpt.verifiers.typography import OVER, PLAIN, TIMES
 
 LIMIT = 20_000
 """Characters of a completion that are looked at."""
 
-_LATEX = (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"))
+_LATEX = (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"))
+_CHARACTERS = {**PLAIN, **dict.fromkeys(map(ord, TIMES), "*"), **dict.fromkeys(map(ord, OVER), "/")}
 _ANNOTATED = re.compile(r"=\s{0,3}\$?<<[^<>\n]{0,200}>>")
 _FRACTION = re.compile(r"\\[dt]?frac\{([0-9.,]{1,30})\}\{([0-9.,]{1,30})\}")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
@@ -39,16 +41,15 @@ def equation_chain(completion: str) -> tuple[str, ...]:
     return tuple(chain)
 
 
-def distinct_chains(completions: Iterable[str]) -> int:
-    """Return how many different equation chains the completions have; those without equations share one."""
-    return len({equation_chain(completion) for completion in completions})
-
-
 def _plain(text: str) -> str:
     """Return the text with its equations in plain digits, ``+ - * / =`` and blanks."""
     for mark, operator in _LATEX:
         text = text.replace(mark, operator)
-    text = _ANNOTATED.sub("=", text).replace("<<", "\n").replace(">>", "\n")
+    text = (
+        _ANNOTATED.sub("=", text if text.isascii() else text.translate(_CHARACTERS))
+        .replace("<<", "\n")
+        .replace(">>", "\n")
+    )
     text = _FRACTION.sub(r"\1/\2", text)
     text = _TIMES.sub("*", _THOUSANDS.sub("", text.replace("**", "")))
     return _NOISE.sub(" ", _PER_UNIT.sub(" ", text))

@@ -1,4 +1,4 @@
-"""What a sample of completions says of one model: pass@k, maj@k, variety, each with its noise over problems."""
+"""What a sample of completions says of one model: pass@k, maj@k, diversity, each with its noise over problems."""
 
 from __future__ import annotations
 

@@ -5,65 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tpt.errors import EstimateError
 from tpt.scoring.estimates import FloatArray
 
 _CELLS = 4_000_000
 """Random numbers held at once by a resampling loop: 32 MB."""
-
-
-class PairedDifference(NamedTuple):
-    """How much better the second set of scores is, on the same problems."""
-
-    mean: float
-    stderr: float
-    low: float
-    high: float
-    p_value: float
-
-
-class FormatSkillSplit(NamedTuple):
-    """The change of the strict score and its two parts, which add up to it."""
-
-    delta_strict: float
-    skill: float
-    """From more right values."""
-    format: float
-    """From more right values being written in the asked format."""
-
-
-def paired_difference(
-    after: npt.ArrayLike, before: npt.ArrayLike, *, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
-) -> PairedDifference:
-    """Compare two models problem by problem: the mean of ``after - before``, its interval, and a p-value.
-
-    The interval is the percentile interval of a bootstrap over problems. The two-sided p-value is that of a sign-flip
-    permutation test, ``(1 + hits) / (draws + 1)``: its type I error is at most the level whenever a difference is as
-    likely as its opposite, whatever the shape, and for 0/1 scores it is McNemar's exact test up to the draws.
-
-    Raises:
-        EstimateError: When the scores are not of the same problems, or of fewer than two.
-    """
-    late, early = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
-    if late.ndim != 1 or late.shape != early.shape or late.size < 2:
-        raise EstimateError(
-            f"a paired comparison needs the scores of the same two or more problems, got {late.size} and {early.size}"
-        )
-    differences = late - early
-    means = bootstrap_means(differences[:, None], draws=draws, seed=seed)[:, 0]
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return PairedDifference(
-        float(differences.mean()),
-        float(differences.std(ddof=1)) / math.sqrt(differences.size),
-        float(low),
-        float(high),
-        float(sign_flip_p(differences[:, None], draws=draws, seed=seed)[0]),
-    )
 
 
 def bootstrap_means(columns: FloatArray, *, draws: int, seed: int) -> FloatArray:
@@ -145,28 +94,15 @@ def minimal_detectable_difference(
     return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * sd_of_differences / math.sqrt(n)
 
 
-def format_skill_split(
-    strict_before: float, lenient_before: float, strict_after: float, lenient_after: float
-) -> FormatSkillSplit:
-    """Split the change of the strict score into skill and format.
-
-    With ``f = strict / lenient`` the share of right values in the asked format, the change is exactly
-    ``mean(f) * change of lenient`` (skill) plus ``mean(lenient) * change of f`` (format). Where a lenient score is 0,
-    f is not defined and taken from the other side.
-    """
-    for strict, lenient in ((strict_before, lenient_before), (strict_after, lenient_after)):
-        if not 0 <= strict <= lenient <= 1:
-            raise EstimateError(f"scores must satisfy 0 <= strict <= lenient <= 1, got {strict} and {lenient}")
-    skill, form = split_gains(
-        *(np.array([each]) for each in (strict_before, lenient_before, strict_after, lenient_after))
-    )
-    return FormatSkillSplit(strict_after - strict_before, float(skill[0]), float(form[0]))
-
-
 def split_gains(
     strict_before: FloatArray, lenient_before: FloatArray, strict_after: FloatArray, lenient_after: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the skill and the format parts of many gains at once; see ``format_skill_split``."""
+    """Split the changes of many strict scores into skill and format.
+
+    With ``f = strict / lenient`` the share of right values in the asked format, a change is exactly
+    ``mean(f) * change of lenient`` (skill) plus ``mean(lenient) * change of f`` (format). Where a lenient score is 0,
+    f is not defined and taken from the other side.
+    """
     before = np.divide(
         strict_before, lenient_before, out=np.full(strict_before.shape, np.nan), where=lenient_before > 0
     )

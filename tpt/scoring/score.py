@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tpt.records import Estimate, EvalReport, Outcome, ProblemVariety, Trace, Verdict
+from tpt.records import Estimate, EvalReport, Outcome, ProblemDiversity, Trace, Verdict
 from tpt.scoring import FloatArray, IntArray, maj_at_k, pass_at_k
-from tpt.scoring.diversity import variety_of
+from tpt.scoring.diversity import diversity_of
 from tpt.seeds import seed_for
 from tpt.system.jsonl import iterate_records
 from tpt.verifiers.number.verify import canonical_answer
@@ -33,8 +33,8 @@ class Counts(NamedTuple):
 
     def of(self, problem_ids: Sequence[str]) -> Counts:
         """Return the counts of some of the problems, in the order given."""
-        place = {problem_id: index for index, problem_id in enumerate(self.problem_ids)}
-        rows = np.array([place[problem_id] for problem_id in problem_ids], dtype=np.int64)
+        row_of = {problem_id: index for index, problem_id in enumerate(self.problem_ids)}
+        rows = np.array([row_of[problem_id] for problem_id in problem_ids], dtype=np.int64)
         return Counts(tuple(problem_ids), self.samples[rows], self.strict[rows], self.lenient[rows])
 
     def pass_at_k(self, k: int, *, strict: bool) -> Estimate:
@@ -55,7 +55,7 @@ class Scored(NamedTuple):
     """What the held-out problems' traces say of one model."""
 
     report: EvalReport
-    problems: list[ProblemVariety]
+    problems: list[ProblemDiversity]
 
 
 def evaluation_report(
@@ -77,7 +77,7 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
     answers = [[voted_answer(verdict) for verdict in group] for group in grouped.values()]
     correct = [[is_correct(verdict) for verdict in group] for group in grouped.values()]
-    variety = variety_of(traces, grouped, voted_answer)
+    found = diversity_of(traces, grouped, voted_answer)
     report = EvalReport(
         problems=len(grouped),
         samples=min(map(len, grouped.values())),
@@ -85,10 +85,10 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
         pass_at_k={k: right.pass_at_k(k, strict=True) for k in chosen},
         pass_at_k_lenient={k: right.pass_at_k(k, strict=False) for k in chosen},
         maj_at_k={k: maj_at_k(answers, correct, k, seed=seed_for(seed, "maj", k) % 2**32) for k in (chosen[-1],)},
-        diversity=variety.diversity,
-        lengths=variety.lengths,
+        diversity=found.diversity,
+        lengths=found.lengths,
     )
-    return Scored(report, variety.problems)
+    return Scored(report, found.problems)
 
 
 def by_problem(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
@@ -125,14 +125,6 @@ def read_counts(path: Path) -> Counts:
 @lru_cache(maxsize=32)
 def _read_counts(path: Path, _version: tuple[int, int] | None) -> Counts:
     return count_verdicts(iterate_records(path, Verdict))
-
-
-def problem_scores(verdicts: Sequence[Verdict]) -> dict[str, tuple[float, float]]:
-    """Return problem id to its share of samples that are right: (strict, lenient)."""
-    return {
-        problem_id: (sum(v.strict for v in group) / len(group), sum(map(is_correct, group)) / len(group))
-        for problem_id, group in by_problem(verdicts).items()
-    }
 
 
 def default_ks(counts: Counts) -> list[int]:

@@ -101,7 +101,7 @@ def interpolate(model: PreTrainedModel, base: dict[str, Tensor], weight: float) 
     """Mix the model with the base model's weights, in place: (1 - weight) x trained + weight x base.
 
     WiSE-FT (arXiv 2109.01903): between a fine-tuned model and the one it came from lie models that keep most of the
-    gain in pass@1 and more of the base's variety, so of its pass@k (arXiv 2504.10478).
+    gain in pass@1 and more of the base's diversity, so of its pass@k (arXiv 2504.10478).
 
     Raises:
         TrainError: the two have other weights than each other.

@@ -12,7 +12,6 @@ from transformers import PreTrainedConfig
 
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.model.load import load_config
 from tpt.sft.distributed import place
 from tpt.sft.memory import GIB, Estimate, Plan, Shape, estimate, shape_of
 from tpt.sft.rows import Row
@@ -23,22 +22,6 @@ _USABLE = 0.9
 _CPU = torch.device("cpu")
 _LOGIT_SCALES = ("logit_scale", "logits_scaling")
 """What configs call a factor on the logits; a head that has one computes them itself, whole."""
-
-
-def check_fits(model: str, plan: Plan, *, available: int | None = None) -> Estimate:
-    """Estimate a plan's memory for a model spec and refuse it when there is not as much.
-
-    Args:
-        model: as for ``tpt.model.load.load_model``; only its config is read.
-        plan: How it is to be trained.
-        available: Bytes; None for what the plan's device has free now. Where the system does not say, all fits.
-
-    Raises:
-        TrainError: It does not fit; the message says what would.
-    """
-    if available is None:
-        available = available_bytes(torch.device(plan.device))
-    return fit_report(shape_of(load_config(model)), plan, available=available)
 
 
 def check_memory(

@@ -229,7 +229,7 @@ def outputs_of(round_dir: RoundDir, stage: str) -> dict[str, Path]:
         "evaluate": {
             "traces": round_dir.evaluate_traces,
             "verdicts": round_dir.evaluate_verdicts,
-            "variety": round_dir.evaluate_variety,
+            "variety": round_dir.evaluate_diversity,
         },
     }
     return outputs[stage]

@@ -30,14 +30,14 @@ _LAST_LINES = 6
 _LONGEST_DETAIL = 1_000
 
 
-def is_own(kind: str) -> bool:
+def is_custom(kind: str) -> bool:
     """Tell whether a kind names a function: FILE.py:FUNCTION or MODULE:FUNCTION."""
-    place, colon, function = kind.rpartition(":")
-    named = place.endswith(".py") or all(part.isidentifier() for part in place.split("."))
-    return bool(colon and place and named and function.isidentifier())
+    source, colon, function = kind.rpartition(":")
+    named = source.endswith(".py") or all(part.isidentifier() for part in source.split("."))
+    return bool(colon and source and named and function.isidentifier())
 
 
-def verify_own(problem: Problem, completion: str) -> Pending:
+def verify_custom(problem: Problem, completion: str) -> Pending:
     """Leave the judging to the function that the problem's kind names."""
     return Pending(
         TARGET,
@@ -48,14 +48,14 @@ def verify_own(problem: Problem, completion: str) -> Pending:
     )
 
 
-def describe_own(kind: str) -> str:
+def describe_custom(kind: str) -> str:
     """Return a description with a digest of the function's file, for the manifest.
 
     Raises:
         VerifierError: there is no such file.
     """
-    place = kind.rpartition(":")[0]
-    path = Path(place) if place.endswith(".py") else _file_of(place)
+    source = kind.rpartition(":")[0]
+    path = Path(source) if source.endswith(".py") else _file_of(source)
     try:
         return f"own: {kind}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
     except OSError as error:
@@ -64,8 +64,8 @@ def describe_own(kind: str) -> str:
 
 def absolute(kind: str) -> str:
     """Return a kind that names a file with the file's absolute path; other kinds as they are."""
-    place, colon, function = kind.rpartition(":")
-    return f"{Path(place).absolute()}:{function}" if colon and place.endswith(".py") and is_own(kind) else kind
+    source, colon, function = kind.rpartition(":")
+    return f"{Path(source).absolute()}:{function}" if colon and source.endswith(".py") and is_custom(kind) else kind
 
 
 def warm_up(kind: str) -> None:
@@ -97,17 +97,19 @@ def load(kind: str) -> Verifier:
     Raises:
         VerifierError: with the traceback, if the file cannot be imported; there is no such file or function.
     """
-    place, _, name = kind.rpartition(":")
+    source, _, name = kind.rpartition(":")
     try:
-        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        module = _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except VerifierError:
         raise
     except BaseException as error:
-        raise VerifierError(f"importing {place} failed:\n{_last_lines(error, skip=1, lines=40)}") from None
+        raise VerifierError(f"importing {source} failed:\n{_last_lines(error, skip=1, lines=40)}") from None
     function = getattr(module, name, None)
     if not callable(function):
         known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-        raise VerifierError(f"{place} has no function {name!r}, it has: {', '.join(known)}.{did_you_mean(name, known)}")
+        raise VerifierError(
+            f"{source} has no function {name!r}, it has: {', '.join(known)}.{did_you_mean(name, known)}"
+        )
     verifier: Verifier = function
     return verifier
 
@@ -115,7 +117,7 @@ def load(kind: str) -> Verifier:
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise VerifierError(f"{path.absolute()}: no such file")
-    name = f"tpt_own_{path.stem}"
+    name = f"tpt_custom_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from tpt.records import Problem, Trace
-from tpt.verifiers.custom import is_own
+from tpt.verifiers.custom import is_custom
 
 
 def gold_completion(problem: Problem) -> str | None:
@@ -12,7 +14,7 @@ def gold_completion(problem: Problem) -> str | None:
         return None if problem.solution is None else fenced(problem.solution)
     if problem.kind == "math":
         return problem.answer if "\\boxed" in problem.answer else f"\\boxed{{{problem.answer}}}"
-    if problem.kind == "regex" or is_own(problem.kind):
+    if problem.kind == "regex" or is_custom(problem.kind):
         # A pattern is no answer, and what your own function wants to see, only a solution can show.
         return problem.solution
     return f"#### {problem.answer}"
@@ -25,5 +27,6 @@ def human_trace(problem: Problem) -> Trace:
 
 
 def fenced(program: str) -> str:
-    """Return a program in a Markdown fence."""
-    return f"```python\n{program}\n```"
+    """Return a program in a Markdown fence, one longer than any in the program."""
+    fence = max(["``", *re.findall("`{3,}", program)], key=len) + "`"
+    return f"{fence}python\n{program}\n{fence}"

@@ -10,13 +10,12 @@ import dataclasses
 import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from tpt.errors import VerifierError, did_you_mean
 from tpt.records import Problem, Trace, Verdict
-from tpt.verifiers import Judgement, Verifier
+from tpt.verifiers import Judgement
 from tpt.verifiers.code.verify import CODE_FORMAT, judge_completions, verify_code
-from tpt.verifiers.custom import describe_own, is_own, verify_own
+from tpt.verifiers.custom import describe_custom, is_custom, verify_custom
 from tpt.verifiers.math.verify import MATH_FORMAT, verify_math
 from tpt.verifiers.multiple_choice import CHOICE_FORMAT, verify_choice
 from tpt.verifiers.number.verify import NUMBER_FORMAT, verify_number
@@ -51,15 +50,9 @@ _KEPT = 100_000
 _results: OrderedDict[str, Settled] = OrderedDict()
 
 
-def verifier_for(kind: str, *, limits: Limits = Limits()) -> Verifier:  # noqa: B008  (immutable)
-    """Return the verifier of a kind of problem; VerifierError when there is none."""
-    _opening(kind)
-    return partial(judge_one, limits=limits)
-
-
 def formats_of(kinds: set[str]) -> dict[str, str]:
     """Return the versioned formats of these kinds; that of your own function holds a digest of its file."""
-    return {kind: FORMATS[kind] if kind in FORMATS else describe_own(kind) for kind in sorted(kinds)}
+    return {kind: FORMATS[kind] if kind in FORMATS else describe_custom(kind) for kind in sorted(kinds)}
 
 
 def judge_one(problem: Problem, completion: str, *, limits: Limits = Limits()) -> Judgement:  # noqa: B008
@@ -150,8 +143,8 @@ def _key(pending: Pending, index: int, limits: Limits) -> str:
 def _opening(kind: str) -> _Opening:
     if kind in OPENINGS:
         return OPENINGS[kind]
-    if is_own(kind):
-        return verify_own
+    if is_custom(kind):
+        return verify_custom
     raise VerifierError(
         f"no verifier for problems of kind {kind!r}, allowed: {', '.join(OPENINGS)}, or a function of your own as "
         f"path/file.py:function or package.module:function.{did_you_mean(kind, OPENINGS)} "

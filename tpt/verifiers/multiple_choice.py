@@ -12,7 +12,7 @@ from functools import lru_cache
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.math.final_answer import final_answer
-from tpt.verifiers.math.latex import MAX_ANSWER, as_words, canonical, compare
+from tpt.verifiers.math.latex import MAX_ANSWER, as_words, canonical, compare_exactly
 
 CHOICE_FORMAT = (
     "choice/1: '#### L', the last '####' of the completion. L is the letter of an option, a capital without brackets; no "
@@ -138,7 +138,7 @@ def _measured(text: str, options: dict[str, str]) -> list[str]:
     having = [
         (letter, match[2])
         for letter, option in options.items()
-        if (match := _MEASURE.fullmatch(option)) and compare(match[1], number[1])
+        if (match := _MEASURE.fullmatch(option)) and compare_exactly(match[1], number[1])
     ]
     return [having[0][0]] if len(having) == 1 and not (number[2] and having[0][1]) else []
 
@@ -149,4 +149,4 @@ def _same(option: str, text: str) -> bool:
     words = as_words(option)
     if words is not None and words == as_words(text):
         return True
-    return compare(option, text) is True
+    return compare_exactly(option, text) is True

@@ -20,6 +20,7 @@ from fractions import Fraction
 from itertools import pairwise, product
 
 from tpt.verifiers.arithmetic import FLOAT_UNIT, Token, tokens_of, values
+from tpt.verifiers.typography import MINUS, OVER, TIMES
 
 LIMIT = 20_000
 """Characters of a completion that are looked at."""
@@ -35,9 +36,9 @@ _REPLACED = tuple(
     for pattern, replacement in (
         (r"\\(?:left|right|[,;:!])", ""),
         (r"\\(?:begin|end)\{[a-z]{1,20}\*?\}", ""),
-        (r"\\(?:times|cdot)(?![A-Za-z])|[×·⋅✕∗]", " * "),
-        (r"\\div(?![A-Za-z])|÷", " / "),
-        (r"[−–]", "-"),
+        (rf"\\(?:times|cdot)(?![A-Za-z])|[{TIMES}]", " * "),
+        (rf"\\div(?![A-Za-z])|[{OVER}]", " / "),
+        (rf"[{MINUS}]", "-"),
         (r"\\(?:text|textbf|mathrm|mbox)\s?\{([^{}\n]{0,80})\}", r" \1 "),
         (r"\\[dt]?frac\s?([0-9])([0-9])", r"((\1)/(\2))"),
         (r"\\[dt]?frac\s?\{([^{}\n]{1,60})\}\s?\{([^{}\n]{1,60})\}", r"((\1)/(\2))"),

@@ -17,7 +17,7 @@ from tpt.problems.code.rows import (
     text_cell,
     with_starter,
 )
-from tpt.problems.math.published import Hub
+from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, int_param
 from tpt.records import Problem

@@ -7,7 +7,7 @@ from typing import Any
 
 from tpt.errors import ProblemError
 from tpt.problems.code.rows import ASK_PROGRAM, Item, json_cell, pairs, read_items, stdin_tests, text_cell
-from tpt.problems.math.published import Hub
+from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row
 from tpt.problems.spec import Spec, allow_params, choice_param, int_param
 from tpt.records import Problem

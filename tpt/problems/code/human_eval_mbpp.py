@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tpt.errors import ProblemError
 from tpt.problems.code.rows import Item, json_cell, read_items, text_cell
-from tpt.problems.math.published import Hub
+from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, choice_param, int_param
 from tpt.records import Problem

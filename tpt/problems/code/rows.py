@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tpt.errors import ProblemError
-from tpt.problems.math.published import Hub, iter_hub_rows
+from tpt.problems.math.rows import Hub, iter_hub_rows
 from tpt.problems.overlap import hash_split
 from tpt.problems.rows import Row, cell_text, iter_rows, parse_json, plain
 from tpt.problems.spec import TABLE_SUFFIXES, Spec, choice_param

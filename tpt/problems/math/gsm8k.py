@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tpt.errors import ProblemError
-from tpt.problems.math.published import hub_rows, local_path, local_rows, require_texts, split_of_name
+from tpt.problems.math.rows import hub_rows, local_path, local_rows, require_texts, split_of_name
 from tpt.problems.rows import Row
 from tpt.problems.spec import Spec, allow_params, choice_param
 from tpt.records import Problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tpt.problems.math.published import hub_rows, local_path, local_rows, plain_number, require_texts
+from tpt.problems.math.rows import hub_rows, local_path, local_rows, require_texts, without_exponent
 from tpt.problems.rows import Row
 from tpt.problems.spec import Spec, allow_params
 from tpt.records import Problem
@@ -30,4 +30,4 @@ def load_gsm_hard(spec: Spec, *, kind: str | None) -> list[Problem]:
 
 def _problem(row: Row, index: int, kind: str) -> Problem:
     question, target = require_texts(row, _TITLE, ["input", "target"])
-    return Problem(f"gsm_hard/{index:05d}", question, plain_number(row, target), kind, source="gsm_hard")
+    return Problem(f"gsm_hard/{index:05d}", question, without_exponent(row, target), kind, source="gsm_hard")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tpt.errors import ProblemError, did_you_mean
-from tpt.problems.math.published import hub_rows, local_path, local_rows, split_of_name
+from tpt.problems.math.rows import hub_rows, local_path, local_rows, split_of_name
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, bad_value, choice_param
 from tpt.records import Problem

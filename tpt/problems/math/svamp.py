@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tpt.problems.math.published import hub_rows, local_path, local_rows, plain_number, require_texts
+from tpt.problems.math.rows import hub_rows, local_path, local_rows, require_texts, without_exponent
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, choice_param
 from tpt.records import Problem
@@ -40,4 +40,4 @@ def _problem(row: Row, index: int, kind: str) -> Problem:
     position = int(named[1]) - 1 if named else index
     # One blank between the two, as others join them, so that scores can be compared.
     text = f"{body.strip()} {question.strip()}"
-    return Problem(f"svamp/{position:05d}", text, plain_number(row, answer), kind, source="svamp")
+    return Problem(f"svamp/{position:05d}", text, without_exponent(row, answer), kind, source="svamp")

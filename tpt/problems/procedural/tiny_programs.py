@@ -1,7 +1,7 @@
 """Procedural programming tasks: tiny functions and programs with exact tests, two disjoint splits, no download.
 
 A task is a family (what is asked) and its constants; a wording dresses it in a sentence. All of them can be counted, so
-item i is a place in one shuffled list. The CRC-32 of family and constants says which split a task belongs to, so no
+item i is an index into one shuffled list. The CRC-32 of family and constants says which split a task belongs to, so no
 wording of a held-out task is ever trained on.
 """
 
@@ -42,7 +42,7 @@ _SAME_RESULT = TESTS - 3
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TinyTask:
     """One thing to ask in one wording."""
 
     family: Family
@@ -66,28 +66,28 @@ def tiny_programs(*, split: Split, size: int, seed: int = 0) -> list[Problem]:
         raise ProblemError(f"tiny_programs: size = {size} is not allowed; the {split} split has 1 to {len(tasks)}.")
     order = list(range(len(tasks)))
     Random(seed_for(seed, "tiny_programs", split)).shuffle(order)
-    return [_problem(tasks[place], split, index, seed) for index, place in enumerate(order[:size])]
+    return [_problem(tasks[task], split, index, seed) for index, task in enumerate(order[:size])]
 
 
 @cache
-def tasks_of(split: Split) -> tuple[Task, ...]:
+def tasks_of(split: Split) -> tuple[TinyTask, ...]:
     """Return every task of a split in every wording."""
     found = []
     for family in FAMILIES:
         for constants in itertools.product(*family.constants):
-            if share_of(family, constants) == split:
+            if split_of(family, constants) == split:
                 wordings = FUNCTION_WORDINGS + (PROGRAM_WORDINGS if family.on_numbers else ())
-                found += [Task(family, constants, wording) for wording in wordings]
+                found += [TinyTask(family, constants, wording) for wording in wordings]
     return tuple(found)
 
 
-def share_of(family: Family, constants: Sequence[Constant]) -> Split:
+def split_of(family: Family, constants: Sequence[Constant]) -> Split:
     """Return the split of a task, by the CRC-32 of its family and constants."""
     text = " ".join([family.name, *map(str, constants)])
     return "train" if zlib.crc32(text.encode()) % _HELDOUT_SHARE else "heldout"
 
 
-def question_of(task: Task) -> str:
+def question_of(task: TinyTask) -> str:
     """Return what is asked."""
     family = task.family
     names = " and ".join(filter(None, [", ".join(family.arguments[:-1]), family.arguments[-1]]))
@@ -101,7 +101,7 @@ def question_of(task: Task) -> str:
     )
 
 
-def solution_of(task: Task) -> str:
+def solution_of(task: TinyTask) -> str:
     """Return the reference program."""
     family = task.family
     body = family.body.format(*map(repr, task.constants))
@@ -113,7 +113,7 @@ def solution_of(task: Task) -> str:
     return f"def {family.name}({', '.join(family.arguments)}):\n{lines}"
 
 
-def _problem(task: Task, split: Split, index: int, seed: int) -> Problem:
+def _problem(task: TinyTask, split: Split, index: int, seed: int) -> Problem:
     rng = Random(seed_for(seed, "tiny_programs", split, index))
     as_program = task.wording in PROGRAM_WORDINGS
     tests: list[Any] = []
@@ -135,7 +135,7 @@ def _problem(task: Task, split: Split, index: int, seed: int) -> Problem:
     )
 
 
-def _cases(task: Task, rng: Random) -> list[tuple[list[Any], Any]]:
+def _cases(task: TinyTask, rng: Random) -> list[tuple[list[Any], Any]]:
     """Draw distinct arguments with their right results.
 
     For every program with one number off by one, some case gives another result; and no result is that of all.
@@ -160,10 +160,10 @@ def _cases(task: Task, rng: Random) -> list[tuple[list[Any], Any]]:
 
 
 def _off_by_one(constants: Sequence[Constant]) -> list[tuple[Constant, ...]]:
-    places = [place for place, each in enumerate(constants) if isinstance(each, int)]
+    numbers_at = [at for at, each in enumerate(constants) if isinstance(each, int)]
     return [
-        tuple(int(each) + step if index == place else each for index, each in enumerate(constants))
-        for place in places
+        tuple(int(each) + step if index == at else each for index, each in enumerate(constants))
+        for at in numbers_at
         for step in (-1, 1)
     ]
 
@@ -171,7 +171,7 @@ def _off_by_one(constants: Sequence[Constant]) -> list[tuple[Constant, ...]]:
 def _reference(family: Family, constants: tuple[Constant, ...]) -> Callable[..., Any]:
     """Make the reference callable: text of this package alone is executed, never a model's or a user's."""
     names: dict[str, Any] = {}
-    exec(solution_of(Task(family, constants, FUNCTION_WORDINGS[0])), names)
+    exec(solution_of(TinyTask(family, constants, FUNCTION_WORDINGS[0])), names)
     function: Callable[..., Any] = names[family.name]
     return function
 

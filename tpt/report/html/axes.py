@@ -45,11 +45,11 @@ class Frame:
     right: float = RIGHT
 
     def across(self, value: float) -> float:
-        """Return the horizontal place of a value."""
+        """Return the horizontal position of a value."""
         return LEFT + self.x.share(value) * (self.width - LEFT - self.right)
 
     def down(self, value: float) -> float:
-        """Return the vertical place of a value."""
+        """Return the vertical position of a value."""
         return self.height - BOTTOM - self.y.share(value) * (self.height - TOP - BOTTOM)
 
     def drawn(self) -> list[Element]:
@@ -80,7 +80,7 @@ class Frame:
 def round_axis(rounds: Sequence[int], *, label: str = "round", margin: float = 0.0) -> Axis:
     """Return the axis of rounds: not more ticks than can be read."""
     step = max(1, math.ceil(len(rounds) / 9))
-    shown = [index for place, index in enumerate(rounds) if place % step == 0]
+    shown = [index for position, index in enumerate(rounds) if position % step == 0]
     ticks = tuple((float(index), "base" if index == 0 else str(index)) for index in shown)
     return Axis(label, rounds[0] - margin, rounds[-1] + margin, ticks)
 
@@ -96,8 +96,8 @@ def number_axis(values: Sequence[float], label: str = "", *, steps: int = 5) -> 
     """Return an axis of plain numbers, as wide as the values need."""
     ticks = _steps(min(values), max(values), steps)
     step = ticks[1] - ticks[0]
-    places = next(count for count in range(16) if abs(round(step, count) - step) < step / 1000)
-    return Axis(label, ticks[0], ticks[-1], tuple((tick, f"{tick:,.{places}f}") for tick in ticks))
+    decimals = next(count for count in range(16) if abs(round(step, count) - step) < step / 1000)
+    return Axis(label, ticks[0], ticks[-1], tuple((tick, f"{tick:,.{decimals}f}") for tick in ticks))
 
 
 def doubling_axis(most: int, label: str) -> Axis:
@@ -106,10 +106,10 @@ def doubling_axis(most: int, label: str) -> Axis:
     return Axis(label, 1.0, float(max(most, 2)), ticks, log=True)
 
 
-def spread(places: Sequence[float], *, low: float, high: float) -> list[float]:
+def spread(positions: Sequence[float], *, low: float, high: float) -> list[float]:
     """Move labels apart, as little as it takes, so that each can be read; the order stays."""
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    moved = [places[index] for index in order]
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    moved = [positions[index] for index in order]
     for index in range(1, len(moved)):
         moved[index] = max(moved[index], moved[index - 1] + _LABEL_GAP)
     if moved and moved[-1] > high:
@@ -117,9 +117,9 @@ def spread(places: Sequence[float], *, low: float, high: float) -> list[float]:
         for index in range(len(moved) - 2, -1, -1):
             moved[index] = min(moved[index], moved[index + 1] - _LABEL_GAP)
     shift = max(0.0, low - moved[0]) if moved else 0.0
-    found = [0.0] * len(places)
-    for place, index in enumerate(order):
-        found[index] = moved[place] + shift
+    found = [0.0] * len(positions)
+    for position, index in enumerate(order):
+        found[index] = moved[position] + shift
     return found
 
 

@@ -60,10 +60,10 @@ def line_chart(title: str, frame: Frame, lines: Sequence[Line]) -> Element:
     parts: list[Content] = list(frame.drawn())
     parts += [node("path", {"class": f"band {line.look}", "d": _band(frame, line)}) for line in lines if line.band]
     for line in lines:
-        places = [(frame.across(x), frame.down(y)) for x, y in line.points]
-        if len(places) > 1:
-            parts.append(node("path", {"class": f"line {line.look}", "d": _path(places)}))
-        for (x, y), note in zip(places, line.notes, strict=False):
+        positions = [(frame.across(x), frame.down(y)) for x, y in line.points]
+        if len(positions) > 1:
+            parts.append(node("path", {"class": f"line {line.look}", "d": _path(positions)}))
+        for (x, y), note in zip(positions, line.notes, strict=False):
             parts.append(
                 node("circle", {"class": f"dot {line.look}", "cx": x, "cy": y, "r": 3.2}, node("title", None, note))
             )
@@ -71,7 +71,7 @@ def line_chart(title: str, frame: Frame, lines: Sequence[Line]) -> Element:
 
 
 def interval_bars(title: str, frame: Frame, groups: Sequence[tuple[float, Sequence[Bar]]]) -> Element:
-    """Draw bars from zero with their intervals, side by side at each place of the horizontal axis."""
+    """Draw bars from zero with their intervals, side by side at each mark of the horizontal axis."""
     parts: list[Content] = list(frame.drawn())
     zero = frame.down(0.0)
     most = max(len(bars) for _, bars in groups)
@@ -79,8 +79,8 @@ def interval_bars(title: str, frame: Frame, groups: Sequence[tuple[float, Sequen
     width = min(26.0, room / most)
     for at, bars in groups:
         left = frame.across(at) - width * len(bars) / 2
-        for place, bar in enumerate(bars):
-            parts += _interval_bar(frame, bar, left + place * width, width - 2)
+        for column, bar in enumerate(bars):
+            parts += _interval_bar(frame, bar, left + column * width, width - 2)
     parts.append(
         node(
             "line",
@@ -94,9 +94,9 @@ def stacked_rows(title: str, rows: Sequence[tuple[str, Sequence[Part]]], *, tota
     """Draw one horizontal bar a row, made of its parts; with ``total`` all rows share that scale, else each fills its own."""
     step, height, left = 27.0, 17.0, 48.0
     parts: list[Content] = []
-    for place, (label, pieces) in enumerate(rows):
+    for row, (label, pieces) in enumerate(rows):
         whole = total or sum(piece.value for piece in pieces) or 1.0
-        x, y = left, place * step + 4
+        x, y = left, row * step + 4
         parts.append(node("text", {"class": "tick", "x": left - 8, "y": y + 13, "text-anchor": "end"}, label))
         for piece in pieces:
             width = (WIDTH - left - 2) * piece.value / whole
@@ -133,19 +133,21 @@ def flow_chart(
         whole: All problems.
     """
     first, last = 26.0, WIDTH - 26.0
-    across = [first + (last - first - _FLOW_WIDTH) * place / max(1, len(columns) - 1) for place in range(len(columns))]
+    across = [
+        first + (last - first - _FLOW_WIDTH) * column / max(1, len(columns) - 1) for column in range(len(columns))
+    ]
     tall = (HEIGHT - _FLOW_TOP - BOTTOM - _FLOW_GAP) / max(1, whole)
     parts: list[Content] = []
-    for place, pieces in enumerate(flows):
+    for column, pieces in enumerate(flows):
         kept, lost, gained, never = (piece.value * tall for piece in pieces)
-        below, below_next = (_FLOW_TOP + columns[each][1] * tall + _FLOW_GAP for each in (place, place + 1))
+        below, below_next = (_FLOW_TOP + columns[each][1] * tall + _FLOW_GAP for each in (column, column + 1))
         spans = [
             (_FLOW_TOP, _FLOW_TOP, kept),
             (_FLOW_TOP + kept, below_next, lost),
             (below, _FLOW_TOP + kept, gained),
             (below + gained, below_next + lost, never),
         ]
-        left, right = across[place] + _FLOW_WIDTH, across[place + 1]
+        left, right = across[column] + _FLOW_WIDTH, across[column + 1]
         for piece, (start, end, height) in zip(pieces, spans, strict=True):
             if piece.value:
                 shape: Attributes = {"class": f"flow {piece.look}", "d": _ribbon(left, right, start, end, height)}
@@ -160,8 +162,8 @@ def flow_chart(
             "text-anchor": "middle",
         }
         parts.append(node("text", name, change))
-    for place, (title_below, solved) in enumerate(columns):
-        parts += _flow_column(across[place], title_below, solved=solved, whole=whole, tall=tall)
+    for column, (title_below, solved) in enumerate(columns):
+        parts += _flow_column(across[column], title_below, solved=solved, whole=whole, tall=tall)
     return svg(title, parts)
 
 
@@ -185,8 +187,8 @@ def legend(entries: Sequence[tuple[str, str]]) -> Element:
 
 def _end_labels(frame: Frame, lines: Sequence[Line]) -> list[Content]:
     ends = [line for line in lines if line.points and line.label]
-    places = [frame.down(line.points[-1][1]) for line in ends]
-    moved = spread(places, low=TOP + 4, high=frame.height - BOTTOM)
+    positions = [frame.down(line.points[-1][1]) for line in ends]
+    moved = spread(positions, low=TOP + 4, high=frame.height - BOTTOM)
     x = frame.width - frame.right + 8
     return [
         node("text", {"class": f"label {line.look}", "x": x, "y": y + 4}, line.label)
@@ -237,5 +239,5 @@ def _band(frame: Frame, line: Line) -> str:
     return _path([*upper, *reversed(lower)]) + "Z"
 
 
-def _path(places: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in places)
+def _path(positions: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in positions)

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from tpt.report.html.axes import Frame, number_axis
 from tpt.report.html.charts import Line, Part, legend, line_chart, stacked_rows
 from tpt.report.html.markup import Content, node, table
-from tpt.report.html.page_data import Cost, PageData, round_name
+from tpt.report.html.page_data import PageData, StageCost, round_name
 from tpt.report.html.scores import figure, ramp
 from tpt.report.html.words import duration, model_title
 from tpt.run.directory import STAGES
@@ -20,7 +20,7 @@ def cost_figures(data: PageData) -> list[Element]:
     longest = max((sum(cost.seconds.values()) for cost in data.costs), default=1.0)
     rows = [_cost_row(cost) for cost in data.costs]
     total = _cost_row(
-        Cost(
+        StageCost(
             0,
             sum(cost.think_tokens for cost in data.costs),
             sum(cost.evaluate_tokens for cost in data.costs),
@@ -94,7 +94,7 @@ def _training(data: PageData) -> list[Element]:
     ]
 
 
-def _stage_times(cost: Cost) -> tuple[str, list[Part]]:
+def _stage_times(cost: StageCost) -> tuple[str, list[Part]]:
     name = round_name(cost.round)
     times = [(stage, cost.seconds.get(stage, 0.0)) for stage in STAGES]
     parts = [
@@ -103,7 +103,7 @@ def _stage_times(cost: Cost) -> tuple[str, list[Part]]:
     return "base" if cost.round == 0 else str(cost.round), parts
 
 
-def _cost_row(cost: Cost) -> list[Content]:
+def _cost_row(cost: StageCost) -> list[Content]:
     each = f"{cost.think_tokens / cost.accepted:,.0f}" if cost.accepted else ""
     learned = f"{cost.think_tokens:,}" if cost.think_tokens else ""
     accepted = f"{cost.accepted:,}" if cost.accepted else ""

@@ -13,10 +13,10 @@ from tpt.report.html.cost import cost_figures
 from tpt.report.html.markup import node, rendered
 from tpt.report.html.origin import origin_parts
 from tpt.report.html.page_data import Findings, PageData, page_data
-from tpt.report.html.scores import round_table, score_figures, verdicts
+from tpt.report.html.scores import rounds_element, score_figures, verdicts
 from tpt.report.html.trace_data import TraceData, packed, trace_data
 from tpt.report.html.watch import alarm_list, verdict_figures, watch_figures
-from tpt.report.html.words import claim_note, headline
+from tpt.report.html.words import claim_note, short_headline
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import write_parts
 
@@ -76,7 +76,7 @@ def _sections(data: PageData) -> dict[str, str]:
         measured = dict.fromkeys(("rounds", "verdicts", "scores", "alarms", "watch", "cost"), "")
     else:
         measured = {
-            "rounds": rendered([round_table(data)]),
+            "rounds": rendered([rounds_element(data)]),
             "verdicts": rendered([verdicts(data)]),
             "scores": rendered([*score_figures(data), *verdict_figures(data)]),
             "alarms": rendered([alarm_list(data)]),
@@ -87,7 +87,7 @@ def _sections(data: PageData) -> dict[str, str]:
         **measured,
         "title": rendered([node("title", None, f"{data.name}: report")]),
         "name": rendered([node("p", {"class": "name"}, data.name)]),
-        "headline": rendered([node("h1", None, headline(data.evidence))]),
+        "headline": rendered([node("h1", None, short_headline(data.evidence))]),
         "claim": rendered([node("p", {"class": "lead"}, _lead(data))]),
         "origin": rendered(origin_parts(data)),
     }

@@ -26,7 +26,7 @@ class Findings(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class StageCost:
     """What a round took."""
 
     round: int
@@ -61,7 +61,7 @@ class PageData:
     """(round, stage) to the manifest of each stage that is done."""
     shares: dict[int, list[float]]
     """Round to the share of strictly right tries of each held-out problem."""
-    costs: list[Cost]
+    costs: list[StageCost]
     trainings: list[Training]
     config: str
     base: dict[str, Any]
@@ -76,10 +76,10 @@ def page_data(run: RunDir, findings: Findings) -> PageData:
     run.require()
     records = findings.records
     manifests = {
-        (place.index, stage): load_manifest(place.manifest(stage))
-        for place in (run.round(record.index) for record in records)
+        (round_dir.index, stage): load_manifest(round_dir.manifest(stage))
+        for round_dir in (run.round(record.index) for record in records)
         for stage in STAGES
-        if place.manifest(stage).exists()
+        if round_dir.manifest(stage).exists()
     }
     base = read_json(run.base) if run.base.exists() else {}
     return PageData(
@@ -109,11 +109,11 @@ def round_name(index: int) -> str:
     return "base model" if index == 0 else f"round {index}"
 
 
-def _cost(record: RoundRecord, manifests: dict[tuple[int, str], dict[str, Any]]) -> Cost:
+def _cost(record: RoundRecord, manifests: dict[tuple[int, str], dict[str, Any]]) -> StageCost:
     think = record.think or {}
     counts = {stage: manifests.get((record.index, stage), {}).get("counts", {}) for stage in STAGES}
     lengths = record.evaluate.lengths
-    return Cost(
+    return StageCost(
         round=record.index,
         think_tokens=sum(think.get(key, 0) for key in ("completion_tokens", "surplus_tokens", "cancelled_tokens")),
         evaluate_tokens=round(lengths["mean"] * record.evaluate.problems * record.evaluate.samples),

@@ -16,7 +16,7 @@ _RAMP = 6
 """Shades that tell rounds apart, from the first to the last."""
 
 
-def round_table(data: PageData) -> Element:
+def rounds_element(data: PageData) -> Element:
     """Return the scores of every round."""
     most = max(card.samples for card in data.evidence.rounds)
     headings = [
@@ -73,9 +73,9 @@ def figure(title: str, explanation: str, *content: Content, numbers: Element | N
     return node("figure", None, caption, *content, *([details("Numbers", numbers)] if numbers is not None else []))
 
 
-def ramp(place: int, count: int) -> str:
+def ramp(index: int, count: int) -> str:
     """Return the look of one of several ordered curves; the base model's is grey."""
-    return "ramp-0" if place == 0 else f"ramp-{max(1, round(place * _RAMP / max(1, count - 1)))}"
+    return "ramp-0" if index == 0 else f"ramp-{max(1, round(index * _RAMP / max(1, count - 1)))}"
 
 
 def _learning_curves(data: PageData) -> Element:
@@ -111,7 +111,7 @@ def _pass_at_k(data: PageData) -> Element:
     lines = [
         Line(
             round_name(card.round).removesuffix(" model"),
-            ramp(place, len(cards)) + (" strong" if card.best else ""),
+            ramp(index, len(cards)) + (" strong" if card.best else ""),
             [(k, each.mean) for k, each in sorted(card.pass_at_k.items())],
             notes=[
                 f"{round_name(card.round)}, pass@{k}: {_with_error(each)}" for k, each in sorted(card.pass_at_k.items())
@@ -119,7 +119,7 @@ def _pass_at_k(data: PageData) -> Element:
             if len(card.pass_at_k) <= 8
             else [],
         )
-        for place, card in enumerate(cards)
+        for index, card in enumerate(cards)
     ]
     values = [value for line in lines for _, value in line.points]
     most = max(k for card in cards for k in card.pass_at_k)

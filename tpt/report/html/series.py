@@ -63,7 +63,7 @@ _LENGTHS = (
 )
 
 
-def variety_series(records: Sequence[RoundRecord]) -> list[Series]:
+def diversity_series(records: Sequence[RoundRecord]) -> list[Series]:
     """Return how varied each round's right traces are."""
     return _series({record.index: record.evaluate.diversity for record in records}, _VARIETY)
 
@@ -83,7 +83,7 @@ def _series(tables: Mapping[int, Mapping[str, float]], measures: Sequence[_Measu
     keys = list(dict.fromkeys(key for table in tables.values() for key in table if not key.endswith(_STDERR)))
     found: list[tuple[int, Series]] = []
     for key in keys:
-        place, measure = _described(key, measures)
+        order, measure = _described(key, measures)
         series, factor = Series(measure.label, measure.drawn, measure.reach), measure.factor
         for index, table in tables.items():
             if math.isfinite(table.get(key, math.nan)):
@@ -91,13 +91,13 @@ def _series(tables: Mapping[int, Mapping[str, float]], measures: Sequence[_Measu
             if math.isfinite(table.get(key + _STDERR, math.nan)):
                 series.errors[index] = factor * table[key + _STDERR]
         if series.values:
-            found.append((place, series))
+            found.append((order, series))
     return [series for _, series in sorted(found, key=lambda each: each[0])]
 
 
 def _described(key: str, measures: Sequence[_Measure]) -> tuple[int, _Measure]:
-    for place, measure in enumerate(measures):
+    for index, measure in enumerate(measures):
         if match := re.fullmatch(measure.pattern, key):
             groups = ((each or "").replace("_", " ") for each in match.groups())
-            return place, measure._replace(label=measure.label.format(*groups))
+            return index, measure._replace(label=measure.label.format(*groups))
     return len(measures), _Measure(key, key.replace("_", " "), True)

@@ -39,7 +39,7 @@ class TraceData:
 
     index: dict[str, Any]
     chunks: list[str] = field(default_factory=list)
-    """Packed; ``index["starts"]`` has the place of each chunk's first problem."""
+    """Packed; ``index["starts"]`` has the index of each chunk's first problem."""
     shown: int = 0
     left_out: int = 0
     """Traces beyond the most that a problem was to have."""
@@ -60,9 +60,9 @@ def trace_data(run: RunDir, records: Sequence[RoundRecord], *, most: int) -> Tra
     heldout = sorted(iterate_records(run.heldout, Problem), key=lambda problem: problem.id)
     train = sorted(iterate_records(run.problems, Problem), key=lambda problem: problem.id)
     examples, trained = _examples(run, records)
-    place = {problem.id: index for index, problem in enumerate([*heldout, *train])}
+    index_of = {problem.id: index for index, problem in enumerate([*heldout, *train])}
     index = {
-        "ids": list(place),
+        "ids": list(index_of),
         "heldout": len(heldout),
         "questions": [problem.question[:_SEARCHED] for problem in [*heldout, *train]],
         "rounds": rounds,
@@ -72,7 +72,7 @@ def trace_data(run: RunDir, records: Sequence[RoundRecord], *, most: int) -> Tra
         "starts": [],
         "examples": {
             str(each): [
-                [place[problem_id], sample, origin] for problem_id, sample, origin in rows if problem_id in place
+                [index_of[problem_id], sample, origin] for problem_id, sample, origin in rows if problem_id in index_of
             ]
             for each, rows in examples.items()
         },
@@ -139,7 +139,9 @@ class _Packing:
         judged = {verdict.sample: verdict for verdict in verdicts}
         trained = self.trained.get((index, traces[0].problem_id), set())
         kept = [
-            trace for place, trace in enumerate(traces) if not self.most or place < self.most or trace.sample in trained
+            trace
+            for number, trace in enumerate(traces)
+            if not self.most or number < self.most or trace.sample in trained
         ]
         self.data.shown += len(kept)
         self.data.left_out += len(traces) - len(kept)

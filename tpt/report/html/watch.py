@@ -1,4 +1,4 @@
-"""What to watch beside the scores: variety, what the model says of fixed texts, lengths, verdicts, easy and hard problems."""
+"""What to watch beside the scores: diversity, what the model says of fixed texts, lengths, verdicts, easy and hard problems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tpt.report.html.charts import Line, Part, legend, line_chart, stacked_rows
 from tpt.report.html.markup import Content, node, table
 from tpt.report.html.page_data import PageData, round_name
 from tpt.report.html.scores import figure
-from tpt.report.html.series import Series, length_series, probe_series, variety_series
+from tpt.report.html.series import Series, diversity_series, length_series, probe_series
 from tpt.report.html.words import model_title
 
 _OUTCOMES = {
@@ -44,13 +44,13 @@ def alarm_list(data: PageData) -> Element:
 
 
 def watch_figures(data: PageData) -> list[Element]:
-    """Return what tells whether a model narrows down or degenerates: variety, fixed texts, lengths."""
+    """Return what tells whether a model narrows down or degenerates: diversity, fixed texts, lengths."""
     found = [
         _small_charts(
-            "Variety",
+            "Diversity",
             "Whether the right traces still differ: when these narrow down while the score rises, further rounds have less to "
             "learn from. Likeness, repetition and compression rise then.",
-            variety_series(data.records),
+            diversity_series(data.records),
         )
     ]
     if probed := probe_series(data.records):

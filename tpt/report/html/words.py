@@ -7,7 +7,7 @@ from tpt.report.html.page_data import round_name
 from tpt.report.text import unclaimed, unclaimed_gain
 
 
-def headline(evidence: Evidence) -> str:
+def short_headline(evidence: Evidence) -> str:
     """Return what the run achieved, in one sentence."""
     if not evidence.rounds:
         return "No round is finished yet."

@@ -34,12 +34,12 @@ _COMMON = {"type", "compare", "tolerance", "time_limit_s", "memory_mb"}
 
 _OUT_OF_MEMORY = re.compile(r"[\w.]*MemoryError\b|OpenBLAS error: Memory allocation")
 
-Jobs = Generator[list[Task], list[Ended], "Mark"]
+Jobs = Generator[list[Task], list[Ended], "TestResult"]
 """Yields jobs, is sent what became of them (or thrown SandboxDiedError), returns the mark."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TestResult:
     """What one test says: nothing when it passed."""
 
     reason: str = ""
@@ -47,7 +47,7 @@ class Mark:
     message: str = ""
 
 
-PASSED = Mark()
+PASSED = TestResult()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,14 @@ def _positive(each: dict[str, Any], key: str, default: float, where: str) -> flo
     return float(value)
 
 
-def run_test(test: Test, program: str) -> Jobs:
+def result_of(test: Test, program: str) -> Jobs:
     """Run one test of a program."""
     try:
         if test.fields["type"] == "stdin":
             return (yield from _run_stdin(test, program))
         return (yield from _run_linked(test, program))
     except SandboxDiedError as error:
-        return Mark("sandbox error", str(error))
+        return TestResult("sandbox error", str(error))
 
 
 def _run_stdin(test: Test, program: str) -> Jobs:
@@ -131,7 +131,7 @@ def _run_stdin(test: Test, program: str) -> Jobs:
         return (yield from _ask_checker(test, got))
     if same_output(fields["output"], got, fields["compare"], fields["tolerance"]):
         return PASSED
-    return Mark("wrong answer", f"expected {_brief(fields['output'])}, got {_brief(got)}")
+    return TestResult("wrong answer", f"expected {_brief(fields['output'])}, got {_brief(got)}")
 
 
 def _ask_checker(test: Test, got: str) -> Jobs:
@@ -139,7 +139,7 @@ def _ask_checker(test: Test, got: str) -> Jobs:
     spec = {"role": "checker", "checker": fields["checker"], "input": fields["input"], "expected": fields["output"]}
     (ended,) = yield [Task({**spec, "got": got}, _tester_limits(test.limits))]
     if ended.stopped or not ended.result:
-        return Mark("sandbox error", f"the checker did not finish ({ended.stopped or _last_line(ended)})")
+        return TestResult("sandbox error", f"the checker did not finish ({ended.stopped or _last_line(ended)})")
     return _mark_of(json.loads(ended.result))
 
 
@@ -165,46 +165,48 @@ def _tester_limits(limits: Limits) -> Limits:
     return Limits(limits.cpu_s + 10, max(MEMORY_MB, 2 * limits.memory_mb), may_wait=True)
 
 
-def _mark_of_linked(ended: Ended, tester: Ended, limits: Limits) -> Mark:
+def _mark_of_linked(ended: Ended, tester: Ended, limits: Limits) -> TestResult:
     if ended.stopped or ended.output_limit:
         return _how_it_ended(ended, limits)
     if tester.stopped:
-        return Mark("time limit", "the test code did not finish with the values that the program returned")
+        return TestResult("time limit", "the test code did not finish with the values that the program returned")
     if not tester.result:
-        return Mark("runtime error", f"the test code failed on a value that the program returned: {_last_line(tester)}")
+        return TestResult(
+            "runtime error", f"the test code failed on a value that the program returned: {_last_line(tester)}"
+        )
     verdict = json.loads(tester.result)
     if verdict["reason"] == "gone":
         mark = _how_it_ended(ended, limits)
-        return mark if mark != PASSED else Mark("runtime error", verdict["message"])
+        return mark if mark != PASSED else TestResult("runtime error", verdict["message"])
     return _mark_of(verdict)
 
 
-def _mark_of(verdict: dict[str, Any]) -> Mark:
+def _mark_of(verdict: dict[str, Any]) -> TestResult:
     if verdict["passed"]:
         return PASSED
     reason, message = verdict["reason"], str(verdict["message"])[:300]
-    return Mark("memory limit" if _OUT_OF_MEMORY.match(message) else reason, message)
+    return TestResult("memory limit" if _OUT_OF_MEMORY.match(message) else reason, message)
 
 
-def _how_it_ended(ended: Ended, limits: Limits) -> Mark:
+def _how_it_ended(ended: Ended, limits: Limits) -> TestResult:
     """Return PASSED when a program ended by itself and well."""
     if ended.stopped == "threads":
-        return Mark("runtime error", "too many threads")
+        return TestResult("runtime error", "too many threads")
     if ended.stopped == "wall":
-        return Mark("time limit", f"asleep or blocked for too long, limit {limits.cpu_s:g} s")
+        return TestResult("time limit", f"asleep or blocked for too long, limit {limits.cpu_s:g} s")
     if ended.stopped == "cpu":
-        return Mark("time limit", f"more than {limits.cpu_s:g} s")
+        return TestResult("time limit", f"more than {limits.cpu_s:g} s")
     if ended.output_limit:
-        return Mark("output limit", f"more than {limits.output_bytes >> 20} MB")
+        return TestResult("output limit", f"more than {limits.output_bytes >> 20} MB")
     if ended.signal == signal.SIGKILL:  # neither the program nor the sandbox sends it
-        return Mark("sandbox error", "killed by the kernel; is the machine out of memory?")
+        return TestResult("sandbox error", "killed by the kernel; is the machine out of memory?")
     if ended.signal is not None:
-        return Mark("runtime error", f"killed by {signal.Signals(ended.signal).name}")
+        return TestResult("runtime error", f"killed by {signal.Signals(ended.signal).name}")
     last = _last_line(ended)
     if ended.exit_code and _OUT_OF_MEMORY.match(last):
-        return Mark("memory limit", f"more than {limits.memory_mb} MB")
+        return TestResult("memory limit", f"more than {limits.memory_mb} MB")
     if ended.exit_code:
-        return Mark("runtime error", last or f"exit code {ended.exit_code}")
+        return TestResult("runtime error", last or f"exit code {ended.exit_code}")
     return PASSED
 
 

@@ -24,7 +24,7 @@ from tpt.sandbox import Ended, Mode, Task
 from tpt.sandbox.worker import Sandbox, SandboxDiedError
 from tpt.verifiers import Judgement
 from tpt.verifiers.code.extract import PROGRAM_FORMAT, Extracted, extract_program
-from tpt.verifiers.code.tests import PASSED, Mark, Test, run_test, tests_of
+from tpt.verifiers.code.tests import PASSED, Test, TestResult, result_of, tests_of
 
 CODE_FORMAT = PROGRAM_FORMAT
 
@@ -54,18 +54,6 @@ def judge_completions(
     return _judge_cases(cases, workers, sandbox)
 
 
-def judge_programs(
-    pairs: Sequence[tuple[Problem, str]],
-    *,
-    every_test: bool = False,
-    workers: int | None = None,
-    sandbox: Mode = "bubblewrap",
-) -> list[Judgement]:
-    """Judge programs as they are, such as a source's own solutions, as ``judge_completions`` does."""
-    cases = [_run_case(tests_of(problem), Extracted(program, True, ""), every_test) for problem, program in pairs]
-    return _judge_cases(cases, workers, sandbox)
-
-
 def _judge_case(problem: Problem, completion: str, *, every_test: bool) -> _Case:
     """Check the problem now; the returned generator runs its tests."""
     tests = tests_of(problem)
@@ -77,10 +65,10 @@ def _judge_case(problem: Problem, completion: str, *, every_test: bool) -> _Case
 def _run_case(tests: list[Test], found: Extracted, every_test: bool) -> _Case:
     if found.program is None:
         return Judgement(Outcome.NO_ANSWER, False, None, found.detail)
-    failed: list[tuple[int, Mark]] = []
+    failed: list[tuple[int, TestResult]] = []
     passed = 0
     for number in sorted(range(len(tests)), key=lambda number: (tests[number].cost, number)):
-        mark = yield from run_test(tests[number], found.program)
+        mark = yield from result_of(tests[number], found.program)
         if mark == PASSED:
             passed += 1
             continue

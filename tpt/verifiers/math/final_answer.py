@@ -86,7 +86,7 @@ def final_answer(completion: str) -> FinalAnswer | None:
     return _marked(text) or _unmarked(text)
 
 
-def strip_boxes(text: str) -> str:
+def _strip_boxes(text: str) -> str:
     r"""Return the content of a text that is one ``\boxed{...}``; other texts as they are."""
     for _ in range(3):
         closed, _unclosed = _boxes(text)
@@ -96,13 +96,7 @@ def strip_boxes(text: str) -> str:
     return text.strip()
 
 
-def last_boxed(text: str) -> str | None:
-    r"""Return the content of the last closed ``\boxed{...}`` that is not empty."""
-    boxes = [box for box in _boxes(text)[0] if box.content.strip()]
-    return strip_boxes(boxes[-1].content) if boxes else None
-
-
-def formulas(text: str) -> list[tuple[int, int, str]]:
+def _formulas(text: str) -> list[tuple[int, int, str]]:
     """Return the formulas of a text: where they start and end with their delimiters, and what is between."""
     found: list[tuple[int, int, str]] = []
     opened: re.Match[str] | None = None
@@ -165,9 +159,9 @@ def _of_boxes(text: str, boxes: list[_Box]) -> FinalAnswer:
         listed = len(between) < _ADJACENT or _LISTED.search(between)
         if len(between) > _NEAR or not listed or _SENTENCE_END.search(between):
             break
-        earlier.insert(0, strip_boxes(box.content))
+        earlier.insert(0, _strip_boxes(box.content))
         after = box
-    return FinalAnswer(strip_boxes(boxes[-1].content), "boxed", tuple(earlier))
+    return FinalAnswer(_strip_boxes(boxes[-1].content), "boxed", tuple(earlier))
 
 
 def _marked(text: str) -> FinalAnswer | None:
@@ -240,7 +234,7 @@ def _unmarked(text: str) -> FinalAnswer | None:
     """Return the last formula of the last paragraph, else the last number of the last lines."""
     text = text.split("<|im_")[0].rstrip() or text.rstrip()
     lines = [line for line in text[-2 * SPAN :].split("\n") if line.strip()]
-    last = formulas(text)[-1:]
+    last = _formulas(text)[-1:]
     if last and last[0][1] >= len(text) - SPAN // 2 and not re.search(r"\d", text[last[0][1] :]):
         return FinalAnswer(_right_side(last[0][2]), "formula")
     if len(lines) == 1 and (_LATEX.search(text) or not re.search(r"[A-Za-z]{3}", text)) and len(text) <= SPAN:

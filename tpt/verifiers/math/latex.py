@@ -1,6 +1,6 @@
 r"""Compares two final answers written in LaTeX, exactly and without computer algebra, where that is possible.
 
-``compare`` answers True or False only where it is sure, else None: then the answers need symbolic.py. Everything here is
+``compare_exactly`` answers True or False only where it is sure, else None: then the answers need symbolic.py. Everything here is
 linear in the length of the text and computes with exact fractions of bounded size, so nothing can hang.
 
 Decisions worth knowing:
@@ -22,19 +22,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from tpt.verifiers.typography import PLAIN, TIMES
+
 MAX_ANSWER = 2_000
 """Longest answer that is compared, in characters."""
 MAX_DIGITS = 300
 RELATIVE_TOLERANCE = Fraction(1, 10**6)
 
 _CHARACTERS = {
-    **{0xFF10 + digit: str(digit) for digit in range(10)},
-    **dict.fromkeys(map(ord, "−–‐‑‒﹣"), "-"),
-    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
-    **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+    **PLAIN,
+    **dict.fromkeys(map(ord, TIMES), "\\cdot "),
     **{ord(char): text for char, text in {"½": "\\frac{1}{2}", "¼": "\\frac{1}{4}", "¾": "\\frac{3}{4}"}.items()},
     **{ord(char): text + " " for char, text in {
-        "π": "\\pi", "√": "\\sqrt", "∞": "\\infty", "×": "\\times", "·": "\\cdot", "⋅": "\\cdot", "≤": "\\le",
+        "π": "\\pi", "√": "\\sqrt", "∞": "\\infty", "≤": "\\le",
         "≥": "\\ge", "≠": "\\ne", "∪": "\\cup", "∩": "\\cap", "∈": "\\in", "±": "\\pm", "∅": "\\emptyset",
         "θ": "\\theta", "α": "\\alpha", "β": "\\beta", "ω": "\\omega",
     }.items()},
@@ -123,7 +123,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ReadAnswer:
     """An answer in canonical spelling, with what could be read of it."""
 
     text: str
@@ -139,7 +139,7 @@ class Answer:
     """``()``, ``[)``, …; empty for a bare list or a set."""
 
 
-def compare(gold: str, answer: str) -> bool | None:
+def compare_exactly(gold: str, answer: str) -> bool | None:
     """Tell whether an answer is the gold one; None where that takes computer algebra."""
     if len(answer) > MAX_ANSWER or len(gold) > MAX_ANSWER:
         return gold == answer
@@ -173,7 +173,7 @@ def same_number(gold: Scalar, answer: Scalar) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def read(answer: str) -> Answer:
+def read(answer: str) -> ReadAnswer:
     """Read an answer of at most MAX_ANSWER characters."""
     text = canonical(answer)
     label = ""
@@ -187,9 +187,9 @@ def read(answer: str) -> Answer:
         text = text[1:-1]
     scalar = _scalar(text)
     if scalar is not None:
-        return Answer(_spelled(text), unit, label, scalar, None, "")
+        return ReadAnswer(_spelled(text), unit, label, scalar, None, "")
     parts, brackets = _parts(text)
-    return Answer(_LOOSE_BLANK.sub("", text), unit, label, None, parts, brackets)
+    return ReadAnswer(_LOOSE_BLANK.sub("", text), unit, label, None, parts, brackets)
 
 
 def canonical(text: str) -> str:
@@ -273,7 +273,7 @@ def _compare_bases(gold: str, answer: str) -> bool | None:
     return based[1] == plain
 
 
-def _compare_parts(gold: Answer, answer: Answer) -> bool | None:
+def _compare_parts(gold: ReadAnswer, answer: ReadAnswer) -> bool | None:
     assert gold.parts is not None and answer.parts is not None
     if len(gold.parts) != len(answer.parts):
         return False

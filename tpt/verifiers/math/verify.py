@@ -14,7 +14,7 @@ from functools import lru_cache
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.math.final_answer import FinalAnswer, final_answer
-from tpt.verifiers.math.latex import MAX_ANSWER, compare
+from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.pool.pending import Pending
 from tpt.verifiers.pool.pool import Settled
@@ -40,7 +40,7 @@ def verify_math(problem: Problem, completion: str) -> Judgement | Pending:
         detail = f"the final answer is longer than {MAX_ANSWER} characters"
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED], detail)
     candidates = _candidates(found, gold)
-    decided = [compare(gold, each) for each in candidates]
+    decided = [compare_exactly(gold, each) for each in candidates]
     if True in decided:
         return _judgement(found, candidates, candidates[decided.index(True)])
     undecided = [each for each, verdict in zip(candidates, decided, strict=True) if verdict is None]

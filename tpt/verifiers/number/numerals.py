@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tpt.verifiers.typography import OVER, PLAIN, TIMES
+
 WINDOW = 400
 """Longest piece of text worth reading, in characters."""
 MAX_DIGITS = 300
@@ -95,12 +97,9 @@ _UNCLEAR_AFTER = re.compile(
 _ENUMERATION = re.compile(r"[0-9]{1,2}[.):]\s+[*_]*[A-Za-z]")
 
 _CHARACTERS = {
-    **{0xFF10 + digit: str(digit) for digit in range(10)},
-    **dict.fromkeys(map(ord, "−－–‐‑‒﹣"), "-"),
-    **dict.fromkeys(map(ord, "×·⋅✕＊"), "*"),
-    **dict.fromkeys(map(ord, "÷⁄∕／"), "/"),
-    **dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u3000"), " "),
-    **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"), None),
+    **PLAIN,
+    **dict.fromkeys(map(ord, TIMES), "*"),
+    **dict.fromkeys(map(ord, OVER), "/"),
     **{ord(char): text for char, text in zip("．，％＄：＃＝²³", (*".,%$:#=", "^2", "^3"), strict=True)},
     **{ord(char): f" {text}" for char, text in {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}.items()},
 }
@@ -141,16 +140,16 @@ def read_start(text: str, *, heading: bool = False, strict_start: bool = False) 
     if match is None:
         words = line[0].isalpha() or line[0] in "#<|"
         return None if words and not strict_start else Numeral(None, line.strip())
-    numeral = finish(match, line)
+    numeral = numeral_of(match, line)
     if numeral.value is None and "=" in line:
         right = line[line.rfind("=") + 1 :]
         lead = _LEAD.match(right)
         again = NUMBER.match(right, lead.end() if lead else 0)
-        return finish(again, right) if again else numeral
+        return numeral_of(again, right) if again else numeral
     return numeral
 
 
-def finish(match: re.Match[str], text: str) -> Numeral:
+def numeral_of(match: re.Match[str], text: str) -> Numeral:
     """Read a match of NUMBER together with what follows it in the text: percent, scale, or something that spoils it."""
     suffix = _SUFFIX.match(text, match.end())
     end = suffix.end() if suffix else match.end()
@@ -177,7 +176,7 @@ def read_all(text: str) -> Numeral | None:
     suffix = _SUFFIX.match(text, match.end())
     closers = _CLOSERS.match(text, suffix.end() if suffix else match.end())
     rest = text[closers.end() :] if closers else ""
-    numeral = finish(match, text)
+    numeral = numeral_of(match, text)
     return None if rest.strip(" .") or numeral.value is None else numeral
 
 

@@ -31,7 +31,7 @@ from tpt.verifiers.number.numerals import (
     SCALES,
     WINDOW,
     Numeral,
-    finish,
+    numeral_of,
     plain_number,
     read_all,
     read_start,
@@ -191,7 +191,7 @@ def _in_context(match: re.Match[str], piece: str, before: str) -> Numeral:
     compound = _COMPOUND_AFTER.match(piece, match.end()) and _COMPOUND_BEFORE.search(before)
     if glued or compound or _UNCLEAR_BEFORE.search(before):
         return Numeral(None, (before[-20:] + match.group()).strip())
-    return finish(match, piece)
+    return numeral_of(match, piece)
 
 
 def _same(gold: Numeral, answer: Numeral, question: str) -> bool:

@@ -112,7 +112,7 @@ def require_texts(row: Row, title: str, columns: Sequence[str]) -> list[str]:
     return texts
 
 
-def plain_number(row: Row, text: str) -> str:
+def without_exponent(row: Row, text: str) -> str:
     """Return a number without exponent and without a fraction of zeros: ``51.0`` is ``51``.
 
     Raises:

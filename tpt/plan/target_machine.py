@@ -7,7 +7,7 @@ from typing import Literal
 from tpt.config import RunConfig
 from tpt.errors import ConfigError
 from tpt.plan.hardware import GIB, GPUS, Engine, GpuSpeed, Hardware, Speed, known_gpu, parse_gpu
-from tpt.plan.trial import Load, TrialSpeed, time_model
+from tpt.plan.microbenchmark import Load, TrialSpeed, time_model
 from tpt.plan.work import Work
 from tpt.sampling.open import engine_name
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tpt.plan.actuals import compare_stages, corrected
 from tpt.plan.hardware import GPUS
 from tpt.plan.history import Belief, Done, History, Seen
-from tpt.plan.reality import compare_stages, corrected
 from tpt.plan.sampling import Lengths, Rates
 from tpt.plan.stages import StagePlan
 
