@@ -38,8 +38,8 @@ from think_arms import (
     vllm_rate,
 )
 
+from tpt.config import PromptConfig
 from tpt.engines.hf.engine import HFSettings, open_hf
-from tpt.model.chat import PromptTemplate
 from tpt.model.load import load_model
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.stage_process import ENVIRONMENT
@@ -161,7 +161,7 @@ def embedded(table: Table, *, rounds: int, quick: bool) -> None:
     problems = word_problems(split="train", size=128 if quick else 1024)
     for slots, dtype in ((256, "float32"), (1024, "float32"), (1024, "bfloat16")):
         settings = HFSettings(max_length=256, slots=slots, device="cpu", dtype=dtype)
-        engine = open_hf("embedded", PromptTemplate(), settings)
+        engine = open_hf("embedded", PromptConfig(), settings)
         work = Workload(engine, [engine.chat.prompt_ids(problem) for problem in problems], CHAT)
         found[slots, dtype] = [rate(engine, work.requests()) for _ in range(rounds + 1)][1:]
         engine.close()

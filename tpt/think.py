@@ -36,7 +36,6 @@ from tpt.system.jsonl import (
 )
 from tpt.verifiers.gold import human_trace
 
-_BATCH = 1000
 """Traces that are judged together, so that every worker has some."""
 
 
@@ -92,7 +91,7 @@ def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
 def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iterator[Verdict]:
     traces = iterate_records(path, Trace)
     with open_judge(config, problems, every_test=_needs_every_test(config)) as judge:
-        while batch := list(islice(traces, _BATCH)):
+        while batch := list(islice(traces, JUDGED_AT_ONCE)):
             yield from judge(batch, problems)
 
 

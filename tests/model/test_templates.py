@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from chat_families import FAMILIES, TEMPLATES, tokenizer_of
 
-from tpt.model.chat import IGNORED_LABEL, Chat, PromptTemplate
+from tpt.config import PromptConfig
+from tpt.model.chat import IGNORED_LABEL, Chat
 from tpt.records import Example, Problem
 from tpt.sft import encode
 from tpt.sft.packing import Padded
@@ -16,7 +17,7 @@ ANSWER = "2 + 2 = 4\n#### 4"
 
 
 def chat_of(name: str, system: str | None = None, few_shot: tuple[tuple[str, str], ...] = ()) -> Chat:
-    return Chat(tokenizer_of(name), PromptTemplate(system, few_shot=few_shot))
+    return Chat(tokenizer_of(name), PromptConfig(system, few_shot=few_shot))
 
 
 def test_every_template_is_tried() -> None:

@@ -11,8 +11,9 @@ import torch
 from command_line import Finished
 from transformers import PreTrainedModel
 
+from tpt.config import PromptConfig
 from tpt.errors import StaleStageError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
 from tpt.records import FinishReason, Message, Outcome, ProblemVariety, Trace, Verdict
 from tpt.scoring.drift import LONGEST, probe, probe_traces
@@ -52,7 +53,7 @@ def moved() -> PreTrainedModel:
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat(load_tokenizer("embedded"), PromptTemplate())
+    return Chat(load_tokenizer("embedded"), PromptConfig())
 
 
 def by_hand(model: PreTrainedModel, base: PreTrainedModel, chat: Chat, texts: list[list[Message]]) -> dict[str, float]:

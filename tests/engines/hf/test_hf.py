@@ -27,7 +27,7 @@ from transformers.models.auto import AutoModelForCausalLM
 
 from tpt.engines import Request, Sampling
 from tpt.engines.hf.engine import auto_slots
-from tpt.engines.hf.fixed_decoder import SlotDecoder
+from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.sampling import SlotSampler, invert_cdf, invert_cdf_by_blocks, kept_tokens, uniforms
 from tpt.errors import EngineError
 
@@ -51,12 +51,12 @@ def test_logits_beside_others_are_those_of_a_plain_forward_pass(name: str, own_a
     """Rows of different lengths do not see each other, their padding, or what a slot held before."""
     reference = tiny_model(name)
     model = grouped(tiny_model(name)) if own_attention else reference
-    decoder = SlotDecoder(model, slots=len(PROMPTS), max_length=64)
+    decoder = FixedDecoder(model, slots=len(PROMPTS), max_length=64)
     texts = [(*prompt, *(3 + (7 * step + len(prompt)) % 40 for step in range(20))) for prompt in PROMPTS]
     for slot, prompt in enumerate(PROMPTS):
-        decoder.cache.load(slot, decoder.prefill(tuple(range(3, 40))))
+        decoder.cache.load(slot, decoder.prompt_states(tuple(range(3, 40))))
         decoder.cache.load(
-            slot, [(k[:, : len(prompt) - 1], v[:, : len(prompt) - 1]) for k, v in decoder.prefill(prompt)]
+            slot, [(k[:, : len(prompt) - 1], v[:, : len(prompt) - 1]) for k, v in decoder.prompt_states(prompt)]
         )
     with torch.inference_mode():
         plain = [torch.log_softmax(reference(torch.tensor([text])).logits[0], -1) for text in texts]

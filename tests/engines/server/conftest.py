@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from server_stub import Stub
 
+from tpt.config import PromptConfig
 from tpt.engines.server import api as completions_api
 from tpt.engines.server.engine import ServerEngine, ServerSettings
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 
 
@@ -30,7 +31,7 @@ def stub() -> Iterator[Stub]:
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat(load_tokenizer("embedded"), PromptTemplate())
+    return Chat(load_tokenizer("embedded"), PromptConfig())
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ import psutil
 import pytest
 from server_stub import KEY, SAMPLING, Behaviour, Stub, finish, reply, requests_for
 
-from tpt.config import RunConfig
+from tpt.config import PromptConfig, RunConfig
 from tpt.config.engine_section import OPERATIONAL, EngineConfig
 from tpt.config.toml import parse_config
 from tpt.engines import Completion
 from tpt.engines.server import api as completions_api
 from tpt.engines.server.engine import ServerEngine, ServerSettings, open_server
 from tpt.errors import ConfigError, EngineError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.spec import resolve
 from tpt.sampling.open import engine_name
 
@@ -188,7 +188,7 @@ def test_a_real_llama_cpp_server(
     monkeypatch.setenv("TPT_API_KEY", KEY)
     found: list[dict[int, Completion]] = []
     for prompt in ("tokens", "text"):
-        engine = open_server(SMOLLM2, PromptTemplate(), replace(settings, prompt=prompt))
+        engine = open_server(SMOLLM2, PromptConfig(), replace(settings, prompt=prompt))
         requests = requests_for(engine._chat, 4)
         greedy = [replace(each, sampling=replace(SAMPLING, temperature=0.0)) for each in requests]
         found += [finish(engine, requests), finish(engine, greedy)]
@@ -198,7 +198,7 @@ def test_a_real_llama_cpp_server(
     assert len({each.text for each in found[0].values()}) > 1 and len({each.text for each in found[1].values()}) == 1
     assert {len(each.token_ids) == 30 for each in found[0].values() if each.finish_reason == "length"} <= {True}
     with pytest.raises(EngineError, match="room for 512 tokens"):
-        open_server(SMOLLM2, PromptTemplate(), replace(settings, max_length=600))
+        open_server(SMOLLM2, PromptConfig(), replace(settings, max_length=600))
     monkeypatch.delenv("TPT_API_KEY")
     with pytest.raises(EngineError, match=r"401.*it wants a key"):
-        open_server(SMOLLM2, PromptTemplate(), settings)
+        open_server(SMOLLM2, PromptConfig(), settings)
