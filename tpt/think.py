@@ -18,7 +18,7 @@ from tpt.config.engine_section import OPERATIONAL
 from tpt.errors import ConfigError
 from tpt.prune import is_keepable, problem_order, wanted_size
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.run.journal import Journal
+from tpt.run.journal import JUDGED_AT_ONCE, Journal
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import Work, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of

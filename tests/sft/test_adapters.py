@@ -137,7 +137,7 @@ def test_another_kind_of_adapter_is_not_gone_on_with(do_train: Train, tmp_path: 
     shutil.copy(tmp_path / "run" / "round-1" / "checkpoint" / "tokenizer.json", tmp_path)
     (Path(start) / "adapter_config.json").write_text('{"r": 4}')
     with pytest.raises(ModelError, match="must name base_model_name_or_path and r"):
-        load_model(start)
+        load_model(start, dtype="auto", device="auto")
 
 
 def test_a_killed_training_of_an_adapter_goes_on_to_the_same_bits(

@@ -125,9 +125,7 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
 
     model.train(False)
     use_grouped_attention(model)
-    decoder = row_decoder(
-        model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed
-    )
+    decoder = row_decoder(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed)
     shared = torch.randint(2, decoder.vocabulary, (load.prefix,)).tolist()
     own = torch.randint(2, decoder.vocabulary, (_PROMPTS, max(1, load.prompt - load.prefix))).tolist()
     prompts = [(*shared, *rest) for rest in own]

@@ -20,13 +20,15 @@ from tiny_engine import (
     grouped,
     open_engine,
     requests_for,
+    tiny_chat,
     tiny_model,
 )
 from transformers import Phi3Config
 from transformers.models.auto import AutoModelForCausalLM
 
+from tpt.config import EngineConfig
 from tpt.engines import Request, Sampling
-from tpt.engines.hf.engine import auto_slots
+from tpt.engines.hf.engine import HFEngine, auto_slots
 from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.sampling import SlotSampler, invert_cdf, invert_cdf_by_blocks, kept_tokens, uniforms
 from tpt.errors import EngineError
@@ -244,8 +246,8 @@ def test_models_that_cannot_be_decoded() -> None:
     phi = AutoModelForCausalLM.from_config(Phi3Config(**shape, rope_parameters=scaling))
     with pytest.raises(EngineError, match="beyond 32 positions"):
         open_engine(phi)
-    with pytest.raises(EngineError, match="slots must be 1 or more"):
-        open_engine(tiny_model("llama"), slots=0)
+    with pytest.raises(EngineError, match=r"engine.max_length must be 2 or more, got 1"):
+        HFEngine(tiny_model("llama"), tiny_chat(), EngineConfig(), max_length=1)
 
 
 def test_a_model_whose_rows_depend_on_each_other_fails_the_probe() -> None:

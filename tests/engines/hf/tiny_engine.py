@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.models.auto import AutoModelForCausalLM
 
-from tpt.config import PromptConfig
+from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Completion, Request, Sampling
 from tpt.engines.hf.engine import HFEngine
 from tpt.engines.hf.grouped_attention import use_grouped_attention
@@ -97,9 +97,8 @@ def open_engine(model: PreTrainedModel, *, slots: int = 4, batch_invariant: bool
     return HFEngine(
         model,
         tiny_chat(),
-        slots=slots,
+        EngineConfig(slots=slots, batch_invariant=batch_invariant),
         max_length=64,
-        batch_invariant=batch_invariant,
         prompt_store_mb=store_mb,
     )
 
