@@ -197,35 +197,15 @@ def _attend_some(  # type: ignore[no-untyped-def]
             )
             for start, count, to, ahead, _ in parts:
                 dot_products(
-                    decode_blocks,
-                    query_at,
-                    start,
-                    line,
-                    count,
-                    to,
-                    score_line,
-                    ahead,
-                    group_size,
-                    vector_count,
-                    lane_count,
-                )
+                    decode_blocks, query_at, start, line, count, to, score_line, ahead, group_size, vector_count, lane_count
+                )  # fmt: skip
             for query_head in range(group):
                 query[query_head, 0] = _F(1.0) / _weigh(scores[query_head], decode_start + decode_count, softcap)
             for start, count, to, ahead, to_values in parts:
                 start, ahead = start + to_values, ahead + to_values
                 add_weighted(
-                    decode_blocks,
-                    start,
-                    line,
-                    count,
-                    to,
-                    score_line,
-                    sums_at,
-                    ahead,
-                    group_size,
-                    vector_count,
-                    lane_count,
-                )
+                    decode_blocks, start, line, count, to, score_line, sums_at, ahead, group_size, vector_count, lane_count
+                )  # fmt: skip
             for query_head in range(group):
                 for number in range(width):
                     mixed[row, head, query_head, number] = sums[query_head, number] * query[query_head, 0]
