@@ -38,9 +38,10 @@ from think_arms import (
     vllm_rate,
 )
 
-from tpt.engines.hf.engine import HFSettings, open_hf
-from tpt.model.chat import PromptTemplate
-from tpt.model.load import load_model
+from tpt.config import EngineConfig, PromptConfig
+from tpt.engines.hf.engine import open_hf
+from tpt.model.chat import Chat
+from tpt.model.load import load_model, load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.stage_process import ENVIRONMENT
 
@@ -160,8 +161,10 @@ def embedded(table: Table, *, rounds: int, quick: bool) -> None:
     found: dict[tuple[int, str], list[float]] = {}
     problems = word_problems(split="train", size=128 if quick else 1024)
     for slots, dtype in ((256, "float32"), (1024, "float32"), (1024, "bfloat16")):
-        settings = HFSettings(max_length=256, slots=slots, device="cpu", dtype=dtype)
-        engine = open_hf("embedded", PromptTemplate(), settings)
+        settings = EngineConfig(slots=slots, device="cpu", dtype=dtype)
+        engine = open_hf(
+            "embedded", Chat(load_tokenizer("embedded"), PromptConfig()), settings, max_length=256, cache=None
+        )
         work = Workload(engine, [engine.chat.prompt_ids(problem) for problem in problems], CHAT)
         found[slots, dtype] = [rate(engine, work.requests()) for _ in range(rounds + 1)][1:]
         engine.close()

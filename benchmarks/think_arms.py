@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Request, Sampling
-from tpt.engines.hf.engine import HFEngine, HFSettings, open_hf
-from tpt.engines.hf.prefix_decoder import SharedDecoder
-from tpt.model.chat import PromptTemplate
+from tpt.engines.hf.engine import HFEngine, open_hf
+from tpt.engines.hf.prefix_decoder import PrefixDecoder
+from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer, local_source
 from tpt.problems.procedural.word_problems import word_problems
 
@@ -47,10 +48,9 @@ class Workload:
 
 
 def open_workload(cache: Path, *, quick: bool) -> Workload:
-    engine = open_hf(
-        SMOLLM2, PromptTemplate(), HFSettings(max_length=512, slots=256, device="cpu", dtype="bfloat16", cache=cache)
-    )
     tokenizer = load_tokenizer(SMOLLM2, cache=cache)
+    settings = EngineConfig(slots=256, device="cpu", dtype="bfloat16")
+    engine = open_hf(SMOLLM2, Chat(tokenizer, PromptConfig()), settings, max_length=512, cache=cache)
     count = 8 if quick else PROBLEMS
     prompts = []
     for question in questions(count):
@@ -173,8 +173,8 @@ def decoded_log_probabilities(
 ) -> list[torch.Tensor]:
     """Feed given completions through the decoder, all side by side."""
     rows, longest = len(requests), max(map(len, texts))
-    decoder = SharedDecoder(work.engine.model, slots=rows, max_length=512, prompt_store_mb=64)
-    decoder.admit({slot: request.prompt_ids[:-1] for slot, request in enumerate(requests)})
+    decoder = PrefixDecoder(work.engine.model, slots=rows, max_length=512, prompt_store_mb=64)
+    decoder.prefill({slot: request.prompt_ids[:-1] for slot, request in enumerate(requests)})
     starts = torch.tensor([len(request.prompt_ids) - 1 for request in requests])
     sampled = torch.tensor([[*text, *[0] * (longest - len(text))] for text in texts])
     fed = torch.cat([torch.tensor([[request.prompt_ids[-1]] for request in requests]), sampled], dim=1)

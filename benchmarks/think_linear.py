@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 from think_arms import CHAT
 
-from tpt.engines.hf.engine import HFSettings, open_hf
-from tpt.model.chat import PromptTemplate
+from tpt.config import EngineConfig, PromptConfig
+from tpt.engines.hf.engine import open_hf
+from tpt.model.chat import Chat
+from tpt.model.load import load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.sampling.collect import Progress, SamplingJob, collect
@@ -41,7 +43,8 @@ def main() -> None:
 
 def collect_embedded(count: int) -> dict[str, float]:
     """Return the rate while no slot was empty, and the peak memory early and late, for a process that does only this."""
-    engine = open_hf("embedded", PromptTemplate(), HFSettings(max_length=256, slots=SLOTS, device="cpu"))
+    chat, settings = Chat(load_tokenizer("embedded"), PromptConfig()), EngineConfig(slots=SLOTS, device="cpu")
+    engine = open_hf("embedded", chat, settings, max_length=256, cache=None)
     problems = {problem.id: problem for problem in word_problems(split="train", size=count)}
     prompts = {problem.id: engine.chat.prompt_ids(problem) for problem in problems.values()}
     order = {problem_id: index for index, problem_id in enumerate(problems)}

@@ -125,10 +125,11 @@ def train_tpt(model: Any, tokenizer: Any, rows: list[dict[str, str]]) -> dict[st
 
 def encoded(tokenizer: Any, rows: list[dict[str, str]]) -> list[Any]:
     from tpt import sft
-    from tpt.model.chat import Chat, PromptTemplate
+    from tpt.config import PromptConfig
+    from tpt.model.chat import Chat
     from tpt.records import Example, Problem
 
-    chat = Chat(tokenizer, PromptTemplate())
+    chat = Chat(tokenizer, PromptConfig())
     problems = {str(n): Problem(str(n), row["question"], "0") for n, row in enumerate(rows)}
     examples = [
         Example(key, 0, [*chat.messages(problem), {"role": "assistant", "content": rows[int(key)]["answer"]}])

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTra
 
 from tpt.compare import load_arms
 from tpt.config import RunConfig, TrainConfig, load_config, parse_config
-from tpt.model.chat import Chat, prompt_template
+from tpt.model.chat import Chat
 from tpt.problems import load_problems
 from tpt.records import Example, Problem, RoundRecord, Trace, Verdict
 from tpt.rounds import Run, round_record
@@ -242,7 +242,7 @@ def small_model(name: str, tokenizer: Any) -> Any:
 def teach(name: str, problems: list[Problem], out: Path) -> None:
     """Write a small model that gives one answer to the recipe's prompt, mostly."""
     tokenizer = tokenizer_of(family(name))
-    model, chat = small_model(name, tokenizer), Chat(tokenizer, prompt_template(recipe(name)))
+    model, chat = small_model(name, tokenizer), Chat(tokenizer, recipe(name).prompt)
     said = {"role": "assistant", "content": PROGRAM if is_code(name) else ANSWER}
     examples = [Example(problem.id, 0, [*chat.messages(problem), said]) for problem in problems]
     rows = encode(examples, {problem.id: problem for problem in problems}, chat, max_length=4096).rows

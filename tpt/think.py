@@ -21,7 +21,7 @@ from tpt.config.stage_sections import NEEDED_TO_THINK
 from tpt.errors import ConfigError
 from tpt.prune import is_keepable, problem_order, wanted_size
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
-from tpt.run.journal import Journal
+from tpt.run.journal import JUDGED_AT_ONCE, Journal
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
@@ -32,9 +32,6 @@ from tpt.start_model import StartModel, sampled_model_of
 from tpt.system.external_sort import sorted_rows
 from tpt.system.jsonl import iterate_records, replace_lines, replace_records, to_line, to_table
 from tpt.verifiers.gold import human_trace
-
-_BATCH = 1000
-"""Traces that are judged together, so that every worker has some."""
 
 
 def think_stage(context: StageContext) -> dict[str, Any]:
@@ -135,7 +132,7 @@ def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
 def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iterator[Verdict]:
     traces = iterate_records(path, Trace)
     with open_judge(config, problems, every_test=_needs_every_test(config)) as judge:
-        while batch := list(islice(traces, _BATCH)):
+        while batch := list(islice(traces, JUDGED_AT_ONCE)):
             yield from judge(batch, problems)
 
 

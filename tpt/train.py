@@ -16,11 +16,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tpt.cluster.session import RaySettings
-from tpt.config import TrainConfig
+from tpt.config import PromptConfig, TrainConfig
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.errors import TrainError
 from tpt.model.adapter_folder import seen_by_all
-from tpt.model.chat import Chat, PromptTemplate, prompt_template
+from tpt.model.chat import Chat
 from tpt.records import Example, Problem
 from tpt.run.manifest import digest_of, read_manifest, versions, write_manifest
 from tpt.run.stage import StageContext, problems_by_id
@@ -62,7 +62,7 @@ def train_stage(context: StageContext) -> dict[str, Any]:
             examples,
             problems_by_id(run.problems),
             config=config.train,
-            prompt=prompt_template(config),
+            prompt=config.prompt,
             start=Start(
                 model.spec,
                 model.digest,
@@ -99,7 +99,7 @@ def train(
     problems: Mapping[str, Problem],
     *,
     config: TrainConfig,
-    prompt: PromptTemplate,
+    prompt: PromptConfig,
     start: Start,
     out: Path,
     seed: int,
@@ -144,7 +144,7 @@ class _Training:
     examples: Sequence[Example]
     problems: Mapping[str, Problem]
     config: TrainConfig
-    prompt: PromptTemplate
+    prompt: PromptConfig
     start: Start
     out: Path
     seed: int

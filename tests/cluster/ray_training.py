@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tpt.cluster.session import RaySettings
-from tpt.config import TrainConfig
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.config import PromptConfig, TrainConfig
+from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example
@@ -34,7 +34,7 @@ def do_train(
     start: str = "embedded",
     **settings: Any,
 ) -> dict[str, Any]:
-    chat = Chat(load_tokenizer("embedded"), PromptTemplate())
+    chat = Chat(load_tokenizer("embedded"), PromptConfig())
     problems = {problem.id: problem for problem in word_problems(split="train", size=24)}
     examples = [
         Example(p.id, 0, [*chat.messages(p), {"role": "assistant", "content": p.solution or ""}])

@@ -14,7 +14,7 @@ from tpt.compare.grpo import GENERATIONS, PROBLEMS, Reward
 from tpt.compare.running import arm_run_of
 from tpt.config import load_config
 from tpt.errors import ConfigError
-from tpt.model.chat import Chat, prompt_template
+from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.records import Problem
 from tpt.system.jsonl import read_json
@@ -47,7 +47,7 @@ def arms_file(folder: Path, *, budget: str = '"examples"', first: str = "tpt") -
 
 def test_the_reward_is_the_strict_verdict_of_a_completion_that_ended() -> None:
     config = load_config(QUICKSTART)
-    chat = Chat(load_tokenizer("embedded"), prompt_template(config))
+    chat = Chat(load_tokenizer("embedded"), config.prompt)
     reward = Reward({"p": Problem("p", "How many?", "18")}, chat, config)
     texts = ["9 * 2 = 18\n#### 18", "#### 17", "The answer is 18", "#### 18"]
     ids = [[*chat.tokenizer(text, add_special_tokens=False).input_ids, chat.end_of_turn_id] for text in texts]

@@ -48,7 +48,7 @@ def test_text_and_tokens_agree() -> None:
 
 
 def test_no_more_run_than_there_are_slots_and_cancel_frees_them() -> None:
-    """Cancelled requests never come out; others take their places."""
+    """Cancelled requests never come out; others take their slots."""
     engine = ScriptedEngine(script, slots=2)
     for request in REQUESTS:
         engine.add(request)

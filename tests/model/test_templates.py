@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from chat_families import FAMILIES, TEMPLATES, tokenizer_of
 
-from tpt.model.chat import IGNORED_LABEL, Chat, PromptTemplate
+from tpt.config import PromptConfig, Shot
+from tpt.model.chat import IGNORED_LABEL, Chat
 from tpt.records import Example, Problem
 from tpt.sft import encode
 from tpt.sft.packing import Padded
@@ -15,8 +16,8 @@ SYSTEM = "Be brief."
 ANSWER = "2 + 2 = 4\n#### 4"
 
 
-def chat_of(name: str, system: str | None = None, few_shot: tuple[tuple[str, str], ...] = ()) -> Chat:
-    return Chat(tokenizer_of(name), PromptTemplate(system, few_shot=few_shot))
+def chat_of(name: str, system: str = "", few_shot: tuple[Shot, ...] = ()) -> Chat:
+    return Chat(tokenizer_of(name), PromptConfig(system=system, few_shot=list(few_shot)))
 
 
 def test_every_template_is_tried() -> None:
@@ -32,12 +33,10 @@ def test_the_prompt_is_the_familys(name: str) -> None:
     assert chat.stop_ids == ends
 
 
-@pytest.mark.parametrize("few_shot", [(), (("1 + 1?", "#### 2"),)])
-@pytest.mark.parametrize("system", [None, SYSTEM])
+@pytest.mark.parametrize("few_shot", [(), (Shot(question="1 + 1?", answer="#### 2"),)])
+@pytest.mark.parametrize("system", ["", SYSTEM])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_what_is_trained_is_what_is_sampled_and_it_ends(
-    name: str, system: str | None, few_shot: tuple[tuple[str, str], ...]
-) -> None:
+def test_what_is_trained_is_what_is_sampled_and_it_ends(name: str, system: str, few_shot: tuple[Shot, ...]) -> None:
     """``encode`` checks every row; here the same is checked from outside."""
     chat = chat_of(name, system, few_shot)
     messages = [*chat.messages(PROBLEM), {"role": "assistant", "content": ANSWER}]

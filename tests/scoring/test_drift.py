@@ -11,8 +11,9 @@ import torch
 from command_line import Finished
 from transformers import PreTrainedModel
 
+from tpt.config import PromptConfig
 from tpt.errors import StaleStageError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
 from tpt.records import FinishReason, Message, Outcome, ProblemDiversity, Trace, Verdict
 from tpt.scoring.drift import LONGEST, probe, probe_traces
@@ -52,7 +53,7 @@ def moved() -> PreTrainedModel:
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat(load_tokenizer("embedded"), PromptTemplate())
+    return Chat(load_tokenizer("embedded"), PromptConfig())
 
 
 def by_hand(model: PreTrainedModel, base: PreTrainedModel, chat: Chat, texts: list[list[Message]]) -> dict[str, float]:
@@ -95,7 +96,7 @@ def test_a_model_does_not_differ_from_itself(base: PreTrainedModel, chat: Chat) 
     changes = [found[name] for name in found if "kl_" in name or "change" in name]
     assert len(changes) == 8 and not any(changes)
     assert found["entropy"] > 0 and found["human_nll"] > 0
-    assert probe(base, load_model("embedded", device="cpu"), chat, traces=OWN, solutions=HUMAN) == found
+    assert probe(base, load_model("embedded", dtype="auto", device="cpu"), chat, traces=OWN, solutions=HUMAN) == found
 
 
 def test_the_batches_make_no_difference(

@@ -11,7 +11,8 @@ from paper_models import GEMMA_2_2B, GEMMA_2_9B, LLAMA_70B
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tools.embedded_model.tokenizer import build_tokenizer
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.config import PromptConfig
+from tpt.model.chat import Chat
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example, Problem
 from tpt.sft import Row, encode
@@ -32,7 +33,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture
 def chat(tokenizer: Any) -> Chat:
-    return Chat(tokenizer, PromptTemplate())
+    return Chat(tokenizer, PromptConfig())
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from tpt.config import TrainConfig
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.config import PromptConfig, TrainConfig
+from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example
@@ -55,7 +55,7 @@ def do_train(out: Path, kill_at: str) -> dict[str, Any]:
     event, _, number = kill_at.partition(":")
     if event == "save":
         die_while_saving(int(number))
-    chat = Chat(load_tokenizer("embedded"), PromptTemplate())
+    chat = Chat(load_tokenizer("embedded"), PromptConfig())
     problems = {problem.id: problem for problem in word_problems(split="train", size=12)}
     examples = [
         Example(p.id, 0, [*chat.messages(p), {"role": "assistant", "content": p.solution or ""}])

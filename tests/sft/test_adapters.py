@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
-from tpt.config import TrainConfig
+from tpt.config import PromptConfig, TrainConfig
 from tpt.engines.vllm import find_adapter as find_served
 from tpt.errors import EngineError, ModelError, TrainError
 from tpt.model.adapter_folder import base_to_name, find_adapter
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
 from tpt.records import Example, Problem
 from tpt.sft import ResumePoint, Row, fit, snapshot
@@ -39,7 +39,7 @@ def do_train(examples: list[Example], problems: dict[str, Problem], tmp_path: Pa
     def do(out: str, start: str = "embedded", base: str | None = None, **settings: Any) -> dict[str, Any]:
         folder = tmp_path / "run" / out / "checkpoint"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        chat = Chat(load_tokenizer("embedded"), PromptTemplate())
+        chat = Chat(load_tokenizer("embedded"), PromptConfig())
         return train(
             examples[:16],
             problems,
@@ -137,7 +137,7 @@ def test_another_kind_of_adapter_is_not_gone_on_with(do_train: Train, tmp_path: 
     shutil.copy(tmp_path / "run" / "round-1" / "checkpoint" / "tokenizer.json", tmp_path)
     (Path(start) / "adapter_config.json").write_text('{"r": 4}')
     with pytest.raises(ModelError, match="must name base_model_name_or_path and r"):
-        load_model(start)
+        load_model(start, dtype="auto", device="auto")
 
 
 def test_a_killed_training_of_an_adapter_goes_on_to_the_same_bits(

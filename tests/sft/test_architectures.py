@@ -10,10 +10,10 @@ import torch
 from chat_families import tokenizer_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, LlamaConfig, PreTrainedConfig, Qwen2Config
 
-from tpt.config import TrainConfig
+from tpt.config import EngineConfig, PromptConfig, TrainConfig
 from tpt.engines import Request, Sampling
-from tpt.engines.hf.engine import HFSettings, open_hf
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.engines.hf.engine import open_hf
+from tpt.model.chat import Chat
 from tpt.records import Example, Problem
 from tpt.sft import encode, fit, save_checkpoint
 
@@ -41,7 +41,7 @@ def build(name: str, tokenizer: Any) -> Any:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_it_learns_an_answer_and_stops_after_it(name: str, tmp_path: Path) -> None:
     tokenizer = tokenizer_of(name)
-    model, chat = build(name, tokenizer), Chat(tokenizer, PromptTemplate())
+    model, chat = build(name, tokenizer), Chat(tokenizer, PromptConfig())
     examples = [
         Example(p.id, 0, [*chat.messages(p), {"role": "assistant", "content": f"#### {p.answer}"}])
         for p in PROBLEMS.values()
@@ -65,7 +65,7 @@ def test_it_learns_an_answer_and_stops_after_it(name: str, tmp_path: Path) -> No
         assert sampled[-1].item() in chat.stop_ids
         assert plain.decode(sampled, skip_special_tokens=True) == answer
 
-    engine = open_hf(str(out), PromptTemplate(), HFSettings(max_length=256, slots=4, device="cpu"))
+    engine = open_hf(str(out), chat, EngineConfig(slots=4, device="cpu"), max_length=256, cache=None)
     for problem in PROBLEMS.values():
         engine.add(Request((problem.id, 0), chat.prompt_ids(problem), seed=0, sampling=GREEDY))
     found = {}

@@ -11,8 +11,9 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from tpt.config import PromptConfig
 from tpt.errors import TrainError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 from tpt.sft import compare, save_checkpoint, snapshot
 
 BuildModel = Callable[[], LlamaForCausalLM]
@@ -40,7 +41,7 @@ def test_a_checkpoint_is_what_plain_transformers_reads(build_model: BuildModel, 
         assert weight.dtype == torch.float32
         assert torch.equal(weight, model.get_parameter(name)), name
     tokenizer = AutoTokenizer.from_pretrained(out)
-    assert Chat(tokenizer, PromptTemplate()).fingerprint() == chat.fingerprint()
+    assert Chat(tokenizer, PromptConfig()).fingerprint() == chat.fingerprint()
 
 
 def test_tied_embeddings_are_saved_once_and_tied_again(build_model: BuildModel, chat: Chat, tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from tpt.config import TrainConfig
+from tpt.config import PromptConfig, TrainConfig
 from tpt.errors import ModelError, TrainError
-from tpt.model.chat import PromptTemplate
 from tpt.model.load import load_model
 from tpt.records import Example, Problem
 from tpt.sft import check_devices, snapshot
@@ -35,7 +34,7 @@ def do_train(examples: list[Example], problems: dict[str, Problem], tmp_path: Pa
             examples[:21],
             problems,
             config=TrainConfig(**{**SETTINGS, **settings}),
-            prompt=PromptTemplate(),
+            prompt=PromptConfig(),
             start=Start(start),
             out=tmp_path / out,
             seed=2,

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tpt.config import TrainConfig
+from tpt.config import PromptConfig, TrainConfig
 from tpt.errors import TrainError
-from tpt.model.chat import PromptTemplate
 from tpt.model.load import load_config
 from tpt.records import Example, Problem
 from tpt.sft.memory import GIB, Plan, Shape, estimate, shape_of
@@ -63,7 +62,7 @@ def test_a_training_that_cannot_fit_is_refused_before_anything_is_loaded(
 ) -> None:
     def start(free: int) -> dict[str, Any]:
         monkeypatch.setattr("tpt.sft.memory_check.available_bytes", lambda device: free)
-        config, prompt = TrainConfig(micro_batch_size=8), PromptTemplate()
+        config, prompt = TrainConfig(micro_batch_size=8), PromptConfig()
         return train(
             examples[:8], problems, config=config, prompt=prompt, start=Start("embedded"), out=tmp_path / "out", seed=0
         )
@@ -101,7 +100,7 @@ def test_nothing_is_refused_where_the_system_does_not_say_what_is_free(
         examples[:4],
         problems,
         config=TrainConfig(),
-        prompt=PromptTemplate(),
+        prompt=PromptConfig(),
         start=Start("embedded"),
         out=tmp_path / "out",
         seed=0,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tpt.config import PromptConfig
 from tpt.errors import TrainError
-from tpt.model.chat import IGNORED_LABEL, Chat, PromptTemplate
+from tpt.model.chat import IGNORED_LABEL, Chat
 from tpt.records import Example, Problem
 from tpt.sft import Row, encode
 from tpt.sft.rows import check_row, training_order
@@ -40,7 +41,7 @@ def test_no_examples(chat: Chat) -> None:
 def test_a_prompt_other_than_the_sampled_one(
     examples: list[Example], problems: dict[str, Problem], tokenizer: Any
 ) -> None:
-    sampled_with = Chat(tokenizer, PromptTemplate(template="{question}\nFirst"))
+    sampled_with = Chat(tokenizer, PromptConfig(template="{question}\nFirst"))
     with pytest.raises(TrainError) as caught:
         encode(examples, problems, sampled_with, max_length=512)
     message = str(caught.value)
@@ -85,7 +86,7 @@ def test_rows_that_would_teach_the_wrong_thing(
 
 def test_padding_that_is_the_stop_token_is_trained_at_the_end(tokenizer: Any) -> None:
     tokenizer.pad_token = tokenizer.eos_token
-    chat = Chat(tokenizer, PromptTemplate())
+    chat = Chat(tokenizer, PromptConfig())
     check_row(Row("p", [BOS, A, B, EOS], [MASKED, MASKED, B, EOS]), chat, prompt=None)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tpt.config import RunConfig, load_config
 from tpt.errors import ModelError
-from tpt.model.chat import Chat, prompt_template
+from tpt.model.chat import Chat
 from tpt.records import Problem, Trace
 from tpt.run.directory import RunDir
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
@@ -112,7 +112,7 @@ def _train(
     from tpt.sft import save_checkpoint
 
     cache, round_dir = run.path / "cache", run.round(1)
-    chat = Chat(load_tokenizer(spec, cache=cache), prompt_template(config))
+    chat = Chat(load_tokenizer(spec, cache=cache), config.prompt)
     tokenizer: Any = load_tokenizer(spec, cache=cache)
     # The trainer ends a completion at one token only; the template's end of turn is the one that is trained and sampled.
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(chat.end_of_turn_id)
@@ -127,7 +127,7 @@ def _train(
             """See TrainerCallback."""
             control.should_training_stop = reward.tokens >= tokens
 
-    weights = load_model(spec, dtype="float32", cache=cache)
+    weights = load_model(spec, dtype="float32", device="auto", cache=cache)
     trainer = GRPOTrainer(
         model=weights,
         reward_funcs=reward,

@@ -51,5 +51,11 @@ class PromptConfig(Section):
     @model_validator(mode="after")
     def _template_has_question(self) -> Self:
         if "{question}" not in self.template:
-            raise ValueError(f"template must contain {{question}}, got {self.template!r}")
+            raise ValueError(
+                f"template must contain {{question}}, got {self.template!r}; put {{question}} where the problem's text belongs"
+            )
         return self
+
+    def user(self, question: str) -> str:
+        """Return the user's turn for a question; questions hold braces, so nothing is formatted."""
+        return self.template.replace("{question}", question)

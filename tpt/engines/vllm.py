@@ -10,19 +10,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.requests import check_request
 from tpt.errors import EngineError, ModelError, did_you_mean
 from tpt.model import adapter_folder
-from tpt.model.chat import Chat, PromptTemplate
-from tpt.model.load import load_tokenizer, local_source, resolve_dtype
+from tpt.model.chat import Chat
+from tpt.model.load import local_source, resolve_dtype
 from tpt.records import FinishReason, Problem
 from tpt.system.child_python import is_installed
 
@@ -48,29 +49,16 @@ _UNUSABLE = (ValueError, RuntimeError, AssertionError, ImportError, OSError, Key
 """What vLLM's start-up raises for models and settings that it cannot serve."""
 
 
-@dataclass(frozen=True, slots=True)
-class VLLMSettings:
-    """How a model is loaded into vLLM."""
+def open_vllm(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path) -> VLLMEngine:
+    """Load a model and return an engine on it; a folder with an adapter is served as such, on its base model's weights.
 
-    max_length: int
-    """Longest prompt plus completion, in tokens."""
-    slots: int = 0
-    """Completions decoded at once; 0: 256."""
-    device: str = "auto"
-    """A check only: which device vLLM runs on was decided when it was built."""
-    dtype: str = "auto"
-    tensor_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.9
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of vLLM's EngineArgs."""
-    cache: Path = Path("cache")
-    """Where GGUF models are kept dequantised."""
-
-
-def open_vllm(spec: str, prompt: PromptTemplate, settings: VLLMSettings) -> VLLMEngine:
-    """Load a model and its tokenizer and return an engine on it; see ``tpt.model.load`` for the spec.
-
-    A folder with an adapter is served as such, on its base model's weights.
+    Args:
+        spec: See ``tpt.model.load``.
+        chat: On the model's tokenizer.
+        settings: Slots, GPUs, further arguments and the like; ``device`` is a check only: which device vLLM runs on was
+            decided when it was built.
+        max_length: Longest prompt plus completion, in tokens.
+        cache: Where GGUF models are kept dequantised.
 
     Raises:
         EngineError: vLLM is not installed, cannot run here, or cannot run this model.
@@ -84,10 +72,10 @@ def open_vllm(spec: str, prompt: PromptTemplate, settings: VLLMSettings) -> VLLM
     for name, value in _ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
     adapter = find_adapter(spec)
-    base = adapter.base if adapter else spec
-    chat = Chat(load_tokenizer(base, cache=settings.cache), prompt)
-    core = _load(local_source(base, settings.cache).location, adapter, settings)
-    return VLLMEngine(core, chat, settings=settings, spec=spec, adapter=adapter)
+    source = local_source(adapter.base if adapter else spec, cache)
+    core = _load(source.location, adapter, settings, max_length)
+    slots = settings.slots or _AUTO_SLOTS
+    return VLLMEngine(core, chat, slots=slots, max_length=max_length, spec=spec, adapter=adapter)
 
 
 class VLLMEngine:
@@ -101,15 +89,15 @@ class VLLMEngine:
     slots: int
 
     def __init__(
-        self, core: Any, chat: Chat, *, settings: VLLMSettings, spec: str, adapter: Adapter | None = None
+        self, core: Any, chat: Chat, *, slots: int, max_length: int, spec: str, adapter: Adapter | None
     ) -> None:
         """Take over a vLLM ``LLMEngine``; raises EngineError when it cannot load the adapter."""
-        self.slots = settings.slots or _AUTO_SLOTS
+        self.slots = slots
         self._core: Any = core
         self._vllm_error = _vllm_error()
         self._chat = chat
         self._spec = spec
-        self._max_length = settings.max_length
+        self._max_length = max_length
         self._vocabulary = core.model_config.get_vocab_size()
         self._running: dict[str, tuple[Request, str]] = {}
         """By request id as text: the request and what vLLM calls it inside."""
@@ -245,7 +233,7 @@ class VLLMEngine:
         return found[0] == found[2] != found[1]
 
 
-def _load(location: str, adapter: Adapter | None, settings: VLLMSettings) -> Any:
+def _load(location: str, adapter: Adapter | None, settings: EngineConfig, max_length: int) -> Any:
     """Return a vLLM ``LLMEngine``; EngineError when it cannot run the model here."""
     from vllm import EngineArgs, LLMEngine
 
@@ -255,7 +243,7 @@ def _load(location: str, adapter: Adapter | None, settings: VLLMSettings) -> Any
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
         "dtype": str(resolve_dtype(settings.dtype, torch.device(device))).removeprefix("torch."),
-        "max_model_len": settings.max_length,
+        "max_model_len": max_length,
         "max_num_seqs": settings.slots or _AUTO_SLOTS,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "gpu_memory_utilization": settings.gpu_memory_utilization,

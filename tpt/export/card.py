@@ -10,7 +10,7 @@ from typing import Any
 
 from tpt.config import RunConfig
 from tpt.evidence import Claim, Difference
-from tpt.model.chat import Chat, prompt_template
+from tpt.model.chat import Chat
 from tpt.problems.math import aqua, gsm8k, gsm_hard, math
 from tpt.problems.spec import parse_spec
 from tpt.records import Estimate, Message, Problem, RoundRecord
@@ -50,7 +50,7 @@ def prompt_messages(config: RunConfig, folder: Path) -> list[Message]:
     """Return the turns that ask a question, as the exported tokenizer's template takes them."""
     from transformers import AutoTokenizer
 
-    chat = Chat(AutoTokenizer.from_pretrained(folder), prompt_template(config))
+    chat = Chat(AutoTokenizer.from_pretrained(folder), config.prompt)
     return chat.messages(Problem(id="", question="{question}", answer=""))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tpt.config import RunConfig
 from tpt.errors import RunError, StaleStageError
 from tpt.model.adapter_folder import CONFIG as ADAPTER_CONFIG
-from tpt.model.chat import Chat, prompt_template
+from tpt.model.chat import Chat
 from tpt.run.directory import RoundDir, RunDir
 from tpt.start_model import base_model, model_digest
 from tpt.system.jsonl import read_json, write_json
@@ -69,7 +69,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     cache = run.path / "cache"
     model = load_model(config.model, dtype="float32", device="cpu", cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(model, Chat(load_tokenizer(config.model, cache=cache), prompt_template(config)), folder)
+    save_checkpoint(model, Chat(load_tokenizer(config.model, cache=cache), config.prompt), folder)
 
 
 def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Path) -> None:
@@ -85,7 +85,7 @@ def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Pa
     merged = load_model(str(round_dir.checkpoint), dtype="float32", device="cpu", cache=cache)
     tokenizer = load_tokenizer(str(round_dir.checkpoint), cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(merged, Chat(tokenizer, prompt_template(config)), folder)
+    save_checkpoint(merged, Chat(tokenizer, config.prompt), folder)
 
 
 def cast(folder: Path, dtype: str) -> None:

@@ -1,11 +1,11 @@
-"""The one place that makes tokens: Problem to messages to prompt ids, and messages to training ids.
+"""Problems to tokens, made here alone: Problem to messages to prompt ids, and messages to training ids.
 
 Sampling and training share ``Chat._render``, so a model is trained on the very prompt ids it was sampled with.
 
 The token boundary between prompt and completion is fixed: the completion's text is tokenised by itself and put after
 the prompt ids. Tokenising both in one string could merge characters across the boundary into one token, and then the
-prompt trained on would not be the prompt sampled with. The price: a completion's ids may be split in other places than
-the sampled ids were, as several splits spell the same text.
+prompt trained on would not be the prompt sampled with. The price: a completion's ids may be split otherwise than the
+sampled ids were, as several splits spell the same text.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tpt.config import RunConfig
-from tpt.errors import ConfigError, ModelError
+from tpt.config import PromptConfig, RunConfig
+from tpt.errors import ModelError
 from tpt.records import Message, Problem
 
 IGNORED_LABEL = -100
@@ -31,29 +30,6 @@ _FIXED_DATE = "26 Jul 2024"
 # Some templates write today's date, but a prompt must not change from one day to the next: the macro hides the clock
 # function of the renderer, and date_string is what Llama 3's templates take instead of it.
 _NO_CLOCK = f"{{% macro strftime_now(pattern) %}}{_FIXED_DATE}{{% endmacro %}}"
-
-
-@dataclass(frozen=True, slots=True)
-class PromptTemplate:
-    """What the model is asked, apart from the question."""
-
-    system: str | None = None
-    template: str = "{question}"
-    """The user's turn; ``{question}`` stands for the question, and no other brace means anything."""
-    few_shot: tuple[tuple[str, str], ...] = ()
-    """(question, answer) pairs rendered as earlier turns; the question goes through the template too."""
-
-    def __post_init__(self) -> None:
-        """Refuse a template that would ask every problem the same thing."""
-        if "{question}" not in self.template:
-            raise ConfigError(
-                f"prompt.template does not contain {{question}}, got {self.template!r}; "
-                "put {question} where the problem's text belongs"
-            )
-
-    def user(self, question: str) -> str:
-        """Return the user's turn for a question; questions hold braces, so nothing is formatted."""
-        return self.template.replace("{question}", question)
 
 
 class Chat:
@@ -69,7 +45,7 @@ class Chat:
     end_of_turn_id: int
     """The stop token that training puts after a completion."""
 
-    def __init__(self, tokenizer: Any, prompt: PromptTemplate) -> None:
+    def __init__(self, tokenizer: Any, prompt: PromptConfig) -> None:
         """Probe the tokenizer's template once; the tokenizer object is kept, not copied."""
         self.tokenizer = tokenizer
         self.prompt = prompt
@@ -92,11 +68,11 @@ class Chat:
         rendered by any program that uses the model's own template.
         """
         turns: list[Message] = []
-        if self.prompt.system is not None:
+        if self.prompt.system:
             turns.append({"role": "system", "content": self.prompt.system})
-        for question, answer in self.prompt.few_shot:
-            turns.append({"role": "user", "content": self.prompt.user(question)})
-            turns.append({"role": "assistant", "content": answer})
+        for shot in self.prompt.few_shot:
+            turns.append({"role": "user", "content": self.prompt.user(shot.question)})
+            turns.append({"role": "assistant", "content": shot.answer})
         turns.append({"role": "user", "content": self.prompt.user(problem.question)})
         return self._fold_system(turns)
 
@@ -127,9 +103,9 @@ class Chat:
         """Return the sha256 over everything that decides how a problem becomes tokens, the vocabulary apart."""
         parts = {
             "template": self._template,
-            "system": self.prompt.system,
+            "system": self.prompt.system or None,
             "user": self.prompt.template,
-            "few_shot": self.prompt.few_shot,
+            "few_shot": [(shot.question, shot.answer) for shot in self.prompt.few_shot],
             "bos": self._bos,
             "end_of_turn": self.end_of_turn_id,
             "stop": sorted(self.stop_ids),
@@ -240,14 +216,8 @@ class Chat:
         return next((int(token) for token in ids if token in control), eos)
 
 
-def prompt_template(config: RunConfig) -> PromptTemplate:
-    """Return what the model is asked, as chat.py wants it."""
-    shots = tuple((shot.question, shot.answer) for shot in config.prompt.few_shot)
-    return PromptTemplate(system=config.prompt.system or None, template=config.prompt.template, few_shot=shots)
-
-
 def open_chat(config: RunConfig, model: str, cache: Path) -> Chat:
     """Load a model's tokenizer and put the config's prompt to it."""
     from tpt.model.load import load_tokenizer
 
-    return Chat(load_tokenizer(model, cache=cache), prompt_template(config))
+    return Chat(load_tokenizer(model, cache=cache), config.prompt)

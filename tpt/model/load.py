@@ -1,4 +1,4 @@
-"""The one place that loads weights and tokenizers.
+"""Weights and tokenizers, loaded here alone.
 
 A model spec is one string::
 
@@ -39,6 +39,7 @@ from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 
 _BFLOAT16_FROM_HIDDEN_SIZE = 512
+"""From here on models gain by bfloat16 on CPUs that have instructions for it."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -47,27 +48,18 @@ def local_source(spec: str, cache: Path) -> ModelSource:
     return _cached(resolve(spec), cache)
 
 
-def load_tokenizer(spec: str, *, cache: Path | None = None, trust_remote_code: bool = False) -> Any:
+def load_tokenizer(spec: str, *, cache: Path | None = None) -> Any:
     """Return the tokenizer of a model; ``cache`` as in ``load_model``."""
     adapter = find_adapter(spec)
     if adapter is not None and not has_tokenizer(adapter.folder):
-        return load_tokenizer(adapter.base, cache=cache, trust_remote_code=trust_remote_code)
+        return load_tokenizer(adapter.base, cache=cache)
     source = ModelSource(spec, "folder", str(adapter.folder)) if adapter else _cached(resolve(spec), cache)
     with _explained(source), _quiet():
-        return AutoTokenizer.from_pretrained(
-            source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
-        )
+        return AutoTokenizer.from_pretrained(source.location, gguf_file=source.gguf_file, trust_remote_code=False)
 
 
-def load_model(
-    spec: str,
-    *,
-    dtype: str = "auto",
-    device: str = "auto",
-    cache: Path | None = None,
-    trust_remote_code: bool = False,
-) -> PreTrainedModel:
-    """Return a model in evaluation mode on its device.
+def load_model(spec: str, *, dtype: str, device: str, cache: Path | None = None) -> PreTrainedModel:
+    """Return a model in evaluation mode on its device; code that comes with a model is not run.
 
     Args:
         spec: See the top of this module.
@@ -75,20 +67,18 @@ def load_model(
             the model's hidden size is 512 or more, else float32.
         device: ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
         cache: Folder in which a GGUF model is kept dequantised, in float32, after its first load.
-        trust_remote_code: Run Python code that comes with the model.
 
     Raises:
         ModelError: It cannot be loaded, or lacks weights of its architecture.
     """
-    place = resolve_device(device)
-    precision = resolve_dtype(dtype, place)
+    target = resolve_device(device)
+    precision = resolve_dtype(dtype, target)
     if (adapter := find_adapter(spec)) is not None:
-        return _load_adapted(adapter, dtype=dtype, device=device, cache=cache, trust_remote_code=trust_remote_code)
+        return _load_adapted(adapter, dtype=dtype, device=device, cache=cache)
     source = _cached(resolve(spec), cache)
-    if dtype == "auto" and place.type == "cpu" and _is_faster_in_bfloat16(source, trust_remote_code=trust_remote_code):
+    if dtype == "auto" and target.type == "cpu" and _is_faster_in_bfloat16(source):
         precision = torch.bfloat16
-    model = _load(source, precision, trust_remote_code=trust_remote_code)
-    return model.to(place).eval()  # type: ignore[no-any-return, arg-type]
+    return _load(source, precision).to(target).eval()  # type: ignore[no-any-return, arg-type]
 
 
 def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cache: Path | None) -> PreTrainedModel:
@@ -164,19 +154,9 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def _is_faster_in_bfloat16(source: ModelSource, *, trust_remote_code: bool) -> bool:
-    """Return whether this CPU has instructions for bfloat16 and the model is large enough to gain by them."""
-    if not _has_bfloat16():
-        return False
-    with _explained(source), _quiet():
-        config = AutoConfig.from_pretrained(
-            source.location, gguf_file=source.gguf_file, trust_remote_code=trust_remote_code
-        )
-    return _gains_by_bfloat16(config)
-
-
-def _gains_by_bfloat16(config: PreTrainedConfig) -> bool:
-    return _has_bfloat16() and int(getattr(config.get_text_config(), "hidden_size", 0)) >= _BFLOAT16_FROM_HIDDEN_SIZE
+def gains_by_bfloat16(hidden_size: int) -> bool:
+    """Return whether this CPU has instructions for bfloat16 and a model is large enough to gain by them."""
+    return _has_bfloat16() and hidden_size >= _BFLOAT16_FROM_HIDDEN_SIZE
 
 
 def _has_bfloat16() -> bool:
@@ -184,18 +164,26 @@ def _has_bfloat16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def _load_adapted(
-    adapter: AdapterFolder, *, dtype: str, device: str, cache: Path | None, trust_remote_code: bool
-) -> PreTrainedModel:
+def _is_faster_in_bfloat16(source: ModelSource) -> bool:
+    if not _has_bfloat16():
+        return False
+    with _explained(source), _quiet():
+        config = AutoConfig.from_pretrained(source.location, gguf_file=source.gguf_file, trust_remote_code=False)
+    return gains_by_bfloat16(_hidden_size(config))
+
+
+def _hidden_size(config: PreTrainedConfig) -> int:
+    return int(getattr(config.get_text_config(), "hidden_size", 0))
+
+
+def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Path | None) -> PreTrainedModel:
     """Return an adapter's base model with the adapter in its weights, added in float32 before any rounding."""
     try:
         from peft import PeftModel
     except ImportError:
         raise ModelError(f"{adapter.folder} is an adapter, which needs the package peft: pip install peft") from None
-    place = resolve_device(device)
-    base: Any = load_model(
-        adapter.base, dtype="float32", device=device, cache=cache, trust_remote_code=trust_remote_code
-    )
+    target = resolve_device(device)
+    base: Any = load_model(adapter.base, dtype="float32", device=device, cache=cache)
     try:
         with warnings.catch_warnings():
             # What peft asks a model under a name that transformers is about to take away.
@@ -204,13 +192,13 @@ def _load_adapted(
     except (ValueError, KeyError, RuntimeError, TypeError, OSError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"{adapter.folder}: the adapter does not fit {adapter.base!r}: {reason}") from error
-    precision = resolve_dtype(dtype, place)
-    if dtype == "auto" and place.type == "cpu" and _gains_by_bfloat16(merged.config):
+    precision = resolve_dtype(dtype, target)
+    if dtype == "auto" and target.type == "cpu" and gains_by_bfloat16(_hidden_size(merged.config)):
         precision = torch.bfloat16
     return merged.requires_grad_(True).to(precision).eval()  # type: ignore[no-any-return, arg-type]
 
 
-def _load(source: ModelSource, dtype: torch.dtype, *, trust_remote_code: bool) -> PreTrainedModel:
+def _load(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     # Without dequantize a GGUF model may keep its weights packed, and could then neither be trained nor saved.
     quantization = GgufConfig(dequantize=True) if source.kind == "gguf" else None
     with _explained(source), _quiet():
@@ -220,7 +208,7 @@ def _load(source: ModelSource, dtype: torch.dtype, *, trust_remote_code: bool) -
             quantization_config=quantization,
             dtype=dtype,
             use_safetensors=None if source.kind == "gguf" else True,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=False,
             output_loading_info=True,
         )
     model: PreTrainedModel = loaded[0]
@@ -261,7 +249,7 @@ def _save_dequantised(source: ModelSource, folder: Path) -> None:
     """Write the folder all at once: other processes see the whole of it or nothing."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         made = Path(temporary) / folder.name
-        model = _load(source, torch.float32, trust_remote_code=False)
+        model = _load(source, torch.float32)
         with _quiet():
             model.save_pretrained(made)
         load_tokenizer(source.spec).save_pretrained(made)

@@ -119,24 +119,22 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
     """Return the seconds of a step of all rows, of a few rows, and of a prompt's prefill."""
     import torch
 
-    from tpt.engines.hf.fixed_decoder import SlotDecoder
+    from tpt.engines.hf.engine import row_decoder
     from tpt.engines.hf.grouped_attention import use_grouped_attention
-    from tpt.engines.hf.prefix_decoder import SharedDecoder
     from tpt.engines.hf.sampling import SlotSampler
 
     model.train(False)
     use_grouped_attention(model)
-    kind = SlotDecoder if load.fixed else SharedDecoder
-    decoder: RowDecoder = kind(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64)
+    decoder = row_decoder(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed)
     shared = torch.randint(2, decoder.vocabulary, (load.prefix,)).tolist()
     own = torch.randint(2, decoder.vocabulary, (_PROMPTS, max(1, load.prompt - load.prefix))).tolist()
     prompts = [(*shared, *rest) for rest in own]
     width = len(prompts[0])
     together = min(_PROMPTS // (_LEAST_REPEATS + 1), load.rows)
     groups = iter([prompts[at : at + together] for at in range(0, _PROMPTS, together)])
-    decoder.admit(dict(enumerate(next(groups))))
-    prefill_s = min(_admitting(decoder, next(groups)) for _ in range(_LEAST_REPEATS)) / together
-    decoder.admit({row: prompts[row % _PROMPTS] for row in range(together, load.rows)})
+    decoder.prefill(dict(enumerate(next(groups))))
+    prefill_s = min(_prefilling(decoder, next(groups)) for _ in range(_LEAST_REPEATS)) / together
+    decoder.prefill({row: prompts[row % _PROMPTS] for row in range(together, load.rows)})
     sampler = SlotSampler(slots=load.rows, max_length=load.max_length, device=model.device)
     settings = Sampling(
         temperature=0.8, top_p=0.95 if load.vocabulary_cut else 1.0, top_k=0, max_tokens=load.completion
@@ -153,18 +151,18 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
     with torch.inference_mode():
         step_s = _seconds(lambda: step(load.rows))
         for row in range(_FEW_ROWS, load.rows):
-            decoder.vacate(row)
+            decoder.release(row)
         decoder.compact()
         few_s = step_s if load.fixed else _seconds(lambda: step(min(_FEW_ROWS, load.rows)))
     return step_s, few_s, prefill_s
 
 
-def _admitting(decoder: RowDecoder, prompts: list[tuple[int, ...]]) -> float:
+def _prefilling(decoder: RowDecoder, prompts: list[tuple[int, ...]]) -> float:
     """Return the seconds it takes to give the first rows other prompts."""
     for row in range(len(prompts)):
-        decoder.vacate(row)
+        decoder.release(row)
     started = time.perf_counter()
-    decoder.admit(dict(enumerate(prompts)))
+    decoder.prefill(dict(enumerate(prompts)))
     return time.perf_counter() - started
 
 

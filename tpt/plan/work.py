@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from tpt.audit.run_problems import load_sources
 from tpt.config import RunConfig
 from tpt.errors import ModelError
-from tpt.model.chat import Chat, prompt_template
+from tpt.model.chat import Chat
 from tpt.plan.flops import Cost, cost_of
 from tpt.plan.hardware import Engine
 from tpt.records import Problem
 from tpt.run.directory import RunDir
+from tpt.sampling.open import engine_length
 from tpt.system.jsonl import read_records
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tpt.sft.memory import Shape
 
 _CHARACTERS_A_TOKEN = 4
-_LENGTH_STEP = 16
 _VLLM_SLOTS = 256
 LOGIT_BYTES = 12
 """Of a row and a word of the vocabulary: float32 tensors alive at once while tokens are drawn."""
@@ -71,7 +71,7 @@ class Work:
             if stage == "think"
             else (self.heldout, self.config.evaluate.max_tokens)
         )
-        return self.config.engine.max_length or -(-(prompts.longest + most) // _LENGTH_STEP) * _LENGTH_STEP
+        return engine_length(self.config.engine, prompts.longest + most)
 
     def slots(self, stage: str, *, free: float, width: int) -> int:
         """Return how many completions are in flight where ``free`` bytes are left beside the weights."""
@@ -147,7 +147,7 @@ def _open_chat(config: RunConfig) -> Chat:
     from tpt.model.load import load_tokenizer
 
     # Without a cache: a plan writes nothing.
-    return Chat(load_tokenizer(config.model), prompt_template(config))
+    return Chat(load_tokenizer(config.model), config.prompt)
 
 
 def _is_here(model: str) -> bool:
@@ -172,10 +172,10 @@ def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Pro
         prefix = common_length(rows) if len(rows) > 1 else 0
         lengths = [len(row) for row in rows]
         return Prompts(len(rows), fmean(lengths), max(lengths), prefix)
-    template = prompt_template(config)
-    shots = sum(len(template.user(question)) + len(answer) for question, answer in template.few_shot)
-    before = (shots + len(template.system or "")) / _CHARACTERS_A_TOKEN
-    lengths = [round(before + len(template.user(problem.question)) / _CHARACTERS_A_TOKEN) for problem in problems]
+    prompt = config.prompt
+    shots = sum(len(prompt.user(shot.question)) + len(shot.answer) for shot in prompt.few_shot)
+    before = (shots + len(prompt.system)) / _CHARACTERS_A_TOKEN
+    lengths = [round(before + len(prompt.user(problem.question)) / _CHARACTERS_A_TOKEN) for problem in problems]
     return Prompts(len(lengths), fmean(lengths), max(lengths), round(before))
 
 

@@ -28,7 +28,8 @@ from tpt.system.jsonl import (
 Pair = tuple[Trace, Verdict]
 Key = tuple[str, int]
 """``(problem_id, sample)``."""
-_BATCH = 1000
+JUDGED_AT_ONCE = 1000
+"""Traces that a judge is given together."""
 """Traces that are judged together, so that every worker has some."""
 
 
@@ -71,7 +72,7 @@ class Journal:
         for verdict, trace in zip(self._verdicts(), traces, strict=False):
             yield trace, verdict
         with open_append(self.verdicts) as file:
-            while batch := list(islice(traces, _BATCH)):
+            while batch := list(islice(traces, JUDGED_AT_ONCE)):
                 verdicts = judge(batch)
                 append_records(file, verdicts)
                 yield from zip(batch, verdicts, strict=True)

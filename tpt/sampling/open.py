@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tpt.config import EvaluateConfig, RunConfig, ThinkConfig
+from tpt.config import EngineConfig, EvaluateConfig, RunConfig, ThinkConfig
 from tpt.engines import Engine, Sampling
 from tpt.model.adapter_folder import seen_by_all
-from tpt.model.chat import prompt_template
+from tpt.model.chat import Chat, open_chat
 from tpt.records import Problem
 from tpt.system.child_python import is_installed
 from tpt.verifiers import Judge
@@ -19,23 +19,41 @@ from tpt.verifiers.judge import judge
 from tpt.verifiers.pool.pool import limits_of
 
 _LENGTH_STEP = 16
-
-
 _SHARED_SLOTS = 32
 """Of a replica that may share its machine's memory with others."""
 
 
-def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int) -> Engine:
-    """Load a model into the config's engine; ``longest`` is the longest prompt + completion in tokens."""
-    max_length = config.engine.max_length or -(-longest // _LENGTH_STEP) * _LENGTH_STEP
+def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int, chat: Chat | None = None) -> Engine:
+    """Load a model into the config's engine.
+
+    Args:
+        config: its ``engine`` says which, and how.
+        model: spec of the model.
+        cache: where GGUF models are kept dequantised.
+        longest: the longest prompt + completion in tokens.
+        chat: on the model's tokenizer; None: opened here, as in a replica, whose process has none.
+    """
+    settings, max_length = config.engine, engine_length(config.engine, longest)
     name = engine_name(config)
-    if name == "server":
-        return _open_server(config, model, cache=cache, max_length=max_length)
     if name == "ray":
         return _open_ray(config, model, cache=cache, max_length=max_length)
+    chat = chat or open_chat(config, model, cache)
+    if name == "server":
+        from tpt.engines.server.engine import ServerEngine
+
+        return ServerEngine(model, chat, settings, max_length=max_length, is_base=model == config.model)
     if name == "vllm":
-        return _open_vllm(config, model, cache=cache, max_length=max_length)
-    return _open_hf(config, model, cache=cache, max_length=max_length)
+        from tpt.engines.vllm import open_vllm
+
+        return open_vllm(model, chat, settings, max_length=max_length, cache=cache)
+    from tpt.engines.hf.engine import open_hf
+
+    return open_hf(model, chat, settings, max_length=max_length, cache=cache)
+
+
+def engine_length(settings: EngineConfig, longest: int) -> int:
+    """Return how many tokens an engine makes room for where the longest prompt + completion has so many."""
+    return settings.max_length or -(-longest // _LENGTH_STEP) * _LENGTH_STEP
 
 
 def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server", "ray"]:
@@ -48,68 +66,6 @@ def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server", "ray"]:
     from tpt.model.load import resolve_device
 
     return "vllm" if resolve_device(settings.device).type == "cuda" else "hf"
-
-
-def _open_hf(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
-    from tpt.engines.hf.engine import HFSettings, open_hf
-
-    settings = config.engine
-    return open_hf(
-        model,
-        prompt_template(config),
-        HFSettings(
-            max_length=max_length,
-            slots=settings.slots,
-            batch_invariant=settings.batch_invariant,
-            device=settings.device,
-            dtype=settings.dtype,
-            cache=cache,
-        ),
-    )
-
-
-def _open_vllm(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
-    from tpt.engines.vllm import VLLMSettings, open_vllm
-
-    settings = config.engine
-    return open_vllm(
-        model,
-        prompt_template(config),
-        VLLMSettings(
-            max_length=max_length,
-            slots=settings.slots,
-            device=settings.device,
-            dtype=settings.dtype,
-            tensor_parallel_size=settings.tensor_parallel_size,
-            gpu_memory_utilization=settings.gpu_memory_utilization,
-            options=settings.options,
-            cache=cache,
-        ),
-    )
-
-
-def _open_server(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
-    from tpt.engines.server.engine import ServerSettings, open_server
-
-    settings = config.engine
-    return open_server(
-        model,
-        prompt_template(config),
-        ServerSettings(
-            url=settings.url,
-            max_length=max_length,
-            served_model=settings.served_model,
-            is_base=model == config.model,
-            prompt=settings.prompt,
-            concurrency=settings.concurrency,
-            timeout_s=settings.timeout_s,
-            retries=settings.retries,
-            api_key_env=settings.api_key_env,
-            reload=settings.reload,
-            options=settings.options,
-            cache=cache,
-        ),
-    )
 
 
 def _open_ray(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:

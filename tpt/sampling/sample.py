@@ -52,7 +52,7 @@ def sample(
     asked = ((problem_id, chat.prompt_ids(problem)) for problem_id, problem in problems.items())
     with PromptFile(asked, at) as prompt_ids, open_judge(config, problems, every_test=every_test) as judge:
         longest = prompt_ids.longest + sampling.max_tokens
-        engine = open_engine(config, model.spec, cache=context.run.path / "cache", longest=longest)
+        engine = open_engine(config, model.spec, cache=context.run.path / "cache", longest=longest, chat=chat)
         started = time.monotonic()
 
         def show(progress: Progress) -> None:

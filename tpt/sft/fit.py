@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.model.chat import IGNORED_LABEL
+from tpt.model.load import gains_by_bfloat16
 from tpt.sft.checkpoint import pad_id
 from tpt.sft.distributed import place
 from tpt.sft.packing import Packed, Padded, use_packed_attention
@@ -28,7 +29,6 @@ from tpt.sft.rows import Row, training_order
 from tpt.sft.target_loss import detach_target_loss
 from tpt.sft.trainer import build_trainer, check_installed, make_arguments, set_up
 
-BFLOAT16_FROM_HIDDEN_SIZE = 512
 """From this width on a CPU with bfloat16 instructions multiplies faster in bfloat16; below it, casting costs more."""
 
 
@@ -102,9 +102,7 @@ def resolve_precision(precision: str, *, hidden_size: int, device: torch.device)
             )
         return "bfloat16" if able and precision != "float32" else "float32"
     if precision == "auto":
-        capabilities = torch.cpu.get_capabilities()
-        fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-        return "bfloat16" if fast and hidden_size >= BFLOAT16_FROM_HIDDEN_SIZE else "float32"
+        return "bfloat16" if gains_by_bfloat16(hidden_size) else "float32"
     return "bfloat16" if precision == "bfloat16" else "float32"
 
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from tpt.engines.hf.cpu_kernel.attention import RowProgress, RowTable, attend
-from tpt.engines.hf.cpu_kernel.threads import Helpers
+from tpt.engines.hf.cpu_kernel.threads import ThreadTeam
 
-ROWS, PREFIX, PAGES, SLOTS = 5, 3, 2, 6
-LENGTHS, ROW_PAGES, COUNTS = (4, 0, 6, 4, 6), (0, 0, 1, 0, 1), (7, 0, 3, 15, 1)
+ROWS, PREFIX, PROMPT_BLOCKS, SLOTS = 5, 3, 2, 6
+LENGTHS, ROW_BLOCKS, COUNTS = (4, 0, 6, 4, 6), (0, 0, 1, 0, 1), (7, 0, 3, 15, 1)
 
 
 def random_blocks(heads: int, width: int, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Return prefix, pages and strips."""
+    """Return prefix, prompt blocks and decode blocks."""
     torch.manual_seed(0)
-    shapes = [(2, 1, heads, PREFIX, width), (2, PAGES, heads, 8, width), (2, SLOTS, heads, 16, width)]
+    shapes = [(2, 1, heads, PREFIX, width), (2, PROMPT_BLOCKS, heads, 8, width), (2, SLOTS, heads, 16, width)]
     return [torch.randn(shape).to(dtype) for shape in shapes]
 
 
@@ -32,14 +32,14 @@ def compiled(
 ) -> torch.Tensor:
     threads = int(terms.pop("threads", 1))
     cuts = np.linspace(0, ROWS, threads + 1).astype(np.int64)
-    table = RowTable(np.array([1, 0, 3, 2, 4]), cuts, np.array(ROW_PAGES), np.array(LENGTHS))
+    table = RowTable(np.array([1, 0, 3, 2, 4]), cuts, np.array(ROW_BLOCKS), np.array(LENGTHS))
     mixed = attend(
         memory(queries),
         (memory(newest[0]), memory(newest[1])),
         tuple(map(memory, blocks)),
         table,
         RowProgress(np.array(LENGTHS) + PREFIX, np.array(COUNTS)),
-        Helpers(threads - 1),
+        ThreadTeam(threads - 1),
         first_seen=np.array(first_seen),
         scaling=terms["scaling"],
         softcap=terms["softcap"],
@@ -51,10 +51,14 @@ def by_formula(
     queries: torch.Tensor, newest: torch.Tensor, blocks: list[torch.Tensor], first_seen: list[int], **terms: float
 ) -> torch.Tensor:
     """Softmax over what a row sees, in float64."""
-    prefix, pages, strips = blocks
+    prefix, prompt_blocks, decode_blocks = blocks
     rows = []
     for row in range(ROWS):
-        parts = [prefix[:, 0], pages[:, ROW_PAGES[row], :, : LENGTHS[row]], strips[:, row, :, : COUNTS[row]]]
+        parts = [
+            prefix[:, 0],
+            prompt_blocks[:, ROW_BLOCKS[row], :, : LENGTHS[row]],
+            decode_blocks[:, row, :, : COUNTS[row]],
+        ]
         keys, values = torch.cat([*parts, newest[:, row, :, None]], dim=2)[:, :, first_seen[row] :].double()
         scores = queries[row].double() @ keys.transpose(1, 2) * terms["scaling"]
         if terms["softcap"]:
@@ -74,7 +78,7 @@ def by_formula(
     ],
 )
 def test_is_softmax_attention(heads: int, group: int, width: int, dtype: torch.dtype) -> None:
-    """Prefix, pages of several lengths, strips and windows that begin in each of them."""
+    """Prefix, prompt blocks of several lengths, decode blocks and windows that begin in each of them."""
     blocks = random_blocks(heads, width, dtype)
     queries = torch.randn(ROWS, heads, group, width).to(dtype)
     newest = torch.randn(2, ROWS, heads, width).to(dtype)
@@ -95,7 +99,7 @@ def test_damage_is_not_hidden(bad: float) -> None:
     blocks[1][0, 1, 0, 2, 5] = bad
     queries, newest = torch.ones(ROWS, 2, 1, 16), torch.randn(2, ROWS, 2, 16)
     found = compiled(queries, newest, blocks, [0] * ROWS, scaling=1.0, softcap=0.0)
-    assert found.isnan().flatten(1).any(1).tolist() == [page == 1 for page in ROW_PAGES]
+    assert found.isnan().flatten(1).any(1).tolist() == [block == 1 for block in ROW_BLOCKS]
 
 
 def test_scores_far_apart() -> None:

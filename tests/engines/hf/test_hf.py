@@ -20,14 +20,16 @@ from tiny_engine import (
     grouped,
     open_engine,
     requests_for,
+    tiny_chat,
     tiny_model,
 )
 from transformers import Phi3Config
 from transformers.models.auto import AutoModelForCausalLM
 
+from tpt.config import EngineConfig
 from tpt.engines import Request, Sampling
-from tpt.engines.hf.engine import auto_slots
-from tpt.engines.hf.fixed_decoder import SlotDecoder
+from tpt.engines.hf.engine import HFEngine, auto_slots
+from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.sampling import SlotSampler, invert_cdf, invert_cdf_by_blocks, kept_tokens, uniforms
 from tpt.errors import EngineError
 
@@ -51,12 +53,12 @@ def test_logits_beside_others_are_those_of_a_plain_forward_pass(name: str, own_a
     """Rows of different lengths do not see each other, their padding, or what a slot held before."""
     reference = tiny_model(name)
     model = grouped(tiny_model(name)) if own_attention else reference
-    decoder = SlotDecoder(model, slots=len(PROMPTS), max_length=64)
+    decoder = FixedDecoder(model, slots=len(PROMPTS), max_length=64)
     texts = [(*prompt, *(3 + (7 * step + len(prompt)) % 40 for step in range(20))) for prompt in PROMPTS]
     for slot, prompt in enumerate(PROMPTS):
-        decoder.cache.load(slot, decoder.prefill(tuple(range(3, 40))))
+        decoder.cache.load(slot, decoder.prompt_states(tuple(range(3, 40))))
         decoder.cache.load(
-            slot, [(k[:, : len(prompt) - 1], v[:, : len(prompt) - 1]) for k, v in decoder.prefill(prompt)]
+            slot, [(k[:, : len(prompt) - 1], v[:, : len(prompt) - 1]) for k, v in decoder.prompt_states(prompt)]
         )
     with torch.inference_mode():
         plain = [torch.log_softmax(reference(torch.tensor([text])).logits[0], -1) for text in texts]
@@ -244,8 +246,8 @@ def test_models_that_cannot_be_decoded() -> None:
     phi = AutoModelForCausalLM.from_config(Phi3Config(**shape, rope_parameters=scaling))
     with pytest.raises(EngineError, match="beyond 32 positions"):
         open_engine(phi)
-    with pytest.raises(EngineError, match="slots must be 1 or more"):
-        open_engine(tiny_model("llama"), slots=0)
+    with pytest.raises(EngineError, match=r"engine.max_length must be 2 or more, got 1"):
+        HFEngine(tiny_model("llama"), tiny_chat(), EngineConfig(), max_length=1)
 
 
 def test_a_model_whose_rows_depend_on_each_other_fails_the_probe() -> None:

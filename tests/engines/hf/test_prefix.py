@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny_engine import CONFIGS, GREEDY, RANDOM, STOP, finish, grouped, open_engine, requests_for, tiny_model
 
-from tpt.engines.hf.fixed_decoder import SlotDecoder
+from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.prefix_cache import common_length
-from tpt.engines.hf.prefix_decoder import SharedDecoder
+from tpt.engines.hf.prefix_decoder import PrefixDecoder
 from tpt.errors import EngineError
 
 HEAD = tuple(3 + 5 * index % 40 for index in range(14))
@@ -22,7 +22,7 @@ STRANGERS = [*SHOTS, (2, 5, 9), (7,), (*HEAD[:9], 40, 41, 42)]
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_greedy_with_a_shared_beginning_is_generate(name: str) -> None:
-    """Prefix, pages and strips together are the plain model, window and soft caps included."""
+    """Prefix, prompt blocks and decode blocks together are the plain model, window and soft caps included."""
     reference = tiny_model(name)
     engine = open_engine(grouped(tiny_model(name)), slots=3, batch_invariant=False)
     done = finish(engine, requests_for(STRANGERS, GREEDY, samples=2))
@@ -37,7 +37,7 @@ def test_greedy_with_a_shared_beginning_is_generate(name: str) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_family_hands_the_step_on(name: str) -> None:
     """Otherwise the engine would fall back, correctly but slowly."""
-    assert SharedDecoder(grouped(tiny_model(name)), slots=2, max_length=64, prompt_store_mb=1).reaches_attention()
+    assert PrefixDecoder(grouped(tiny_model(name)), slots=2, max_length=64, prompt_store_mb=1).reaches_attention()
 
 
 def test_a_model_that_keeps_the_step_to_itself_is_decoded_row_by_row() -> None:
@@ -45,8 +45,8 @@ def test_a_model_that_keeps_the_step_to_itself_is_decoded_row_by_row() -> None:
     model = grouped(tiny_model("llama"))
     layer = model.get_submodule("model.layers.0")
     forward = layer.forward
-    layer.forward = lambda *args, shared_step=None, **rest: forward(*args, **rest)
-    assert not SharedDecoder(model, slots=2, max_length=64, prompt_store_mb=1).reaches_attention()
+    layer.forward = lambda *args, prefix_step=None, **rest: forward(*args, **rest)
+    assert not PrefixDecoder(model, slots=2, max_length=64, prompt_store_mb=1).reaches_attention()
     done = finish(open_engine(model, batch_invariant=False), requests_for(SHOTS, GREEDY))
     assert done == finish(open_engine(grouped(tiny_model("llama"))), requests_for(SHOTS, GREEDY))
 
@@ -55,7 +55,7 @@ def test_other_numbers_and_attention_are_decoded_row_by_row() -> None:
     """The kernel reads float32 and bfloat16, and stands behind this package's attention alone."""
     for model in (grouped(tiny_model("llama").half()), tiny_model("llama")):
         engine = open_engine(model, batch_invariant=False)
-        assert isinstance(engine._decoder, SlotDecoder)
+        assert isinstance(engine._decoder, FixedDecoder)
         done = finish(engine, requests_for(SHOTS, GREEDY))
         assert all(completion.token_ids for completion in done.values())
 
@@ -64,8 +64,8 @@ def test_log_probabilities_in_bfloat16() -> None:
     """As near to the float32 model as a plain forward pass in bfloat16 is."""
     exact, plain, model = (tiny_model("llama-gqa") for _ in range(3))
     plain.bfloat16()
-    decoder = SharedDecoder(grouped(model.bfloat16()), slots=len(SHOTS), max_length=64, prompt_store_mb=1)
-    decoder.admit({slot: prompt[:-1] for slot, prompt in enumerate(SHOTS)})
+    decoder = PrefixDecoder(grouped(model.bfloat16()), slots=len(SHOTS), max_length=64, prompt_store_mb=1)
+    decoder.prefill({slot: prompt[:-1] for slot, prompt in enumerate(SHOTS)})
     texts = [(*prompt, *(3 + 7 * step % 40 for step in range(20))) for prompt in SHOTS]
     starts = torch.tensor([len(prompt) - 1 for prompt in SHOTS])
     found = []
@@ -85,15 +85,15 @@ def test_log_probabilities_in_bfloat16() -> None:
 
 
 def test_samples_are_those_of_the_fixed_decoder() -> None:
-    """Rows that come and go, pages that are freed, a prefix that shrinks: the same streams, the same tokens."""
+    """Rows that come and go, prompt blocks that are freed, a prefix that shrinks: the same streams, the same tokens."""
     model = grouped(tiny_model("qwen2"))
     requests = [
         replace(request, sampling=replace(RANDOM, max_tokens=4 + 7 * index % 30))
         for index, request in enumerate(requests_for([*SHOTS, *STRANGERS], RANDOM, samples=4))
     ]
-    shared = open_engine(model, slots=6, batch_invariant=False, store_mb=0)
-    assert finish(shared, requests) == finish(open_engine(model, slots=8), requests)
-    assert shared.describe()["kv_cache_bytes"] > 0
+    prefixed = open_engine(model, slots=6, batch_invariant=False, store_mb=0)
+    assert finish(prefixed, requests) == finish(open_engine(model, slots=8), requests)
+    assert prefixed.describe()["kv_cache_bytes"] > 0
 
 
 def test_prompts_that_wait_are_prefilled_with_those_at_once() -> None:
@@ -101,20 +101,20 @@ def test_prompts_that_wait_are_prefilled_with_those_at_once() -> None:
     prompts = [(*HEAD, 10 + index, 7) for index in range(30)]
     engine = open_engine(grouped(tiny_model("llama")), slots=8, batch_invariant=False)
     assert engine.slots == 9
-    whole, batches = engine._decoder._prefill, []  # type: ignore[attr-defined]
+    whole, batches = engine._decoder._states, []  # type: ignore[attr-defined]
 
-    def prefill(suffixes: list[tuple[int, ...]]) -> Any:
+    def states(suffixes: list[tuple[int, ...]]) -> Any:
         batches.append(len(suffixes))
         return whole(suffixes)
 
-    engine._decoder._prefill = prefill  # type: ignore[attr-defined]
+    engine._decoder._states = states  # type: ignore[attr-defined]
     done = finish(engine, requests_for(prompts, RANDOM, samples=2))
     assert batches == [1, 4 + 16, 10]  # the prefix, what the eight slots need and sixteen more, the rest
     assert done == finish(open_engine(grouped(tiny_model("llama")), slots=8), requests_for(prompts, RANDOM, samples=2))
 
 
 def test_rows_that_ended_are_not_decoded_for_long() -> None:
-    """The highest rows move into the places of those that ended, and go on as if nothing had happened."""
+    """The highest rows move into the slots of those that ended, and go on as if nothing had happened."""
     requests = [
         replace(request, sampling=replace(GREEDY, max_tokens=2 if index < 8 else 20))
         for index, request in enumerate(requests_for([HEAD[:3], HEAD[3:7]], GREEDY, samples=16))
@@ -145,7 +145,7 @@ def test_out_of_memory_halves_the_slots(batch_invariant: bool, monkeypatch: pyte
     model = grouped(tiny_model("llama"))
     requests = requests_for(SHOTS, RANDOM, samples=4)
     expected = finish(open_engine(model, slots=8, batch_invariant=batch_invariant), requests)
-    decoder = SlotDecoder if batch_invariant else SharedDecoder
+    decoder = FixedDecoder if batch_invariant else PrefixDecoder
     whole = decoder.step
     largest = 16
 

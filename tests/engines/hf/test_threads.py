@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tpt.engines.hf.cpu_kernel.threads import Helpers
+from tpt.engines.hf.cpu_kernel.threads import ThreadTeam
 
 
 def test_the_work_is_shared_and_waited_for() -> None:
@@ -25,14 +25,14 @@ def test_the_work_is_shared_and_waited_for() -> None:
             names.add(threading.current_thread().name)
             done.append(piece)
 
-    Helpers(3).share(work, lambda: len(done) == 40)
+    ThreadTeam(3).share(work, lambda: len(done) == 40)
     assert sorted(done) == list(range(40))
     assert len(names) == 4
 
 
-def test_what_a_helper_raises_is_raised_here() -> None:
+def test_what_a_thread_raises_is_raised_here() -> None:
     """Instead of its piece being waited for for ever; the thread goes on."""
-    helpers, here = Helpers(1), threading.current_thread()
+    team, here = ThreadTeam(1), threading.current_thread()
 
     def work() -> None:
         if threading.current_thread() is not here:
@@ -40,15 +40,15 @@ def test_what_a_helper_raises_is_raised_here() -> None:
 
     for _ in range(2):
         with pytest.raises(MemoryError, match="no room"):
-            helpers.share(work, lambda: False)
+            team.share(work, lambda: False)
 
 
 def test_threads_end_with_their_owner() -> None:
     """An engine that is closed leaves none."""
     before = threading.active_count()
-    helpers = Helpers(2)
+    team = ThreadTeam(2)
     assert threading.active_count() == before + 2
-    del helpers
+    del team
     gc.collect()
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:

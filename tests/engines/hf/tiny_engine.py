@@ -22,10 +22,11 @@ from transformers import (
 )
 from transformers.models.auto import AutoModelForCausalLM
 
+from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Completion, Request, Sampling
 from tpt.engines.hf.engine import HFEngine
 from tpt.engines.hf.grouped_attention import use_grouped_attention
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 
 VOCABULARY = 48
 STOP = 1
@@ -87,7 +88,7 @@ def tiny_chat() -> Chat:
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return Chat(
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>"), PromptTemplate()
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>"), PromptConfig()
     )
 
 
@@ -96,9 +97,8 @@ def open_engine(model: PreTrainedModel, *, slots: int = 4, batch_invariant: bool
     return HFEngine(
         model,
         tiny_chat(),
-        slots=slots,
+        EngineConfig(slots=slots, batch_invariant=batch_invariant),
         max_length=64,
-        batch_invariant=batch_invariant,
         prompt_store_mb=store_mb,
     )
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from server_stub import Stub
 
+from tpt.config import EngineConfig, PromptConfig
 from tpt.engines.server import api as completions_api
-from tpt.engines.server.engine import ServerEngine, ServerSettings
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.engines.server.engine import ServerEngine
+from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 
 
@@ -30,7 +30,7 @@ def stub() -> Iterator[Stub]:
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return Chat(load_tokenizer("embedded"), PromptTemplate())
+    return Chat(load_tokenizer("embedded"), PromptConfig())
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def opened(stub: Stub, chat: Chat, short_waits: None) -> Iterator[Callable[..., 
     """Opens engines on the stub, and closes them."""
     engines: list[ServerEngine] = []
 
-    def call(spec: str = "embedded", **changes: Any) -> ServerEngine:
-        settings = replace(ServerSettings(url=stub.url, max_length=200, concurrency=4, retries=3), **changes)
-        engines.append(ServerEngine(spec, chat, settings))
+    def call(spec: str = "embedded", *, is_base: bool = True, **changes: Any) -> ServerEngine:
+        settings = EngineConfig(**{"name": "server", "url": stub.url, "concurrency": 4, "retries": 3, **changes})
+        engines.append(ServerEngine(spec, chat, settings, max_length=settings.max_length or 200, is_base=is_base))
         return engines[-1]
 
     yield call

@@ -29,12 +29,13 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
+from tpt.config import PromptConfig
 from tpt.engines import Completion, Request
 from tpt.engines.server import api as completions_api
 from tpt.engines.server.engine import ServerEngine
 from tpt.engines.server.prompts import prompt_text
 from tpt.errors import EngineError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
 
 
 def test_completions_and_what_was_asked_for(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
@@ -173,9 +174,7 @@ def test_a_prompt_as_text_has_no_bos_where_the_server_adds_one() -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    chat = Chat(
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"), PromptTemplate()
-    )
+    chat = Chat(PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"), PromptConfig())
     request = Request(("p", 0), (0, 4), 0, SAMPLING)
     assert prompt_text(request, chat) == "ab"
     for ids in ((0, 2, 3), (4,)):

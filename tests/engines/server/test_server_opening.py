@@ -12,20 +12,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pytest
 from server_stub import KEY, SAMPLING, Behaviour, Stub, finish, reply, requests_for
 
-from tpt.config import RunConfig
+from tpt.config import PromptConfig, RunConfig
 from tpt.config.engine_section import OPERATIONAL, EngineConfig
 from tpt.config.toml import parse_config
 from tpt.engines import Completion
 from tpt.engines.server import api as completions_api
-from tpt.engines.server.engine import ServerEngine, ServerSettings, open_server
+from tpt.engines.server.engine import ServerEngine
 from tpt.errors import ConfigError, EngineError
-from tpt.model.chat import Chat, PromptTemplate
+from tpt.model.chat import Chat
+from tpt.model.load import load_tokenizer
 from tpt.model.spec import resolve
 from tpt.sampling.open import engine_name
 
@@ -180,15 +181,20 @@ def test_a_real_llama_cpp_server(
     llama_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Both kinds of prompt give one text; seeds are honoured; the key is needed; the context's size is known."""
-    cache = tmp_path_factory.mktemp("cache")
-    settings = ServerSettings(url=llama_server, max_length=200, concurrency=4, retries=30, cache=cache)
+    chat = Chat(load_tokenizer(SMOLLM2, cache=tmp_path_factory.mktemp("cache")), PromptConfig())
+
+    def open_server(prompt: Literal["tokens", "text"], max_length: int = 200) -> ServerEngine:
+        settings = EngineConfig(name="server", url=llama_server, concurrency=4, retries=30, prompt=prompt)
+        return ServerEngine(SMOLLM2, chat, settings, max_length=max_length, is_base=True)
+
     monkeypatch.setattr(completions_api, "_OPENING_RETRIES", 30)
     monkeypatch.setattr(completions_api, "_FIRST_WAIT_S", 0.2)
     monkeypatch.setattr(completions_api, "_LONGEST_WAIT_S", 0.5)
     monkeypatch.setenv("TPT_API_KEY", KEY)
     found: list[dict[int, Completion]] = []
-    for prompt in ("tokens", "text"):
-        engine = open_server(SMOLLM2, PromptTemplate(), replace(settings, prompt=prompt))
+    kinds: tuple[Literal["tokens", "text"], ...] = ("tokens", "text")
+    for prompt in kinds:
+        engine = open_server(prompt)
         requests = requests_for(engine._chat, 4)
         greedy = [replace(each, sampling=replace(SAMPLING, temperature=0.0)) for each in requests]
         found += [finish(engine, requests), finish(engine, greedy)]
@@ -198,7 +204,7 @@ def test_a_real_llama_cpp_server(
     assert len({each.text for each in found[0].values()}) > 1 and len({each.text for each in found[1].values()}) == 1
     assert {len(each.token_ids) == 30 for each in found[0].values() if each.finish_reason == "length"} <= {True}
     with pytest.raises(EngineError, match="room for 512 tokens"):
-        open_server(SMOLLM2, PromptTemplate(), replace(settings, max_length=600))
+        open_server("tokens", max_length=600)
     monkeypatch.delenv("TPT_API_KEY")
     with pytest.raises(EngineError, match=r"401.*it wants a key"):
-        open_server(SMOLLM2, PromptTemplate(), settings)
+        open_server("tokens")

@@ -30,7 +30,7 @@ class RowDecoder(Protocol):
     def nbytes(self) -> int:
         """Bytes of keys and values."""
 
-    def admit(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
+    def prefill(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
         """Give free slots their prompts, without the last token of each: that is the first to be fed.
 
         Args:
@@ -38,7 +38,7 @@ class RowDecoder(Protocol):
             upcoming: Prompts that are likely to come next, for those who can prepare them.
         """
 
-    def vacate(self, slot: int) -> None:
+    def release(self, slot: int) -> None:
         """Free a slot."""
 
     def move(self, source: int, target: int) -> None:

@@ -2,14 +2,14 @@
 
 Every step feeds one token to each running row and samples one from each. A row that finishes gives its slot to the
 next queued request at the following step. A prompt is prefilled without its last token, alone and once for all of its
-samples; the last token is the first that the shared decode step feeds, so all sampling happens in one place.
+samples; the last token is the first that the shared decode step feeds, so all sampling happens there.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,17 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.hf.decoder import RowDecoder
-from tpt.engines.hf.fixed_decoder import SlotDecoder
+from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
 from tpt.engines.hf.invariance import find_variance
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.requests import check_request
 from tpt.errors import EngineError
-from tpt.model.chat import Chat, PromptTemplate
-from tpt.model.load import load_model, load_tokenizer
+from tpt.model.chat import Chat
+from tpt.model.load import load_model
 from tpt.records import FinishReason
 from tpt.system.memory import available_bytes, is_out_of_memory, peak_bytes
 
@@ -39,41 +40,26 @@ _MAX_AUTO_SLOTS = 256
 _UNKNOWN_MEMORY_BYTES = 2 * 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class HFSettings:
-    """How a model is loaded and decoded in this process."""
-
-    max_length: int
-    """Longest prompt plus completion, in tokens."""
-    slots: int = 0
-    """Rows decoded at once; 0: as many as fit half of the free memory, 256 at most."""
-    batch_invariant: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-    cache: Path | None = None
-    """Where GGUF models are kept dequantised."""
-    trust_remote_code: bool = False
+_TORCH_ATTENTION = (
+    "attention of a decode step is torch's, as numba cannot be imported ({reason}): pip install "
+    '"think-prune-train[cpu]" compiles it for this processor, measured at 1.25 to 1.4 times the tokens per second'
+)
 
 
-def open_hf(spec: str, prompt: PromptTemplate, settings: HFSettings) -> HFEngine:
-    """Load a model and its tokenizer and return an engine on it; see ``tpt.model.load`` for the spec."""
-    tokenizer = load_tokenizer(spec, cache=settings.cache, trust_remote_code=settings.trust_remote_code)
-    model = load_model(
-        spec,
-        dtype=settings.dtype,
-        device=settings.device,
-        cache=settings.cache,
-        trust_remote_code=settings.trust_remote_code,
-    )
+def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> HFEngine:
+    """Load a model and return an engine on it.
+
+    Args:
+        spec: See ``tpt.model.load``.
+        chat: On the model's tokenizer.
+        settings: Slots, device and the like.
+        max_length: Longest prompt plus completion, in tokens.
+        cache: Where GGUF models are kept dequantised.
+    """
+    model = load_model(spec, dtype=settings.dtype, device=settings.device, cache=cache)
     if model.device.type == "cpu":
         use_grouped_attention(model)
-    return HFEngine(
-        model,
-        Chat(tokenizer, prompt),
-        slots=settings.slots or auto_slots(model, settings.max_length),
-        max_length=settings.max_length,
-        batch_invariant=settings.batch_invariant,
-    )
+    return HFEngine(model, chat, settings, max_length=max_length)
 
 
 def auto_slots(model: PreTrainedModel, max_length: int) -> int:
@@ -108,10 +94,9 @@ class HFEngine:
         self,
         model: PreTrainedModel,
         chat: Chat,
+        settings: EngineConfig,
         *,
-        slots: int,
         max_length: int,
-        batch_invariant: bool,
         prompt_store_mb: int = 2048,
     ) -> None:
         """Allocate everything and, if asked for batch invariance, check that this machine gives it.
@@ -119,20 +104,22 @@ class HFEngine:
         Raises:
             EngineError: The model cannot be decoded here, or its logits depend on the batch.
         """
-        if slots < 1 or max_length < 2:
-            raise EngineError(
-                f"engine.slots must be 1 or more and engine.max_length 2 or more, got {slots}, {max_length}"
-            )
+        if max_length < 2:
+            raise EngineError(f"engine.max_length must be 2 or more, got {max_length}")
         model.train(False)
-        self.guarantee = "batch-invariant" if batch_invariant else "seeded"
+        self.guarantee = "batch-invariant" if settings.batch_invariant else "seeded"
         self.model = model
         self.chat = chat
         self._max_length = max_length
         self._prompt_store_mb = prompt_store_mb
         self._halvings = 0
+        sharing = not settings.batch_invariant and _attention(model) == NAME
+        self._advice = _advice_on_numba() if sharing else ""
+        if self._advice:
+            print(self._advice, file=sys.stderr, flush=True)
         self._queue: deque[Request] = deque()
         self._known: set[RequestId] = set()
-        self._allocate(slots)
+        self._allocate(settings.slots or auto_slots(model, max_length))
         self._stops = torch.zeros(self._decoder.vocabulary, dtype=torch.bool, device=model.device)
         self._stops[[token for token in chat.stop_ids if token < self._decoder.vocabulary]] = True
 
@@ -202,7 +189,7 @@ class HFEngine:
             "transformers": transformers.__version__,
             "numpy": numpy.__version__,
             "model_type": model.config.model_type,
-            "attention": model.config.get_text_config()._attn_implementation,
+            "attention": _attention(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,
             "device_name": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu",
@@ -213,6 +200,8 @@ class HFEngine:
             "peak_memory_bytes": peak_bytes(model.device),
             "out_of_memory_halvings": self._halvings,
             "guarantee": self.guarantee,
+            "decoder": "fixed" if isinstance(self._decoder, FixedDecoder) else "prefix",
+            "advice": self._advice,
             "chat_template": self.chat.template_name,
             "chat_fingerprint": self.chat.fingerprint(),
             "stop_ids": sorted(self.chat.stop_ids),
@@ -233,8 +222,12 @@ class HFEngine:
         # Matrix products of odd heights round their last rows by other kernels; the rows added here stay empty.
         rows = _up(slots, _ROW_STEP)
         self._slots = slots
-        self._decoder = _row_decoder(
-            model, slots=rows, max_length=self._max_length, prompt_store_mb=self._prompt_store_mb, fixed=invariant
+        self._decoder = row_decoder(
+            model,
+            slots=rows,
+            max_length=self._max_length,
+            prompt_store_mb=self._prompt_store_mb,
+            fixed=invariant,
         )
         self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
         if invariant:
@@ -266,7 +259,7 @@ class HFEngine:
             self._state[:, slot] = torch.tensor((last, len(prompt), 0, request.sampling.max_tokens, 1))
             self._running[slot] = request
         if prompts:
-            self._decoder.admit(prompts, self._upcoming())
+            self._decoder.prefill(prompts, self._upcoming())
 
     def _upcoming(self) -> Iterator[tuple[int, ...]]:
         """Yield the prompts in the queue, those of a problem's samples once."""
@@ -326,12 +319,12 @@ class HFEngine:
         for slot in slots:
             del self._running[slot]
             self._sampler.release(slot)
-            self._decoder.vacate(slot)
+            self._decoder.release(slot)
         self._state[:, slots] = 0
         self._free.extend(slots)
 
     def _require_invariance(self) -> None:
-        assert isinstance(self._decoder, SlotDecoder)
+        assert isinstance(self._decoder, FixedDecoder)
         variance = find_variance(self._decoder)
         if variance is not None:
             raise EngineError(
@@ -342,19 +335,32 @@ class HFEngine:
             )
 
 
-def _row_decoder(
+def row_decoder(
     model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, fixed: bool
 ) -> RowDecoder:
-    """Return a decoder whose rows share prompts, unless shapes must be fixed or the model has other attention."""
-    if not fixed and model.config.get_text_config()._attn_implementation == NAME:
+    """Return a decoder whose rows share prompts, unless shapes must be fixed, numba is missing or the model is unfit."""
+    if not fixed and _attention(model) == NAME and not _advice_on_numba():
+        from tpt.engines.hf.prefix_decoder import PrefixDecoder
+
+        decoder = PrefixDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)
+        if decoder.reaches_attention():
+            return decoder
+    return FixedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb, fixed=fixed)
+
+
+def _attention(model: PreTrainedModel) -> str:
+    return str(model.config.get_text_config()._attn_implementation)
+
+
+def _advice_on_numba() -> str:
+    """Return what installing numba would gain; empty where it is installed."""
+    try:
         # Only where it is needed: it loads a compiler, and vLLM, which a stage's process may load instead, has had
         # trouble beside it.
-        from tpt.engines.hf.prefix_decoder import SharedDecoder
-
-        shared = SharedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)
-        if shared.reaches_attention():
-            return shared
-    return SlotDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb, fixed=fixed)
+        import numba  # noqa: F401
+    except ImportError as error:
+        return _TORCH_ATTENTION.format(reason=error)
+    return ""
 
 
 def _up(number: int, step: int) -> int:

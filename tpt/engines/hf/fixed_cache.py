@@ -10,8 +10,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from tpt.engines.hf.prompt_store import PromptKeysValues
 
 
-class _SlotLayer(CacheLayerMixin):
-    """One layer's keys and values, ``[slots, heads, max_length, head_dim]``; each row written at its own place."""
+class _FixedLayer(CacheLayerMixin):
+    """One layer's keys and values, ``[slots, heads, max_length, head_dim]``; each row written at its own position."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -53,7 +53,7 @@ class _SlotLayer(CacheLayerMixin):
         return int(self.keys.shape[-2])
 
 
-class SlotCache(Cache):
+class FixedCache(Cache):
     """The keys and values of every slot, allocated once."""
 
     def __init__(self, like: PromptKeysValues, *, slots: int, max_length: int) -> None:
@@ -61,7 +61,7 @@ class SlotCache(Cache):
         self.slots = slots
         self.max_length = max_length
         self._blocks = [
-            _SlotLayer(*(new.new_zeros((slots, new.shape[0], max_length, new.shape[-1])) for new in states))
+            _FixedLayer(*(new.new_zeros((slots, new.shape[0], max_length, new.shape[-1])) for new in states))
             for states in like
         ]
         super().__init__(layers=[*self._blocks])

@@ -8,13 +8,13 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from tpt.engines.hf.decoder import LayerMasks, check_supported, states_of
-from tpt.engines.hf.fixed_cache import SlotCache
+from tpt.engines.hf.fixed_cache import FixedCache
 from tpt.engines.hf.prompt_store import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore
 
 _WINDOW_STEP = 64
 
 
-class SlotDecoder:
+class FixedDecoder:
     """A model with its slotted key-value cache: every row keeps all of its keys and values in its own slot.
 
     Raises EngineError on construction when the model's architecture cannot be decoded this way.
@@ -35,7 +35,7 @@ class SlotDecoder:
         self._masks = LayerMasks(model, model.dtype)
         self._columns = torch.arange(max_length, device=self.device)
         self._store = PromptStore(max_bytes=prompt_store_mb * 2**20, max_prompts=STORED_PROMPTS_PER_SLOT * slots)
-        self.cache = SlotCache(self.prefill((0,)), slots=slots, max_length=max_length)
+        self.cache = FixedCache(self.prompt_states((0,)), slots=slots, max_length=max_length)
 
     @property
     def nbytes(self) -> int:
@@ -43,21 +43,21 @@ class SlotDecoder:
         return self.cache.nbytes + self._store.nbytes
 
     @torch.inference_mode()
-    def prefill(self, prompt_ids: tuple[int, ...]) -> PromptKeysValues:
+    def prompt_states(self, prompt_ids: tuple[int, ...]) -> PromptKeysValues:
         """Return the keys and values of one prompt, computed in a shape that depends on this prompt alone."""
         cache = DynamicCache()  # without a config, so that sliding layers keep all positions
         ids = torch.tensor([prompt_ids], device=self.device)
         self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return [(keys[0], values[0]) for keys, values in map(states_of, cache.layers)]
 
-    def admit(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
+    def prefill(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
         """See RowDecoder."""
         for slot, prompt in prompts.items():
             # A prompt may be its last token alone: nothing stands before it.
             states = self._stored(prompt or (0,))
             self.cache.load(slot, [(keys[:, : len(prompt)], values[:, : len(prompt)]) for keys, values in states])
 
-    def vacate(self, slot: int) -> None:
+    def release(self, slot: int) -> None:
         """See RowDecoder."""
 
     def move(self, source: int, target: int) -> None:
@@ -100,6 +100,6 @@ class SlotDecoder:
     def _stored(self, prompt: tuple[int, ...]) -> PromptKeysValues:
         states = self._store.get(prompt)
         if states is None:
-            states = self.prefill(prompt)
+            states = self.prompt_states(prompt)
             self._store.put(prompt, states)
         return states

@@ -1,6 +1,6 @@
 """Attention for CPUs: plain matrix products, query heads grouped by the key head they share.
 
-Unlike torch's fused CPU kernel, whose partition over threads lets a row's rounding depend on its place in the batch,
+Unlike torch's fused CPU kernel, whose partition over threads lets a row's rounding depend on its position in the batch,
 each row's products here have one shape; and unlike transformers' eager attention, shared keys are not copied per query
 head.
 """
@@ -16,7 +16,7 @@ from transformers.masking_utils import eager_mask
 from tpt.errors import EngineError
 
 if TYPE_CHECKING:
-    from tpt.engines.hf.cpu_kernel.step import SharedStep
+    from tpt.engines.hf.cpu_kernel.step import PrefixStep
 
 NAME = "tpt_grouped"
 _UNKNOWN_TERMS = ("s_aux", "position_bias")
@@ -47,13 +47,13 @@ def grouped_attention(
         key: ``[batch, key_heads, window, width]``.
         value: Like ``key``.
         attention_mask: Additive, ``[batch, 1, length, window]``; None: nothing is masked.
-        terms: ``scaling`` and ``softcap`` are used, and ``shared_step`` of a decoder whose rows share prompts; the
+        terms: ``scaling`` and ``softcap`` are used, and ``prefix_step`` of a decoder whose rows share prompts; the
             others do not change the result of a decoder that is not training, save those that raise EngineError.
     """
     for term in _UNKNOWN_TERMS:
         if terms.get(term) is not None:
             raise EngineError(f"{type(module).__name__} uses attention with {term!r}, which this engine does not have")
-    shared: SharedStep | None = terms.get("shared_step")
+    shared: PrefixStep | None = terms.get("prefix_step")
     if shared is not None:
         assert attention_mask is not None  # of a decoder whose rows share prompts: the first position a row sees
         index = int(module.layer_idx)  # type: ignore[arg-type]

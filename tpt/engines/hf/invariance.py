@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tpt.engines.hf.fixed_decoder import SlotDecoder
+from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.prompt_store import PromptKeysValues
 
 _PROMPT_LENGTH = 12
@@ -12,7 +12,7 @@ _SHIFTS = (1, 7)
 
 
 @torch.inference_mode()
-def find_variance(decoder: SlotDecoder) -> str | None:
+def find_variance(decoder: FixedDecoder) -> str | None:
     """Return what made logits differ, or None when every probe row kept its bits.
 
     As many different rows as there are slots are decoded in several arrangements: each in other slots, beside other
@@ -40,7 +40,7 @@ def find_variance(decoder: SlotDecoder) -> str | None:
 
 
 def _arranged(
-    decoder: SlotDecoder,
+    decoder: FixedDecoder,
     prompts: list[PromptKeysValues],
     tokens: torch.Tensor,
     positions: torch.Tensor,
@@ -53,17 +53,17 @@ def _arranged(
     return decoder.logits(tokens[order], positions[order], decoder.max_length)[there]
 
 
-def _probe_rows(decoder: SlotDecoder) -> tuple[torch.Tensor, torch.Tensor]:
+def _probe_rows(decoder: FixedDecoder) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a token and a position for every probe row, all different as far as the numbers allow."""
     index = torch.arange(decoder.slots, device=decoder.device)
     longest = min(_PROMPT_LENGTH, decoder.max_length - 1)
     return (index * 7 + 1) % decoder.vocabulary, index % (longest + 1)
 
 
-def _probe_prompts(decoder: SlotDecoder, positions: torch.Tensor) -> list[PromptKeysValues]:
+def _probe_prompts(decoder: FixedDecoder, positions: torch.Tensor) -> list[PromptKeysValues]:
     """Return a prompt for every probe row: one prefilled prompt, scaled a little differently for each row."""
     longest = max(1, min(_PROMPT_LENGTH, decoder.max_length - 1))
-    prompt = decoder.prefill(tuple(token % decoder.vocabulary for token in range(3, 3 + longest)))
+    prompt = decoder.prompt_states(tuple(token % decoder.vocabulary for token in range(3, 3 + longest)))
     scaled = []
     for row, length in enumerate(positions.tolist()):
         factor = 1 + row / decoder.slots

@@ -8,10 +8,10 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from tpt.engines.hf.cpu_kernel.attention import RowProgress, RowTable
-from tpt.engines.hf.cpu_kernel.step import DTYPES, SharedStep, row_table
-from tpt.engines.hf.cpu_kernel.threads import Helpers
+from tpt.engines.hf.cpu_kernel.step import DTYPES, PrefixStep, row_table
+from tpt.engines.hf.cpu_kernel.threads import ThreadTeam
 from tpt.engines.hf.decoder import LayerMasks, check_supported, states_of
-from tpt.engines.hf.prefix_cache import SharedCache, common_length
+from tpt.engines.hf.prefix_cache import PrefixCache, common_length
 from tpt.engines.hf.prompt_store import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore
 
 _PREFILL_TOKENS = 1024
@@ -19,7 +19,7 @@ _PREFILLED_AHEAD = 16
 _SHORTEST_PREFIX = 8
 
 
-class SharedDecoder:
+class PrefixDecoder:
     """A RowDecoder whose rows share prompts; memory grows with what is decoded.
 
     The model must attend by ``grouped_attention`` and hand keyword arguments on to it: see ``reaches_attention``.
@@ -36,9 +36,9 @@ class SharedDecoder:
         self.vocabulary = int(config.vocab_size)
         self._masks = LayerMasks(model, torch.float32)
         self._store = PromptStore(max_bytes=prompt_store_mb * 2**20, max_prompts=STORED_PROMPTS_PER_SLOT * slots)
-        self.cache = SharedCache(prefill(model, [(0,)], [])[0], slots=slots)
+        self.cache = PrefixCache(prompt_states(model, [(0,)], [])[0], slots=slots)
         self._table: RowTable | None = None
-        self._helpers = Helpers(torch.get_num_threads() - 1)
+        self._team = ThreadTeam(torch.get_num_threads() - 1)
 
     @property
     def nbytes(self) -> int:
@@ -52,13 +52,13 @@ class SharedDecoder:
             return False
         nought = torch.zeros(1, dtype=torch.long, device=self.device)
         # With an empty prompt there is nothing to share, and a model that drops the step can still go on.
-        self.admit({0: ()})
+        self.prefill({0: ()})
         calls = self._forward(nought, nought, nought)[1].calls
-        self.vacate(0)
-        return calls == len(self.cache.blocks)
+        self.release(0)
+        return calls == len(self.cache.kv_layers)
 
     @torch.inference_mode()
-    def admit(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
+    def prefill(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
         """See RowDecoder."""
         self._agree_on_prefix(list(prompts.values()))
         suffixes = {slot: prompt[len(self.cache.prefix) :] for slot, prompt in prompts.items()}
@@ -68,16 +68,16 @@ class SharedDecoder:
         if wanted:
             wanted += self._ahead(upcoming, wanted)
         for batch in _batches(wanted, len(self.cache.prefix)):
-            for suffix, states in zip(batch, self._prefill(batch), strict=True):
+            for suffix, states in zip(batch, self._states(batch), strict=True):
                 found[suffix] = states
                 self._store.put(suffix, states)
         for slot, suffix in suffixes.items():
-            self.cache.seat(slot, suffix, found.get(suffix))
+            self.cache.assign(slot, suffix, found.get(suffix))
         self._table = None
 
-    def vacate(self, slot: int) -> None:
+    def release(self, slot: int) -> None:
         """See RowDecoder."""
-        self.cache.leave(slot)
+        self.cache.release(slot)
         self._table = None
 
     def move(self, source: int, target: int) -> None:
@@ -87,7 +87,7 @@ class SharedDecoder:
 
     def compact(self) -> None:
         """See RowDecoder."""
-        self.cache.compact_pages()
+        self.cache.compact_prompt_blocks()
         self._table = None
 
     @torch.inference_mode()
@@ -97,19 +97,19 @@ class SharedDecoder:
 
     def _forward(
         self, tokens: torch.Tensor, positions: torch.Tensor, counts: torch.Tensor
-    ) -> tuple[torch.Tensor, SharedStep]:
-        self.cache.fit_strips(int(counts.max()) + 1)
-        if self._table is None or len(self._table.pages) != len(tokens):
-            self._table = row_table(self.cache, counts, threads=1 + self._helpers.count)
+    ) -> tuple[torch.Tensor, PrefixStep]:
+        self.cache.fit_decode_blocks(int(counts.max()) + 1)
+        if self._table is None or len(self._table.prompt_blocks) != len(tokens):
+            self._table = row_table(self.cache, counts, threads=1 + self._team.count)
         progress = RowProgress((positions - counts).numpy(), counts.numpy())
-        step = SharedStep(self.cache, self._table, progress, self._helpers)
+        step = PrefixStep(self.cache, self._table, progress, self._team)
         output = self.model(
             input_ids=tokens[:, None],
             attention_mask=self._masks.first_seen(positions),
             position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
-            shared_step=step,
+            prefix_step=step,
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits, step
@@ -129,7 +129,7 @@ class SharedDecoder:
         self.cache.set_prefix((), self.cache.no_states())
         if common >= _SHORTEST_PREFIX:
             prefix = prompts[0][:common]
-            self.cache.set_prefix(prefix, self._prefill([prefix])[0])
+            self.cache.set_prefix(prefix, self._states([prefix])[0])
 
     def _ahead(self, upcoming: Iterable[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Return prompts that will be wanted soon, as many as fill the batch: a few alone would cost nearly as much."""
@@ -148,14 +148,14 @@ class SharedDecoder:
             chosen[suffix] = None
         return list(chosen)
 
-    def _prefill(self, suffixes: list[tuple[int, ...]]) -> list[PromptKeysValues]:
+    def _states(self, suffixes: list[tuple[int, ...]]) -> list[PromptKeysValues]:
         if not any(suffixes):
             return [self.cache.no_states() for _ in suffixes]
-        return prefill(self.model, suffixes, [layer.prefix for layer in self.cache.blocks])
+        return prompt_states(self.model, suffixes, [layer.prefix for layer in self.cache.kv_layers])
 
 
 @torch.inference_mode()
-def prefill(
+def prompt_states(
     model: PreTrainedModel, suffixes: list[tuple[int, ...]], prefix: list[torch.Tensor]
 ) -> list[PromptKeysValues]:
     """Return the keys and values of prompts after a prefix that they share, computed side by side.

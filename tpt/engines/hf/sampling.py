@@ -52,7 +52,7 @@ class SlotSampler:
             members.discard(slot)
 
     def move(self, source: int, target: int) -> None:
-        """Copy one slot onto another, which takes its place."""
+        """Copy one slot onto another and release the first."""
         self._streams[target] = self._streams[source]
         self._settings[:, target] = self._settings[:, source]
         for members in (self._filtered, self._sampled, self._greedy):

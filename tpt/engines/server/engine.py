@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 
+from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.requests import check_request
 from tpt.engines.server.api import CompletionsAPI, Served
 from tpt.engines.server.prompts import completion_of, prompt_text
 from tpt.engines.server.reload import run_reload
 from tpt.errors import EngineError
-from tpt.model.chat import Chat, PromptTemplate
-from tpt.model.load import load_tokenizer
+from tpt.model.chat import Chat
 from tpt.records import Problem
 
 _STEP_S = 0.2
@@ -42,39 +41,6 @@ _STOPS_BY_ID = ("vllm", "sglang")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """Where completions come from and how patiently."""
-
-    url: str
-    max_length: int
-    """Longest prompt plus completion, in tokens."""
-    served_model: str = ""
-    """The model's name there; empty: the one it has from the model's path, or the only one it lists."""
-    is_base: bool = True
-    """Whether the model is the config's own; a trained checkpoint must be seen to be served."""
-    prompt: Literal["tokens", "text"] = "tokens"
-    concurrency: int = 32
-    timeout_s: float = 600.0
-    retries: int = 8
-    api_key_env: str = "TPT_API_KEY"
-    reload: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further fields of every request."""
-    cache: Path | None = None
-    """Where GGUF models are kept dequantised; only the tokenizer is read."""
-
-
-def open_server(spec: str, prompt: PromptTemplate, settings: ServerSettings) -> ServerEngine:
-    """Load a model's tokenizer, have the server serve the model, and return an engine on it.
-
-    Raises:
-        EngineError: the server is not there, wants another key, or does not serve the model.
-    """
-    chat = Chat(load_tokenizer(spec, cache=settings.cache), prompt)
-    return ServerEngine(spec, chat, settings)
-
-
 class ServerEngine:
     """An Engine on a server; see ``tpt.engines.Engine``.
 
@@ -84,12 +50,25 @@ class ServerEngine:
     guarantee: Guarantee
     slots: int
 
-    def __init__(self, spec: str, chat: Chat, settings: ServerSettings) -> None:
-        """Find the model on the server and try it out; errors as in ``open_server``."""
+    def __init__(self, spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, is_base: bool) -> None:
+        """Have the server serve the model, find it there and try it out.
+
+        Args:
+            spec: See ``tpt.model.load``.
+            chat: On the model's tokenizer.
+            settings: The server's address and the like.
+            max_length: Longest prompt plus completion, in tokens.
+            is_base: Whether the model is the config's own; a trained checkpoint must be seen to be served.
+
+        Raises:
+            EngineError: the server is not there, wants another key, or does not serve the model.
+        """
         self.slots = settings.concurrency
         self._spec = spec
         self._chat = chat
         self._settings = settings
+        self._max_length = max_length
+        self._is_base = is_base
         self._known: set[RequestId] = set()
         self._queue: deque[Request] = deque()
         self._tasks: dict[RequestId, asyncio.Task[Completion]] = {}
@@ -114,7 +93,7 @@ class ServerEngine:
         """Queue a request; EngineError when it can never be served."""
         if request.id in self._known:
             raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._settings.max_length, vocabulary=len(self._chat.tokenizer))
+        check_request(request, max_length=self._max_length, vocabulary=len(self._chat.tokenizer))
         if self._settings.prompt == "text":
             prompt_text(request, self._chat)
         self._known.add(request.id)
@@ -166,7 +145,7 @@ class ServerEngine:
             "httpx2": httpx2.__version__,
             "prompt": self._settings.prompt,
             "token_ids": "the server's" if self._exact_ids else "the text's, tokenised again",
-            "max_length": self._settings.max_length,
+            "max_length": self._max_length,
             "concurrency": self.slots,
             "retried": self._api.retried,
             "guarantee": self.guarantee,
@@ -196,10 +175,10 @@ class ServerEngine:
         else:
             listed = self._run(self._api.models())
         served = self._pick(listed)
-        if served.context is not None and served.context < settings.max_length:
+        if served.context is not None and served.context < self._max_length:
             raise EngineError(
                 f"{self._api.url} serves {self._api.quote(served.id)!r} with room for {served.context} tokens, but prompt "
-                f"and completion need up to {settings.max_length}: start it with a longer context, or lower max_tokens"
+                f"and completion need up to {self._max_length}: start it with a longer context, or lower max_tokens"
             )
         return served
 
@@ -209,7 +188,7 @@ class ServerEngine:
         paths = {self._spec, str(Path(self._spec).resolve())}
         same = [served for served in listed if paths & {served.id, served.root}]
         chosen = [served for served in listed if served.id == wanted] if wanted else same or listed
-        if not settings.is_base and not settings.reload and not any(served in same for served in chosen):
+        if not self._is_base and not settings.reload and not any(served in same for served in chosen):
             raise EngineError(
                 f"this stage samples from {self._spec}, but {self._api.url} serves {names}, none of them from there. Set "
                 "engine.reload to a command that has the server serve {model}, or have it serve that folder and run the "

@@ -16,8 +16,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tpt.engines.hf.cpu_kernel.llvm import LANES, SUMS, add_weighted, added, dot_products, float_of_bits, widened
-from tpt.engines.hf.cpu_kernel.threads import Helpers
+from tpt.engines.hf.cpu_kernel.llvm_intrinsics import (
+    LANES,
+    SUMS,
+    add_weighted,
+    added,
+    dot_products,
+    float_of_bits,
+    widened,
+)
+from tpt.engines.hf.cpu_kernel.threads import ThreadTeam
 
 _Ints = NDArray[np.int64]
 _F = np.float32
@@ -37,12 +45,12 @@ class RowTable:
     """Where the rows find what they share; arrays by row but ``order`` and ``cuts``."""
 
     order: _Ints
-    """The rows, those that share a page side by side."""
+    """The rows, those that share a prompt block side by side."""
     cuts: _Ints
     """Where in ``order`` each share of the work begins, and the end."""
-    pages: _Ints
+    prompt_blocks: _Ints
     lengths: _Ints
-    """Positions in use of the row's page."""
+    """Positions in use of the row's prompt block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +58,9 @@ class RowProgress:
     """How far the rows are; arrays by row."""
 
     starts: _Ints
-    """Position of the strip's first token."""
+    """Position of the decode block's first token."""
     counts: _Ints
-    """Strip index of the newest token."""
+    """Index of the newest token in its decode block."""
 
 
 def attend(
@@ -61,23 +69,23 @@ def attend(
     blocks: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
     table: RowTable,
     progress: RowProgress,
-    helpers: Helpers,
+    team: ThreadTeam,
     *,
     first_seen: _Ints,
     scaling: float,
     softcap: float,
 ) -> NDArray[np.float32]:
-    """Put each row's newest key and value into its strip, and return the row's attention over all that it sees.
+    """Put each row's newest key and value into its decode block; return its attention over all that it sees.
 
     That is softmax(soft-capped, scaled query @ keys) @ values, ``[rows, heads, group, width]``.
 
     Args:
         queries: ``[rows, heads, group, width]``, heads being those of keys; float32, or bfloat16 bits as uint16.
         newest: Keys and values of the tokens fed, each ``[rows, heads, width]``.
-        blocks: Prefix, pages and strips, each ``[2, count, heads, positions, width]``, of the same dtype.
+        blocks: Prefix, prompt blocks and decode blocks, each ``[2, count, heads, positions, width]``, of the same dtype.
         table: Which of them a row attends to.
         progress: How far the rows are.
-        helpers: Threads that join in.
+        team: Threads that join in.
         first_seen: ``[rows]``, the first position that a row's token sees.
         scaling: Factor of the scores.
         softcap: Where the scores level off; 0: nowhere.
@@ -86,11 +94,11 @@ def attend(
     lanes = gcd(width, LANES)
     shape = ((0,) * group, (0,) * (width // lanes), (0,) * lanes)
     mixed = np.empty(queries.shape, np.float32)
-    rows = (table.order, table.pages, table.lengths, first_seen, progress.starts, progress.counts)
+    rows = (table.order, table.prompt_blocks, table.lengths, first_seen, progress.starts, progress.counts)
     given = (queries, *newest, *blocks, *rows, _F(scaling), _F(softcap), mixed, *shape)
     taken, done = np.zeros(1, np.int64), np.zeros(1, np.int64)
     shares = len(table.cuts) - 1
-    helpers.share(partial(_attend_shares, *given, table.cuts, taken, done), lambda: _count(done, 0) == shares)
+    team.share(partial(_attend_shares, *given, table.cuts, taken, done), lambda: _count(done, 0) == shares)
     return mixed
 
 
@@ -139,79 +147,80 @@ def _weigh(scores, count, softcap):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _address(block, item, head, position):  # type: ignore[no-untyped-def]
-    """Return where a page's or strip's keys begin, from a position on."""
+    """Return where a prompt block's or decode block's keys begin, from a position on."""
     offset = item * block.strides[1] + head * block.strides[2] + position * block.strides[3]
     return np.int64(block.ctypes.data) + offset
 
 
 @_compiled
 def _attend_some(  # type: ignore[no-untyped-def]
-    queries, keys, values, prefix, pages, strips, order, row_pages, lengths, first_seen, starts, counts,
+    queries, keys, values, prefix, prompt_blocks, decode_blocks, order, row_blocks, lengths, first_seen, starts, counts,
     scaling, softcap, mixed, group_size, vector_count, lane_count, begin, end,
 ):  # fmt: skip
     """Attend for the rows from ``begin`` to ``end`` of ``order``."""
     _, heads, group, width = queries.shape
-    prefix_length, line = prefix.shape[3], strips.strides[3]
-    scores = np.empty((group, prefix_length + pages.shape[3] + strips.shape[3]), np.float32)
+    prefix_length, line = prefix.shape[3], decode_blocks.strides[3]
+    scores = np.empty((group, prefix_length + prompt_blocks.shape[3] + decode_blocks.shape[3]), np.float32)
     query, sums = np.empty((group, width), np.float32), np.empty((group, width), np.float32)
     at, score_line = np.int64(scores.ctypes.data), scores.strides[0]
     query_at, sums_at = np.int64(query.ctypes.data), np.int64(sums.ctypes.data)
-    for place in range(begin, end):
-        row = order[place]
-        page, first = row_pages[row], first_seen[row]
+    for index in range(begin, end):
+        row = order[index]
+        block, first = row_blocks[row], first_seen[row]
         from_prefix = min(first, prefix_length)
-        from_page = min(max(first - prefix_length, 0), lengths[row])
-        from_strip = max(first - starts[row], 0)
-        page_count, strip_count = lengths[row] - from_page, counts[row] + 1 - from_strip
-        page_start = prefix_length - from_prefix
-        strip_start = page_start + page_count
+        from_prompt = min(max(first - prefix_length, 0), lengths[row])
+        from_decode = max(first - starts[row], 0)
+        prompt_count, decode_count = lengths[row] - from_prompt, counts[row] + 1 - from_decode
+        prompt_start = prefix_length - from_prefix
+        decode_start = prompt_start + prompt_count
         for head in range(heads):
             # While this head is computed, the next one's, or the next row's, is brought into the cache.
             last = head == heads - 1
-            next_row = order[place + 1] if last and place + 1 < end else row
+            next_row = order[index + 1] if last and index + 1 < end else row
             next_head = 0 if last else head + 1
-            for index in range(group):
+            for query_head in range(group):
                 for number in range(width):
-                    query[index, number] = widened(queries[row, head, index, number]) * scaling
-                    sums[index, number] = _F(0.0)
+                    query[query_head, number] = widened(queries[row, head, query_head, number]) * scaling
+                    sums[query_head, number] = _F(0.0)
             for number in range(width):
-                strips[0, row, head, counts[row], number] = keys[row, head, number]
-                strips[1, row, head, counts[row], number] = values[row, head, number]
+                decode_blocks[0, row, head, counts[row], number] = keys[row, head, number]
+                decode_blocks[1, row, head, counts[row], number] = values[row, head, number]
             shared = _address(prefix, 0, head, from_prefix)
-            own_page, own_strip = _address(pages, page, head, from_page), _address(strips, row, head, from_strip)
-            next_page = _address(pages, row_pages[next_row], next_head, 0)
-            next_strip = _address(strips, next_row, next_head, 0)
+            own_prompt = _address(prompt_blocks, block, head, from_prompt)
+            own_decode = _address(decode_blocks, row, head, from_decode)
+            next_prompt = _address(prompt_blocks, row_blocks[next_row], next_head, 0)
+            next_decode = _address(decode_blocks, next_row, next_head, 0)
             parts = (
-                (shared, page_start, at, shared, prefix.strides[0]),
-                (own_page, page_count, at + 4 * page_start, next_page, pages.strides[0]),
-                (own_strip, strip_count, at + 4 * strip_start, next_strip, strips.strides[0]),
+                (shared, prompt_start, at, shared, prefix.strides[0]),
+                (own_prompt, prompt_count, at + 4 * prompt_start, next_prompt, prompt_blocks.strides[0]),
+                (own_decode, decode_count, at + 4 * decode_start, next_decode, decode_blocks.strides[0]),
             )
             for start, count, to, ahead, _ in parts:
                 dot_products(
-                    strips, query_at, start, line, count, to, score_line, ahead, group_size, vector_count, lane_count
-                )
-            for index in range(group):
-                query[index, 0] = _F(1.0) / _weigh(scores[index], strip_start + strip_count, softcap)
+                    decode_blocks, query_at, start, line, count, to, score_line, ahead, group_size, vector_count, lane_count
+                )  # fmt: skip
+            for query_head in range(group):
+                query[query_head, 0] = _F(1.0) / _weigh(scores[query_head], decode_start + decode_count, softcap)
             for start, count, to, ahead, to_values in parts:
                 start, ahead = start + to_values, ahead + to_values
                 add_weighted(
-                    strips, start, line, count, to, score_line, sums_at, ahead, group_size, vector_count, lane_count
-                )
-            for index in range(group):
+                    decode_blocks, start, line, count, to, score_line, sums_at, ahead, group_size, vector_count, lane_count
+                )  # fmt: skip
+            for query_head in range(group):
                 for number in range(width):
-                    mixed[row, head, index, number] = sums[index, number] * query[index, 0]
+                    mixed[row, head, query_head, number] = sums[query_head, number] * query[query_head, 0]
 
 
 @_compiled
 def _attend_shares(  # type: ignore[no-untyped-def]
-    queries, keys, values, prefix, pages, strips, order, row_pages, lengths, first_seen, starts, counts,
+    queries, keys, values, prefix, prompt_blocks, decode_blocks, order, row_blocks, lengths, first_seen, starts, counts,
     scaling, softcap, mixed, group_size, vector_count, lane_count, cuts, taken, done,
 ):  # fmt: skip
     """Attend for one share of the rows after another, as long as there are any that nobody has taken."""
     share = _count(taken, 1)
     while share < len(cuts) - 1:
         _attend_some(
-            queries, keys, values, prefix, pages, strips, order, row_pages, lengths, first_seen, starts, counts,
+            queries, keys, values, prefix, prompt_blocks, decode_blocks, order, row_blocks, lengths, first_seen, starts, counts,
             scaling, softcap, mixed, group_size, vector_count, lane_count, cuts[share], cuts[share + 1],
         )  # fmt: skip
         _count(done, 1)

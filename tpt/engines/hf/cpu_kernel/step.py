@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from tpt.engines.hf.cpu_kernel.attention import RowProgress, RowTable, attend
-from tpt.engines.hf.cpu_kernel.threads import Helpers
-from tpt.engines.hf.prefix_cache import SharedCache
+from tpt.engines.hf.cpu_kernel.threads import ThreadTeam
+from tpt.engines.hf.prefix_cache import PrefixCache
 
 DTYPES = (torch.float32, torch.bfloat16)
 """What the kernel reads."""
@@ -20,13 +20,13 @@ _SHARES = 8
 
 
 @dataclass(slots=True)
-class SharedStep:
+class PrefixStep:
     """One decode step; attention finds the rest of what it needs in the layer's own tensors."""
 
-    cache: SharedCache
+    cache: PrefixCache
     table: RowTable
     progress: RowProgress
-    helpers: Helpers
+    team: ThreadTeam
     calls: int = 0
     """Attention calls that took part; a model that does not hand the step on to its attention would leave some out."""
 
@@ -49,16 +49,16 @@ class SharedStep:
             softcap: Where the scores level off, if they do.
         """
         self.calls += 1
-        layer = self.cache.blocks[layer_index]
+        layer = self.cache.kv_layers[layer_index]
         rows, all_heads, _, width = query.shape
-        heads = layer.strips.shape[2]
+        heads = layer.decode_blocks.shape[2]
         mixed = attend(
             _numbers(query.reshape(rows, heads, all_heads // heads, width).contiguous()),
             (_numbers(layer.newest[0].contiguous()), _numbers(layer.newest[1].contiguous())),
-            (_numbers(layer.prefix), _numbers(layer.pages), _numbers(layer.strips)),
+            (_numbers(layer.prefix), _numbers(layer.prompt_blocks), _numbers(layer.decode_blocks)),
             self.table,
             self.progress,
-            self.helpers,
+            self.team,
             first_seen=first_seen.flatten().numpy(),
             scaling=scaling,
             softcap=softcap or 0.0,
@@ -66,21 +66,21 @@ class SharedStep:
         return torch.from_numpy(mixed).view(rows, 1, all_heads, width).to(query.dtype)
 
 
-def row_table(cache: SharedCache, counts: torch.Tensor, *, threads: int) -> RowTable:
-    """Return which page each of the first rows has, and how the rows are dealt out to threads.
+def row_table(cache: PrefixCache, counts: torch.Tensor, *, threads: int) -> RowTable:
+    """Return which prompt block each of the first rows has, and how the rows are dealt out to threads.
 
     Args:
-        cache: Where their pages are.
-        counts: ``[rows]``, strip index of each row's newest token.
+        cache: Where their prompt blocks are.
+        counts: ``[rows]``, index of each row's newest token in its decode block.
         threads: How many there are.
     """
     rows = len(counts)
-    pages, lengths = cache.row_pages[:rows].copy(), cache.row_lengths[:rows].copy()
-    order = np.argsort(pages, kind="stable")
+    prompt_blocks, lengths = cache.row_blocks[:rows].copy(), cache.row_lengths[:rows].copy()
+    order = np.argsort(prompt_blocks, kind="stable")
     work = np.cumsum((lengths + counts.numpy() + len(cache.prefix) + 1)[order])
     shares = 1 if threads == 1 else min(rows, threads * _SHARES)
     cuts = np.searchsorted(work, np.arange(1, shares) * work[-1] / shares)
-    return RowTable(order, np.array([0, *cuts, rows]), pages, lengths)
+    return RowTable(order, np.array([0, *cuts, rows]), prompt_blocks, lengths)
 
 
 def _numbers(tensor: torch.Tensor) -> NDArray[Any]:

@@ -11,12 +11,12 @@ from queue import SimpleQueue
 Work = Callable[[], object]
 
 
-class Helpers:
+class ThreadTeam:
     """Threads that sleep until there is work, and end when nobody holds this object any more.
 
-    The work is one function, called here and by every helper, that takes what is left to do piece by piece and returns
-    when nothing is. So it does not matter when a helper wakes up: one that comes late finds nothing to do. It must let go
-    of the interpreter's lock.
+    The work is one function, called here and by every thread, that takes what is left to do piece by piece and returns
+    when nothing is. So it does not matter when a thread wakes up: one that comes late finds nothing to do. The function
+    must release the interpreter's lock.
     """
 
     def __init__(self, count: int) -> None:
@@ -24,14 +24,14 @@ class Helpers:
         self.count = count
         self._calls: SimpleQueue[bool] = SimpleQueue()
         self._work: list[Work] = []
-        """The present one, if there is any; one that helpers are late for is not kept for them."""
+        """The present one, if there is any; one that threads are late for is not kept for them."""
         self._failures: list[BaseException] = []
         for _ in range(count):
-            threading.Thread(target=_help, args=(self._calls, self._work, self._failures), daemon=True).start()
+            threading.Thread(target=_serve, args=(self._calls, self._work, self._failures), daemon=True).start()
         weakref.finalize(self, _call, self._calls, count, stay=False)
 
     def share(self, work: Work, finished: Callable[[], bool]) -> None:
-        """Do a piece of work together, and return when it is ``finished``; raise what was raised in a helper."""
+        """Do a piece of work together, and return when it is ``finished``; raise what was raised in a thread."""
         self._work[:] = [work]
         try:
             _call(self._calls, self.count - self._calls.qsize(), stay=True)
@@ -39,7 +39,7 @@ class Helpers:
             while not finished():
                 if self._failures:
                     raise self._failures.pop()
-                time.sleep(0)  # a helper is still at its last piece
+                time.sleep(0)  # a thread is still at its last piece
         finally:
             self._work.clear()
 
@@ -49,7 +49,7 @@ def _call(calls: SimpleQueue[bool], count: int, *, stay: bool) -> None:
         calls.put(stay)
 
 
-def _help(calls: SimpleQueue[bool], present: list[Work], failures: list[BaseException]) -> None:
+def _serve(calls: SimpleQueue[bool], present: list[Work], failures: list[BaseException]) -> None:
     while calls.get():
         try:
             _join_in(present)
@@ -58,6 +58,6 @@ def _help(calls: SimpleQueue[bool], present: list[Work], failures: list[BaseExce
 
 
 def _join_in(present: list[Work]) -> None:
-    """A function of its own, so that a helper that waits holds on to nothing."""
+    """A function of its own, so that a thread that waits holds on to nothing."""
     for work in present[:1]:
         work()

@@ -218,7 +218,7 @@ class _Shape:
         return builder.bitcast(moved, self.wide)
 
     def spread(self, builder: Any, number: Any) -> Any:
-        """Return a vector that holds a number in all places."""
+        """Return a vector that holds a number in all lanes."""
         one = builder.insert_element(ir.Constant(self.wide, ir.Undefined), number, _INT(0))
         return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_INT, self.lanes), [0] * self.lanes))
 
