@@ -20,10 +20,11 @@ from pathlib import Path
 
 import math_verify
 
+from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers.judge import judge
 from tpt.verifiers.number.verify import verify_number
-from tpt.verifiers.pool.pool import Limits, close_pools
+from tpt.verifiers.pool.pool import close_pools
 
 Rows = list[tuple[Problem, str]]
 
@@ -115,11 +116,11 @@ def math_in_batches(rows: Rows, workers: int) -> tuple[float, list[bool]]:
     # Warm workers, as they are in all of a run but its first second.
     warm = Problem("warm", "", "\\sqrt{12}", "math")
     judge([Trace("warm", n, f"\\boxed{{{n + 2}\\sqrt{{3}}}}", "stop", 0, 0) for n in range(2 * workers)], {"warm": warm},
-          limits=Limits(workers=workers))  # fmt: skip
+          limits=VerifyConfig(workers=workers))  # fmt: skip
     began = time.perf_counter()
     said: list[bool] = []
     for start in range(0, len(traces), BATCH):
-        verdicts = judge(traces[start : start + BATCH], problems, limits=Limits(workers=workers))
+        verdicts = judge(traces[start : start + BATCH], problems, limits=VerifyConfig(workers=workers))
         said += [verdict.outcome is Outcome.CORRECT for verdict in verdicts]
     wall_s = time.perf_counter() - began
     close_pools()

@@ -22,6 +22,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from tpt.config import VerifyConfig
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Outcome, Problem
 from tpt.sandbox import Ended, Limits, Task
@@ -249,7 +250,7 @@ def load() -> None:
     calm = judge_programs(pairs)
     loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(2 * CORES)]
     try:
-        busy = judge_programs(pairs, workers=2 * CORES)
+        busy = judge_programs(pairs, limits=VerifyConfig(workers=2 * CORES))
     finally:
         for loop in loops:
             loop.kill()

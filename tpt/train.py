@@ -15,8 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tpt.cluster.session import RaySettings
-from tpt.config import PromptConfig, TrainConfig
+from tpt.config import EngineConfig, PromptConfig, TrainConfig
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.errors import TrainError
 from tpt.model.adapter_folder import seen_by_all
@@ -72,7 +71,7 @@ def train_stage(context: StageContext) -> dict[str, Any]:
             out=round_dir.checkpoint,
             seed=seed_for(config.seed, "train", round_dir.index),
             progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
-            ray=RaySettings(config.engine.ray_address, config.engine.timeout_s),
+            ray=config.engine,
         )
         display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
     counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}
@@ -104,13 +103,13 @@ def train(
     out: Path,
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
-    ray: RaySettings | None = None,
+    ray: EngineConfig | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a model on the examples, write the checkpoint ``out``, and return what there is to say about it.
 
     ``progress`` is called after each optimizer step with (step, steps, loss). Beside ``out`` a ``train_log.jsonl`` gets
     a line a step, and a folder with the suffix ``.state`` holds, until ``out`` is written, what a killed training goes
-    on from when it is called again. ``ray`` says which cluster trains where ``config.where`` is "ray".
+    on from when it is called again. ``ray`` names the cluster that trains where ``config.where`` is "ray".
 
     Raises:
         TrainError: the examples must not be trained on, or training changed nothing; ``out`` is then untouched.
@@ -131,7 +130,7 @@ def train(
         anywhere, files = _for_all_nodes(training)
         from tpt.cluster.train import train_on_ray
 
-        return train_on_ray(anywhere, config, ray or RaySettings(), out=anywhere.out, files=files, progress=progress)
+        return train_on_ray(anywhere, config, ray or EngineConfig(), out=anywhere.out, files=files, progress=progress)
     if config.devices > 1:
         return sft.run_in_parallel(config.devices, training, progress)
     return training(progress)
@@ -155,8 +154,8 @@ class _Training:
         from tpt.model.load import load_config, load_tokenizer
         from tpt.system.memory import peak_bytes
 
-        config, start, out, here = self.config, self.start, self.out, sft.place()
-        clock, device = _Clock(), sft.device_of(here)
+        config, start, out, ranks = self.config, self.start, self.out, sft.ranks()
+        clock, device = _Clock(), sft.device_of(ranks)
         chat = Chat(load_tokenizer(start.model, cache=start.cache), self.prompt)
         encoded = sft.encode(self.examples, self.problems, chat, max_length=config.max_length)
         clock.lap("encode_s")
@@ -188,7 +187,7 @@ class _Training:
             raise
         sft.gather(trainee)
         clock.lap("fit_s")
-        if not here.is_first:
+        if not ranks.is_first:
             return {}
         change = sft.finish(trainee, chat, out, base=start.base)
         point.remove()
@@ -202,7 +201,7 @@ class _Training:
             **_told(log),
             **_shortened(asdict(change)),
             "method": config.method,
-            "devices": here.world,
+            "devices": ranks.world,
             "saved_dtype": "float32",
             "device": device.type,
             "memory_estimate": memory,

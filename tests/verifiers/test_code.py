@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from code_cases import ADD, ASSERTS, DOUBLE, SOLVED, fenced, judge_programs, needs_bubblewrap, outcome, problem
 
+from tpt.config import VerifyConfig
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Trace
 from tpt.sandbox.worker import Sandbox
 from tpt.verifiers.code.verify import judge_completions, verify_code
 from tpt.verifiers.judge import judge
-from tpt.verifiers.pool.pool import Limits
 
 pytestmark = needs_bubblewrap
 
@@ -184,12 +184,12 @@ def test_tests_that_are_none(tests, message):
 
 
 def test_the_weak_mode_only_by_name_and_with_a_warning():
-    weak = Limits(sandbox="rlimits", workers=1)
+    weak = VerifyConfig(sandbox="rlimits", workers=1)
     traces = [Trace("p", 0, fenced(SOLVED), "stop", 0, 0), Trace("p", 1, fenced("import os\nos.fork()"), "stop", 0, 0)]
     with pytest.warns(UserWarning, match="can read your files"):
         right, wrong = judge(traces, {"p": problem(ADD)}, limits=weak)
     assert (right.outcome, wrong.outcome) == (Outcome.CORRECT, Outcome.WRONG)
-    assert judge(traces, {"p": problem(ADD)}, limits=Limits())[0].outcome is Outcome.CORRECT  # and does not warn
+    assert judge(traces, {"p": problem(ADD)}, limits=VerifyConfig())[0].outcome is Outcome.CORRECT  # and does not warn
 
 
 def test_verdicts_do_not_depend_on_what_else_the_machine_does():
@@ -199,7 +199,7 @@ def test_verdicts_do_not_depend_on_what_else_the_machine_does():
     calm = judge_programs(pairs)
     loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(4)]
     try:
-        busy = judge_programs(pairs, workers=4)
+        busy = judge_programs(pairs, limits=VerifyConfig(workers=4))
     finally:
         for loop in loops:
             loop.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from code_cases import ADD, DOUBLE, SOLVED, judge_programs, needs_bubblewrap, outcome, problem
 
+from tpt.config import VerifyConfig
 from tpt.records import Outcome
 from tpt.sandbox import Limits, Task
 from tpt.sandbox.worker import Sandbox
@@ -135,7 +136,7 @@ def test_numpy_runs_within_the_limits(sandbox):
         (problem(ADD), NUMPY + "numpy.zeros(10**10)"),
         (problem(small), NUMPY + SOLVED),
     ]
-    found = [judgement.detail for judgement in judge_programs(pairs, sandbox=sandbox)]
+    found = [judgement.detail for judgement in judge_programs(pairs, limits=VerifyConfig(sandbox=sandbox))]
     assert found[:2] == ["passed 3/3"] * 2
     assert all(detail.startswith("memory limit") for detail in found[2:]), found
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tpt.config import VerifyConfig
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers import Judgement
 from tpt.verifiers.custom import absolute, is_custom
 from tpt.verifiers.judge import formats_of, judge, judge_one
-from tpt.verifiers.pool.pool import Limits
 
-LIMITS = Limits(timeout_s=1.5, memory_mb=1024, workers=2)
+LIMITS = VerifyConfig(timeout_s=1.5, memory_mb=1024, workers=2)
 SOURCE = """
 import os, time
 import beside

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.judge import judge_one
-from tpt.verifiers.pool.pool import Limits
 from tpt.verifiers.text import verify_exact
 
-LIMITS = Limits(timeout_s=1.5, workers=1)
+LIMITS = VerifyConfig(timeout_s=1.5, workers=1)
 
 
 def regex(pattern: str, completion: str) -> Judgement:

@@ -7,14 +7,14 @@ import threading
 import pytest
 
 from tpt.audit.check import check_problems
+from tpt.config import VerifyConfig
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers.gold import gold_completion
 from tpt.verifiers.judge import FORMATS, OPENINGS, formats_of, judge, judge_one
 from tpt.verifiers.math.magnitude import too_large
-from tpt.verifiers.pool.pool import Limits
 
-LIMITS = Limits(timeout_s=2.0, workers=2)
+LIMITS = VerifyConfig(timeout_s=2.0, workers=2)
 CHOICE = "Q? A) 1 B) 2 C) 3"
 # kind, question, gold, completion, what it is
 ROWS = [

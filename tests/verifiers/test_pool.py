@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tpt.config import VerifyConfig
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Problem, Trace
 from tpt.verifiers.judge import judge
-from tpt.verifiers.pool.pool import Limits, Pool
+from tpt.verifiers.pool.pool import Pool
 
 MATCHES = "tpt.verifiers.text:matches"
 GOOD = ("a+b", ["aab"])
@@ -38,21 +39,21 @@ HOSTILE = [
 
 @pytest.fixture
 def pool() -> Iterator[Pool]:
-    opened = Pool(MATCHES, Limits(timeout_s=1.0, workers=2))
+    opened = Pool(MATCHES, VerifyConfig(timeout_s=1.0, workers=2))
     yield opened
     opened.close()
 
 
 def test_results_come_in_order(pool: Pool) -> None:
     items = [(f"{n}", [f"{n - n % 2}"]) for n in range(50)]
-    assert [settled.value for settled in pool.map(items)] == [0, -1] * 25
+    assert [result.value for result in pool.map(items)] == [0, -1] * 25
 
 
 def test_a_killed_item_leaves_its_neighbours_alone(pool: Pool) -> None:
     began = time.monotonic()
     found = pool.map([GOOD, ENDLESS, GOOD, ENDLESS, GOOD, GOOD])
-    assert [settled.problem for settled in found] == ["", "timeout", "", "timeout", "", ""]
-    assert [settled.value for settled in found if not settled.problem] == [0] * 4
+    assert [result.problem for result in found] == ["", "timeout", "", "timeout", "", ""]
+    assert [result.value for result in found if not result.problem] == [0] * 4
     assert time.monotonic() - began < 30
     assert pool.map([GOOD])[0].value == 0
 
@@ -73,7 +74,7 @@ def test_two_threads_at_once(pool: Pool) -> None:
     found: dict[int, list[object]] = {}
 
     def work(name: int) -> None:
-        found[name] = [settled.value for settled in pool.map([(str(name), [str(n)]) for n in range(20)])]
+        found[name] = [result.value for result in pool.map([(str(name), [str(n)]) for n in range(20)])]
 
     threads = [threading.Thread(target=work, args=(name,)) for name in (3, 7)]
     for thread in threads:
@@ -97,18 +98,18 @@ def test_a_fork_of_this_process_has_workers_of_its_own(pool: Pool) -> None:
 
 
 def test_errors_come_back(pool: Pool) -> None:
-    settled = pool.map([("(", ["a"])])[0]
-    assert settled.problem == "error"
-    assert "missing )" in settled.detail
+    result = pool.map([("(", ["a"])])[0]
+    assert result.problem == "error"
+    assert "missing )" in result.detail
 
 
 def test_large_items(pool: Pool) -> None:
     big = "a" * 5_000_000
-    assert [settled.value for settled in pool.map([("a*", [big]), ("b", [big]), ("a*", [big])])] == [0, -1, 0]
+    assert [result.value for result in pool.map([("a*", [big]), ("b", [big]), ("a*", [big])])] == [0, -1, 0]
 
 
 def test_workers_that_cannot_start_are_explained(capfd: pytest.CaptureFixture[str]) -> None:
-    broken = Pool("tpt.verifiers.no_such_module:f", Limits(workers=1))
+    broken = Pool("tpt.verifiers.no_such_module:f", VerifyConfig(workers=1))
     with pytest.raises(VerifierError, match="ended with exit code 1 while it started"):
         broken.map([GOOD])
     assert "no_such_module" in capfd.readouterr().err
@@ -117,8 +118,9 @@ def test_workers_that_cannot_start_are_explained(capfd: pytest.CaptureFixture[st
 # No guard around it: what spawns by importing the main module again would start it anew for ever.
 PROGRAM = """
 import sys
-from tpt.verifiers.pool.pool import Limits, Pool
-pool = Pool("tpt.verifiers.text:matches", Limits(timeout_s=100, workers=1))
+from tpt.config import VerifyConfig
+from tpt.verifiers.pool.pool import Pool
+pool = Pool("tpt.verifiers.text:matches", VerifyConfig(timeout_s=100, workers=1))
 print(pool.map([("a+b", ["aab"])])[0].value, *pool.child_pids(), flush=True)
 if sys.argv[1:]:
     pool.map([("(a+)+b", ["a" * 60])])
@@ -150,17 +152,19 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_hostile_answers_among_good_ones() -> None:
-    assert_unharmed(hostile=HOSTILE, good=300, limits=Limits(timeout_s=1.0))
+    assert_unharmed(hostile=HOSTILE, good=300, limits=VerifyConfig(timeout_s=1.0))
 
 
 @pytest.mark.slow
 def test_a_hundred_hostile_answers_among_ten_thousand_good_ones() -> None:
     assert_unharmed(
-        hostile=[f"{each} + {n}" for n in range(10) for each in HOSTILE], good=10_000, limits=Limits(timeout_s=2.0)
+        hostile=[f"{each} + {n}" for n in range(10) for each in HOSTILE],
+        good=10_000,
+        limits=VerifyConfig(timeout_s=2.0),
     )
 
 
-def assert_unharmed(*, hostile: list[str], good: int, limits: Limits) -> None:
+def assert_unharmed(*, hostile: list[str], good: int, limits: VerifyConfig) -> None:
     """Every good answer is judged as it would be alone, hostile ones are never right, and the time is bounded."""
     forms = [r"\frac{%d}{7}", r"%d\sqrt{2}", r"(%d, 3)", r"%d", r"x^2 + %d", r"\sqrt{%d} + 1"]
     problems, traces = {}, []

@@ -11,7 +11,6 @@ from tpt.errors import ProblemError
 from tpt.problems import check_disjoint, load_problems
 from tpt.records import Problem
 from tpt.verifiers.judge import judge
-from tpt.verifiers.pool.pool import limits_of
 
 
 class Loaded(NamedTuple):
@@ -55,7 +54,7 @@ def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
 
 def _bad(problems: list[Problem], name: str, config: RunConfig, *, allowed: bool) -> list[str]:
     """Return the ids of problems whose gold fails its own verifier; ProblemError when that is not allowed."""
-    failures = check_problems(problems, partial(judge, limits=limits_of(config))).gold_failures
+    failures = check_problems(problems, partial(judge, limits=config.verify)).gold_failures
     if failures and not allowed:
         first = failures[0]
         raise ProblemError(

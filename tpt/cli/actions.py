@@ -14,7 +14,7 @@ from tpt.audit.audit import Audit
 from tpt.audit.check import check
 from tpt.audit.label_noise import TraceCheck, check_traces
 from tpt.audit.run_problems import load_both
-from tpt.config import RunConfig, load_config
+from tpt.config import RunConfig, VerifyConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.plan import outline
 from tpt.problems import load_problems, load_wrong_programs
@@ -29,7 +29,6 @@ from tpt.scoring.score import count_verdicts, default_ks, read_counts
 from tpt.store import address_of
 from tpt.system.jsonl import iterate_records, to_table, write_text
 from tpt.verifiers.judge import judge
-from tpt.verifiers.pool.pool import Limits
 
 _BATCH = 500
 """Traces that are judged together, so that every worker has some."""
@@ -129,7 +128,7 @@ def check_sources(
     heldout = load_problems(against, columns=columns) if against else None
     wrong_programs = load_wrong_programs(problems)
     loaded = load_problems(problems, columns=columns)
-    judge_here = partial(judge, limits=Limits(sandbox=sandbox))
+    judge_here = partial(judge, limits=VerifyConfig(sandbox=sandbox))
     found = check(loaded, heldout, judge=judge_here, wrong_programs=wrong_programs)
     by_id = {problem.id: problem for problem in loaded}
     told = check_traces(list(_foreign_traces(traces, by_id, problems)), by_id, judge=judge_here) if traces else None
@@ -147,7 +146,7 @@ def verify_file(source: str, traces: Path, *, sandbox: Mode = "bubblewrap") -> I
     problems = {problem.id: problem for problem in load_problems(source)}
     given = _foreign_traces(traces, problems, source)
     while batch := list(islice(given, _BATCH)):
-        yield from judge(batch, problems, limits=Limits(sandbox=sandbox))
+        yield from judge(batch, problems, limits=VerifyConfig(sandbox=sandbox))
 
 
 def _foreign_traces(traces: Path, problems: dict[str, Problem], source: str) -> Iterator[Trace]:

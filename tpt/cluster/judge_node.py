@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 
+from tpt.config import VerifyConfig
 from tpt.errors import TPTError, VerifierError
 from tpt.records import Problem, Trace, Verdict
 from tpt.sandbox import bubblewrap
 from tpt.verifiers.custom import is_custom
 from tpt.verifiers.judge import formats_of, judge
-from tpt.verifiers.pool.pool import Limits
 
 _DECIDING = {"math": ("math-verify", "latex2sympy2_extended", "sympy"), "code": ("numpy",)}
 """Kind to the packages, beside this one, that a verdict may depend on."""
@@ -21,7 +21,8 @@ _DECIDING = {"math": ("math-verify", "latex2sympy2_extended", "sympy"), "code": 
 class Rules:
     """What judging goes by, on every node the same."""
 
-    limits: Limits
+    limits: VerifyConfig
+    """Its ``workers`` are those of each node."""
     every_test: bool
     kinds: frozenset[str]
     basis: dict[str, str]
@@ -29,7 +30,7 @@ class Rules:
 
     def with_workers(self, workers: int) -> Rules:
         """Return the same rules for a node with so many workers."""
-        return replace(self, limits=replace(self.limits, workers=workers))
+        return replace(self, limits=self.limits.model_copy(update={"workers": workers}))
 
 
 def basis_of(kinds: frozenset[str]) -> dict[str, str]:
@@ -71,16 +72,18 @@ class Judge:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    def open(self) -> str:
-        """Return why this node cannot judge, or an empty string."""
-        return unfit(self._rules)
+    def open(self) -> int | str:
+        """Return how many workers judge here, or why this node cannot judge."""
+        return unfit(self._rules) or self._rules.limits.workers
 
-    def judge(self, traces: Sequence[Trace], problems: Mapping[str, Problem]) -> list[Verdict] | str:
-        """Judge traces; returns a message for the user when that cannot be done."""
+    def judge(self, traces: Mapping[int, Trace], problems: Mapping[str, Problem]) -> dict[int, Verdict] | str:
+        """Judge traces, by row; returns a message for the user when that cannot be done."""
+        rules = self._rules
         try:
-            return judge(traces, problems, limits=self._rules.limits, every_test=self._rules.every_test)
+            verdicts = judge(list(traces.values()), problems, limits=rules.limits, every_test=rules.every_test)
         except TPTError as error:
             return str(error)
+        return dict(zip(traces, verdicts, strict=True))
 
 
 def _version(name: str) -> str:

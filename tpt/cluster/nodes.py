@@ -30,6 +30,8 @@ _ENVIRONMENT = {
 }
 _ANSWER_S = 5.0
 _CHECK_S = 120.0
+_GIST = 280
+"""Characters of a quoted message."""
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Enough for completions; Ray would take a third of the memory."""
 _HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -119,19 +121,25 @@ def alive_nodes() -> list[Node]:
 def check_nodes(nodes: list[Node], *, files: list[str]) -> None:
     """Check that tpt can be imported on every node, by the same Python, and that it has these files.
 
-    Costs no resources of the nodes, and needs no more than Ray there.
+    Needs no more than Ray there.
 
     Raises:
         ClusterError: A node does not answer, or lacks something; the message names it.
     """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    for node, found in ask(nodes, _look(), files, what="run a task"):
+        _require(node, found)
 
-    task = ray.remote(num_cpus=0, max_retries=0)(_look())
-    asked = {
-        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(files): node
-        for node in nodes
-    }
+
+def ask(nodes: list[Node], function: Callable[[Any], Any], argument: Any, *, what: str) -> Iterator[tuple[Node, Any]]:
+    """Call a function on every node and yield what it returns there; it takes none of the node's resources.
+
+    Raises:
+        ClusterError: A node does not answer, or cannot do ``what``; the message names it.
+    """
+    import ray
+
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    asked = {task.options(scheduling_strategy=pinned_to(node)).remote(argument): node for node in nodes}
     ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_CHECK_S) if asked else ([], [])
     if late:
         raise ClusterError(
@@ -139,13 +147,27 @@ def check_nodes(nodes: list[Node], *, files: list[str]) -> None:
             "(ray status), or take the node out of the cluster"
         )
     for answer in ready:
-        node = asked[answer]
         try:
-            _require(node, ray.get(answer))
+            value = ray.get(answer)
         except ray.exceptions.RayTaskError as error:
-            raise ClusterError(f"node {node.name} cannot run a task: {' '.join(str(error.cause).split())}") from error
+            said = f"{type(error.cause).__name__}: {error.cause}"
+            raise ClusterError(f"node {asked[answer].name} cannot {what}: {gist(said)}") from error
         except ray.exceptions.RayError:
             continue  # it has died since, and is none of ours any more
+        yield asked[answer], value
+
+
+def pinned_to(node: Node) -> Any:
+    """Return the scheduling strategy that has Ray start something on this node, or not at all."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+def gist(said: str) -> str:
+    """Return a message on one line, the middle of a long one left out: errors say what matters first or last."""
+    line = " ".join(said.split())
+    return line if len(line) <= _GIST else f"{line[: _GIST // 3]} ... {line[-_GIST * 2 // 3 :]}"
 
 
 def _look() -> Callable[[list[str]], dict[str, Any]]:

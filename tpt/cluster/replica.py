@@ -58,18 +58,9 @@ class Replica:
 
         return str(ray.get_runtime_context().get_node_id())
 
-    def open(self, opener: Callable[[], Engine], threads: int) -> Opened | str:
-        """Open the engine; returns a message when that is refused.
-
-        Args:
-            opener: Loads the model; run here.
-            threads: CPU threads of the tensor library; 0 leaves them as they are.
-        """
+    def open(self, opener: Callable[[], Engine]) -> Opened | str:
+        """Open the engine by what loads the model; returns a message when that is refused."""
         try:
-            if threads:
-                from tpt.model.load import use_threads
-
-                use_threads(threads)
             self._engine = opener()
         except (TPTError, OSError, ImportError) as error:
             return f"{type(error).__name__}: {error}" if not isinstance(error, TPTError) else str(error)

@@ -19,18 +19,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tpt.cluster.nodes import gist
 from tpt.errors import ClusterError, TPTError
 
-Seats = tuple[int, int, int, int]
-"""A process's rank, how many there are, and the same two among those of its machine."""
 Tell = Callable[[int, int, float], None]
-Process = Callable[[Seats, Tell], dict[str, Any]]
-"""What each process does; it must be picklable, and what it returns must be plain values."""
+Process = Callable[[tuple[int, int, int, int], Tell], dict[str, Any]]
+"""What each process does, given its ``Ranks`` (see ``tpt.sft.distributed``) as plain numbers.
 
-_BEAT_S = 2.0
+It must be picklable, and what it returns must be plain values.
+"""
+
+_HEARTBEAT_S = 2.0
 _SILENCE_S = 30.0
-"""A process that has not reached the session for so long ends: another may be in its place."""
-_GIST = 240
+"""A process that has not reached the session for so long ends: another may have its rank."""
 IN_ORDER = "in-order"
 """Ray's concurrency group of the calls that are done one after the other."""
 _SETTINGS = {
@@ -42,17 +43,7 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class RaySettings:
-    """Which cluster trains, and how long it may keep a training waiting."""
-
-    address: str = "auto"
-    """See ``tpt.cluster.nodes.connect``."""
-    timeout_s: float = 600.0
-    """Longest wait for room in the cluster."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerGroup:
     """The processes of a training."""
 
     size: int
@@ -68,7 +59,7 @@ class Crew:
 
 
 @dataclass(slots=True)
-class News:
+class SessionUpdates:
     """What a session was told since it was last asked."""
 
     steps: list[tuple[int, int, float]] = field(default_factory=list)
@@ -88,7 +79,7 @@ class Session:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._news = News()
+        self._updates = SessionUpdates()
         self._tickets: dict[int, str] = {}
         """Rank to what its present process is known by."""
         self._nodes: dict[int, str] = {}
@@ -103,11 +94,11 @@ class Session:
         most: dict[str, float] | None = state.get_max_resources_from_cluster_config()
         return most
 
-    def run(self, crew: Crew, process: bytes, folder: str) -> str:
+    def run(self, group: WorkerGroup, process: bytes, folder: str) -> str:
         """Train, and return "", or why it ended without success.
 
         Args:
-            crew: How many processes, and of what size.
+            group: How many processes, and of what size.
             process: Pickled; what each of them does.
             folder: Where Ray Train may write.
 
@@ -118,7 +109,7 @@ class Session:
 
         os.environ.update(_SETTINGS)
         try:
-            trainer = _trainer(ray.get_runtime_context().current_actor, crew, process, folder)
+            trainer = _trainer(ray.get_runtime_context().current_actor, group, process, folder)
         except ImportError as error:
             raise ClusterError(
                 f'Ray Train cannot be imported on {_node()} ({error}): pip install "think-prune-train[ray]", there and on '
@@ -129,21 +120,21 @@ class Session:
         except Exception as error:  # Its base classes differ between versions of Ray.
             if self._loss and getattr(error, "worker_failures", None):
                 return (
-                    f"training processes failed more often than train.max_failures = {crew.max_failures} forgives, the last "
+                    f"training processes failed more often than train.max_failures = {group.max_failures} forgives, the last "
                     f"time {self._loss}"
                 )
-            return f"Ray Train gave up: {_gist(error)}"
+            return f"Ray Train gave up: {_told(error)}"
         return ""
 
     def enter(self, rank: int, ticket: str, node: str) -> None:
         """Take in a process; the one that had its rank before is none any more."""
         with self._lock:
             if rank == 0 and rank in self._tickets:
-                self._news.restarts.append(self._loss or "it did not get under way")
+                self._updates.restarts.append(self._loss or "it did not get under way")
             self._tickets[rank], self._nodes[rank] = ticket, node
             self._heard = time.monotonic()
 
-    def beat(self, rank: int, ticket: str) -> bool:
+    def heartbeat(self, rank: int, ticket: str) -> bool:
         """Return whether a process is still one of the training's."""
         with self._lock:
             present = self._tickets.get(rank) == ticket
@@ -155,18 +146,18 @@ class Session:
         """Note a step of the first process."""
         with self._lock:
             if self._tickets.get(0) == ticket:
-                self._news.steps.append(step)
+                self._updates.steps.append(step)
 
     def refuse(self, name: str, message: str) -> None:
         """Note a TPTError; the first one told counts."""
         with self._lock:
-            self._news.refusal = self._news.refusal or (name, message)
+            self._updates.refusal = self._updates.refusal or (name, message)
 
     def finish(self, ticket: str, result: dict[str, Any]) -> None:
         """Note what the first process returns."""
         with self._lock:
             if self._tickets.get(0) == ticket:
-                self._news.result = result
+                self._updates.result = result
 
     def lose(self, said: dict[int, str]) -> None:
         """Note what has become of the processes with these ranks."""
@@ -175,17 +166,17 @@ class Session:
             others = f", and {len(said) - 1} more" if len(said) > 1 else ""
             self._loss = f"process {rank} on node {self._nodes.get(rank, 'unknown')}{others}: {said[rank]}"
 
-    def news(self) -> News:
+    def updates(self) -> SessionUpdates:
         """Return what there is to tell since the last call."""
         with self._lock:
-            told = self._news
-            told.silent_s = time.monotonic() - self._heard
-            told.nodes = [self._nodes[rank] for rank in sorted(self._nodes)]
-            self._news = News(refusal=told.refusal, result=told.result)
-            return told
+            updates = self._updates
+            updates.silent_s = time.monotonic() - self._heard
+            updates.nodes = [self._nodes[rank] for rank in sorted(self._nodes)]
+            self._updates = SessionUpdates(refusal=updates.refusal, result=updates.result)
+            return updates
 
 
-def _trainer(session: Any, crew: Crew, process: bytes, folder: str) -> Any:
+def _trainer(session: Any, group: WorkerGroup, process: bytes, folder: str) -> Any:
     """Return Ray Train's trainer; ImportError where a package that it needs is missing."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -194,7 +185,7 @@ def _trainer(session: Any, crew: Crew, process: bytes, folder: str) -> Any:
         """Tells the session what has become of a process; it works where Ray Train's controller does."""
 
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-            session.lose.remote({rank: _gist(error) for rank, error in _telling(worker_exceptions).items()})
+            session.lose.remote({rank: _told(error) for rank, error in _telling(worker_exceptions).items()})
 
     class Trainer(TorchTrainer):  # type: ignore[misc]
         """Leaves out the detached actor that cleans up after a killed controller; Ray does that for us."""
@@ -204,22 +195,22 @@ def _trainer(session: Any, crew: Crew, process: bytes, folder: str) -> Any:
             return [each for each in made if type(each).__name__ != "PlacementGroupCleanerCallback"]
 
     # Set before the processes import anything.
-    environment = {"OMP_NUM_THREADS": str(crew.cpus), "GOMP_SPINCOUNT": "10000"}
+    environment = {"OMP_NUM_THREADS": str(group.cpus), "GOMP_SPINCOUNT": "10000"}
     environment |= {"TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
-    if not crew.gpus:
+    if not group.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     return Trainer(
         _Worker(session, process),
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if crew.gpus else "gloo"),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if group.gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=crew.size,
-            use_gpu=bool(crew.gpus),
-            resources_per_worker={"CPU": crew.cpus} | ({"GPU": crew.gpus} if crew.gpus else {}),
+            num_workers=group.size,
+            use_gpu=bool(group.gpus),
+            resources_per_worker={"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {}),
         ),
         run_config=RunConfig(
             name="ray-train",
             storage_path=folder,
-            failure_config=FailureConfig(max_failures=crew.max_failures),
+            failure_config=FailureConfig(max_failures=group.max_failures),
             callbacks=[Losses()],
             worker_runtime_env={"env_vars": environment},
         ),
@@ -234,14 +225,11 @@ def _telling(exceptions: dict[int, Exception]) -> dict[int, Exception]:
     return gone or exceptions
 
 
-def _gist(error: Exception) -> str:
-    """Return a message on one line, the middle of a long one left out: errors say what matters first or last."""
-    line = " ".join(f"{type(error).__name__}: {error}".split())
+def _told(error: Exception) -> str:
+    """Return what to quote of an error."""
     # What Ray says of a process that is gone begins with its numbers and ends with advice.
-    _, found, why = line.partition(" because its ")
-    if found:
-        return f"its {why[:_GIST]}"
-    return line if len(line) <= _GIST else f"{line[: _GIST // 3]} ... {line[-_GIST * 2 // 3 :]}"
+    _, found, why = " ".join(str(error).split()).partition(" because its ")
+    return gist(f"its {why}" if found else f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +246,13 @@ class _Worker:
 
         context = train.get_context()
         rank, ticket = context.get_world_rank(), secrets.token_hex(8)
-        seats = (rank, context.get_world_size(), context.get_local_rank(), context.get_local_world_size())
+        ranks = (rank, context.get_world_size(), context.get_local_rank(), context.get_local_world_size())
         ray.get(self.session.enter.remote(rank, ticket, _node()))
         try:
             with _known(self.session, rank, ticket):
                 process: Process = pickle.loads(self.process)
                 tell = self.session.tell.options(concurrency_group=IN_ORDER)
-                result = process(seats, lambda *step: tell.remote(ticket, step))
+                result = process(ranks, lambda *step: tell.remote(ticket, step))
         except TPTError as error:
             ray.get(self.session.refuse.remote(type(error).__name__, str(error)))
             raise
@@ -281,9 +269,9 @@ def _known(session: Any, rank: int, ticket: str) -> Iterator[None]:
         import ray
 
         heard = time.monotonic()
-        while not over.wait(_BEAT_S):
+        while not over.wait(_HEARTBEAT_S):
             try:
-                known = ray.get(session.beat.remote(rank, ticket), timeout=_SILENCE_S)
+                known = ray.get(session.heartbeat.remote(rank, ticket), timeout=_SILENCE_S)
                 heard = time.monotonic()
             except ray.exceptions.ActorUnavailableError:
                 known = time.monotonic() - heard < _SILENCE_S
@@ -292,7 +280,7 @@ def _known(session: Any, rank: int, ticket: str) -> Iterator[None]:
             if not known:
                 os._exit(1)
 
-    threading.Thread(target=watch, name="tpt-beat", daemon=True).start()
+    threading.Thread(target=watch, name="tpt-heartbeat", daemon=True).start()
     try:
         yield
     finally:

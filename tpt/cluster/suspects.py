@@ -1,154 +1,103 @@
-"""Which request is where, and which of them may be the one that its replicas die of. Knows nothing of Ray.
+"""Which worker holds what, and which of it may be what workers die of. Knows nothing of Ray.
 
-When a replica's process dies, any request that it held may be the cause. Those suspects are tried again in a small
-batch, and when that dies too, each one alone; so the guilty one is known for certain and the others lose little time.
+When a worker's process dies, anything that it held may be the cause. Those suspects are tried again in a small batch,
+and when that dies too, each one alone; so the guilty one is known for certain and the others lose little time.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from typing import Generic, TypeVar
 
-from tpt.engines import Request, RequestId
-
-STRIKES = 3
-"""As many processes may die of a request; the last one served it alone."""
+MAX_CRASHES = 3
+"""As many processes may die of an item; the last one held it alone."""
 _SMALL_BATCH = 8
-"""Suspects once over fill only this part of a replica."""
+"""Suspects once over fill only this part of a worker."""
+Item = TypeVar("Item")
 
 
-class Ledger:
-    """The requests in flight, by replica."""
+class SuspectQueue(Generic[Item]):
+    """Items that wait for a worker or are held by one: the ids of requests, or the rows of a batch."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Request] = deque()
-        self._suspects: deque[Request] = deque()
-        self._held: dict[int, dict[RequestId, Request]] = {}
-        self._strikes: dict[RequestId, int] = {}
-        self._known: set[RequestId] = set()
+        self._waiting: deque[Item] = deque()
+        self._suspects: deque[Item] = deque()
+        self._held: defaultdict[int, dict[Item, None]] = defaultdict(dict)
+        """By worker, in the order it got them."""
+        self._crash_count: dict[Item, int] = {}
 
-    def __contains__(self, key: RequestId) -> bool:
-        return key in self._known
+    @property
+    def waiting(self) -> int:
+        """Return how many items wait that are no suspects."""
+        return len(self._waiting)
 
-    def __len__(self) -> int:
-        return len(self._known)
+    def add(self, item: Item) -> None:
+        """Queue an item."""
+        self._waiting.append(item)
 
-    def add(self, request: Request) -> None:
-        """Queue a request."""
-        self._known.add(request.id)
-        self._waiting.append(request)
+    def held(self, worker: int) -> list[Item]:
+        """Return what a worker has."""
+        return list(self._held.get(worker, ()))
 
-    def join(self, replica: int) -> None:
-        """Count in a replica that can serve."""
-        self._held[replica] = {}
-
-    def holds(self, replica: int) -> int:
-        """Return how many requests a replica has."""
-        return len(self._held[replica])
-
-    def take(self, replica: int, capacity: int) -> list[Request]:
-        """Move requests from the queue to a replica that may hold ``capacity``, and return them."""
-        held = self._held[replica]
-        strikes = max((self._strikes.get(key, 0) for key in held), default=0)
-        if strikes or (self._suspects and not held):
-            return self._take_suspects(held, strikes or self._strikes[self._suspects[0].id], capacity)
-        if self._suspects and self._is_to_run_dry(replica):
+    def take(self, worker: int, capacity: int) -> list[Item]:
+        """Move items from the queue to a worker that may hold ``capacity``, and return them."""
+        held = self._held[worker]
+        crash_count = max((self._crash_count.get(item, 0) for item in held), default=0)
+        if crash_count or (self._suspects and not held):
+            return self._take_suspects(held, crash_count or self._crash_count[self._suspects[0]], capacity)
+        if self._suspects and self._is_to_run_dry(worker):
             return []
-        return _move(self._waiting, held, capacity)
+        return _move(self._waiting, held, capacity - len(held))
 
-    def complete(self, replica: int, key: RequestId) -> bool:
-        """Return whether the replica's completion was still wanted, and let go of its request."""
-        if self._held.get(replica, {}).pop(key, None) is None:
+    def complete(self, worker: int, item: Item) -> bool:
+        """Return whether the worker still held the item, and let go of it."""
+        held = self._held.get(worker, {})
+        if item not in held:
             return False
-        self._known.discard(key)
-        self._strikes.pop(key, None)
+        del held[item]
+        self._crash_count.pop(item, None)
         return True
 
-    def lose(self, replica: int, *, blame: bool) -> Request | None:
-        """Queue again what a lost replica held; returns the request that it surely died of, if that is known.
+    def lose(self, worker: int, *, blame: bool) -> Item | None:
+        """Queue again what a lost worker held; returns the item that it surely died of, if that is known.
 
         Args:
-            replica: The one that is gone.
+            worker: The one that is gone.
             blame: Its process died of itself, rather than with its machine.
         """
-        held = list(self._held.pop(replica, {}).values())
-        for request in reversed(held):
+        held = self._held.pop(worker, {})
+        for item in reversed(held):
             if blame:
-                self._strikes[request.id] = self._strikes.get(request.id, 0) + 1
-            (self._suspects if request.id in self._strikes else self._waiting).appendleft(request)
-        return next((request for request in held if self._strikes.get(request.id, 0) >= STRIKES), None)
+                self._crash_count[item] = self._crash_count.get(item, 0) + 1
+            (self._suspects if item in self._crash_count else self._waiting).appendleft(item)
+        return next((item for item in held if self._crash_count.get(item, 0) >= MAX_CRASHES), None)
 
-    def cancel(self, ids: set[RequestId]) -> dict[int, set[RequestId]]:
-        """Forget these requests and return which replicas must drop which."""
-        self._waiting = deque(request for request in self._waiting if request.id not in ids)
-        self._suspects = deque(request for request in self._suspects if request.id not in ids)
-        self._known -= ids
-        dropped = {replica: ids & held.keys() for replica, held in self._held.items()}
-        for replica, keys in dropped.items():
-            for key in keys:
-                del self._held[replica][key]
-        return {replica: keys for replica, keys in dropped.items() if keys}
+    def cancel(self, items: set[Item]) -> dict[int, set[Item]]:
+        """Forget these items and return which workers must drop which."""
+        self._waiting = deque(item for item in self._waiting if item not in items)
+        self._suspects = deque(item for item in self._suspects if item not in items)
+        dropped = {worker: items & held.keys() for worker, held in self._held.items()}
+        for worker, of_worker in dropped.items():
+            for item in of_worker:
+                del self._held[worker][item]
+        return {worker: of_worker for worker, of_worker in dropped.items() if of_worker}
 
-    def _take_suspects(self, held: dict[RequestId, Request], strikes: int, capacity: int) -> list[Request]:
-        """Fill a replica with suspects of one kind, and only so far."""
-        room = (1 if strikes >= STRIKES - 1 else max(1, capacity // _SMALL_BATCH)) - len(held)
+    def _take_suspects(self, held: dict[Item, None], crash_count: int, capacity: int) -> list[Item]:
+        """Fill a worker with suspects of one kind, and only so far."""
+        room = (1 if crash_count >= MAX_CRASHES - 1 else max(1, capacity // _SMALL_BATCH)) - len(held)
         alike = 0
-        while alike < min(room, len(self._suspects)) and self._strikes[self._suspects[alike].id] == strikes:
+        while alike < min(room, len(self._suspects)) and self._crash_count[self._suspects[alike]] == crash_count:
             alike += 1
-        return _move(self._suspects, held, len(held) + alike)
+        return _move(self._suspects, held, alike)
 
-    def _is_to_run_dry(self, replica: int) -> bool:
-        """Return whether this is the replica that suspects wait for: none tries any, and it is the emptiest."""
-        if any(key in self._strikes for held in self._held.values() for key in held):
+    def _is_to_run_dry(self, worker: int) -> bool:
+        """Return whether this is the worker that suspects wait for: none tries any, and it is the emptiest."""
+        if any(item in self._crash_count for held in self._held.values() for item in held):
             return False
-        return replica == min(self._held, key=lambda each: len(self._held[each]))
+        return worker == min(self._held, key=lambda each: len(self._held[each]))
 
 
-def _move(queue: deque[Request], held: dict[RequestId, Request], capacity: int) -> list[Request]:
-    moved = [queue.popleft() for _ in range(min(len(queue), capacity - len(held)))]
-    held.update((request.id, request) for request in moved)
+def _move(queue: deque[Item], held: dict[Item, None], count: int) -> list[Item]:
+    moved = [queue.popleft() for _ in range(min(len(queue), count))]
+    held.update(dict.fromkeys(moved))
     return moved
-
-
-_MOST = 16
-"""Rows a worker gets at once, at most: little is judged again when a node is lost."""
-
-
-class Rows:
-    """The rows of one batch that nobody judges yet."""
-
-    def __init__(self, count: int) -> None:
-        self._waiting = deque(range(count))
-        self._suspects: deque[int] = deque()
-        self._strikes: dict[int, int] = {}
-
-    def take(self, workers: int, everyone: int, *, idle: bool) -> list[int]:
-        """Return the next rows of a node; a suspect is judged alone, by one that has nothing else to do.
-
-        Args:
-            workers: Of the node.
-            everyone: Workers of all nodes; shares shrink towards the end, so that all end together.
-            idle: The node judges nothing.
-        """
-        if self._suspects and idle:
-            return [self._suspects.popleft()]
-        share = -(-len(self._waiting) // (2 * everyone))
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), min(share, _MOST) * workers))]
-
-    def is_suspect(self, row: int) -> bool:
-        """Return whether a process has died that judged the row."""
-        return row in self._strikes
-
-    def lose(self, rows: Iterable[int], *, blame: bool) -> int | None:
-        """Let rows wait again; returns the one that processes surely die of, if there is such a one.
-
-        Args:
-            rows: What a lost node held, in the order it got them.
-            blame: Its process died of itself, rather than with its machine.
-        """
-        rows = list(rows)
-        for row in reversed(rows):
-            if blame:
-                self._strikes[row] = self._strikes.get(row, 0) + 1
-            (self._suspects if row in self._strikes else self._waiting).appendleft(row)
-        return next((row for row in rows if self._strikes.get(row, 0) >= STRIKES), None)

@@ -21,11 +21,11 @@ import torch
 from torch import distributed
 
 from tpt import errors
-from tpt.cluster.nodes import Node, alive_nodes, check_nodes, connect, disconnect
-from tpt.cluster.session import IN_ORDER, Crew, RaySettings, Seats, Session, Tell
-from tpt.config import TrainConfig
+from tpt.cluster.nodes import Node, alive_nodes, check_nodes, connect, disconnect, gist, pinned_to
+from tpt.cluster.session import IN_ORDER, Session, Tell, WorkerGroup
+from tpt.config import EngineConfig, TrainConfig
 from tpt.errors import ClusterError, TrainError
-from tpt.sft.distributed import Place, Progress, Task, failure, sit_down
+from tpt.sft.distributed import Progress, Ranks, Task, failure, init_rank
 
 _LOOK_S = 0.2
 _CALLS = 32
@@ -36,14 +36,20 @@ _TORCHRUN = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"
 
 
 def train_on_ray(
-    task: Task, config: TrainConfig, settings: RaySettings, *, out: Path, files: list[str], progress: Progress | None
+    task: Task,
+    config: TrainConfig,
+    cluster_config: EngineConfig,
+    *,
+    out: Path,
+    files: list[str],
+    progress: Progress | None,
 ) -> dict[str, Any]:
     """Do a task in ``config.devices`` processes of a cluster and return what it returns in the first.
 
     Args:
         task: What each process does.
         config: How many processes, and of what size.
-        settings: Which cluster.
+        cluster_config: Which cluster (``ray_address``), and the longest wait for room there (``timeout_s``).
         out: What the task writes; while it is under way, a folder with the suffix ``.ray`` is beside it.
         files: What every node must see under the same path.
         progress: Called with what the first process tells.
@@ -53,18 +59,18 @@ def train_on_ray(
         ClusterError: there is no such cluster, it has no room, or a node lacks something.
         TrainError: processes failed otherwise, or were lost, more often than ``config.max_failures`` times.
     """
-    cluster = connect(settings.address)
+    cluster = connect(cluster_config.ray_address)
     try:
-        crew = Crew(max(1, config.devices), config.worker_cpus, _gpus(config.worker_gpus), config.max_failures)
+        group = WorkerGroup(max(1, config.devices), config.worker_cpus, _gpus(config.worker_gpus), config.max_failures)
         with _shared(out.with_name(out.name + _FOLDER)) as (folder, token):
             session, home = _open_session()
             try:
                 if not cluster.own:
-                    others = [node for node in _able(crew) if node.id != home.id]
+                    others = [node for node in _able(group) if node.id != home.id]
                     check_nodes([home, *others], files=[*files, str(folder / _TOKEN)])
-                _require_room(crew, session)
-                process = pickle.dumps(_Process(task, crew.cpus, folder, token))
-                result = _follow(session, crew, process, folder, settings=settings, progress=progress)
+                _require_room(group, session)
+                process = pickle.dumps(_Process(task, group.cpus, folder, token))
+                result = _follow(session, group, process, folder, timeout_s=cluster_config.timeout_s, progress=progress)
             finally:
                 _end(session)
     finally:
@@ -81,18 +87,18 @@ class _Process:
     folder: Path
     token: str
 
-    def __call__(self, seats: Seats, tell: Tell) -> dict[str, Any]:
+    def __call__(self, numbers: tuple[int, int, int, int], tell: Tell) -> dict[str, Any]:
         """Do the task as one process of several."""
-        here = Place(*seats)
+        ranks = Ranks(*numbers)
         self._require_shared()
-        if here.world == 1:
+        if ranks.world == 1:
             _be_alone()
-        sit_down(here, threads=self.threads)
+        init_rank(ranks, threads=self.threads)
         try:
             return self.task(tell)
         except torch.OutOfMemoryError as error:
             # The same again would end the same.
-            raise TrainError(failure(here.rank, error)) from error
+            raise TrainError(failure(ranks.rank, error)) from error
 
     def _require_shared(self) -> None:
         """Raise ClusterError on a node that has a folder of its own under this path; it may have joined since."""
@@ -137,87 +143,86 @@ def _shared(folder: Path) -> Iterator[tuple[Path, str]]:
 def _open_session() -> tuple[Any, Node]:
     """Start the training's actor on this node, and return both."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = ray.get_runtime_context().get_node_id()
+    id_here = ray.get_runtime_context().get_node_id()
+    here = next(node for node in alive_nodes() if node.id == id_here)
     session = ray.remote(concurrency_groups={IN_ORDER: 1})(Session).options(
         num_cpus=0,
         max_restarts=0,
         max_concurrency=_CALLS,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+        scheduling_strategy=pinned_to(here),
     )
-    return session.remote(), next(node for node in alive_nodes() if node.id == here)
+    return session.remote(), here
 
 
-def _able(crew: Crew) -> list[Node]:
+def _able(group: WorkerGroup) -> list[Node]:
     """Return the nodes that can hold a process."""
-    return [node for node in alive_nodes() if node.holds(cpus=crew.cpus, gpus=crew.gpus)]
+    return [node for node in alive_nodes() if node.holds(cpus=group.cpus, gpus=group.gpus)]
 
 
-def _require_room(crew: Crew, session: Any) -> None:
+def _require_room(group: WorkerGroup, session: Any) -> None:
     """Raise ClusterError for what the cluster can never hold; Ray Train would wait for it for ever."""
     import ray
 
-    held = sum(node.holds(cpus=crew.cpus, gpus=crew.gpus) for node in alive_nodes())
-    if held >= crew.size:
+    held = sum(node.holds(cpus=group.cpus, gpus=group.gpus) for node in alive_nodes())
+    if held >= group.size:
         return
     most = ray.get(session.limits.remote())
-    wanted = {"CPU": crew.size * crew.cpus, "GPU": crew.size * crew.gpus}
+    wanted = {"CPU": group.size * group.cpus, "GPU": group.size * group.gpus}
     if most is not None and all(most.get(kind, 0) >= count for kind, count in wanted.items()):
         return  # It grows on demand.
     there = alive_nodes()
     cpus, gpus = (sum(node.resources.get(kind, 0) for node in there) for kind in ("CPU", "GPU"))
     raise ClusterError(
-        f"the Ray cluster has no room for {crew}: it holds {held}, with {cpus:g} CPUs and {gpus:g} GPUs on {len(there)} "
+        f"the Ray cluster has no room for {group}: it holds {held}, with {cpus:g} CPUs and {gpus:g} GPUs on {len(there)} "
         "nodes. Lower train.devices, train.worker_cpus or train.worker_gpus, add nodes, or set train.where = 'here'"
     )
 
 
 def _follow(
-    session: Any, crew: Crew, process: bytes, folder: Path, *, settings: RaySettings, progress: Progress | None
+    session: Any, group: WorkerGroup, process: bytes, folder: Path, *, timeout_s: float, progress: Progress | None
 ) -> dict[str, Any]:
     """Have the session train, pass on what it is told, and return the first process's result."""
     import ray
 
-    ended = session.run.remote(crew, process, str(folder))
+    ended = session.run.remote(group, process, str(folder))
     restarts = 0
     try:
         while True:
             done, _ = ray.wait([ended], timeout=_LOOK_S)
-            news = ray.get(session.news.remote())
-            for why in news.restarts:
+            updates = ray.get(session.updates.remote())
+            for why in updates.restarts:
                 restarts += 1
                 print(f"training goes on from its last checkpoint, in other processes: {why}", file=sys.stderr)
-            for step in news.steps:
+            for step in updates.steps:
                 if progress is not None:
                     progress(*step)
-            if news.refusal is not None:
-                name, message = news.refusal
+            if updates.refusal is not None:
+                name, message = updates.refusal
                 raise getattr(errors, name, TrainError)(message)
             if done:
                 break
-            if news.result is None and news.silent_s > settings.timeout_s:
+            if updates.result is None and updates.silent_s > timeout_s:
                 raise ClusterError(
-                    f"the Ray cluster had no room for {crew} within {settings.timeout_s:g} s (engine.timeout_s). See ray "
+                    f"the Ray cluster had no room for {group} within {timeout_s:g} s (engine.timeout_s). See ray "
                     "status, add nodes, or wait for others to finish; the same command goes on from the last checkpoint"
                 )
         said = ray.get(ended)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, errors.TPTError):
             raise error.cause from None
-        raise TrainError(f"training on Ray failed: {' '.join(str(error.cause).split())}") from error
+        raise TrainError(f"training on Ray failed: {gist(str(error.cause))}") from error
     except ray.exceptions.RayError as error:
         raise TrainError(
-            f"training on Ray ended: {' '.join(str(error).split())[-300:]}. The same command goes on from the last "
-            "checkpoint"
+            f"training on Ray ended: {gist(str(error))}. The same command goes on from the last checkpoint"
         ) from error
-    if said or news.result is None:
+    if said or updates.result is None:
         raise TrainError(
             f"{said or 'the first training process returned nothing'}. The same command goes on from the last checkpoint; if "
             "memory ran out, lower train.micro_batch_size, or set train.gradient_checkpointing = true"
         )
-    told = {"version": ray.__version__, "nodes": news.nodes, "restarts": restarts}
-    return {**news.result, "ray": told}
+    told = {"version": ray.__version__, "nodes": updates.nodes, "restarts": restarts}
+    return {**updates.result, "ray": told}
 
 
 def _end(session: Any) -> None:

@@ -23,7 +23,6 @@ from tpt.seeds import seed_for
 from tpt.start_model import base_model
 from tpt.system.jsonl import read_records
 from tpt.verifiers.judge import judge
-from tpt.verifiers.pool.pool import limits_of
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_config import GRPOConfig
@@ -57,7 +56,7 @@ class Reward:
             Trace(name, index, self.chat.decode(ids), "stop", len(ids), 0)
             for index, (name, ids) in enumerate(zip(problem_id, completion_ids, strict=True))
         ]
-        verdicts = judge(traces, self.problems, limits=limits_of(self.config))
+        verdicts = judge(traces, self.problems, limits=self.config.verify)
         found = [
             float(verdict.strict and ids[-1] in self.chat.stop_ids)
             for verdict, ids in zip(verdicts, completion_ids, strict=True)

@@ -16,7 +16,6 @@ from tpt.records import Problem
 from tpt.system.child_python import is_installed
 from tpt.verifiers import Judge
 from tpt.verifiers.judge import judge
-from tpt.verifiers.pool.pool import limits_of
 
 _LENGTH_STEP = 16
 _SHARED_SLOTS = 32
@@ -70,41 +69,36 @@ def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server", "ray"]:
 
 def _open_ray(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
     from tpt.cluster.engine import open_ray
-    from tpt.cluster.fleet import PoolSettings
 
     settings = config.engine
-    gpus = settings.replica_gpus
-    if settings.replica_engine == "vllm" and not gpus and settings.device != "cpu":
-        gpus = settings.tensor_parallel_size
+    if settings.replica_engine == "vllm" and not settings.replica_gpus and settings.device != "cpu":
+        settings = settings.model_copy(update={"replica_gpus": settings.tensor_parallel_size})
     model, files = seen_by_all(model)
-    return open_ray(
-        partial(open_engine, _replica_config(config, gpus), model, cache=cache.resolve(), longest=max_length),
-        PoolSettings(
-            replicas=settings.replicas,
-            cpus=settings.replica_cpus,
-            gpus=gpus,
-            threads=config.threads or settings.replica_cpus,
-            timeout_s=settings.timeout_s,
-        ),
-        address=settings.ray_address,
-        max_length=max_length,
-        files=files,
-    )
+    replica_config = _replica_config(config, settings)
+    opener = partial(_open_replica, replica_config, model, cache=cache.resolve(), max_length=max_length)
+    return open_ray(opener, settings, max_length=max_length, files=files)
 
 
-def _replica_config(config: RunConfig, gpus: float) -> RunConfig:
+def _open_replica(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
+    from tpt.model.load import use_threads
+
+    use_threads(config.threads)
+    return open_engine(config, model, cache=cache, longest=max_length)
+
+
+def _replica_config(config: RunConfig, settings: EngineConfig) -> RunConfig:
     """Return the config that a replica opens its own engine by."""
-    settings = config.engine
     changes: dict[str, Any] = {"name": settings.replica_engine}
-    if not gpus:
+    if not settings.replica_gpus:
         changes["device"] = "cpu"
-    if settings.replica_engine == "hf" and gpus != 1:
+    if settings.replica_engine == "hf" and settings.replica_gpus != 1:
         # Its neighbours on the machine would count on the same free memory.
         changes["slots"] = settings.slots or _SHARED_SLOTS
     if settings.tensor_parallel_size > 1:
         # In a Ray worker vLLM might take Ray for its executor, and that for a cluster of its own.
         changes["options"] = {"distributed_executor_backend": "mp", **settings.options}
-    return config.model_copy(update={"engine": settings.model_copy(update=changes)})
+    threads = config.threads or settings.replica_cpus
+    return config.model_copy(update={"engine": settings.model_copy(update=changes), "threads": threads})
 
 
 @contextmanager
@@ -116,20 +110,13 @@ def open_judge(config: RunConfig, problems: Mapping[str, Problem], *, every_test
         problems: id to problem.
         every_test: see ``tpt.verifiers.judge.judge``.
     """
-    limits = limits_of(config)
     if config.verify.where == "here":
-        yield partial(judge, limits=limits, every_test=every_test)
+        yield partial(judge, limits=config.verify, every_test=every_test)
         return
-    from tpt.cluster.judges import JudgeSettings, open_judges
+    from tpt.cluster.judges import open_judges
 
-    settings = JudgeSettings(
-        address=config.engine.ray_address,
-        limits=limits,
-        every_test=every_test,
-        cpus=config.verify.node_cpus,
-        timeout_s=config.engine.timeout_s,
-    )
-    judges = open_judges(settings, {problem.kind for problem in problems.values()})
+    kinds = {problem.kind for problem in problems.values()}
+    judges = open_judges(config.verify, config.engine, kinds, every_test=every_test)
     try:
         yield judges.judge
     finally:

@@ -6,7 +6,7 @@ Importing this package imports TRL, which takes seconds, and computes nothing: a
 from __future__ import annotations
 
 from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, snapshot
-from tpt.sft.distributed import check_devices, device_of, place, run_in_parallel
+from tpt.sft.distributed import check_devices, device_of, ranks, run_in_parallel
 from tpt.sft.fit import fit, resolve_precision
 from tpt.sft.memory_check import check_memory
 from tpt.sft.recorder import FitLog
@@ -32,7 +32,7 @@ __all__ = [
     "gather",
     "interpolate",
     "open_trainee",
-    "place",
+    "ranks",
     "resolve_precision",
     "run_in_parallel",
     "save_checkpoint",

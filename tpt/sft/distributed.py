@@ -43,7 +43,7 @@ _KILLED = 128 + signal.SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Ranks:
     """Which of how many training processes this is."""
 
     rank: int = 0
@@ -58,42 +58,42 @@ class Place:
         return self.rank == 0
 
 
-def place() -> Place:
-    """Return this process's place; the only one there is unless it was given another."""
+def ranks() -> Ranks:
+    """Return this process's ranks; those of the only one there is unless it was given others."""
     names = (_RANK, _WORLD, _LOCAL_RANK, _LOCAL_WORLD)
-    alone = astuple(Place())
-    return Place(*(int(os.environ.get(name, number)) for name, number in zip(names, alone, strict=True)))
+    alone = astuple(Ranks())
+    return Ranks(*(int(os.environ.get(name, number)) for name, number in zip(names, alone, strict=True)))
 
 
-def sit_down(here: Place, *, threads: int) -> None:
-    """Take a place, as torchrun would give it, and a number of CPU threads; the processes' group is not made here."""
-    numbers = {_RANK: here.rank, _WORLD: here.world, _LOCAL_RANK: here.local_rank, _LOCAL_WORLD: here.local_world}
-    if here.world > 1:
-        numbers |= {"RANK": here.rank, "WORLD_SIZE": here.world}
-        numbers |= {"LOCAL_RANK": here.local_rank, "LOCAL_WORLD_SIZE": here.local_world}
+def init_rank(ranks: Ranks, *, threads: int) -> None:
+    """Take ranks, as torchrun would give them, and a number of CPU threads; the process group is not made here."""
+    numbers = {_RANK: ranks.rank, _WORLD: ranks.world, _LOCAL_RANK: ranks.local_rank, _LOCAL_WORLD: ranks.local_world}
+    if ranks.world > 1:
+        numbers |= {"RANK": ranks.rank, "WORLD_SIZE": ranks.world}
+        numbers |= {"LOCAL_RANK": ranks.local_rank, "LOCAL_WORLD_SIZE": ranks.local_world}
     os.environ |= {name: str(number) for name, number in {**numbers, "OMP_NUM_THREADS": threads}.items()}
     torch.set_num_threads(threads)
 
 
-def device_of(here: Place) -> torch.device:
+def device_of(ranks: Ranks) -> torch.device:
     """Return the device that a process trains on."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", here.local_rank if here.world > 1 else torch.cuda.current_device())
+    return torch.device("cuda", ranks.local_rank if ranks.world > 1 else torch.cuda.current_device())
 
 
-def agree(value: int) -> int:
+def broadcast(value: int) -> int:
     """Return the first process's value, in all of them."""
-    if place().world == 1:
+    if ranks().world == 1:
         return value
     told = [value]
     distributed.broadcast_object_list(told, src=0)
     return told[0]
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Go on when every process is here."""
-    if place().world > 1:
+    if ranks().world > 1:
         distributed.barrier()
 
 
@@ -226,7 +226,7 @@ def _work(rank: int, world: int, task: Task, *, sending: int, threads: int, meet
 
 def _join(rank: int, world: int, *, threads: int, meeting: str) -> None:
     """Make this process one of several."""
-    sit_down(Place(rank, world, rank, world), threads=threads)
+    init_rank(Ranks(rank, world, rank, world), threads=threads)
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         os.environ.setdefault(name, "lo")
     backend = "gloo"

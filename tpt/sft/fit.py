@@ -21,7 +21,7 @@ from tpt.errors import TrainError
 from tpt.model.chat import IGNORED_LABEL
 from tpt.model.load import gains_by_bfloat16
 from tpt.sft.checkpoint import pad_id
-from tpt.sft.distributed import place
+from tpt.sft.distributed import ranks
 from tpt.sft.packing import Packed, Padded, use_packed_attention
 from tpt.sft.recorder import FitLog, Precision, Progress, Recorder, planned
 from tpt.sft.resume import ResumePoint, Saver
@@ -59,18 +59,18 @@ def fit(
     check_installed(config, model.device)
     order = training_order(rows, epochs=config.epochs, batch_size=config.batch_size, seed=seed)
     precision = resolve_precision(config.precision, hidden_size=_hidden_size(model), device=model.device)
-    here = place()
+    own = ranks()
     checkpoint = None if point is None else point.find_together()
     with _alone(config, log_path), _folder(point) as folder, _prepared(model, packing=config.packing) as packed:
         log = planned(rows, order, config, precision=precision, packed=packed)
-        recorder = Recorder(log, log_path, progress) if here.is_first else Recorder(log, None, None)
+        recorder = Recorder(log, log_path, progress) if own.is_first else Recorder(log, None, None)
         callbacks: list[TrainerCallback] = [recorder]
         if point is not None:
             callbacks.append(Saver(point, config.save_every_steps))
         trainer = build_trainer(
             model,
             make_arguments(config, precision, device=model.device, seed=seed, folder=folder),
-            dataset=_dataset(rows, order, multiple=config.micro_batch_size * here.world if here.world > 1 else 1),
+            dataset=_dataset(rows, order, multiple=config.micro_batch_size * own.world if own.world > 1 else 1),
             tokenizer=tokenizer,
             collate=Packed() if packed else Padded(pad_id(tokenizer)),
             callbacks=callbacks,

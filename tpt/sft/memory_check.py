@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.sft.distributed import place
+from tpt.sft.distributed import ranks
 from tpt.sft.memory import GIB, Estimate, Plan, Shape, estimate, shape_of
 from tpt.sft.rows import Row
 from tpt.system.memory import available_bytes
@@ -41,11 +41,11 @@ def check_memory(
         TrainError: It does not fit; the message says what would.
     """
     shape, plan = shape_of(architecture), _plan(architecture, rows, config, device=device, precision=precision)
-    here = place()
+    own = ranks()
     # Processes without a GPU of their own share the machine's memory.
-    available = _usable(device, share=here.local_world if device.type == "cpu" else 1)
-    if plan.devices > 1 and here.is_first:
-        check_host(shape, plan, config, available=_usable(_CPU), together=here.local_world)
+    available = _usable(device, share=own.local_world if device.type == "cpu" else 1)
+    if plan.devices > 1 and own.is_first:
+        check_host(shape, plan, config, available=_usable(_CPU), together=own.local_world)
     found = fit_report(shape, plan, available=available)
     parts = {field.name: getattr(found, field.name) for field in fields(found)} | {"total": found.total}
     told: dict[str, int | None] = {name: round(size / 2**20) for name, size in parts.items() if size}

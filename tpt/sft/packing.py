@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 from tpt.model.chat import IGNORED_LABEL
-from tpt.sft.distributed import agree, place
+from tpt.sft.distributed import broadcast, ranks
 
 NAME = "tpt_packed"
 LENGTHS = "row_lengths"
@@ -77,13 +77,13 @@ def use_packed_attention(model: PreTrainedModel) -> str | None:
         return None
     AttentionInterface.register(NAME, packed_attention)
     # Of several processes the first is sure to have weights to try it with.
-    expected = _alone(model) if place().is_first else []
+    expected = _alone(model) if ranks().is_first else []
     model.set_attn_implementation(NAME)
     try:
-        apart = place().is_first and _keeps_rows_apart(model, expected)
+        apart = ranks().is_first and _keeps_rows_apart(model, expected)
     except NotImplementedError:  # what packed_attention says to a layer that wants more than it has
         apart = False
-    if agree(int(apart)):
+    if broadcast(int(apart)):
         return str(before)
     model.set_attn_implementation(before)
     return None

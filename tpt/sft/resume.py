@@ -17,7 +17,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tpt.sft.distributed import agree, place, wait_for_all
+from tpt.sft.distributed import barrier, broadcast, ranks
 from tpt.system.folders import sync_folder
 from tpt.system.jsonl import write_json
 
@@ -48,9 +48,9 @@ class ResumePoint:
 
     def find_together(self) -> Path | None:
         """Return the same from every process of a training, after the first has tidied up."""
-        found = self.find() if place().is_first else None
+        found = self.find() if ranks().is_first else None
         # The others may be on machines that see the folder a little later.
-        step = agree(_NONE if found is None else _step_of(found))
+        step = broadcast(_NONE if found is None else _step_of(found))
         return None if step == _NONE else self.folder / f"checkpoint-{step}"
 
     def close(self, checkpoint: Path) -> None:
@@ -92,14 +92,14 @@ class Saver(TrainerCallback):
         now = time.monotonic()
         waited = now - self._saved_at >= self._interval_s
         # Clocks differ between processes, and all must save at the same step.
-        due = state.global_step % self._every == 0 if self._every else bool(agree(waited))
+        due = state.global_step % self._every == 0 if self._every else bool(broadcast(waited))
         control.should_save = due and state.global_step < state.max_steps
         self._asked_at = now
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **unused: Any) -> None:
         """Close the checkpoint that the trainer has written, each process its part."""
-        wait_for_all()
-        if place().is_first:
+        barrier()
+        if ranks().is_first:
             self._point.close(self._point.folder / f"checkpoint-{state.global_step}")
         self._saved_at = time.monotonic()
         self._interval_s = max(AUTO_INTERVAL_S, (self._saved_at - self._asked_at) / _AUTO_SHARE)

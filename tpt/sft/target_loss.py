@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tpt.model.chat import IGNORED_LABEL
-from tpt.sft.distributed import agree, place
+from tpt.sft.distributed import broadcast, ranks
 from tpt.sft.losses import TokenLoss
 
 TILE = 2**26
@@ -32,7 +32,7 @@ def attach_target_loss(model: PreTrainedModel, loss: TokenLoss) -> None:
     """
     plain = type(model).forward
     # Of several processes the first is sure to have weights to try it with.
-    own_head = bool(agree(int(place().is_first and has_plain_head(model))))
+    own_head = bool(broadcast(int(ranks().is_first and has_plain_head(model))))
 
     @functools.wraps(plain)
     def forward(self: Any, *args: Any, target_loss: bool = False, **inputs: Any) -> Any:

@@ -19,7 +19,7 @@ from tpt.model.chat import Chat
 from tpt.model.load import load_config, load_model, load_quantised
 from tpt.sft.adapters import adapter_state, add_adapter, add_saved_adapter, compare_adapted, merge, save_adapter, shrink
 from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, snapshot
-from tpt.sft.distributed import place
+from tpt.sft.distributed import ranks
 from tpt.sft.recorder import Precision
 from tpt.system.memory import give_back_large_blocks
 
@@ -54,7 +54,7 @@ def open_trainee(
     """
     give_back_large_blocks()
     sharded = _is_sharded(config)
-    # Sharding moves every layer to the device by itself; the whole might not have a place there.
+    # Sharding moves every layer to the device by itself; the whole might not fit there.
     where = torch.device("cpu") if sharded else device
     adapter = find_adapter(start) if config.method != "full" and config.adapter == "keep" else None
     under = adapter.base if adapter else start
@@ -63,7 +63,7 @@ def open_trainee(
     else:
         # What is sharded together must have one type.
         frozen = "float32" if config.method == "full" or sharded else precision
-        if sharded and not place().is_first:
+        if sharded and not ranks().is_first:
             model = _without_weights(under, cache)
         else:
             model = load_model(under, dtype=frozen, device=where.type, cache=cache)
@@ -102,7 +102,7 @@ def gather(trainee: Trainee) -> None:
     only_adapter = trainee.config.method != "full"
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=only_adapter)
     whole = get_model_state_dict(sharded, options=options)
-    if not place().is_first:
+    if not ranks().is_first:
         return
     model = load_model(trainee.under, dtype="float32", device="cpu", cache=trainee.cache)
     if not only_adapter:
@@ -166,4 +166,4 @@ def _put_adapter(model: PreTrainedModel, trainee: Trainee) -> None:
 
 
 def _is_sharded(config: TrainConfig) -> bool:
-    return place().world > 1 and config.strategy == "fsdp2"
+    return ranks().world > 1 and config.strategy == "fsdp2"

@@ -20,7 +20,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.sft.adapters import check_method, has_adapter, load_adapter_state
-from tpt.sft.distributed import place
+from tpt.sft.distributed import ranks
 from tpt.sft.losses import token_loss
 from tpt.sft.packing import Packed, Padded
 from tpt.sft.recorder import Precision
@@ -104,7 +104,7 @@ def make_arguments(
     config: TrainConfig, precision: Precision, *, device: torch.device, seed: int, folder: Path
 ) -> SFTConfig:
     """Return the trainer's arguments; ``folder`` takes what it writes, and all processes have the same."""
-    world = place().world
+    world = ranks().world
     sharded = world > 1 and config.strategy == "fsdp2"
     arguments = SFTConfig(
         output_dir=str(folder),

@@ -22,8 +22,7 @@ import msgspec
 from tpt.errors import VerifierError, did_you_mean
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement, Verifier
-from tpt.verifiers.pool.pending import Pending
-from tpt.verifiers.pool.pool import Settled
+from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 TARGET = "tpt.verifiers.custom:call"
 _LAST_LINES = 6
@@ -37,12 +36,12 @@ def is_custom(kind: str) -> bool:
     return bool(colon and source and named and function.isidentifier())
 
 
-def verify_custom(problem: Problem, completion: str) -> Pending:
+def verify_custom(problem: Problem, completion: str) -> PoolCall:
     """Leave the judging to the function that the problem's kind names."""
-    return Pending(
+    return PoolCall(
         TARGET,
         (problem.kind, msgspec.structs.asdict(problem), completion),
-        lambda settled: _conclude(settled, problem.kind),
+        lambda result: _to_judgement(result, problem.kind),
         warm_up=problem.kind,
         same_always=False,
     )
@@ -162,12 +161,12 @@ def _last_lines(error: BaseException, *, skip: int, lines: int = _LAST_LINES) ->
     return "\n".join(told[-lines:])
 
 
-def _conclude(settled: Settled, kind: str) -> Judgement:
-    if settled.problem == "timeout":
-        return Judgement(Outcome.TIMEOUT, False, None, settled.detail)
-    if settled.problem:
-        return Judgement(Outcome.ERROR, False, None, f"{kind}: {settled.detail}"[-_LONGEST_DETAIL:])
-    found = settled.value
+def _to_judgement(result: PoolResult, kind: str) -> Judgement:
+    if result.problem == "timeout":
+        return Judgement(Outcome.TIMEOUT, False, None, result.detail)
+    if result.problem:
+        return Judgement(Outcome.ERROR, False, None, f"{kind}: {result.detail}"[-_LONGEST_DETAIL:])
+    found = result.value
     if "raised" in found:
         return Judgement(Outcome.ERROR, False, None, found["raised"][-_LONGEST_DETAIL:])
     return Judgement(**{**found, "outcome": Outcome(found["outcome"])})

@@ -1,16 +1,16 @@
 """Which verifier checks which kind of problem.
 
-A verifier either judges at once or, where judging can hang, leaves a call to the pool (pending.py); ``judge`` makes the
+A verifier either judges at once or, where judging can hang, leaves a call to the pool (pool/call.py); ``judge`` makes the
 calls of a whole batch at once, so that every worker is busy.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from tpt.config import VerifyConfig
 from tpt.errors import VerifierError, did_you_mean
 from tpt.records import Problem, Trace, Verdict
 from tpt.verifiers import Judgement
@@ -19,11 +19,11 @@ from tpt.verifiers.custom import describe_custom, is_custom, verify_custom
 from tpt.verifiers.math.verify import MATH_FORMAT, verify_math
 from tpt.verifiers.multiple_choice import CHOICE_FORMAT, verify_choice
 from tpt.verifiers.number.verify import NUMBER_FORMAT, verify_number
-from tpt.verifiers.pool.pending import Pending
-from tpt.verifiers.pool.pool import Limits, Settled, pool_for
+from tpt.verifiers.pool.call import PoolCall, PoolResult
+from tpt.verifiers.pool.pool import pool_for
 from tpt.verifiers.text import EXACT_FORMAT, REGEX_FORMAT, verify_exact, verify_regex
 
-_Opening = Callable[[Problem, str], Judgement | Pending]
+_Opening = Callable[[Problem, str], Judgement | PoolCall]
 
 OPENINGS: dict[str, _Opening] = {
     "number": verify_number,
@@ -47,7 +47,7 @@ FORMATS = {
 
 _KEPT = 100_000
 """Results of the pool that are kept: the samples of a problem often end in the same few answers."""
-_results: OrderedDict[str, Settled] = OrderedDict()
+_results: OrderedDict[str, PoolResult] = OrderedDict()
 
 
 def formats_of(kinds: set[str]) -> dict[str, str]:
@@ -55,7 +55,7 @@ def formats_of(kinds: set[str]) -> dict[str, str]:
     return {kind: FORMATS[kind] if kind in FORMATS else describe_custom(kind) for kind in sorted(kinds)}
 
 
-def judge_one(problem: Problem, completion: str, *, limits: Limits = Limits()) -> Judgement:  # noqa: B008
+def judge_one(problem: Problem, completion: str, *, limits: VerifyConfig = VerifyConfig()) -> Judgement:  # noqa: B008
     """Judge one completion by the verifier of its problem's kind."""
     return _judgements([(problem, completion)], limits)[0]
 
@@ -64,7 +64,7 @@ def judge(
     traces: Sequence[Trace],
     problems: Mapping[str, Problem],
     *,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
     every_test: bool = False,
 ) -> list[Verdict]:
     """Judge traces, each by the verifier of its problem's kind; verdicts come in the order of the traces.
@@ -96,48 +96,48 @@ def judge(
     ]
 
 
-def _judgements(rows: Sequence[tuple[Problem, str]], limits: Limits, *, every_test: bool = False) -> list[Judgement]:
+def _judgements(
+    rows: Sequence[tuple[Problem, str]], limits: VerifyConfig, *, every_test: bool = False
+) -> list[Judgement]:
     of_code = [row for row in rows if row[0].kind == "code"]
-    programs = iter(
-        judge_completions(of_code, every_test=every_test, workers=limits.workers or None, sandbox=limits.sandbox)
-    )  # all processors at once
+    programs = iter(judge_completions(of_code, limits=limits, every_test=every_test))  # all processors at once
     opened = [
         next(programs) if problem.kind == "code" else _opening(problem.kind)(problem, completion)
         for problem, completion in rows
     ]
-    pending = [each for each in opened if isinstance(each, Pending)]
-    settled = iter(_settle(pending, limits))
-    return [each.conclude(next(settled)) if isinstance(each, Pending) else each for each in opened]
+    results = iter(_make([each for each in opened if isinstance(each, PoolCall)], limits))
+    return [each.to_judgement(next(results)) if isinstance(each, PoolCall) else each for each in opened]
 
 
-def _settle(pending: Sequence[Pending], limits: Limits) -> list[Settled]:
+def _make(calls: Sequence[PoolCall], limits: VerifyConfig) -> list[PoolResult]:
     """Make the calls, each different one once, those of one function together."""
-    if not pending:
+    if not calls:
         return []
-    keys = [_key(each, index, limits) for index, each in enumerate(pending)]
-    todo: dict[tuple[str, str], dict[str, Pending]] = defaultdict(dict)
-    known: dict[str, Settled] = {}
-    for key, each in zip(keys, pending, strict=True):
+    within = limits.model_dump_json()
+    keys = [_key(call, index, within) for index, call in enumerate(calls)]
+    todo: dict[tuple[str, str], dict[str, PoolCall]] = defaultdict(dict)
+    known: dict[str, PoolResult] = {}
+    for key, call in zip(keys, calls, strict=True):
         kept = _results.get(key)
         if kept is not None:
             known[key] = kept
         else:
-            todo[each.target, each.warm_up][key] = each
-    for (target, warm_up), calls in todo.items():
-        done = pool_for(target, limits, warm_up=warm_up).map([each.arguments for each in calls.values()])
-        for (key, each), result in zip(calls.items(), done, strict=True):
+            todo[call.target, call.warm_up][key] = call
+    for (target, warm_up), different in todo.items():
+        done = pool_for(target, limits, warm_up=warm_up).map([call.arguments for call in different.values()])
+        for (key, call), result in zip(different.items(), done, strict=True):
             known[key] = result
-            if each.same_always and not result.problem:
+            if call.same_always and not result.problem:
                 _results[key] = result
     while len(_results) > _KEPT:
         _results.popitem(last=False)
     return [known[key] for key in keys]
 
 
-def _key(pending: Pending, index: int, limits: Limits) -> str:
-    if not pending.same_always:
+def _key(call: PoolCall, index: int, within: str) -> str:
+    if not call.same_always:
         return str(index)
-    return json.dumps([pending.target, pending.warm_up, pending.arguments, dataclasses.astuple(limits)])
+    return json.dumps([call.target, call.warm_up, call.arguments, within])
 
 
 def _opening(kind: str) -> _Opening:

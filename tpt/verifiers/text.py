@@ -7,8 +7,7 @@ import re
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.math.final_answer import final_answer
-from tpt.verifiers.pool.pending import Pending
-from tpt.verifiers.pool.pool import Settled
+from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 EXACT_FORMAT = (
     "exact/1: '#### TEXT', the last '####' of the completion; TEXT, to the end of its line or of the completion, is the "
@@ -40,14 +39,14 @@ def verify_exact(problem: Problem, completion: str) -> Judgement:
     return Judgement(Outcome.CORRECT if right else Outcome.WRONG, False, text[:EXTRACTED])
 
 
-def verify_regex(problem: Problem, completion: str) -> Judgement | Pending:
+def verify_regex(problem: Problem, completion: str) -> Judgement | PoolCall:
     """Judge a completion by whether its answer as a whole matches the pattern in ``problem.answer``."""
     text, marked = text_answer(completion)
     if not text:
         return Judgement(Outcome.NO_ANSWER, False, None)
     readings = list(dict.fromkeys([text, *_readings(text, completion)]))
-    return Pending(
-        TARGET, (problem.answer, readings), lambda settled: _conclude(settled, text, marked=marked, problem=problem)
+    return PoolCall(
+        TARGET, (problem.answer, readings), lambda result: _to_judgement(result, text, marked=marked, problem=problem)
     )
 
 
@@ -87,15 +86,15 @@ def _loose(text: str) -> str:
     return _bare(text)
 
 
-def _conclude(settled: Settled, text: str, *, marked: bool, problem: Problem) -> Judgement:
-    if settled.problem == "timeout":
-        return Judgement(Outcome.TIMEOUT, False, text[:EXTRACTED], settled.detail)
-    if settled.problem == "error":
-        last = settled.detail.strip().rpartition("\n")[2]
+def _to_judgement(result: PoolResult, text: str, *, marked: bool, problem: Problem) -> Judgement:
+    if result.problem == "timeout":
+        return Judgement(Outcome.TIMEOUT, False, text[:EXTRACTED], result.detail)
+    if result.problem == "error":
+        last = result.detail.strip().rpartition("\n")[2]
         detail = f"the pattern {problem.answer[:EXTRACTED]!r} of problem {problem.id} is no regular expression: {last}"
         return Judgement(Outcome.ERROR, False, text[:EXTRACTED], detail)
-    if settled.problem:
-        return Judgement(Outcome.ERROR, False, text[:EXTRACTED], settled.detail)
-    if settled.value < 0:
+    if result.problem:
+        return Judgement(Outcome.ERROR, False, text[:EXTRACTED], result.detail)
+    if result.value < 0:
         return Judgement(Outcome.WRONG, False, text[:EXTRACTED])
-    return Judgement(Outcome.CORRECT, marked and settled.value == 0, text[:EXTRACTED])
+    return Judgement(Outcome.CORRECT, marked and result.value == 0, text[:EXTRACTED])

@@ -19,6 +19,7 @@ import warnings
 from collections import deque
 from collections.abc import Generator, Sequence
 
+from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem
 from tpt.sandbox import Ended, Mode, Task
 from tpt.sandbox.worker import Sandbox, SandboxDiedError
@@ -41,9 +42,8 @@ def verify_code(problem: Problem, completion: str) -> Judgement:
 def judge_completions(
     pairs: Sequence[tuple[Problem, str]],
     *,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008  (immutable)
     every_test: bool = False,
-    workers: int | None = None,
-    sandbox: Mode = "bubblewrap",
 ) -> list[Judgement]:
     """Judge completions on all processors; judgements come in the order of the pairs.
 
@@ -51,7 +51,7 @@ def judge_completions(
         VerifierError: a problem's tests are not tests, or there is no sandbox.
     """
     cases = [_judge_case(problem, completion, every_test=every_test) for problem, completion in pairs]
-    return _judge_cases(cases, workers, sandbox)
+    return _judge_cases(cases, limits)
 
 
 def _judge_case(problem: Problem, completion: str, *, every_test: bool) -> _Case:
@@ -83,11 +83,11 @@ def _run_case(tests: list[Test], found: Extracted, every_test: bool) -> _Case:
     return Judgement(_OUTCOMES.get(mark.reason, Outcome.WRONG), False, found.program, detail, passed, total)
 
 
-def _judge_cases(cases: list[_Case], workers: int | None, mode: Mode) -> list[Judgement]:
+def _judge_cases(cases: list[_Case], limits: VerifyConfig) -> list[Judgement]:
     """Run the cases, each in one sandbox at a time, as many at once as there are sandboxes."""
     judged: dict[int, Judgement] = {}
     waiting = deque(enumerate(cases))
-    idle = _sandboxes(mode, min(workers or len(os.sched_getaffinity(0)), len(cases)))
+    idle = _sandboxes(limits.sandbox, min(limits.workers or len(os.sched_getaffinity(0)), len(cases)))
     busy: dict[int, tuple[Sandbox, _Running]] = {}
     poll = select.poll()
     try:

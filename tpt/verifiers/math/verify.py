@@ -4,7 +4,7 @@ The *strict* judgement asks for the format of ``MATH_FORMAT``. The *lenient* rea
 where there is none, what the last ``####`` or "the answer is" points at, else the last formula or number. Several boxes
 in one sentence are one answer of several parts if the gold answer has several.
 
-Most answers are settled here by exact comparison (latex.py); the others go to the pool (symbolic.py).
+Most answers are decided here by exact comparison (latex.py); the others go to the pool (symbolic.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from tpt.verifiers import Judgement
 from tpt.verifiers.math.final_answer import FinalAnswer, final_answer
 from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly
 from tpt.verifiers.math.magnitude import too_large
-from tpt.verifiers.pool.pending import Pending
-from tpt.verifiers.pool.pool import Settled
+from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 MATH_FORMAT = (
     "math/1: '\\boxed{ANSWER}', the last \\boxed of the completion, its braces closed, ANSWER the whole final answer in "
@@ -28,7 +27,7 @@ EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 
 
-def verify_math(problem: Problem, completion: str) -> Judgement | Pending:
+def verify_math(problem: Problem, completion: str) -> Judgement | PoolCall:
     """Judge a completion, or say what must be compared symbolically to judge it."""
     gold = gold_answer(problem.answer)
     if not gold:
@@ -50,10 +49,10 @@ def verify_math(problem: Problem, completion: str) -> Judgement | Pending:
         # What the pool would find out by its clock, at once and the same on every machine.
         detail = "not computed: a number of millions of digits"
         return Judgement(Outcome.TIMEOUT, False, found.text[:EXTRACTED], detail)
-    return Pending(
+    return PoolCall(
         TARGET,
         (gold, undecided),
-        lambda settled: _conclude(settled, found, candidates),
+        lambda result: _to_judgement(result, found, candidates),
     )
 
 
@@ -74,15 +73,15 @@ def _candidates(found: FinalAnswer, gold: str) -> list[str]:
     return candidates
 
 
-def _conclude(settled: Settled, found: FinalAnswer, candidates: list[str]) -> Judgement:
-    if settled.problem == "timeout":
-        return Judgement(Outcome.TIMEOUT, False, found.text[:EXTRACTED], settled.detail)
-    if settled.problem == "error":
-        last = settled.detail.strip().rpartition("\n")[2]
+def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str]) -> Judgement:
+    if result.problem == "timeout":
+        return Judgement(Outcome.TIMEOUT, False, found.text[:EXTRACTED], result.detail)
+    if result.problem == "error":
+        last = result.detail.strip().rpartition("\n")[2]
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED], f"cannot be compared: {last[:EXTRACTED]}")
-    if settled.problem:
-        return Judgement(Outcome.ERROR, False, found.text[:EXTRACTED], settled.detail)
-    return _judgement(found, candidates, settled.value)
+    if result.problem:
+        return Judgement(Outcome.ERROR, False, found.text[:EXTRACTED], result.detail)
+    return _judgement(found, candidates, result.value)
 
 
 def _judgement(found: FinalAnswer, candidates: list[str], right: str | None) -> Judgement:

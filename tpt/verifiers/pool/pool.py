@@ -22,41 +22,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tpt.config import RunConfig
+from tpt.config import VerifyConfig
 from tpt.errors import VerifierError
-from tpt.sandbox import Mode
 from tpt.system import child_python
+from tpt.verifiers.pool.call import PoolResult
 
 START_LIMIT_S = 120.0
 """A worker that is not ready by then is a failure; imports can be slow on a busy machine."""
 _CHUNK = 1 << 16
 _LONGEST_ANSWER = 1 << 24
 """Bytes; a verifier that returns more is broken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one item may take, and how many are worked on at once."""
-
-    timeout_s: float = 2.0
-    """Wall clock of one item."""
-    memory_mb: int = 2048
-    """Address space of a worker."""
-    workers: int = 0
-    """0: one a core."""
-    sandbox: Mode = "bubblewrap"
-    """What confines programs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of one item."""
-
-    value: Any = None
-    """What the function returned, when ``problem`` is empty."""
-    problem: str = ""
-    """"timeout", "memory", "died" or "error"."""
-    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -77,18 +52,18 @@ class _Worker:
 class _Batch:
     items: Sequence[Sequence[Any]]
     waiting: deque[int]
-    settled: dict[int, Settled] = field(default_factory=dict)
+    results: dict[int, PoolResult] = field(default_factory=dict)
 
 
 class Pool:
     """Workers that each call one function of this package with arguments that JSON can carry."""
 
-    def __init__(self, target: str, limits: Limits, *, warm_up: str = "") -> None:
+    def __init__(self, target: str, limits: VerifyConfig, *, warm_up: str = "") -> None:
         """Describe the workers; they start when there is something to do.
 
         Args:
             target: ``module:function`` of this package.
-            limits: of each item.
+            limits: wall clock and memory of an item, and how many are worked on at once.
             warm_up: handed to the module's ``warm_up`` once in every worker, outside the time limit of the items.
         """
         self._target = target
@@ -100,7 +75,7 @@ class Pool:
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def map(self, items: Sequence[Sequence[Any]]) -> list[Settled]:
+    def map(self, items: Sequence[Sequence[Any]]) -> list[PoolResult]:
         """Call the function once for each tuple of arguments; results come in the order of the items.
 
         Raises:
@@ -116,13 +91,13 @@ class Pool:
             try:
                 while len(self._workers) < min(self._size, len(items)):
                     self._workers.append(self._start())
-                while len(batch.settled) < len(items):
+                while len(batch.results) < len(items):
                     self._turn(batch)
             except BaseException:
                 # Half-done items would answer into the next batch.
                 self._end()
                 raise
-            return [batch.settled[index] for index in range(len(items))]
+            return [batch.results[index] for index in range(len(items))]
 
     def close(self) -> None:
         """End the workers."""
@@ -161,7 +136,7 @@ class Pool:
                 raise VerifierError(f"the verifier {self._name()} was not ready after {START_LIMIT_S:.0f} s")
             if worker.item is not None:
                 detail = f"no verdict within {self._limits.timeout_s:g} s"
-                self._settle(worker, batch, Settled(problem="timeout", detail=detail))
+                self._finish(worker, batch, PoolResult(problem="timeout", detail=detail))
                 _kill_child(worker)
 
     def _hand_out(self, worker: _Worker, batch: _Batch) -> None:
@@ -186,7 +161,7 @@ class Pool:
             with contextlib.suppress(ValueError):
                 self._take(worker, batch, json.loads(line))
         if len(worker.incoming) > _LONGEST_ANSWER:
-            self._settle(worker, batch, Settled(problem="memory", detail="the verifier's answer is too large"))
+            self._finish(worker, batch, PoolResult(problem="memory", detail="the verifier's answer is too large"))
             _kill_child(worker)
 
     def _take(self, worker: _Worker, batch: _Batch, answer: dict[str, Any]) -> None:
@@ -195,7 +170,7 @@ class Pool:
                 raise VerifierError(f"the verifier {self._name()} cannot be used:\n{answer['failed']}")
             if worker.item is not None:
                 # A child that died by itself has been replaced by the worker.
-                self._settle(worker, batch, Settled(problem="died", detail="the verifier's process died"))
+                self._finish(worker, batch, PoolResult(problem="died", detail="the verifier's process died"))
             worker.child = answer["hello"]
         elif answer.get("id") == worker.request and worker.item is not None:
             if "began" in answer:
@@ -203,20 +178,20 @@ class Pool:
                 worker.deadline = time.monotonic() + self._limits.timeout_s
             elif answer.get("memory"):
                 detail = f"memory limit of {self._limits.memory_mb} MB"
-                self._settle(worker, batch, Settled(problem="memory", detail=detail))
+                self._finish(worker, batch, PoolResult(problem="memory", detail=detail))
                 _kill_child(worker)
             elif "error" in answer:
-                self._settle(worker, batch, Settled(problem="error", detail=answer["error"]))
+                self._finish(worker, batch, PoolResult(problem="error", detail=answer["error"]))
             else:
-                self._settle(worker, batch, Settled(value=answer["value"]))
+                self._finish(worker, batch, PoolResult(value=answer["value"]))
 
-    def _settle(self, worker: _Worker, batch: _Batch, settled: Settled) -> None:
+    def _finish(self, worker: _Worker, batch: _Batch, result: PoolResult) -> None:
         if worker.item is not None:
-            batch.settled[worker.item] = settled
+            batch.results[worker.item] = result
             worker.item = None
 
     def _replace(self, worker: _Worker, batch: _Batch) -> None:
-        """Start a worker in place of one that ended as a whole."""
+        """Start a worker instead of one that ended as a whole."""
         self._workers.remove(worker)
         started = worker.child is not None
         _end_worker(worker)
@@ -225,7 +200,7 @@ class Pool:
                 f"the verifier {self._name()}: its process ended with exit code {worker.process.returncode} while it "
                 "started; see the messages above"
             )
-        self._settle(worker, batch, Settled(problem="died", detail="the verifier's process died"))
+        self._finish(worker, batch, PoolResult(problem="died", detail="the verifier's process died"))
         self._workers.append(self._start())
 
     def _start(self) -> _Worker:
@@ -261,7 +236,7 @@ class Pool:
             self._workers.clear()
 
 
-def pool_for(target: str, limits: Limits, *, warm_up: str = "") -> Pool:
+def pool_for(target: str, limits: VerifyConfig, *, warm_up: str = "") -> Pool:
     """Return the process-wide pool of a function; its workers stay warm until this process ends."""
     with _POOLS_LOCK:
         key = (target, limits, warm_up)
@@ -276,7 +251,7 @@ def close_pools() -> None:
         pool.close()
 
 
-_POOLS: dict[tuple[str, Limits, str], Pool] = {}
+_POOLS: dict[tuple[str, VerifyConfig, str], Pool] = {}
 _POOLS_LOCK = threading.Lock()
 atexit.register(close_pools)
 
@@ -320,9 +295,3 @@ def _close_pipes(worker: _Worker) -> None:
 def _kill_group(leader: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-
-
-def limits_of(config: RunConfig) -> Limits:
-    """Return the limits of verifiers that can hang or blow up."""
-    section = config.verify
-    return Limits(section.timeout_s, section.memory_mb, section.workers, section.sandbox)

@@ -1,4 +1,4 @@
-"""What a verifier leaves to the pool."""
+"""What a verifier leaves to the pool, and what comes back; light, as the workers import it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from tpt.verifiers import Judgement
-from tpt.verifiers.pool.pool import Settled
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PoolResult:
+    """What became of one call."""
+
+    value: Any = None
+    """What the function returned, when ``problem`` is empty."""
+    problem: str = ""
+    """"timeout", "memory", "died" or "error"."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCall:
     """A call to be made in a worker, and how its result becomes a judgement."""
 
     target: str
     """``module:function`` of this package."""
     arguments: tuple[Any, ...]
     """What JSON can carry."""
-    conclude: Callable[[Settled], Judgement]
+    to_judgement: Callable[[PoolResult], Judgement]
     warm_up: str = ""
     """See Pool."""
     same_always: bool = True
