@@ -224,8 +224,8 @@ class RayEngine:
         if guilty is not None:
             raise EngineError(
                 f"problem {guilty[0]!r}, sample {guilty[1]}: {MAX_CRASHES} replicas ended while they served this request, "
-                f"the last one with nothing else to do, on node {answer.member.node_name}: {answer.member.ended}. Take the problem "
-                "out, or lower max_tokens if memory ran out"
+                f"the last one with nothing else to do, on node {answer.member.node_name}: {answer.member.ended}. Take "
+                "the problem out, or lower max_tokens if memory ran out"
             )
 
     def _welcome(self, member: Member) -> None:

@@ -6,7 +6,9 @@ finish, so a sampler can decide what to ask next from what has come back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 from tpt.records import FinishReason
@@ -83,3 +85,18 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free everything."""
+
+
+def complete(engine: Engine, requests: Iterable[Request]) -> Iterator[Completion]:
+    """Yield the completions of requests as they finish, with no more requests in flight than the engine has slots."""
+    waiting = iter(requests)
+    in_flight = 0
+    while True:
+        for request in islice(waiting, max(0, engine.slots - in_flight)):
+            engine.add(request)
+            in_flight += 1
+        if not in_flight:
+            return
+        for completion in engine.step():
+            in_flight -= 1
+            yield completion

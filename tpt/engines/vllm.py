@@ -49,7 +49,7 @@ _UNUSABLE = (ValueError, RuntimeError, AssertionError, ImportError, OSError, Key
 """What vLLM's start-up raises for models and settings that it cannot serve."""
 
 
-def open_vllm(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path) -> VLLMEngine:
+def open_vllm(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> VLLMEngine:
     """Load a model and return an engine on it; a folder with an adapter is served as such, on its base model's weights.
 
     Args:

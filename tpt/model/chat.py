@@ -216,7 +216,7 @@ class Chat:
         return next((int(token) for token in ids if token in control), eos)
 
 
-def open_chat(config: RunConfig, model: str, cache: Path) -> Chat:
+def open_chat(config: RunConfig, model: str, cache: Path | None = None) -> Chat:
     """Load a model's tokenizer and put the config's prompt to it."""
     from tpt.model.load import load_tokenizer
 

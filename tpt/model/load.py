@@ -43,7 +43,7 @@ _BFLOAT16_FROM_HIDDEN_SIZE = 512
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def local_source(spec: str, cache: Path) -> ModelSource:
+def local_source(spec: str, cache: Path | None) -> ModelSource:
     """Return where a model spec points to, a GGUF file as the folder in ``cache`` that holds it dequantised."""
     return _cached(resolve(spec), cache)
 

@@ -77,7 +77,7 @@ def collect(
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
                 in_flight[key] = job.seed_of(key)
                 job.engine.add(Request(key, job.prompt_ids[key[0]], in_flight[key], job.sampling))
-            traces = [_trace(completion, in_flight.pop(completion.id)) for completion in job.engine.step()]
+            traces = [trace_of(completion, in_flight.pop(completion.id)) for completion in job.engine.step()]
             append_records(traces_file, traces)
             verdicts = job.judge(traces, job.problems)
             append_records(verdicts_file, verdicts)
@@ -115,7 +115,8 @@ def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress:
     progress.reached = sampler.reached()
 
 
-def _trace(completion: Completion, seed: int) -> Trace:
+def trace_of(completion: Completion, seed: int) -> Trace:
+    """Return a completion as a trace, with the seed that it was sampled with."""
     problem_id, sample = completion.id
     return Trace(
         problem_id=problem_id,

@@ -22,7 +22,9 @@ _SHARED_SLOTS = 32
 """Of a replica that may share its machine's memory with others."""
 
 
-def open_engine(config: RunConfig, model: str, *, cache: Path, longest: int, chat: Chat | None = None) -> Engine:
+def open_engine(
+    config: RunConfig, model: str, *, longest: int, cache: Path | None = None, chat: Chat | None = None
+) -> Engine:
     """Load a model into the config's engine.
 
     Args:
@@ -67,7 +69,7 @@ def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server", "ray"]:
     return "vllm" if resolve_device(settings.device).type == "cuda" else "hf"
 
 
-def _open_ray(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
+def _open_ray(config: RunConfig, model: str, *, cache: Path | None, max_length: int) -> Engine:
     from tpt.cluster.engine import open_ray
 
     settings = config.engine
@@ -75,11 +77,11 @@ def _open_ray(config: RunConfig, model: str, *, cache: Path, max_length: int) ->
         settings = settings.model_copy(update={"replica_gpus": settings.tensor_parallel_size})
     model, files = seen_by_all(model)
     replica_config = _replica_config(config, settings)
-    opener = partial(_open_replica, replica_config, model, cache=cache.resolve(), max_length=max_length)
+    opener = partial(_open_replica, replica_config, model, cache=cache and cache.resolve(), max_length=max_length)
     return open_ray(opener, settings, max_length=max_length, files=files)
 
 
-def _open_replica(config: RunConfig, model: str, *, cache: Path, max_length: int) -> Engine:
+def _open_replica(config: RunConfig, model: str, *, cache: Path | None, max_length: int) -> Engine:
     from tpt.model.load import use_threads
 
     use_threads(config.threads)
