@@ -68,7 +68,7 @@ def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
     return outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
 
 
-def status(run: RunDir) -> dict[str, Any]:
+def run_status(run: RunDir) -> dict[str, Any]:
     """Return how far a run is."""
     opened = Run(run.path)
     records = opened.records()
@@ -86,7 +86,7 @@ def status(run: RunDir) -> dict[str, Any]:
     }
 
 
-def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
+def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     """Return a problem's traces with verdicts in a round; without an id, every problem's score.
 
     Raises:
@@ -205,7 +205,7 @@ def write_html(path: Path, run: RunDir, summary: Summary, *, most_traces: int) -
     return f"HTML report: {path} ({written.size / 1e6:.1f} MB, {written.traces:,} traces{left_out})"
 
 
-def audit(opened: Audit, marks: list[str], html: Path | None, *, keyboard: TextIO, screen: TextIO) -> None:
+def do_audit(opened: Audit, marks: list[str], html: Path | None, *, keyboard: TextIO, screen: TextIO) -> None:
     """Store marks, write the page, or else show the drawn verdicts and, at a terminal, ask for marks.
 
     Raises:

@@ -163,7 +163,7 @@ def plan(
 @app.command()
 def status(path: RunPath, format: FormatOption = Format.table) -> None:
     """Say how far a run is: which stages of which rounds are done."""
-    _print_result(actions.status(RunDir(path)), format)
+    _print_result(actions.run_status(RunDir(path)), format)
 
 
 @app.command()
@@ -176,7 +176,7 @@ def show(
     format: FormatOption = Format.table,
 ) -> None:
     """Show a problem's traces in a round, with verdicts and what was trained on."""
-    found = actions.show(RunDir(path), round, problem)
+    found = actions.problem_traces(RunDir(path), round, problem)
     if format is Format.json or not problem:
         _print_result(found, format)
     else:
@@ -284,7 +284,7 @@ def audit(
     """Read random verdicts, mark the wrong ones: the verifier's precision and recall."""
     opened = Audit(RunDir(path), n=n, round_index=round, seed=seed)
     screen = sys.stderr if format is Format.json else sys.stdout
-    actions.audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
+    actions.do_audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
     share(opened.run, marks_path(opened.run))
     if format is Format.json:
         _print_result({"drawn": opened.drawn, "report": opened.report()}, format)

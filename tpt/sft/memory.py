@@ -82,7 +82,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class MemoryEstimate:
     """Bytes on one device at the peak of a step."""
 
     weights: int
@@ -131,12 +131,12 @@ def shape_of(config: PreTrainedConfig) -> Shape:
     )
 
 
-def estimate(shape: Shape, plan: Plan) -> Estimate:
+def estimate(shape: Shape, plan: Plan) -> MemoryEstimate:
     """Return the memory that a plan needs on one device."""
     is_full = plan.method == "full"
     adapters = sum(plan.rank * (inputs + outputs) for inputs, outputs in shape.projections)
     trained = shape.parameters if is_full else adapters
-    return Estimate(
+    return MemoryEstimate(
         weights=_weights(shape, plan, adapters) // plan.devices,
         compute_copy=_compute_copy(shape, plan),
         gradients=4 * trained // plan.devices,
