@@ -151,7 +151,7 @@ class _Training:
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
         """Do it; in all processes but the first, what is returned says nothing."""
         from tpt import sft
-        from tpt.model.load import load_tokenizer
+        from tpt.model.load import load_architecture, load_tokenizer
         from tpt.system.memory import peak_bytes
 
         config, start, out, ranks = self.config, self.start, self.out, sft.ranks()

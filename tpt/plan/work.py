@@ -133,6 +133,8 @@ def read_architecture(model: str) -> PreTrainedConfig:
 
             architecture: PreTrainedConfig = AutoConfig.from_pretrained(folder)
             return architecture
+        from tpt.model.load import load_architecture
+
         return load_architecture(model)
     except (ModelError, OSError, ValueError) as error:
         raise ModelError(
