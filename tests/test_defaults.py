@@ -22,6 +22,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("compare/arms.py", "preset"): "an arm's preset is its name, a run's is a choice",
     ("export/__init__.py", "dtype"): "of the files written, not of the arithmetic",
     ("sft/memory.py", "device"): "what the config's auto has become",
+    ("sft/memory.py", "devices"): "likewise",
     ("sft/memory.py", "precision"): "likewise",
     ("sft/memory.py", "optimizer"): "a family of optimizers, not the config's choice of one",
     ("records.py", "kind"): "what an older file of problems leaves out",

@@ -300,7 +300,8 @@ def test_ignored_signals_do_not_save_a_program_from_its_time_limit(sandbox):
 def test_the_sandbox_dies_with_its_parent():
     program = (
         "import os, sys\nfrom tpt.sandbox.worker import Sandbox\nfrom tpt.sandbox import Limits, Task\n"
-        "sandbox = Sandbox('bubblewrap')\nsandbox.start([Task({'role': 'whole', 'program': 'while True: pass'}, Limits(60, 100))])\n"
+        "sandbox = Sandbox('bubblewrap')\n"
+        "sandbox.start([Task({'role': 'whole', 'program': 'while True: pass'}, Limits(60, 100))])\n"
         "print(sandbox._process.pid, flush=True)\nos.kill(os.getpid(), 9)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

@@ -74,7 +74,7 @@ class Plan:
     gradient_checkpointing: bool = _DEFAULTS.gradient_checkpointing
     rank: int = 16
     """Of the adapters, on every projection."""
-    devices: int = _DEFAULTS.devices
+    devices: int = 1
     """Over which weights, gradients and optimizer states are sharded."""
     device: Literal["cpu", "cuda"] = "cuda"
     targets: int | None = None
