@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 from tpt.config import PruneConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
-from tpt.engines.scripted import STOP_ID, ScriptedEngine, encode
+from tpt.engines.scripted import STOP_ID, ScriptedEngine, ids_of
 from tpt.prune import Pruning, is_keepable, problem_order
 from tpt.records import Problem, Trace
 from tpt.run.journal import Journal
@@ -146,7 +146,7 @@ def think(folder: Path, samples: int, sampler_name: str) -> dict[str, Any]:
         sampling[1:] = [(time.process_time(), engine.seconds, progress.traces)]
 
     loaded = time.process_time()
-    with PromptFile(((key, encode(problem.question)) for key, problem in problems.items()), folder) as prompts:
+    with PromptFile(((key, ids_of(problem.question)) for key, problem in problems.items()), folder) as prompts:
         prompted = time.process_time()
         job = job_for(problems, prompts, engine, on_progress)
         done = collect(
@@ -249,7 +249,7 @@ class SimulatedReplicas:
         self._ends: list[tuple[float, int, RequestId, int]] = []
         self._added = 0
         self._left = time.process_time()
-        self._ids = (*encode("x" * 4 * MEAN_TOKENS), STOP_ID)
+        self._ids = (*ids_of("x" * 4 * MEAN_TOKENS), STOP_ID)
         self.finished_at: list[float] = []
 
     def add(self, request: Request) -> None:

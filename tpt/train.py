@@ -151,7 +151,7 @@ class _Training:
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
         """Do it; in all processes but the first, what is returned says nothing."""
         from tpt import sft
-        from tpt.model.load import load_config, load_tokenizer
+        from tpt.model.load import load_architecture, load_tokenizer
         from tpt.system.memory import peak_bytes
 
         config, start, out, ranks = self.config, self.start, self.out, sft.ranks()
@@ -160,7 +160,7 @@ class _Training:
         encoded = sft.encode(self.examples, self.problems, chat, max_length=config.max_length)
         clock.lap("encode_s")
         sft.check_installed(config, device)
-        architecture = load_config(start.model, cache=start.cache)
+        architecture = load_architecture(start.model, cache=start.cache)
         hidden_size = int(architecture.get_text_config().hidden_size)
         precision = sft.resolve_precision(config.precision, hidden_size=hidden_size, device=device)
         memory = sft.check_memory(architecture, encoded.rows, config, device=device, precision=precision)

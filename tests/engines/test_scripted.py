@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tpt.engines import Completion, Request, Sampling
-from tpt.engines.scripted import STOP_ID, ScriptedEngine, decode, encode
+from tpt.engines.scripted import STOP_ID, ScriptedEngine, ids_of, text_of
 from tpt.errors import EngineError
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=20)
-REQUESTS = [Request((f"p{index}", sample), encode("?"), index, SAMPLING) for index in range(6) for sample in range(3)]
+REQUESTS = [Request((f"p{index}", sample), ids_of("?"), index, SAMPLING) for index in range(6) for sample in range(3)]
 
 
 def script(request: Request) -> str:
@@ -42,7 +42,7 @@ def test_text_and_tokens_agree() -> None:
     """The stop token ends the ids and is not in the text; too long a text is cut."""
     (whole,) = finish(ScriptedEngine(lambda request: "é = 4"), REQUESTS[:1])
     assert (whole.text, whole.finish_reason, whole.token_ids[-1]) == ("é = 4", "stop", STOP_ID)
-    assert decode(whole.token_ids) == whole.text
+    assert text_of(whole.token_ids) == whole.text
     (cut,) = finish(ScriptedEngine(lambda request: "x" * 20), REQUESTS[:1])
     assert (cut.text, cut.finish_reason, len(cut.token_ids)) == ("x" * 20, "length", 20)
 

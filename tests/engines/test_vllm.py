@@ -24,7 +24,7 @@ from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
 from tpt.engines.hf.engine import open_hf
 from tpt.engines.server.engine import ServerEngine
-from tpt.engines.vllm import VLLMEngine, find_adapter, open_vllm
+from tpt.engines.vllm import VLLMEngine, open_vllm, served_adapter
 from tpt.errors import EngineError
 from tpt.model.chat import Chat
 from tpt.model.embedded import FOLDER
@@ -211,9 +211,9 @@ def saved_adapter(folder: Path) -> tuple[Path, Path]:
 
 def test_adapters_are_read_as_what_they_say(tmp_path: Path) -> None:
     lora, merged = saved_adapter(tmp_path)
-    adapter = find_adapter(str(lora))
+    adapter = served_adapter(str(lora))
     assert adapter is not None and (adapter.base, adapter.rank, adapter.vllm_rank) == ("embedded", 4, 8)
-    assert find_adapter(str(merged)) is find_adapter("owner/name") is None
+    assert served_adapter(str(merged)) is served_adapter("owner/name") is None
     for text in (
         "",
         "[]",
@@ -223,7 +223,7 @@ def test_adapters_are_read_as_what_they_say(tmp_path: Path) -> None:
     ):
         (lora / "adapter_config.json").write_text(text)
         with pytest.raises(EngineError, match="must name base_model_name_or_path and r"):
-            find_adapter(str(lora))
+            served_adapter(str(lora))
 
 
 @with_vllm

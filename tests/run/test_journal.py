@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tpt.engines import Sampling
-from tpt.engines.scripted import ScriptedEngine, encode
+from tpt.engines.scripted import ScriptedEngine, ids_of
 from tpt.errors import RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.run.journal import Journal
@@ -118,7 +118,7 @@ def sampled(folder: Path, sampler: Sampler, order_seed: int = 0) -> Collected:
 
     job = SamplingJob(
         problems=PROBLEMS,
-        prompt_ids={key: encode(problem.question) for key, problem in PROBLEMS.items()},
+        prompt_ids={key: ids_of(problem.question) for key, problem in PROBLEMS.items()},
         engine=ScriptedEngine(write, slots=16, order_seed=order_seed),
         sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=50),
         seed_of=lambda key: seed_for(0, *key),

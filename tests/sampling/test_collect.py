@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tpt.engines import Request, Sampling
-from tpt.engines.scripted import ScriptedEngine, encode
+from tpt.engines.scripted import ScriptedEngine, ids_of
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.sampling.collect import SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
@@ -138,7 +138,7 @@ def write_answer(request: Request) -> str:
 def job(engine: ScriptedEngine) -> SamplingJob:
     return SamplingJob(
         problems=PROBLEMS,
-        prompt_ids={key: encode(problem.question) for key, problem in PROBLEMS.items()},
+        prompt_ids={key: ids_of(problem.question) for key, problem in PROBLEMS.items()},
         engine=engine,
         sampling=SAMPLING,
         seed_of=lambda key: seed_for(0, *key),

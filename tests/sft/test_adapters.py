@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
 from tpt.config import PromptConfig, TrainConfig
-from tpt.engines.vllm import find_adapter as find_served
+from tpt.engines.vllm import served_adapter as find_served
 from tpt.errors import EngineError, ModelError, TrainError
 from tpt.model.adapter_folder import base_to_name, find_adapter
 from tpt.model.chat import Chat

@@ -9,7 +9,7 @@ import pytest
 
 from tpt.config import PromptConfig, TrainConfig
 from tpt.errors import TrainError
-from tpt.model.load import load_config
+from tpt.model.load import load_architecture
 from tpt.records import Example, Problem
 from tpt.sft.memory import GIB, Plan, Shape, estimate, shape_of
 from tpt.sft.memory_check import check_host, fit_report
@@ -50,7 +50,7 @@ def test_there_may_be_nothing_that_fits(shapes: dict[str, Shape]) -> None:
 
 def test_a_model_spec_is_checked_by_its_config_alone() -> None:
     plan = Plan(micro_batch_size=1, length=128, device="cpu", precision="float32")
-    shape = shape_of(load_config("embedded"))
+    shape = shape_of(load_architecture("embedded"))
     found = fit_report(shape, plan, available=None)
     assert found.weights == found.gradients == found.snapshot == found.optimizer // 2
     with pytest.raises(TrainError, match=r"a device, and there are 0\.0 GiB"):

@@ -27,7 +27,7 @@ from tpt.run.manifest import fingerprint, load_manifest, write_manifest
 from tpt.store import download_checkpoint, downloaded, synced, working_copy_of
 from tpt.store.lease import Lease
 from tpt.store.objects import Store, open_store
-from tpt.store.url import bucket_region, checked, options_of
+from tpt.store.url import bucket_region, checked, store_options
 from tpt.store.working_copy import WorkingCopy, outputs_of
 from tpt.system.jsonl import write_json, write_text
 
@@ -436,13 +436,13 @@ def test_keys_and_endpoint_as_users_set_them(
     assert "config.toml" in open_store(url, patience_s=1).list()
     write_text(tmp_path / ".aws" / "config", "[profile other]\nregion = eu-west-1\ncredential_process = keys\n")
     write_text(tmp_path / ".aws" / "credentials", "[default]\naws_access_key_id = me\naws_secret_access_key = x\n")
-    assert options_of(checked(url), "s3")["access_key_id"] == "me"
+    assert store_options(checked(url), "s3")["access_key_id"] == "me"
     assert "config.toml" in open_store(url, patience_s=1).list()
     monkeypatch.setenv("AWS_PROFILE", "other")
     with pytest.raises(RunError, match="the profile has credential_process, which boto3 is needed for"):
         open_store(url, patience_s=1)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
-    assert options_of(checked(url), "s3")["region"] == "eu-west-1"
+    assert store_options(checked(url), "s3")["region"] == "eu-west-1"
 
 
 def test_the_region_of_a_bucket(server: Server) -> None:

@@ -68,7 +68,7 @@ def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
     return outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
 
 
-def status(run: RunDir) -> dict[str, Any]:
+def run_status(run: RunDir) -> dict[str, Any]:
     """Return how far a run is."""
     opened = Run(run.path)
     records = opened.records()
@@ -86,7 +86,7 @@ def status(run: RunDir) -> dict[str, Any]:
     }
 
 
-def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
+def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     """Return a problem's traces with verdicts in a round; without an id, every problem's score.
 
     Raises:
@@ -122,7 +122,7 @@ def show(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
 
 
 def check_sources(
-    problems: str, against: str, columns: dict[str, str], traces: Path | None = None, *, sandbox: Mode = "bubblewrap"
+    problems: str, against: str, columns: dict[str, str], traces: Path | None, *, sandbox: Mode
 ) -> tuple[dict[str, Any], TraceCheck | None]:
     """Check a problem source, its overlap with a held-out one, and what a file of traces says about its problems."""
     heldout = load_problems(against, columns=columns) if against else None
@@ -135,7 +135,7 @@ def check_sources(
     return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}, told
 
 
-def verify_file(source: str, traces: Path, *, sandbox: Mode = "bubblewrap") -> Iterator[Verdict]:
+def verify_file(source: str, traces: Path, *, sandbox: Mode) -> Iterator[Verdict]:
     """Yield the verdicts of a trace file against a problem source.
 
     The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing.
@@ -205,7 +205,7 @@ def write_html(path: Path, run: RunDir, summary: Summary, *, most_traces: int) -
     return f"HTML report: {path} ({written.size / 1e6:.1f} MB, {written.traces:,} traces{left_out})"
 
 
-def audit(opened: Audit, marks: list[str], html: Path | None, *, keyboard: TextIO, screen: TextIO) -> None:
+def do_audit(opened: Audit, marks: list[str], html: Path | None, *, keyboard: TextIO, screen: TextIO) -> None:
     """Store marks, write the page, or else show the drawn verdicts and, at a terminal, ask for marks.
 
     Raises:

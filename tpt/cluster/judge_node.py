@@ -66,7 +66,7 @@ def unfit(rules: Rules) -> str:
     return ""
 
 
-class Judge:
+class NodeJudge:
     """A node's verifiers behind calls."""
 
     def __init__(self, rules: Rules) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tpt.cluster.fleet import Answer, Fleet
-from tpt.cluster.judge_node import Judge, Rules, basis_of, unfit
+from tpt.cluster.judge_node import NodeJudge, Rules, basis_of, unfit
 from tpt.cluster.nodes import Cluster, Node, alive_nodes, ask, check_nodes, connect, disconnect
 from tpt.cluster.suspects import MAX_CRASHES, SuspectQueue
 from tpt.config import EngineConfig, VerifyConfig
@@ -114,7 +114,7 @@ class RayJudges:
                 continue
             workers = limits.workers or limits.node_cpus or int(node.resources.get("CPU", 1))
             rules = self._rules.with_workers(workers)
-            self._fleet.call(self._fleet.start(Judge, rules, cpus=limits.node_cpus, node=node), "open")
+            self._fleet.call(self._fleet.start(NodeJudge, rules, cpus=limits.node_cpus, node=node), "open")
 
     def close(self) -> None:
         """End the processes and leave the cluster."""

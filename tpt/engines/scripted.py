@@ -84,17 +84,17 @@ class ScriptedEngine:
         self._running.clear()
 
 
-def encode(text: str) -> tuple[int, ...]:
+def ids_of(text: str) -> tuple[int, ...]:
     """Return the bytes of a text as token ids."""
     return tuple(text.encode())
 
 
-def decode(token_ids: tuple[int, ...]) -> str:
+def text_of(token_ids: tuple[int, ...]) -> str:
     """Return the text of token ids, the stop token left out; bytes cut in the middle of a character are replaced."""
     return bytes(token for token in token_ids if token != STOP_ID).decode(errors="replace")
 
 
 def _completed(request: Request, text: str) -> Completion:
-    token_ids = (*encode(text), STOP_ID)[: request.sampling.max_tokens]
+    token_ids = (*ids_of(text), STOP_ID)[: request.sampling.max_tokens]
     reason: FinishReason = "stop" if token_ids[-1:] == (STOP_ID,) else "length"
-    return Completion(request.id, token_ids, decode(token_ids), reason)
+    return Completion(request.id, token_ids, text_of(token_ids), reason)

@@ -71,7 +71,7 @@ def open_vllm(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int,
     os.environ.update(_ENVIRONMENT)
     for name, value in _ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    adapter = find_adapter(spec)
+    adapter = served_adapter(spec)
     source = local_source(adapter.base if adapter else spec, cache)
     core = _load(source.location, adapter, settings, max_length)
     slots = settings.slots or _AUTO_SLOTS
@@ -338,7 +338,7 @@ class Adapter:
         return next((rank for rank in _VLLM_RANKS if rank >= self.rank), _VLLM_RANKS[-1])
 
 
-def find_adapter(spec: str) -> Adapter | None:
+def served_adapter(spec: str) -> Adapter | None:
     """Return the adapter in a folder, None when the spec is no such folder.
 
     Raises:

@@ -114,7 +114,7 @@ def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cac
     return quantised
 
 
-def load_config(spec: str, *, cache: Path | None = None) -> PreTrainedConfig:
+def load_architecture(spec: str, *, cache: Path | None = None) -> PreTrainedConfig:
     """Return a model's config, that of the base model for an adapter; no weights are read unless a cache is made."""
     adapter = find_adapter(spec)
     source = _cached(resolve(adapter.base if adapter else spec), cache)

@@ -126,8 +126,6 @@ def read_architecture(model: str) -> PreTrainedConfig:
     Raises:
         ModelError: it is neither here nor on the Hub.
     """
-    from tpt.model.load import load_config
-
     folder = Path(model).expanduser()
     try:
         if (folder / "config.json").is_file():
@@ -135,7 +133,9 @@ def read_architecture(model: str) -> PreTrainedConfig:
 
             architecture: PreTrainedConfig = AutoConfig.from_pretrained(folder)
             return architecture
-        return load_config(model)
+        from tpt.model.load import load_architecture
+
+        return load_architecture(model)
     except (ModelError, OSError, ValueError) as error:
         raise ModelError(
             f"{error}\nTo plan, the model's config.json is enough: put it into a folder and give that, "

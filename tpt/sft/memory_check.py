@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.sft.distributed import ranks
-from tpt.sft.memory import GIB, Estimate, Plan, Shape, estimate, shape_of
+from tpt.sft.memory import GIB, MemoryEstimate, Plan, Shape, estimate, shape_of
 from tpt.sft.rows import Row
 from tpt.system.memory import available_bytes
 
@@ -116,7 +116,7 @@ def check_host(
         )
 
 
-def fit_report(shape: Shape, plan: Plan, *, available: int | None) -> Estimate:
+def fit_report(shape: Shape, plan: Plan, *, available: int | None) -> MemoryEstimate:
     """Return a plan's estimate; TrainError, with the changes that would make it fit, when it is above ``available``.
 
     Where ``available`` is None nothing is known to be too much.

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from tpt.config import TrainConfig
 from tpt.model.adapter_folder import base_to_name, find_adapter
 from tpt.model.chat import Chat
-from tpt.model.load import load_config, load_model, load_quantised
+from tpt.model.load import load_architecture, load_model, load_quantised
 from tpt.sft.adapters import adapter_state, add_adapter, add_saved_adapter, compare_adapted, merge, save_adapter, shrink
 from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, snapshot
 from tpt.sft.distributed import ranks
@@ -84,7 +84,7 @@ def _without_weights(spec: str, cache: Path | None) -> PreTrainedModel:
     """
     with init_empty_weights():
         built: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            load_config(spec, cache=cache), dtype=torch.float32
+            load_architecture(spec, cache=cache), dtype=torch.float32
         )
     built.tie_weights()
     for parameter in list(built.parameters()):

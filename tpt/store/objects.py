@@ -19,7 +19,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import from_url
 
 from tpt.errors import RunError
-from tpt.store.url import checked, options_of
+from tpt.store.url import checked, store_options
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -189,7 +189,7 @@ def open_store(url: str, *, patience_s: float) -> Store:
             f"{parts.scheme}://: cannot be used for runs. Known are {', '.join(_SCHEMES)}: stores that can write on the "
             "condition that nobody else has, which keeps a run to one writer"
         )
-    options = options_of(parts, _SCHEMES[parts.scheme])
+    options = store_options(parts, _SCHEMES[parts.scheme])
     try:
         return Store(shown, patience_s, lambda retry_s: _connected(parts, options, retry_s))
     except (BaseError, ValueError) as error:

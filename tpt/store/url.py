@@ -67,7 +67,7 @@ def folder_name(url: str) -> str:
     return hashlib.sha256(same.encode()).hexdigest()[:16]
 
 
-def options_of(parts: SplitResult, kind: str) -> dict[str, Any]:
+def store_options(parts: SplitResult, kind: str) -> dict[str, Any]:
     """Return what obstore, which reads the environment itself, is to be told of a URL.
 
     Raises:
