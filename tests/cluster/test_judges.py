@@ -138,7 +138,7 @@ def judging_processes() -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "ray::Judge" in " ".join(process.info["cmdline"] or [])
+        if "ray::NodeJudge" in " ".join(process.info["cmdline"] or [])
     ]
 
 
@@ -148,7 +148,7 @@ def test_a_trace_that_processes_die_of_is_named(open_on: Callable[..., RayJudges
     (tmp_path / "fatal.py").write_text(
         "import psutil\n\n\ndef fatal(problem, completion):\n"
         "    if completion == 'fatal':\n"
-        "        [each.kill() for each in psutil.Process().parents() if 'ray::Judge' in ' '.join(each.cmdline())]\n"
+        "        [each.kill() for each in psutil.Process().parents() if 'ray::NodeJudge' in ' '.join(each.cmdline())]\n"
         "    return True\n",
         encoding="utf-8",
     )
