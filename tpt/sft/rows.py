@@ -125,7 +125,7 @@ def _check_end(row: Row, trained: list[int], chat: Chat) -> None:
         )
     pad = chat.tokenizer.pad_token_id
     if pad is not None and pad not in chat.stop_ids and pad in trained:
-        raise TrainError(f"{row.name}: the padding token (id {pad}) would be trained, at position {trained.index(pad)}")
+        raise TrainError(f"{row.name}: the padding token (id {pad}) would be trained, at place {trained.index(pad)}")
 
 
 def training_order(rows: Sequence[Row], *, epochs: int, batch_size: int, seed: int) -> list[int]:
