@@ -39,6 +39,7 @@ from think_arms import (
 )
 
 from tpt.config import EngineConfig, PromptConfig
+from tpt.engines import complete
 from tpt.engines.hf.engine import open_hf
 from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
@@ -137,11 +138,7 @@ def steady_state(table: Table, work: Workload) -> None:
 def log_probabilities(table: Table, work: Workload, cache: Path) -> None:
     """Compare the decoder's log-probabilities of its own completions with plain forward passes."""
     requests = work.requests()[: 2 * SAMPLES]
-    for request in requests:
-        work.engine.add(request)
-    texts: dict[tuple[str, int], tuple[int, ...]] = {}
-    while len(texts) < len(requests):
-        texts |= {completion.id: completion.token_ids for completion in work.engine.step()}
+    texts = {completion.id: completion.token_ids for completion in complete(work.engine, requests)}
     exact = load_model(SMOLLM2, dtype="float32", device="cpu", cache=cache)
     plain = load_model(SMOLLM2, dtype="bfloat16", device="cpu", cache=cache)
     decoded = decoded_log_probabilities(work, requests, [texts[request.id] for request in requests])

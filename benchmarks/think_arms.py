@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tpt.config import EngineConfig, PromptConfig
-from tpt.engines import Request, Sampling
+from tpt.engines import Request, Sampling, complete
 from tpt.engines.hf.engine import HFEngine, open_hf
 from tpt.engines.hf.prefix_decoder import PrefixDecoder
 from tpt.model.chat import Chat
@@ -68,13 +68,8 @@ def questions(count: int) -> list[str]:
 
 def rate(engine: HFEngine, requests: Sequence[Request]) -> float:
     """Return the tokens a second for all requests, from the first prompt to the last token."""
-    for request in requests:
-        engine.add(request)
-    started, tokens, left = time.perf_counter(), 0, len(requests)
-    while left:
-        done = engine.step()
-        left -= len(done)
-        tokens += sum(len(completion.token_ids) for completion in done)
+    started = time.perf_counter()
+    tokens = sum(len(completion.token_ids) for completion in complete(engine, requests))
     return tokens / (time.perf_counter() - started)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from tpt.engines import Completion, Request, Sampling
+from tpt.engines import Completion, Request, Sampling, complete
 from tpt.engines.scripted import STOP_ID, ScriptedEngine, ids_of, text_of
 from tpt.errors import EngineError
 
@@ -60,6 +62,24 @@ def test_no_more_run_than_there_are_slots_and_cancel_frees_them() -> None:
         done += [completion for completion in engine.step() if completion.id not in gone or pytest.fail("came back")]
     assert {completion.id for completion in done} >= {request.id for request in REQUESTS[10:]}
     assert engine.cancel(gone) == 0
+
+
+def test_complete_asks_for_no_more_than_there_are_slots() -> None:
+    """Requests are taken as slots become free, each comes back once, and none are none."""
+    asked = 0
+
+    def ask() -> Iterator[Request]:
+        nonlocal asked
+        for request in REQUESTS:
+            asked += 1
+            yield request
+
+    engine, done = ScriptedEngine(script, slots=3), []
+    for completion in complete(engine, ask()):
+        done.append(completion.id)
+        assert asked <= len(done) + 3
+    assert sorted(done) == sorted(request.id for request in REQUESTS)
+    assert list(complete(engine, [])) == []
 
 
 def test_refusals() -> None:

@@ -10,7 +10,7 @@ import pytest
 from command_line import ENTRY, QUICKSTART, TINY, sets
 
 from tpt.config import EngineConfig, PromptConfig
-from tpt.engines import Engine, Request, Sampling
+from tpt.engines import Engine, Request, Sampling, complete
 from tpt.engines.hf.engine import open_hf
 from tpt.engines.vllm import open_vllm
 from tpt.model.chat import Chat
@@ -46,12 +46,10 @@ def command(arguments: list[str]) -> None:
 
 def texts(engine: Engine, chat: Chat) -> dict[str, tuple[str, str]]:
     """What it says to each problem without chance, and why it stopped."""
-    for k in range(6):
-        question = f"Tom has {k + 2} apples and buys {3 * k + 1} more. How many apples does he have?"
-        engine.add(Request((f"p{k}", 0), chat.prompt_ids(Problem(f"p{k}", question, "0")), k, GREEDY))
-    found: dict[str, tuple[str, str]] = {}
-    while len(found) < 6:
-        found.update({done.id[0]: (done.text, done.finish_reason) for done in engine.step()})
+    questions = [f"Tom has {k + 2} apples and buys {3 * k + 1} more. How many apples does he have?" for k in range(6)]
+    problems = [Problem(f"p{k}", question, "0") for k, question in enumerate(questions)]
+    requests = [Request((problem.id, 0), chat.prompt_ids(problem), k, GREEDY) for k, problem in enumerate(problems)]
+    found = {done.id[0]: (done.text, done.finish_reason) for done in complete(engine, requests)}
     engine.close()
     return found
 

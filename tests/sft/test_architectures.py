@@ -11,7 +11,7 @@ from chat_families import tokenizer_of
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, LlamaConfig, PreTrainedConfig, Qwen2Config
 
 from tpt.config import EngineConfig, PromptConfig, TrainConfig
-from tpt.engines import Request, Sampling
+from tpt.engines import Request, Sampling, complete
 from tpt.engines.hf.engine import open_hf
 from tpt.model.chat import Chat
 from tpt.records import Example, Problem
@@ -66,10 +66,7 @@ def test_it_learns_an_answer_and_stops_after_it(name: str, tmp_path: Path) -> No
         assert plain.decode(sampled, skip_special_tokens=True) == answer
 
     engine = open_hf(str(out), chat, EngineConfig(slots=4, device="cpu"), max_length=256, cache=None)
-    for problem in PROBLEMS.values():
-        engine.add(Request((problem.id, 0), chat.prompt_ids(problem), seed=0, sampling=GREEDY))
-    found = {}
-    while len(found) < len(PROBLEMS):
-        found.update({each.id[0]: (each.text, each.finish_reason) for each in engine.step()})
+    requests = [Request((p.id, 0), chat.prompt_ids(p), seed=0, sampling=GREEDY) for p in PROBLEMS.values()]
+    found = {each.id[0]: (each.text, each.finish_reason) for each in complete(engine, requests)}
     engine.close()
     assert [found[p.id] for p in PROBLEMS.values()] == [(answer, "stop") for answer in expected]

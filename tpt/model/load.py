@@ -39,7 +39,7 @@ from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 
 _BFLOAT16_FROM_HIDDEN_SIZE = 512
-"""From here on models gain by bfloat16 on CPUs that have instructions for it."""
+"""From here on a CPU with instructions for bfloat16 is faster in it; below, casting costs more."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 

@@ -29,7 +29,6 @@ Pair = tuple[Trace, Verdict]
 Key = tuple[str, int]
 """``(problem_id, sample)``."""
 JUDGED_AT_ONCE = 1000
-"""Traces that a judge is given together."""
 """Traces that are judged together, so that every worker has some."""
 
 

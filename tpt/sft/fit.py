@@ -29,8 +29,6 @@ from tpt.sft.rows import Row, training_order
 from tpt.sft.target_loss import detach_target_loss
 from tpt.sft.trainer import build_trainer, check_installed, make_arguments, set_up
 
-"""From this width on a CPU with bfloat16 instructions multiplies faster in bfloat16; below it, casting costs more."""
-
 
 def fit(
     model: PreTrainedModel,

@@ -15,7 +15,7 @@ ADVICE = 'pip install "think-prune-train[cpu]"'
 GREEDY = """
 import json
 from tpt.config import EngineConfig, PromptConfig
-from tpt.engines import Request, Sampling
+from tpt.engines import Request, Sampling, complete
 from tpt.engines.hf.engine import open_hf
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
@@ -24,11 +24,9 @@ from tpt.problems.procedural.word_problems import word_problems
 chat = Chat(load_tokenizer("embedded"), PromptConfig())
 engine = open_hf("embedded", chat, EngineConfig(slots=16, device="cpu"), max_length=256, cache=None)
 greedy = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=100)
-for index, problem in enumerate(word_problems(split="train", size=12)):
-    engine.add(Request((str(index), 0), chat.prompt_ids(problem), 0, greedy))
-done = {}
-while len(done) < 12:
-    done.update((each.id[0], each.token_ids) for each in engine.step())
+problems = word_problems(split="train", size=12)
+requests = (Request((problem.id, 0), chat.prompt_ids(problem), 0, greedy) for problem in problems)
+done = {each.id[0]: each.token_ids for each in complete(engine, requests)}
 print(json.dumps([done, engine.describe()]))
 """
 

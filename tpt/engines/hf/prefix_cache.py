@@ -95,7 +95,7 @@ class PrefixCache(Cache):
 
     @property
     def prompt_block_count(self) -> int:
-        """Pages up to the last one in use."""
+        """Prompt blocks up to the last one in use."""
         return max(self._users, default=-1) + 1
 
     def no_states(self) -> PromptKeysValues:
