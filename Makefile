@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # The tested version. It comes first because pip, asked for a range, would take the newest build with all of CUDA.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-vllm test-ray test-s3 check clean
+.PHONY: demo test test-vllm test-ray test-s3 check duplicates check-install clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tpt run examples/quickstart.toml
@@ -26,6 +26,19 @@ test-s3: $(VENV)/.installed $(VENV)-s3/.installed
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/python -m tools.house && $(BIN)/python -m tools.dead_code
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+# Blocks of eight lines or more that stand twice; takes a minute.
+duplicates: $(VENV)/.installed
+	$(BIN)/symilar --duplicates=8 --ignore-comments --ignore-docstrings --ignore-imports --ignore-signatures $$(git ls-files 'tpt/*.py')
+
+# No dependency of the core needs a compiler: all have wheels.
+check-install:
+	rm -rf $(VENV)-plain && $(PYTHON) -m venv $(VENV)-plain
+	CC=/nonexistent CXX=/nonexistent $(VENV)-plain/bin/pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
+	CC=/nonexistent CXX=/nonexistent $(VENV)-plain/bin/pip install --quiet --disable-pip-version-check -c constraints.txt .
+	$(VENV)-plain/bin/tpt --version
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,4 +68,4 @@ $(VENV)-s3/.installed: Makefile
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 runs
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 $(VENV)-plain runs

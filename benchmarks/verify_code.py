@@ -130,7 +130,7 @@ def ends(sandbox: Sandbox, problem: Problem, program: str) -> Iterator[Ended]:
 def speed() -> None:
     """Compare with a container and an interpreter per test: programs that compute little, and all of them."""
     pairs = with_short_inputs(references(CONTESTS) + wrong_contest_programs(), 200)[::10]
-    sandbox = Sandbox()
+    sandbox = Sandbox("bubblewrap")
     idle = statistics.median(ended.cpu_s for _ in range(30) for ended in sandbox.run(whole("x = 1")))
     own = [[max(0.0, ended.cpu_s - idle) for ended in ends(sandbox, *pair)] for pair in pairs]
     sandbox.close()
@@ -197,7 +197,7 @@ def overhead(repeats: int = 400) -> None:
     command = [sys.executable, "-s", "-S", "-c", BARE, os.path.dirname(os.__file__), WARM]
     bare = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert bare.stdin is not None and bare.stdout is not None
-    sandbox = Sandbox()
+    sandbox = Sandbox("bubblewrap")
     sandbox.run(whole("x = 1"))
     times: dict[str, list[float]] = {name: [] for name in ("bare fork", *jobs)}
     for _ in range(repeats):

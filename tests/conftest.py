@@ -72,7 +72,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A finished run of one round on the embedded model; to be read only."""
     path = tmp_path_factory.mktemp("finished") / "run"
     command = [*ENTRY, "run", str(QUICKSTART), "--out", str(path), *sets(*TINY)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return Finished(path, done.stdout, done.stderr)
 

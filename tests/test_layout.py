@@ -38,7 +38,7 @@ HEAVY_PARTS = {"engines", "sft", "model", "cluster.train", "system.memory"}
 def files() -> dict[str, Path]:
     """Dotted name below tpt to file."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(set(PACKAGE.rglob("*.py")) - set((PACKAGE / "examples").rglob("*.py"))):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
     return found

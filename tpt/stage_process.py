@@ -15,8 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +28,7 @@ from tpt.prune import prune_stage
 from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
 from tpt.system import child_python
+from tpt.system.parent import end_with_parent
 from tpt.think import think_stage
 from tpt.train import train_stage
 
@@ -124,7 +123,7 @@ class StageServer:
             raise kind(error["message"])
 
     def kill(self) -> None:
-        """End the server at once, and within a second a stage under way; any thread may call this."""
+        """End the server at once, and a stage under way with it; any thread may call this."""
         self._process.kill()
 
     def close(self) -> None:
@@ -213,17 +212,6 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
 def _send(descriptor: int, answer: dict[str, Any]) -> None:
     with open(descriptor, "w", encoding="utf-8") as pipe:
         json.dump(answer, pipe)
-
-
-def end_with_parent(parent: int) -> None:
-    """End this process soon after its parent has died, so that no stage works on for a run that is gone."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tpt.cluster.session import RaySettings
-from tpt.config import PromptConfig, TrainConfig
+from tpt.config import EngineConfig, PromptConfig, TrainConfig
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems
@@ -28,7 +27,7 @@ LONG = {"strategy": "fsdp2", "epochs": 8, "save_every_steps": 2}
 
 def do_train(
     out: Path,
-    ray: RaySettings,
+    ray: EngineConfig,
     progress: Callable[[int, int, float], None] | None = None,
     *,
     start: str = "embedded",
@@ -60,7 +59,7 @@ def main() -> None:
         if step == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    do_train(out, RaySettings(address), die, where="ray", **LONG)
+    do_train(out, EngineConfig(ray_address=address), die, where="ray", **LONG)
 
 
 if __name__ == "__main__":

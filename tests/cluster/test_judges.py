@@ -18,8 +18,8 @@ import pytest
 from code_cases import ADD, SOLVED, fenced, needs_bubblewrap
 from ray_cluster import NODE, cluster_of
 
-from tpt.cluster.judges import JudgeSettings, RayJudges, open_judges
-from tpt.config import parse_config
+from tpt.cluster.judges import RayJudges, open_judges
+from tpt.config import EngineConfig, VerifyConfig, parse_config
 from tpt.errors import ClusterError, VerifierError
 from tpt.records import Problem, Trace
 from tpt.run.directory import RunDir
@@ -27,14 +27,13 @@ from tpt.run.journal import Journal
 from tpt.run.stage import StageContext
 from tpt.think import take_traces
 from tpt.verifiers.judge import judge
-from tpt.verifiers.pool.pool import Limits
 
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; make test-ray tests with it"),
     pytest.mark.filterwarnings("ignore"),
 ]
-LIMITS = Limits(timeout_s=10, workers=2)
+LIMITS = VerifyConfig(timeout_s=10, workers=2)
 """Wide enough for a busy machine: a time-out is the one verdict that depends on it."""
 NODE_NAME = rf"node {socket.gethostname()} \([\d.]+\)"
 ANSWERS = [r"\frac{1}{2}", "0.5", r"\sqrt{12}", r"2\sqrt{3}", "x^2+2x+1", "(x+1)^2", "no idea", r"\{1, 2\}"]
@@ -52,8 +51,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def open_on(cluster: Any) -> Iterator[Callable[..., RayJudges]]:
     opened = []
 
-    def open_it(*kinds: str, limits: Limits = LIMITS, **settings: Any) -> RayJudges:
-        judges = open_judges(JudgeSettings(cluster.address, limits, timeout_s=60, **settings), set(kinds))
+    def open_it(*kinds: str, limits: VerifyConfig = LIMITS, every_test: bool = False) -> RayJudges:
+        engine = EngineConfig(ray_address=cluster.address, timeout_s=60)
+        judges = open_judges(limits, engine, set(kinds), every_test=every_test)
         opened.append(judges)
         return judges
 
@@ -130,7 +130,7 @@ def test_a_problem_that_is_none_is_the_same_error_as_here(open_on: Callable[...,
 
 def test_no_node_has_so_many_cpus(open_on: Callable[..., RayJudges]) -> None:
     with pytest.raises(ClusterError, match=r"no node of the cluster has the 3 CPUs .*verify\.node_cpus"):
-        open_on("number", cpus=3)
+        open_on("number", limits=VerifyConfig(node_cpus=3))
 
 
 def judging_processes() -> list[psutil.Process]:
@@ -138,7 +138,7 @@ def judging_processes() -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "ray::Judge" in " ".join(process.info["cmdline"] or [])
+        if "ray::NodeJudge" in " ".join(process.info["cmdline"] or [])
     ]
 
 
@@ -148,7 +148,7 @@ def test_a_trace_that_processes_die_of_is_named(open_on: Callable[..., RayJudges
     (tmp_path / "fatal.py").write_text(
         "import psutil\n\n\ndef fatal(problem, completion):\n"
         "    if completion == 'fatal':\n"
-        "        [each.kill() for each in psutil.Process().parents() if 'ray::Judge' in ' '.join(each.cmdline())]\n"
+        "        [each.kill() for each in psutil.Process().parents() if 'ray::NodeJudge' in ' '.join(each.cmdline())]\n"
         "    return True\n",
         encoding="utf-8",
     )
@@ -163,7 +163,7 @@ def test_nodes_may_be_lost_in_the_middle_of_a_batch_and_others_may_join(
     cluster: Any, open_on: Callable[..., RayJudges], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kind, traces, problems = own_traces(tmp_path, 24)
-    judges = open_on(kind, limits=Limits(timeout_s=10, workers=1))
+    judges = open_on(kind, limits=VerifyConfig(timeout_s=10, workers=1))
     judges.judge(traces[:8], problems)
     await_processes(judges, traces[:1], problems)
     lost = cluster.worker_nodes.copy().pop()
@@ -211,7 +211,7 @@ def test_a_killed_process_is_replaced_and_nothing_it_started_lives_on(
     open_on: Callable[..., RayJudges], tmp_path: Path
 ) -> None:
     kind, traces, problems = own_traces(tmp_path, 40)
-    judges = open_on(kind, limits=Limits(timeout_s=10, workers=1))
+    judges = open_on(kind, limits=VerifyConfig(timeout_s=10, workers=1))
     judges.judge(traces[:8], problems)
     victim = judging_processes()[0]
     started = victim.children(recursive=True)

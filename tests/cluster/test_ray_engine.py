@@ -19,9 +19,8 @@ from ray_cluster import NODE, cluster_of
 from ray_openers import HERE, requests, script
 
 from tpt.cluster.engine import RayEngine, open_ray
-from tpt.cluster.fleet import PoolSettings
 from tpt.cluster.nodes import connect
-from tpt.config import RunConfig
+from tpt.config import EngineConfig, RunConfig
 from tpt.engines import Completion, Engine, Request, Sampling
 from tpt.errors import ClusterError, EngineError
 from tpt.sampling.open import open_engine
@@ -46,9 +45,8 @@ def open_on(cluster: Any) -> Iterator[Callable[..., RayEngine]]:
     opened = []
 
     def open_it(opener: Callable[[], Engine], *, files: list[str] | None = None, **settings: Any) -> RayEngine:
-        engine = open_ray(
-            opener, PoolSettings(threads=0, **settings), address=cluster.address, max_length=64, files=files or []
-        )
+        config = EngineConfig(ray_address=cluster.address, **settings)
+        engine = open_ray(opener, config, max_length=64, files=files or [])
         opened.append(engine)
         return engine
 
@@ -145,7 +143,7 @@ def test_a_replica_that_fits_nowhere_is_not_waited_for_forever(open_on: Callable
     with pytest.raises(
         EngineError, match=r"no node .* within 1 s .*: one takes 1 CPUs and 2 GPUs, and there are .*0 GPUs"
     ):
-        open_on(ray_openers.open_paced, gpus=2, timeout_s=1)
+        open_on(ray_openers.open_paced, replica_gpus=2, timeout_s=1)
 
 
 def test_a_request_that_can_never_be_served_is_refused(open_on: Callable[..., RayEngine]) -> None:
@@ -186,9 +184,10 @@ def from_config(table: dict[str, Any]) -> RunConfig:
 def test_a_killed_driver_leaves_no_replica_behind(cluster: Any) -> None:
     code = (
         "import ray_openers, time; from tpt.cluster.engine import open_ray; "
-        "from tpt.cluster.fleet import PoolSettings; "
-        f"engine = open_ray(ray_openers.open_paced, PoolSettings(threads=0), address={cluster.address!r}, max_length=64, "
-        "files=[]); print('open', flush=True); time.sleep(100)"
+        "from tpt.config import EngineConfig; "
+        f"config = EngineConfig(ray_address={cluster.address!r}); "
+        "engine = open_ray(ray_openers.open_paced, config, max_length=64, files=[]); "
+        "print('open', flush=True); time.sleep(100)"
     )
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert driver.stdout is not None and driver.stdout.readline() == "open\n"

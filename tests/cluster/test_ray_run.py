@@ -186,11 +186,11 @@ def short_folder() -> Iterator[Path]:
 DRIVER = """
 import functools, json, sys
 import ray_openers
-from tpt.engines.ray_engine import open_ray
-from tpt.engines.ray_pool import PoolSettings
+from tpt.cluster.engine import open_ray
+from tpt.config import EngineConfig
 
 opener = functools.partial(ray_openers.open_paced, 0.1)
-engine = open_ray(opener, PoolSettings(threads=0), address="10.77.0.1:6379", max_length=64, files=[])
+engine = open_ray(opener, EngineConfig(ray_address="10.77.0.1:6379"), max_length=64, files=[])
 wanted = ray_openers.requests(int(sys.argv[1]))
 for request in wanted:
     engine.add(request)

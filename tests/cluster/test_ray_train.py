@@ -20,7 +20,7 @@ from command_line import ENTRY, QUICKSTART, TINY, sets
 from ray_cluster import NODE, cluster_of
 from ray_training import LONG
 
-from tpt.cluster.session import RaySettings
+from tpt.config import EngineConfig
 from tpt.errors import ClusterError, ModelError, TrainError
 
 pytestmark = [
@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 Train = Callable[..., dict[str, Any]]
-NOT_CONNECTED = RaySettings("127.0.0.1:1")
+NOT_CONNECTED = EngineConfig(ray_address="127.0.0.1:1")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def do_train(cluster: Any, tmp_path: Path) -> Train:
     """Trains on the cluster, into a folder of the test."""
 
     def do(out: str, progress: Any = None, *, timeout_s: float = 60, **settings: Any) -> dict[str, Any]:
-        ray = RaySettings(cluster.address, timeout_s)
+        ray = EngineConfig(ray_address=cluster.address, timeout_s=timeout_s)
         return ray_training.do_train(tmp_path / out, ray, progress, where="ray", **settings)
 
     return do

@@ -1,4 +1,4 @@
-"""What needs no Ray: the keys of training on it, a process's place, and what a session makes of what it is told."""
+"""What needs no Ray: the keys of training on it, a process's ranks, and what a session makes of what it is told."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 import torch
 from paper_models import GEMMA_2_2B
 
-from tpt.cluster.session import Crew, Session, _gist
+from tpt.cluster.session import Session, WorkerGroup, _told
 from tpt.cluster.train import _Process
 from tpt.config import TrainConfig, parse_config
 from tpt.errors import ClusterError, ConfigError, TrainError
 from tpt.model.adapter_folder import seen_by_all
-from tpt.sft import check_devices, device_of, place
-from tpt.sft.distributed import Place, sit_down
+from tpt.sft import check_devices, device_of, ranks
+from tpt.sft.distributed import Ranks, init_rank
 from tpt.sft.memory import GIB, Plan, shape_of
 from tpt.sft.memory_check import check_host
 from tpt.train import NO_EFFECT_ON_WEIGHTS
@@ -51,15 +51,15 @@ def test_devices_of_a_cluster_are_not_counted_here(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_process_trains_on_the_device_of_its_rank_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert place() == Place(0, 1, 0, 1)
+    assert ranks() == Ranks(0, 1, 0, 1)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
-    sit_down(Place(rank=5, world=8, local_rank=1, local_world=4), threads=3)
-    assert place() == Place(5, 8, 1, 4)
+    init_rank(Ranks(rank=5, world=8, local_rank=1, local_world=4), threads=3)
+    assert ranks() == Ranks(5, 8, 1, 4)
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "OMP_NUM_THREADS")
     assert [os.environ[name] for name in names] == ["5", "8", "1", "4", "3"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_of(place()) == torch.device("cuda", 1)
+    assert device_of(ranks()) == torch.device("cuda", 1)
 
 
 def test_only_the_shares_on_the_first_ones_machine_count() -> None:
@@ -74,30 +74,35 @@ def test_a_process_that_was_replaced_is_no_longer_known() -> None:
     session.enter(0, "old", "a")
     session.enter(1, "other", "b")
     session.tell("old", (1, 9, 0.5))
-    assert session.beat(0, "old")
+    assert session.heartbeat(0, "old")
     session.lose({1: "its node has died", 0: "it cannot reach another"})
     session.enter(1, "new other", "c")
     session.enter(0, "new", "c")
-    assert not session.beat(0, "old") and not session.beat(1, "other")
-    assert session.beat(0, "new") and session.beat(1, "new other")
+    assert not session.heartbeat(0, "old") and not session.heartbeat(1, "other")
+    assert session.heartbeat(0, "new") and session.heartbeat(1, "new other")
     session.tell("old", (2, 9, 0.4))
     session.finish("old", {"steps": 9})
-    news = session.news()
-    assert news.steps == [(1, 9, 0.5)] and news.result is None and news.nodes == ["c", "c"]
-    assert news.restarts == ["process 0 on node a, and 1 more: it cannot reach another"]
+    updates = session.updates()
+    assert updates.steps == [(1, 9, 0.5)] and updates.result is None and updates.nodes == ["c", "c"]
+    assert updates.restarts == ["process 0 on node a, and 1 more: it cannot reach another"]
     session.finish("new", {"steps": 9})
     session.refuse("ModelError", "first")
     session.refuse("TrainError", "second")
-    news = session.news()
-    assert (news.steps, news.restarts, news.result, news.refusal) == ([], [], {"steps": 9}, ("ModelError", "first"))
-    assert session.news().refusal == ("ModelError", "first"), "it holds until the session ends"
+    updates = session.updates()
+    assert (updates.steps, updates.restarts, updates.result, updates.refusal) == (
+        [],
+        [],
+        {"steps": 9},
+        ("ModelError", "first"),
+    )
+    assert session.updates().refusal == ("ModelError", "first"), "it holds until the session ends"
 
 
 def test_what_ray_says_of_a_lost_process_is_put_shortly() -> None:
     said = "The actor died.\n\tclass_name: RayTrainWorker\n\tpid: 7\nThe actor is dead because its worker process has died."
-    assert _gist(RuntimeError(said)) == "its worker process has died."
-    assert _gist(ValueError("a\nb")) == "ValueError: a b"
-    assert len(_gist(ValueError("x" * 5000))) < 300
+    assert _told(RuntimeError(said)) == "its worker process has died."
+    assert _told(ValueError("a\nb")) == "ValueError: a b"
+    assert len(_told(ValueError("x" * 5000))) < 300
 
 
 def test_a_node_with_a_folder_of_its_own_under_the_runs_path_does_not_train(tmp_path: Path) -> None:
@@ -121,4 +126,4 @@ def test_a_models_folder_is_named_as_every_node_sees_it(tmp_path: Path, monkeypa
 
 
 def test_a_message_says_what_a_training_takes() -> None:
-    assert str(Crew(4, 2, 1, 3)) == "4 training processes of 2 CPUs and 1 GPU"
+    assert str(WorkerGroup(4, 2, 1, 3)) == "4 training processes of 2 CPUs and 1 GPU"

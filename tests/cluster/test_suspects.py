@@ -1,89 +1,94 @@
-"""Which replica gets which request, and how the one that replicas die of is found."""
+"""Which worker gets which item, and how the one that workers die of is found."""
 
 from __future__ import annotations
 
 import random
 
-from ray_openers import requests
+import pytest
 
-from tpt.cluster.suspects import Ledger
-
-
-def ledger_of(count: int, replicas: int = 1) -> Ledger:
-    ledger = Ledger()
-    for request in requests(count):
-        ledger.add(request)
-    for replica in range(replicas):
-        ledger.join(replica)
-    return ledger
+from tpt.cluster.judges import share
+from tpt.cluster.suspects import MAX_CRASHES, SuspectQueue
 
 
-def test_a_replica_gets_what_it_has_room_for_and_no_request_twice() -> None:
-    ledger = ledger_of(10, replicas=2)
-    first, second = ledger.take(0, 4), ledger.take(1, 4)
-    assert [request.id[0] for request in first + second] == [f"p{index}" for index in range(8)]
-    assert ledger.take(0, 4) == []
-    assert ledger.complete(0, first[0].id) and not ledger.complete(0, first[0].id)
-    assert not ledger.complete(1, first[1].id), "it is another replica's"
-    assert [request.id[0] for request in ledger.take(0, 4)] == ["p8"]
-    assert len(ledger) == 9
+def queue_of(count: int) -> SuspectQueue[int]:
+    queue = SuspectQueue[int]()
+    for item in range(count):
+        queue.add(item)
+    return queue
 
 
-def test_what_a_lost_machine_held_is_served_first_and_suspected_of_nothing() -> None:
-    ledger = ledger_of(6, replicas=2)
-    held = ledger.take(0, 4)
-    assert ledger.lose(0, blame=False) is None
-    assert ledger.take(1, 6)[:4] == held
+def test_a_worker_gets_what_it_has_room_for_and_no_item_twice() -> None:
+    queue = queue_of(10)
+    assert queue.take(0, 4) + queue.take(1, 4) == list(range(8))
+    assert queue.take(0, 4) == []
+    assert queue.complete(0, 0) and not queue.complete(0, 0)
+    assert not queue.complete(1, 1), "it is another worker's"
+    assert queue.take(0, 4) == [8]
+    assert queue.held(0) == [1, 2, 3, 8] and queue.waiting == 1
 
 
-def test_a_cancelled_request_is_forgotten_wherever_it_is() -> None:
-    ledger = ledger_of(6, replicas=2)
-    running, waiting = ledger.take(0, 2), requests(6)[4]
-    ids = {running[1].id, waiting.id}
-    assert ledger.cancel(ids) == {0: {running[1].id}}
-    assert not ledger.complete(0, running[1].id)
-    assert waiting.id not in ledger and len(ledger) == 4
-    ledger.add(running[1])
+def test_what_a_lost_machine_held_is_taken_first_and_suspected_of_nothing() -> None:
+    queue = queue_of(6)
+    held = queue.take(0, 4)
+    assert queue.lose(0, blame=False) is None
+    assert queue.take(1, 6) == [*held, 4, 5]
 
 
-def test_the_request_that_processes_die_of_is_found_and_no_other_is_accused() -> None:
+def test_a_cancelled_item_is_forgotten_wherever_it_is() -> None:
+    queue = queue_of(6)
+    queue.take(0, 2)
+    queue.take(1, 2)
+    assert queue.cancel({1, 4}) == {0: {1}}
+    assert not queue.complete(0, 1)
+    queue.add(1)
+    assert queue.take(0, 6) == [5, 1]
+
+
+@pytest.mark.parametrize("capacity", [1, 4, 36])
+def test_the_item_that_processes_die_of_is_found_and_no_other_is_accused(capacity: int) -> None:
     for seed in range(30):
         order = random.Random(seed)
-        ledger = ledger_of(200, replicas=3)
-        fatal = order.choice(requests(200)).id
-        served, deaths, replicas, newest, guilty = 0, 0, [0, 1, 2], 2, None
+        queue, fatal = queue_of(200), order.randrange(200)
+        completed, deaths, workers, newest, guilty = set[int](), 0, [0, 1, 2], 2, None
         for _ in range(5000):
-            replica = order.choice(replicas)
-            held = {request.id for request in ledger.take(replica, 36)} | ledger._held[replica].keys()
+            worker = order.choice(workers)
+            queue.take(worker, capacity)
+            held = queue.held(worker)
             if fatal in held:
-                guilty = ledger.lose(replica, blame=True)
+                guilty = queue.lose(worker, blame=True)
                 deaths, newest = deaths + 1, newest + 1
-                replicas[replicas.index(replica)] = newest
-                ledger.join(newest)
-                if guilty:
+                workers[workers.index(worker)] = newest
+                if guilty is not None:
+                    assert held == [fatal], "the last one has nothing else to do"
                     break
-            for key in order.sample(sorted(held - {fatal}), min(len(held - {fatal}), 5)):
-                served += ledger.complete(replica, key)
-        assert guilty is not None and guilty.id == fatal
-        assert deaths == 3 and served < 200
+                continue
+            for item in order.sample(held, min(len(held), 5)):
+                assert queue.complete(worker, item)
+                completed.add(item)
+        assert guilty == fatal and deaths == MAX_CRASHES and fatal not in completed
 
 
-def test_the_others_are_served_though_machines_are_lost_all_the_time() -> None:
+def test_the_others_are_done_though_machines_are_lost_all_the_time() -> None:
     order = random.Random(5)
-    ledger = ledger_of(300, replicas=3)
-    done: set[tuple[str, int]] = set()
-    replicas, newest = [0, 1, 2], 2
-    while len(ledger):
-        replica = order.choice(replicas)
-        ledger.take(replica, 20)
+    queue, done = queue_of(300), set[int]()
+    workers, newest = [0, 1, 2], 2
+    while len(done) < 300:
+        worker = order.choice(workers)
+        queue.take(worker, 20)
+        held = queue.held(worker)
         if order.random() < 0.2:
-            assert ledger.lose(replica, blame=order.random() < 0.05) is None or ledger.holds(replica) == 1
+            assert queue.lose(worker, blame=order.random() < 0.05) is None or len(held) == 1
             newest += 1
-            replicas[replicas.index(replica)] = newest
-            ledger.join(newest)
+            workers[workers.index(worker)] = newest
             continue
-        held = sorted(ledger._held[replica])
-        for key in order.sample(held, min(3, len(held))):
-            assert ledger.complete(replica, key) and key not in done
-            done.add(key)
-    assert len(done) == 300
+        for item in order.sample(held, min(3, len(held))):
+            assert queue.complete(worker, item) and item not in done
+            done.add(item)
+
+
+def test_shares_of_a_batch_shrink_so_that_all_nodes_end_together() -> None:
+    queue, shares = queue_of(100), list[int]()
+    while queue.waiting:
+        shares.append(len(queue.take(0, len(queue.held(0)) + share(queue.waiting, 2, 6))))
+    assert sum(shares) == 100 and shares[:2] == [18, 14] and shares == sorted(shares, reverse=True) and shares[-1] <= 2
+    assert share(10_000, 4, 4) == 64

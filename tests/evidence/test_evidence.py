@@ -129,10 +129,10 @@ def test_the_claim_is_about_problems_that_did_not_choose(tmp_path: Path) -> None
     assert claim is not None and claim.independent and (found.choosing, found.claiming, claim.problems) == (30, 30, 30)
     assert claim.strict.finding == "gain"
     assert claim.strict_after.mean - claim.strict_before.mean == pytest.approx(claim.strict.mean)
-    assert "On the 30 held-out problems that had no part in choosing it" in headline(found)
+    assert "On the 30 held-out problems that had no part in picking it" in headline(found)
     whole = evidence(tmp_path / "whole", many(1), many(2), settings=("evaluate.choose_share=1.0",))
     assert whole.claim is not None and not whole.claim.independent and whole.claim.problems == 60
-    assert "that also chose it, so somewhat too good" in headline(whole)
+    assert "that also picked it, so biased upwards" in headline(whole)
 
 
 def test_a_gain_that_the_choosing_problems_cannot_see_is_named_as_such(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_gain_that_the_choosing_problems_cannot_see_is_named_as_such(tmp_path:
     )
     card = found.rounds[1]
     assert card.to_base is not None and card.to_base.strict.finding == "gain"
-    assert "On the 30 held-out problems that choose, no round is better" in headline(found)
+    assert "No round beat the base model by more than noise on the 30 held-out problems" in headline(found)
     assert "On all 60, round 1 is a gain" in headline(found)
 
 
@@ -158,7 +158,9 @@ def test_curves_that_cross(tmp_path: Path) -> None:
 
 def test_nothing_is_claimed_without_a_gain(tmp_path: Path) -> None:
     found = evidence(tmp_path / "same", BASE, BASE)
-    assert (found.best, found.claim) == (0, None) and "no round is better than the base model" in headline(found)
+    assert (found.best, found.claim) == (0, None) and "No round beat the base model by more than noise" in headline(
+        found
+    )
     assert "is a gain" not in headline(found)
     alone = evidence(tmp_path / "alone", {"a": "WW"}, {"a": "SS"})
     assert alone.rounds[1].to_base is None and alone.claim is None

@@ -267,7 +267,7 @@ def test_verdicts_say_gain_loss_and_noise(run: RunDir) -> None:
         and "Problems newly solved: 1, no longer solved: 2." in say["loss"]
     )
     assert "Within noise of the base model: +1.0 points" in say["within noise"]
-    assert "a true difference of 3.1 points would be found 8 times in 10" in say["within noise"]
+    assert "a true difference of 3.1 points would be detected 80 % of the time" in say["within noise"]
     crossed = replace(card, to_base=compared("gain", 0.05, 8), to_previous=None)
     assert "From k = 8 on, the base model's pass@k is higher." in verdict(crossed)
 
@@ -301,6 +301,5 @@ def test_words() -> None:
 def test_the_headline_never_claims_what_is_noise(run: RunDir) -> None:
     evidence = summary_of(run).evidence
     assert (
-        evidence.claim is None
-        and "no round is better than the base model beyond noise" in short_headline(evidence).lower()
+        evidence.claim is None and "no round beat the base model by more than noise" in short_headline(evidence).lower()
     )

@@ -10,6 +10,6 @@ from tpt.sandbox.worker import Sandbox
 def sandbox() -> Iterator[Sandbox]:
     if reason := why_not():
         pytest.skip(reason)
-    made = Sandbox()
+    made = Sandbox("bubblewrap")
     yield made
     made.close()

@@ -63,7 +63,7 @@ def test_the_home_directory_and_the_files_of_the_machine_are_out_of_sight(sandbo
 
 def test_the_parents_environment_is_never_visible(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
-    fresh = Sandbox()
+    fresh = Sandbox("bubblewrap")
     program = (
         "import os, glob\nprint(dict(os.environ))\n"
         "for path in glob.glob('/proc/*/environ') + glob.glob('/proc/*/cmdline'):\n    print(open(path, 'rb').read())\n"
@@ -300,7 +300,8 @@ def test_ignored_signals_do_not_save_a_program_from_its_time_limit(sandbox):
 def test_the_sandbox_dies_with_its_parent():
     program = (
         "import os, sys\nfrom tpt.sandbox.worker import Sandbox\nfrom tpt.sandbox import Limits, Task\n"
-        "sandbox = Sandbox()\nsandbox.start([Task({'role': 'whole', 'program': 'while True: pass'}, Limits(60, 100))])\n"
+        "sandbox = Sandbox('bubblewrap')\n"
+        "sandbox.start([Task({'role': 'whole', 'program': 'while True: pass'}, Limits(60, 100))])\n"
         "print(sandbox._process.pid, flush=True)\nos.kill(os.getpid(), 9)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

@@ -178,8 +178,8 @@ def test_wilson() -> None:
 
 
 def test_minimal_detectable_difference() -> None:
-    assert minimal_detectable_difference(0.2, 500) == pytest.approx(0.02506, abs=1e-5)
-    rng, shift = np.random.default_rng(0), minimal_detectable_difference(0.2, 200)
+    assert minimal_detectable_difference(0.2, 500, alpha=0.05) == pytest.approx(0.02506, abs=1e-5)
+    rng, shift = np.random.default_rng(0), minimal_detectable_difference(0.2, 200, alpha=0.05)
     draws = rng.normal(shift, 0.2, size=(4000, 200))
     found = np.abs(draws.mean(1)) > 1.96 * draws.std(1, ddof=1) / np.sqrt(200)
     assert found.mean() == pytest.approx(0.8, abs=0.025)

@@ -143,7 +143,7 @@ def test_numpy_runs_within_the_limits(sandbox):
 
 def test_a_package_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr("tpt.sandbox.bubblewrap._PACKAGES", ())
-    sandbox = Sandbox()
+    sandbox = Sandbox("bubblewrap")
     (ended,) = sandbox.run(Task({"role": "whole", "program": "import numpy"}, Limits(1, 256)))
     sandbox.close()
     assert ended.error.endswith("ModuleNotFoundError: No module named 'numpy'\n")

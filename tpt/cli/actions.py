@@ -122,7 +122,7 @@ def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
 
 
 def check_sources(
-    problems: str, against: str, columns: dict[str, str], traces: Path | None = None, *, sandbox: Mode = "bubblewrap"
+    problems: str, against: str, columns: dict[str, str], traces: Path | None, *, sandbox: Mode
 ) -> tuple[dict[str, Any], TraceCheck | None]:
     """Check a problem source, its overlap with a held-out one, and what a file of traces says about its problems."""
     heldout = load_problems(against, columns=columns) if against else None
@@ -135,7 +135,7 @@ def check_sources(
     return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}, told
 
 
-def verify_file(source: str, traces: Path, *, sandbox: Mode = "bubblewrap") -> Iterator[Verdict]:
+def verify_file(source: str, traces: Path, *, sandbox: Mode) -> Iterator[Verdict]:
     """Yield the verdicts of a trace file against a problem source.
 
     The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing.

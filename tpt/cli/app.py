@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,18 @@ from tpt.audit.audit import Audit, marks_path
 from tpt.audit.import_rows import FIELDS
 from tpt.audit.import_samples import ImportedDir, import_samples
 from tpt.cli import actions
+from tpt.cli.options import (
+    ConfigPath,
+    ExportDtype,
+    Format,
+    FormatOption,
+    OutOption,
+    RoundOption,
+    RunPath,
+    SandboxMode,
+    SandboxOption,
+    SetOption,
+)
 from tpt.cli.render import render, render_problem
 from tpt.compare import comparison_json, load_arms, run_comparison
 from tpt.compare.table import study_text
@@ -31,7 +42,7 @@ from tpt.report.summary import Summary, summary_json, summary_of, summary_of_imp
 from tpt.report.text import notes, printable, round_table
 from tpt.rounds import Run, do_alone
 from tpt.run.directory import RunDir
-from tpt.store import address_of, downloaded, share, working_copy_of
+from tpt.store import address_of, downloaded, share
 from tpt.system.jsonl import to_table
 from tpt.system.version import __version__
 
@@ -41,48 +52,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-
-class Format(StrEnum):
-    """How results are printed."""
-
-    table = "table"
-    json = "json"
-
-
-RunPath = Annotated[
-    Path, typer.Argument(parser=downloaded, help="A run directory, or its URL on an object store.", metavar="RUN")
-]
-ConfigPath = Annotated[
-    Path, typer.Argument(parser=downloaded, help="A config file, or a run directory to go on with.", metavar="CONFIG")
-]
-OutOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        parser=working_copy_of,
-        help="The run directory, or a URL such as s3://bucket/name; default runs/ and the config's name.",
-        metavar="PATH",
-    ),
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
-SetOption = Annotated[
-    list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")
-]
-
-
-class SandboxMode(StrEnum):
-    """What confines programs that a model wrote."""
-
-    bubblewrap = "bubblewrap"
-    rlimits = "rlimits"
-
-
-SandboxOption = Annotated[
-    SandboxMode,
-    typer.Option("--sandbox", help="What confines a model's programs; rlimits lets them read every file of yours."),
-]
-RoundOption = Annotated[int, typer.Option("--round", help="Which round; 0 is the base model.", min=0)]
 
 
 def _print_version(asked: bool) -> None:
@@ -290,14 +259,6 @@ def audit(
         _print_result({"drawn": opened.drawn, "report": opened.report()}, format)
     else:
         print(report_text(opened.report()))
-
-
-class ExportDtype(StrEnum):
-    """Precisions that weights are exported in."""
-
-    as_saved = "as-saved"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 @app.command("export")

@@ -19,7 +19,7 @@ def run_comparison(plan: StudyPlan, out: Path, *, jobs: int = 0, progress: bool 
 
     Args:
         plan: The arms.
-        out: A folder for this comparison alone; what is there is gone on with.
+        out: A folder for this comparison alone; a comparison that is there is completed.
         jobs: Runs at a time; 0: as many as the machine has cores for.
         progress: Say on stderr which rounds are done.
 

@@ -12,8 +12,9 @@ from tpt.config import load_config
 from tpt.errors import TPTError
 from tpt.rounds import Run, round_record
 from tpt.run.lock import lock
-from tpt.stage_process import do_stage, end_with_parent
+from tpt.stage_process import do_stage
 from tpt.system.jsonl import write_json
+from tpt.system.parent import end_with_parent
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def _differences(evidence: Evidence) -> str:
     return (
         aligned_table(header, lines)
         + f"\nIn points; p of a two-sided sign-flip test by problem, level {evidence.level:g}. {evidence.family}. Detectable: "
-        "the smallest true difference that is found 8 times in 10. Differences to the best round are on the "
+        "the smallest true difference that is detected 80 % of the time. Differences to the best round are on the "
         f"{evidence.claiming:,} problems of the claim.\n"
     )
 

@@ -75,9 +75,9 @@ def headline(evidence: Evidence) -> str:
             f"lenient from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}."
         )
     borne = (
-        f"on the {claim.problems:,} held-out problems that had no part in choosing it"
+        f"on the {claim.problems:,} held-out problems that had no part in picking it"
         if claim.independent
-        else f"on the {claim.problems:,} held-out problems that also chose it, so somewhat too good"
+        else f"on the {claim.problems:,} held-out problems that also picked it, so biased upwards"
     )
     return (
         f"Round {claim.round} is the best. {borne[0].upper()}{borne[1:]}, strict pass@1 went from "
@@ -94,10 +94,10 @@ def unclaimed(evidence: Evidence) -> str:
     if len(evidence.rounds) == 1:
         return f"Only the base model is scored so far. Its strict pass@1 is {score_text(base.strict)}."
     if evidence.choosing == base.problems:
-        return f"No round is better than the base model ({score_text(base.strict)} strict pass@1) beyond noise."
+        return f"No round beat the base model ({score_text(base.strict)} strict pass@1) by more than noise."
     return (
-        f"On the {evidence.choosing:,} held-out problems that choose, no round is better than the base model beyond noise, "
-        "so it stays the best."
+        f"No round beat the base model by more than noise on the {evidence.choosing:,} held-out problems that pick the best "
+        "round, so the base model stays the best."
     )
 
 
@@ -130,7 +130,7 @@ def notes(evidence: Evidence) -> list[str]:
     if seen:
         found.append(
             f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not "
-            f"significant. True differences from {100 * seen.strict.detectable:.1f} points on are found 8 times in 10."
+            f"significant. A true difference of {100 * seen.strict.detectable:.1f} points would be detected 80 % of the time."
         )
     return found
 

@@ -29,7 +29,7 @@ class Sandbox:
     It dies with the thread that sent its first job.
     """
 
-    def __init__(self, mode: Mode = "bubblewrap") -> None:
+    def __init__(self, mode: Mode) -> None:
         bubblewrap.require(mode)
         self._mode = mode
         self._owner = os.getpid()

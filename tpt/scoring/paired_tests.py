@@ -84,9 +84,7 @@ def wilson(successes: float, n: float, *, confidence: float = 0.95) -> tuple[flo
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def minimal_detectable_difference(
-    sd_of_differences: float, n: int, *, alpha: float = 0.05, power: float = 0.8
-) -> float:
+def minimal_detectable_difference(sd_of_differences: float, n: int, *, alpha: float, power: float = 0.8) -> float:
     """Return the smallest true difference that a two-sided paired test on n problems finds with the given power."""
     if n < 1:
         raise EstimateError(f"a detectable difference needs at least one problem, got {n}")

@@ -9,7 +9,6 @@ loopback interface, so no port is taken and nothing leaves the machine.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import pickle
@@ -30,14 +29,13 @@ from tpt import errors
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.system import child_python
+from tpt.system.parent import end_with_parent
 
 Progress = Callable[[int, int, float], None]
 Task = Callable[[Progress], dict[str, Any]]
 """What each process does; it must be picklable, and what it returns must be plain values."""
 
 _RANK, _WORLD, _LOCAL_RANK, _LOCAL_WORLD = "TPT_RANK", "TPT_WORLD", "TPT_LOCAL_RANK", "TPT_LOCAL_WORLD"
-_DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 _KILLED = 128 + signal.SIGKILL
 """Exit code of the process that started the others, when one of them was killed."""
 
@@ -177,13 +175,13 @@ def _result(outcome: dict[str, Any], code: int) -> dict[str, Any]:
 def main() -> None:
     """Import, fork, and wait for the processes; the arguments are those that ``run_in_parallel`` gives."""
     sending, world, parent, threads = (int(each) for each in sys.argv[1:5])
-    _die_with(parent)
+    end_with_parent(parent)
     task: Task = pickle.load(sys.stdin.buffer)
     launcher, children = os.getpid(), set()
     for rank in range(world):
         child = os.fork()
         if child == 0:
-            _die_with(launcher)
+            end_with_parent(launcher)
             _work(rank, world, task, sending=sending, threads=max(1, threads // world), meeting=sys.argv[5])
         children.add(child)
     os.close(sending)
@@ -249,10 +247,3 @@ def failure(rank: int, error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError):
         hint = ". Lower train.micro_batch_size, or set train.gradient_checkpointing = true"
     return f"the training process on device {rank} failed: {type(error).__name__}: {error}{hint}"
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends."""
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
+from tpt.config import TrainConfig
 from tpt.sft.target_loss import TILE
 
 Method = Literal["full", "lora", "dora", "qlora"]
@@ -55,7 +56,10 @@ class Shape:
         return sum(inputs * outputs for inputs, outputs in self.projections)
 
 
-@dataclass(frozen=True, slots=True)
+_DEFAULTS = TrainConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How a model is to be trained."""
 
@@ -65,9 +69,9 @@ class Plan:
     """Tokens of the longest row."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Of the multiplications; trained weights are float32 always."""
-    method: Method = "full"
+    method: Method = _DEFAULTS.method
     optimizer: Optimizer = "adamw"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = _DEFAULTS.gradient_checkpointing
     rank: int = 16
     """Of the adapters, on every projection."""
     devices: int = 1

@@ -30,11 +30,8 @@ def claim_note(evidence: Evidence) -> str:
         f"Lenient pass@1 went from {percent(claim.lenient_before.mean)} to {percent(claim.lenient_after.mean)}. "
     )
     if claim.independent:
-        return said + f"Measured on {claim.problems:,} held-out problems that had no part in choosing this round."
-    return (
-        said
-        + f"Measured on the same {claim.problems:,} problems that the round was chosen by, so it is biased upwards."
-    )
+        return said + f"Measured on {claim.problems:,} held-out problems that had no part in picking this round."
+    return said + f"Measured on the same {claim.problems:,} problems that picked the round, so it is biased upwards."
 
 
 def verdict(card: RoundCard) -> str:
@@ -59,7 +56,7 @@ def against(comparison: Comparison) -> str:
     if found.finding == "within noise":
         return (
             f"Within noise of {other}: {points(found.mean)} points [{interval(found)}], {p_value(found.p_holm)}; a true "
-            f"difference of {100 * found.detectable:.1f} points would be found 8 times in 10."
+            f"difference of {100 * found.detectable:.1f} points would be detected 80 % of the time."
         )
     said = f"{found.finding.capitalize()} against {other}: {points(found.mean)} points [{interval(found)}]"
     return f"{said}, {p_value(found.p_holm)}."

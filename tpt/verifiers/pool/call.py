@@ -1,4 +1,4 @@
-"""What a verifier leaves to the pool, and what comes back; light, as the workers import it."""
+"""What a verifier leaves to the pool, and what comes back."""
 
 from __future__ import annotations
 
