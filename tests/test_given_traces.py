@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tpt.run.directory import RunDir
 from tpt.run.journal import Journal
 from tpt.run.stage import StageContext
 from tpt.system.external_sort import sorted_rows
-from tpt.system.jsonl import replace_records
+from tpt.system.jsonl import read_records, replace_records
 from tpt.think import take_traces
 
 PROBLEMS = {
@@ -39,6 +40,14 @@ def test_traces_of_a_file_are_sorted_and_judged_and_those_of_other_problems_left
     found = list(Journal(round_dir.round_dir.traces, round_dir.round_dir.verdicts))
     assert [(trace.problem_id, trace.sample) for trace, _ in found] == sorted(key for key in keys if key[0] != "x")
     assert [verdict.outcome for _, verdict in found] == [Outcome.WRONG] * 2 + [Outcome.CORRECT] + [Outcome.WRONG] * 2
+
+
+def test_half_a_surrogate_pair_in_a_file_is_a_replacement_character(tmp_path: Path) -> None:
+    row = {"problem_id": "a", "sample": 0, "completion": "\ud83d 0", "finish_reason": "stop", "completion_tokens": 1}
+    (tmp_path / "t.jsonl").write_text(json.dumps({**row, "seed": 2}) + "\n")
+    context = work(tmp_path, "data.source=file", f"data.file={tmp_path / 't.jsonl'}")
+    assert take_traces(context, PROBLEMS) == {"traces": 1}
+    assert [each.completion for each in read_records(context.round_dir.traces, Trace)] == ["\ufffd 0"]
 
 
 def test_people_s_solutions_are_taken_where_there_are_some(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
+Number = float | int
+"""A whole one is read back as it was written: 64, not 64.0."""
 FinishReason = Literal["stop", "length"]
 Message = dict[str, str]
 """One chat turn: ``{"role": "system" | "user" | "assistant", "content": ...}``."""
@@ -97,8 +99,8 @@ class Example(Record, frozen=True):
 class Estimate(Record, frozen=True):
     """A mean over problems and its standard error."""
 
-    mean: float
-    stderr: float
+    mean: Number
+    stderr: Number
 
 
 class EvalReport(Record, frozen=True):
@@ -113,11 +115,11 @@ class EvalReport(Record, frozen=True):
     """k to strict pass@k."""
     pass_at_k_lenient: dict[int, Estimate]
     maj_at_k: dict[int, Estimate]
-    diversity: dict[str, float]
+    diversity: dict[str, Number]
     """See docs/collapse.md; a measure that too few correct traces leave undefined is missing."""
-    lengths: dict[str, float]
+    lengths: dict[str, Number]
     """Mean and 95th percentile of completion_tokens, and the shares that ended by length and in a loop."""
-    probe: dict[str, float] = field(default_factory=dict)
+    probe: dict[str, Number] = field(default_factory=dict)
     """What the model itself says of fixed texts; empty: there were none, or ``evaluate.probe`` is 0."""
 
 
@@ -125,17 +127,17 @@ class ProblemDiversity(Record, frozen=True):
     """What one model's traces of one held-out problem are like; paired by problem, two rounds show a change."""
 
     problem_id: str
-    chains: float | None
+    chains: Number | None
     """Different chains of equations expected among 4 correct traces; None: it has fewer."""
-    texts: float | None
+    texts: Number | None
     """Different texts expected among them."""
-    answer_entropy: float
+    answer_entropy: Number
     """Of the answers of all its traces, in nats."""
-    tokens: float
+    tokens: Number
     """Mean length of its traces."""
-    truncated: float
+    truncated: Number
     """Share of its traces that ended by length."""
-    looped: float
+    looped: Number
     """Share of its traces in which some words come again and again."""
 
 
@@ -150,7 +152,7 @@ class RoundRecord(Record, frozen=True):
     think: dict[str, Any] | None = None
     prune: dict[str, Any] | None = None
     train: dict[str, Any] | None = None
-    wall_s: float = 0.0
+    wall_s: Number = 0.0
 
 
 class Mark(Record, frozen=True):

@@ -47,6 +47,11 @@ def test_one_row_a_sample_is_judged(tmp_path: Path, problem_file: Written) -> No
     assert json.loads(folder.manifest.read_text())["verdicts"] == "verified here"
 
 
+def test_half_a_surrogate_pair_is_a_replacement_character(tmp_path: Path, problem_file: Written) -> None:
+    load(problem_file("samples.jsonl", [{**ROWS[0], "text": "\ud83d #### 5"}]), tmp_path / "in")
+    assert read_records(ImportedDir(tmp_path / "in").traces, Trace)[0].completion == "\ufffd #### 5"
+
+
 def test_lists_nested_columns_and_the_file_s_own_verdicts(tmp_path: Path, problem_file: Written) -> None:
     rows: list[dict[str, Any]] = [
         {"question": "q", "run": {"texts": ["x", "y"], "ok": [True, False], "read": ["1", None]}},

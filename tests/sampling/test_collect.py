@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from collections import Counter
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tpt.engines import Request, Sampling
+from tpt.engines import Completion, Request, Sampling
 from tpt.engines.scripted import ScriptedEngine, ids_of
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.sampling.collect import SamplingJob, collect
@@ -158,6 +159,17 @@ def sampled_bytes(folder: Path, *, order_seed: int, slots: int) -> tuple[bytes, 
 def test_record_files_are_the_same_bytes_whatever_the_engine_does(tmp_path: Path) -> None:
     results = {sampled_bytes(tmp_path / f"{n}", order_seed=n, slots=1 + 3 * n) for n in range(6)}
     assert len(results) == 1
+
+
+def test_half_a_surrogate_pair_from_an_engine_is_a_replacement_character(tmp_path: Path) -> None:
+    class Halving(ScriptedEngine):
+        def step(self) -> list[Completion]:
+            return [dataclasses.replace(each, text=f"\ud83d{each.text}\U0001f600") for each in super().step()]
+
+    paths = {f"{name}_path": tmp_path / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")}
+    collect(Fixed(["p00"], samples=1), job(Halving(lambda request: "漢")), **paths)
+    assert [each.completion for each in read_records(paths["traces_path"], Trace)] == ["\ufffd漢\U0001f600"]
+    assert "\ufffd漢\U0001f600" in paths["traces_path"].read_text(encoding="utf-8")
 
 
 class Killed(Exception):

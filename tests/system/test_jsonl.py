@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,9 @@ ROUNDS = st.builds(RoundRecord, COUNTS, ANY_TEXT, REPORTS, st.none() | st.dictio
 
 def trace(sample: int, completion: str = "text") -> Trace:
     return Trace("p/1", sample, completion, "stop", 3, 7)
+
+
+GOOD = to_table(trace(0))
 
 
 @settings(deadline=None, max_examples=40)
@@ -135,6 +139,18 @@ def test_half_a_surrogate_pair_is_written_as_an_escape_and_other_text_as_it_is(t
     assert read_json(tmp_path / "a.json") == {"text": "\ud800"}
 
 
+def test_older_files_are_read_as_they_are(tmp_path: Path) -> None:
+    """With halves of surrogate pairs, whole numbers among floats, NaN, and verdicts that count no tests."""
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps({**GOOD, "completion": "\ud83d"}) + "\n")
+    assert read_records(path, Trace) == [trace(0, "\ud83d")]
+    path.write_text('{"mean": 64, "stderr": NaN}\n')
+    (estimate,) = read_records(path, Estimate)
+    assert to_line(estimate) == path.read_bytes()
+    path.write_text('{"problem_id": "p", "sample": 0, "outcome": "WRONG", "strict": false, "extracted": null}\n')
+    assert read_records(path, Verdict) == [Verdict("p", 0, Outcome.WRONG, False, None)]
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_torn_last_line_is_left_out_and_cut_off_before_the_next_record(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
@@ -170,9 +186,6 @@ def test_an_appended_record_is_on_its_way_at_once(tmp_path: Path) -> None:
         assert read_records(path, Trace) == [trace(0)]
 
 
-GOOD = to_table(trace(0))
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -198,20 +211,31 @@ def test_a_line_that_is_no_record_is_named(line: str, message: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "table"),
+    ("kind", "table", "message"),
     [
-        (Verdict, {"problem_id": "p", "sample": 0, "outcome": "FINE", "strict": True, "extracted": None}),
-        (Verdict, {"problem_id": "p", "sample": 0, "outcome": "WRONG", "strict": 1, "extracted": None}),
-        (Example, {"problem_id": "p", "sample": 0, "messages": "hello"}),
-        (Example, {"problem_id": "p", "sample": 0, "messages": {"role": "user"}}),
-        (Example, {"problem_id": "p", "sample": 0, "messages": [["role", "user"]]}),
-        (Problem, {"id": "p", "question": "q", "answer": "a", "tests": "assert"}),
-        (Estimate, {"mean": "0.5", "stderr": 0.1}),
-        (Estimate, {"mean": None, "stderr": 0.1}),
+        (
+            Verdict,
+            {"problem_id": "p", "sample": 0, "outcome": "FINE", "strict": True, "extracted": None},
+            "'FINE' is none of 'CORRECT', 'WRONG'",
+        ),
+        (
+            Verdict,
+            {"problem_id": "p", "sample": 0, "outcome": "WRONG", "strict": 1, "extracted": None},
+            "expected bool, got 1",
+        ),
+        (Example, {"problem_id": "p", "sample": 0, "messages": "hello"}, "expected list, got 'hello'"),
+        (Example, {"problem_id": "p", "sample": 0, "messages": {"role": "user"}}, "expected list, got {'role'"),
+        (Example, {"problem_id": "p", "sample": 0, "messages": [["role", "user"]]}, "expected dict, got ['role'"),
+        (Example, {"problem_id": "p", "sample": 0, "messages": [{"role": 5}]}, "expected str, got 5"),
+        (Problem, {"id": "p", "question": "q", "answer": "a", "tests": "assert"}, "expected list, got 'assert'"),
+        (Estimate, {"mean": "0.5", "stderr": 0.1}, "expected float, got '0.5'"),
+        (Estimate, {"mean": None, "stderr": 0.1}, "expected float, got None"),
+        (Estimate, {"mean": True, "stderr": 0.1}, "expected float, got True"),
+        (Estimate, {}, "Estimate missing 2 required fields: 'mean', 'stderr'"),
     ],
 )
-def test_wrong_types_are_refused(kind: type, table: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):
+def test_what_is_wrong_is_told_with_what_is_allowed(kind: type, table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         from_table(kind, table)
 
 

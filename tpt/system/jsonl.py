@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import types
 import typing
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -203,7 +204,8 @@ def _read_line(path: Path, number: int, kind: type[R], line: bytes) -> R:
 
 def _fault(hint: Any, value: Any) -> str:
     """Return what is wrong with a value that is not of a type, at the innermost place."""
-    if type(None) in typing.get_args(hint):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        # Of a number, float is what is told; of the others, what is not None.
         hint = next(each for each in typing.get_args(hint) if each is not type(None))
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
     is_record = isinstance(hint, type) and issubclass(hint, msgspec.Struct)
@@ -214,7 +216,8 @@ def _fault(hint: Any, value: Any) -> str:
             return f"unknown field {min(unknown)!r}; {hint.__name__} has {', '.join(hints)}"
         missing = [each.name for each in msgspec.structs.fields(hint) if each.required and each.name not in value]
         if missing:
-            return f"{hint.__name__} missing {len(missing)} required fields: {', '.join(map(repr, missing))}"
+            fields = f"{len(missing)} required field{'s' * (len(missing) > 1)}"
+            return f"{hint.__name__} missing {fields}: {', '.join(map(repr, missing))}"
         inner = ((hints[name], each) for name, each in value.items())
     elif origin is list and isinstance(value, list):
         inner = ((arguments[0], each) for each in value)
