@@ -46,9 +46,9 @@ def references(spec: str) -> Pairs:
     return [(each, each.solution) for each in load_problems(spec) if each.solution]
 
 
-def judge_programs(pairs: Pairs, *, workers: int | None = None) -> list[Judgement]:
+def judge_programs(pairs: Pairs, *, workers: int = 0) -> list[Judgement]:
     """Judge programs as completions in the asked format."""
-    return judge_completions([(each, fenced(program)) for each, program in pairs], workers=workers)
+    return judge_completions([(each, fenced(program)) for each, program in pairs], limits=VerifyConfig(workers=workers))
 
 
 def wrong_contest_programs() -> Pairs:

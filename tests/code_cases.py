@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem
-from tpt.sandbox import Mode
 from tpt.sandbox.bubblewrap import why_not
 from tpt.verifiers import Judgement, gold
 from tpt.verifiers.code.verify import judge_completions, verify_code
@@ -36,8 +36,5 @@ def outcome(tests: list[Any], program: str) -> tuple[Outcome, str]:
     return judgement.outcome, judgement.detail
 
 
-def judge_programs(
-    pairs: list[tuple[Problem, str]], *, workers: int | None = None, sandbox: Mode = "bubblewrap"
-) -> list[Judgement]:
-    completions = [(each, gold.fenced(program)) for each, program in pairs]
-    return judge_completions(completions, workers=workers, sandbox=sandbox)
+def judge_programs(pairs: list[tuple[Problem, str]], *, limits: VerifyConfig = VerifyConfig()) -> list[Judgement]:  # noqa: B008
+    return judge_completions([(each, gold.fenced(program)) for each, program in pairs], limits=limits)
