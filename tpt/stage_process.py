@@ -82,7 +82,7 @@ class StageServer:
 
     def __init__(self, run_path: Path, *, lock_descriptor: int, progress: bool) -> None:
         ours, theirs = socket.socketpair()
-        arguments = [str(theirs.fileno()), str(run_path), str(int(progress))]
+        arguments = [str(theirs.fileno()), str(run_path), str(int(progress)), str(os.getpid())]
         command = child_python.command("tpt.stage_process", *arguments)
         environment = {**ENVIRONMENT, **os.environ}
         # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
@@ -215,5 +215,6 @@ def _send(descriptor: int, answer: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Serve as the arguments say: descriptor of the line, run directory, and whether to show progress."""
+    """Serve as the arguments say: descriptor of the line, run directory, whether to show progress, and the run's process."""
+    end_with_parent(int(sys.argv[4]))
     serve(int(sys.argv[1]), sys.argv[2], progress=sys.argv[3] == "1")
