@@ -59,7 +59,7 @@ class Shape:
 _DEFAULTS = TrainConfig()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How a model is to be trained."""
 
