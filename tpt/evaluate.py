@@ -14,16 +14,18 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
+from tpt.engines import Sampling
 from tpt.model.chat import open_chat
-from tpt.records import Problem, Trace, Verdict
-from tpt.run.directory import RunDir
+from tpt.records import EvalReport, Problem, Trace, Verdict
+from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import sampling_of
-from tpt.sampling.sample import sample
+from tpt.sampling.sample import Pass, sample
 from tpt.sampling.samplers import Fixed
+from tpt.scoring import IntArray
 from tpt.scoring.drift import probe, probe_traces, spoken
-from tpt.scoring.score import score
+from tpt.scoring.score import clusters_of, read_counts, score
 from tpt.start_model import StartModel, base_model, output_of, trained_model_of
 from tpt.system.jsonl import read_records, replace_records, to_table
 from tpt.verifiers.gold import human_trace
@@ -37,8 +39,8 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         "seed": config.seed,
         "prompt": config.prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
-        # Which problems choose the best round does not change how any is scored.
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share"}),
+        # Which problems choose the best round does not change how any is scored; nor do greedy samples besides.
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy"}),
         **verification_settings(config, run.heldout),
     }
     inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
@@ -48,42 +50,60 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         return done
     started = time.monotonic()
     problems = problems_by_id(run.heldout)
-    sampler = Fixed(sorted(problems), config.evaluate.samples)
+    clusters = clusters_of(problems.values(), sorted(problems))
+    passes = _passes(config, round_dir, sorted(problems))
     title = "base model's score" if round_dir.index == 0 else "evaluate"
-    with context.display(title, total=sampler.target) as display:
-        collected, described = sample(
-            context,
-            model,
-            problems,
-            sampler=sampler,
-            sampling=sampling_of(config.evaluate),
-            display=display,
-            at=round_dir.evaluate,
-        )
+    with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
+        collected, described = sample(context, model, problems, *passes, display=display)
         verdicts = read_records(round_dir.evaluate_verdicts, Verdict)
         scored = score(
-            read_records(round_dir.evaluate_traces, Trace), verdicts, ks=config.evaluate.ks, seed=config.seed
+            read_records(round_dir.evaluate_traces, Trace),
+            verdicts,
+            ks=config.evaluate.ks,
+            seed=config.seed,
+            clusters=clusters_of(problems.values(), sorted(problems)),
         )
         replace_records(round_dir.evaluate_diversity, scored.problems)
         sampled = time.monotonic()
-        report = replace(scored.report, probe=probe_round(run, config, model, problems))
+        report = replace(
+            _with_greedy(scored.report, round_dir, clusters), probe=probe_round(run, config, model, problems)
+        )
         strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
-        display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}")
+        said = "" if report.greedy_lenient is None else f", greedy {report.greedy_lenient.mean:.1%} lenient"
+        display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}{said}")
     now = time.monotonic()
-    counts = {**to_table(collected), "report": to_table(report), "probe": report.probe}
+    counts = {**to_table(collected[0]), "report": to_table(report), "probe": report.probe}
+    counts |= {"greedy_tokens": sum(each.completion_tokens for each in collected[1:])}
     counts |= {"probe_s": round(now - sampled, 3), "wall_s": round(now - started, 3)}
+    outputs = {
+        "traces": round_dir.evaluate_traces,
+        "verdicts": round_dir.evaluate_verdicts,
+        "diversity": round_dir.evaluate_diversity,
+    }
+    if len(passes) > 1:
+        outputs |= {"greedy_traces": round_dir.greedy_traces, "greedy_verdicts": round_dir.greedy_verdicts}
     return write_manifest(
-        round_dir,
-        "evaluate",
-        inputs=inputs,
-        outputs={
-            "traces": round_dir.evaluate_traces,
-            "verdicts": round_dir.evaluate_verdicts,
-            "diversity": round_dir.evaluate_diversity,
-        },
-        settings={**settings, "engine": described},
-        counts=counts,
+        round_dir, "evaluate", inputs=inputs, outputs=outputs, settings={**settings, "engine": described}, counts=counts
     )
+
+
+def _passes(config: RunConfig, round_dir: RoundDir, problem_ids: list[str]) -> list[Pass]:
+    """Return what is sampled: the samples, and one greedy sample of every problem unless they are greedy themselves."""
+    section = config.evaluate
+    sampling = sampling_of(section)
+    passes = [Pass(Fixed(problem_ids, section.samples), sampling, round_dir.evaluate)]
+    if section.greedy and section.temperature > 0:
+        greedy = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=section.max_tokens)
+        passes.append(Pass(Fixed(problem_ids, 1), greedy, round_dir.evaluate_greedy))
+    return passes
+
+
+def _with_greedy(report: EvalReport, round_dir: RoundDir, clusters: IntArray | None) -> EvalReport:
+    """Return the report with the scores of the greedy samples that were taken."""
+    if not round_dir.greedy_verdicts.exists():
+        return report
+    greedy = read_counts(round_dir.greedy_verdicts)._replace(clusters=clusters)
+    return replace(report, greedy=greedy.pass_at_k(1, strict=True), greedy_lenient=greedy.pass_at_k(1, strict=False))
 
 
 def base_traces(run: RunDir) -> dict[str, str]:

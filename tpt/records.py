@@ -54,6 +54,9 @@ class Problem(Record, frozen=True):
     solution: str | None = None
     """A human-written solution, where the source has one."""
     source: str = ""
+    cluster: str = ""
+    """Problems of one cluster have more in common than chance, such as one template: they count as one unit of
+    evidence; empty: the problem stands for itself."""
 
 
 class Trace(Record, frozen=True):
@@ -97,10 +100,13 @@ class Example(Record, frozen=True):
 
 
 class Estimate(Record, frozen=True):
-    """A mean over problems and its standard error."""
+    """A mean over problems, its standard error and its 95 % interval."""
 
     mean: Number
     stderr: Number
+    low: Number | None = None
+    """None in what earlier versions wrote."""
+    high: Number | None = None
 
 
 class EvalReport(Record, frozen=True):
@@ -119,6 +125,9 @@ class EvalReport(Record, frozen=True):
     """See docs/collapse.md; a measure that too few correct traces leave undefined is missing."""
     lengths: dict[str, Number]
     """Mean and 95th percentile of completion_tokens, and the shares that ended by length and in a loop."""
+    greedy: Estimate | None = None
+    """Strict score of the one greedy sample of each problem; None: not taken."""
+    greedy_lenient: Estimate | None = None
     probe: dict[str, Number] = field(default_factory=dict)
     """What the model itself says of fixed texts; empty: there were none, or ``evaluate.probe`` is 0."""
 

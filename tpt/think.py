@@ -25,7 +25,7 @@ from tpt.run.journal import JUDGED_AT_ONCE, Journal
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
-from tpt.sampling.sample import sample
+from tpt.sampling.sample import Pass, sample
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.scoring.diversity import training_diversity
 from tpt.start_model import StartModel, sampled_model_of
@@ -85,14 +85,12 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
         size = wanted_size(config.prune, round_dir.index)
         sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
     with context.display(f"think ({unit})", total=sampler.target) as display:
-        collected, described = sample(
+        (collected,), described = sample(
             context,
             model,
             problems,
-            sampler=sampler,
-            sampling=sampling_of(config.think),
+            Pass(sampler, sampling_of(config.think), round_dir.path),
             display=display,
-            at=round_dir.path,
             keepable=lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune),
             every_test=_needs_every_test(config),
         )

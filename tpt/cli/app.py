@@ -362,8 +362,9 @@ def _report(run: RunDir, format: Format, *, page: Path | None = None, most_trace
 
 
 def _print_rounds(summary: Summary, *, file: Any) -> None:
-    console = Console(file=file, width=None if file.isatty() else 140)
-    console.print(round_table(summary.rows))
+    on_terminal = file.isatty()
+    console = Console(file=file, width=None if on_terminal else 250)
+    console.print(round_table(summary.rows, width=console.width if on_terminal else None))
 
 
 def _print_result(result: Any, format: Format) -> None:

@@ -24,6 +24,12 @@ class AlarmConfig(Section):
         le=1,
         description="format-only gain: lenient pass@1 rises by less than this share of the strict gain",
     )
+    skill_share: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="sharpening only: the greedy score rises by less than this share of lenient pass@1's gain",
+    )
     length_factor: float = Field(1.5, ge=1, description="length drift: traces so many times as long, or as short")
     truncated_rise: float = Field(0.05, ge=0, le=1, description="truncation drift: more traces cut off, as a share")
     looped_rise: float = Field(0.02, ge=0, le=1, description="repetition: more traces caught in a loop, as a share")

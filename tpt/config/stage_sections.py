@@ -137,6 +137,11 @@ class EvaluateConfig(Section):
     top_p: Fraction = Field(1.0, description="nucleus mass; 1: off")
     top_k: int = Field(0, ge=0, description="most likely tokens to sample from; 0: off")
     max_tokens: Count = Field(512, description="longest completion in tokens")
+    greedy: bool = Field(
+        True,
+        description="score one greedy sample of every held-out problem too: it tells skill from sharpening, "
+        "see docs/evidence.md",
+    )
     probe: int = Field(
         64,
         ge=0,

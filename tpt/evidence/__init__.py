@@ -1,8 +1,8 @@
-"""What did the rounds really do? Scores with their noise, gains split into format and skill, problems won and lost."""
+"""What did the rounds really do? Scores with their noise, gains in their three parts, problems won and lost."""
 
 from __future__ import annotations
 
-from tpt.evidence.cards import Claim, Comparison, Coverage, Difference, Evidence, Finding, Interval, RoundCard
+from tpt.evidence.cards import Claim, Comparison, Coverage, Difference, Evidence, Finding, RoundCard
 from tpt.evidence.rounds import evidence_of
 from tpt.evidence.runs import Pair, RunComparison, Side, compare_runs
 
@@ -13,7 +13,6 @@ __all__ = [
     "Difference",
     "Evidence",
     "Finding",
-    "Interval",
     "Pair",
     "RoundCard",
     "RunComparison",

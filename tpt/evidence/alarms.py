@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tpt.config import AlarmConfig
+from tpt.evidence.scored import scored_counts
 from tpt.records import ProblemDiversity, RoundRecord
 from tpt.run.directory import RunDir
-from tpt.scoring import FloatArray, pass_at_k_values
-from tpt.scoring.score import Counts, read_counts
+from tpt.scoring import FloatArray, IntArray, pass_at_k_values, stderr_over
+from tpt.scoring.score import Counts
 from tpt.system.jsonl import read_records
 
 FEWEST = 10
@@ -77,7 +78,8 @@ def alarms_of(run: RunDir, records: Sequence[RoundRecord], config: AlarmConfig) 
     Raises:
         RunError: a round's verdicts are missing or damaged.
     """
-    observed = [_observed(run, record) for record in records]
+    counts = scored_counts(run, [record.index for record in records])
+    observed = [_observed(run, record, each) for record, each in zip(records, counts, strict=True)]
     return [alarm for each in observed[1:] for alarm in alarms_between(observed[0], each, config)]
 
 
@@ -89,9 +91,10 @@ def alarms_between(base: Observed, now: Observed, config: AlarmConfig) -> list[A
     return [alarm for alarm in raised if alarm is not None]
 
 
-def in_words(alarm: Alarm) -> str:
-    """Return an alarm as one line."""
-    return f"Round {alarm.round}, {alarm.name}: {alarm.seen} (alarm: {alarm.threshold}). {alarm.advice}"
+def in_words(alarm: Alarm, *, subject: str = "") -> str:
+    """Return an alarm as one line; the subject is the alarm's round unless another is given."""
+    subject = subject or f"Round {alarm.round}"
+    return f"{subject}, {alarm.name}: {alarm.seen} (alarm: {alarm.threshold}). {alarm.advice}"
 
 
 def _mode_collapse(base: Observed, now: Observed, config: AlarmConfig) -> Alarm | None:
@@ -144,19 +147,44 @@ def _model_collapse(base: Observed, now: Observed, config: AlarmConfig) -> Alarm
 
 def _format_only(base: Observed, now: Observed, config: AlarmConfig) -> Alarm | None:
     strict, lenient = (_score(base, now, 1, strict=each) for each in (True, False))
-    columns = [(after - before) for before, after in zip(base.counts.shares.T, _shares(base, now).T, strict=True)]
-    form = _change(np.zeros(len(columns[0])), columns[0] - columns[1])
-    gained = strict.rise > config.stderrs * strict.stderr and form.rise > config.stderrs * form.stderr
-    if not gained or lenient.rise >= config.format_share * strict.rise:
+    before, after = base.counts.shares, _after(base, now).shares
+    form = _change(base, before[:, 0] - before[:, 1], after[:, 0] - after[:, 1])
+    short = config.format_share * (after - before)[:, 0] - (after - before)[:, 1]
+    if not (
+        _rises(strict, config) and _rises(form, config) and _rises(_change(base, np.zeros(len(short)), short), config)
+    ):
         return None
     return Alarm(
         now.round,
         "format-only gain",
         f"strict pass@1 rose by {100 * strict.rise:.1f} points, from {strict.before:.1%} to {strict.after:.1%}, but "
         f"lenient pass@1 by {100 * lenient.rise:+.1f} (± {100 * lenient.stderr:.1f}), from {lenient.before:.1%} to "
-        f"{lenient.after:.1%}: the model learned how to write answers, not how to find them",
+        f"{lenient.after:.1%}: most of the gain is format, how answers are written, not how they are found",
         f"alarms.format_share = {config.format_share:g}",
         "Compare lenient scores, or give the base model the format with prompt.few_shot.",
+    )
+
+
+def _sharpening_only(base: Observed, now: Observed, config: AlarmConfig) -> Alarm | None:
+    after = _after(base, now)
+    if base.counts.greedy is None or after.greedy is None:
+        return None
+    lenient, greedy = (
+        _score(base, now, 1, strict=False),
+        _change(base, base.counts.greedy[:, 1], after.greedy[:, 1]),
+    )
+    short = config.skill_share * (after.shares - base.counts.shares)[:, 1] - (after.greedy - base.counts.greedy)[:, 1]
+    if not (_rises(lenient, config) and _rises(_change(base, np.zeros(len(short)), short), config)):
+        return None
+    return Alarm(
+        now.round,
+        "sharpening only",
+        f"lenient pass@1 at the sampling temperature rose by {100 * lenient.rise:.1f} points, from {lenient.before:.1%} to "
+        f"{lenient.after:.1%}, but greedily by {100 * greedy.rise:+.1f} (± {100 * greedy.stderr:.1f}), from "
+        f"{greedy.before:.1%} to {greedy.after:.1%}: samples come nearer to what the base model says greedily",
+        f"alarms.skill_share = {config.skill_share:g}",
+        "Decode the base model greedily or by majority vote before believing the gain; harder training problems, or more "
+        "samples of each (think.samples), leave more to learn.",
     )
 
 
@@ -228,6 +256,7 @@ _WATCHES: tuple[Callable[[Observed, Observed, AlarmConfig], Alarm | None], ...] 
     _model_collapse,
     _mode_collapse,
     _format_only,
+    _sharpening_only,
     _far_from_base,
     _length_drift,
     _truncation,
@@ -240,42 +269,58 @@ def _falls(change: _Change, share: float, config: AlarmConfig) -> bool:
     return drop > share and drop > config.stderrs * change.relative_stderr
 
 
+def _rises(change: _Change, config: AlarmConfig) -> bool:
+    return change.rise > config.stderrs * change.stderr
+
+
 def _score(base: Observed, now: Observed, k: int, *, strict: bool) -> _Change:
-    after = now.counts.of(base.counts.problem_ids)
     values = (
-        pass_at_k_values(each.strict if strict else each.lenient, each.samples, k) for each in (base.counts, after)
+        pass_at_k_values(each.strict if strict else each.lenient, each.samples, k)
+        for each in (base.counts, _after(base, now))
     )
-    return _change(*values)
+    return _change(base, *values)
 
 
-def _shares(base: Observed, now: Observed) -> FloatArray:
-    return now.counts.of(base.counts.problem_ids).shares
+def _after(base: Observed, now: Observed) -> Counts:
+    """Return the later scores in the order of the earlier ones' problems."""
+    return now.counts.of(base.counts.problem_ids)
 
 
 def _diversity(base: Observed, now: Observed, field: str) -> _Change | None:
     """Return the change of a field over the problems where it is defined in both rounds; None if they are too few."""
-    both = [(base.diversity[key], now.diversity[key]) for key in base.diversity if key in now.diversity]
-    pairs = [(getattr(before, field), getattr(after, field)) for before, after in both]
-    known = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
-    return _change(known[:, 0], known[:, 1]) if len(known) >= FEWEST else None
+    shared = [
+        (place, base.diversity[key], now.diversity[key])
+        for place, key in enumerate(base.counts.problem_ids)
+        if key in base.diversity and key in now.diversity
+    ]
+    rows = [(place, getattr(before, field), getattr(after, field)) for place, before, after in shared]
+    known = np.array([row for row in rows if None not in row], dtype=np.float64).reshape(-1, 3)
+    if len(known) < FEWEST:
+        return None
+    return _change(base, known[:, 1], known[:, 2], places=known[:, 0].astype(np.int64))
 
 
-def _change(before: FloatArray, after: FloatArray) -> _Change:
+def _change(base: Observed, before: FloatArray, after: FloatArray, *, places: IntArray | None = None) -> _Change:
+    """Return a change over the base's problems, or over those at some places."""
+    clusters = base.counts.clusters
+    if clusters is not None and places is not None:
+        clusters = clusters[places]
     first, last = float(before.mean()), float(after.mean())
     ratio = last / first if first else 1.0
-    root = math.sqrt(len(before))
-    relative = float((after - ratio * before).std(ddof=1)) / root / first if first else math.inf
-    return _Change(first, last, float((after - before).std(ddof=1)) / root, relative)
+    relative = stderr_over(after - ratio * before, clusters) / first if first else math.inf
+    return _Change(first, last, stderr_over(after - before, clusters), relative)
 
 
-def _observed(run: RunDir, record: RoundRecord) -> Observed:
-    round_dir = run.round(record.index)
+def observed_of(
+    index: int, counts: Counts, diversity: Sequence[ProblemDiversity], probe: dict[str, float] | None = None
+) -> Observed:
+    """Return what alarms look at, of any samples that are judged."""
+    return Observed(index, int(counts.samples.min()), counts, {row.problem_id: row for row in diversity}, probe or {})
+
+
+def _observed(run: RunDir, record: RoundRecord, counts: Counts) -> Observed:
+    path = run.round(record.index).evaluate_diversity
     # Rounds that an earlier version evaluated have no such file; what needs it is then not watched.
-    rows = read_records(round_dir.evaluate_diversity, ProblemDiversity) if round_dir.evaluate_diversity.exists() else []
-    return Observed(
-        record.index,
-        max(record.evaluate.pass_at_k),
-        read_counts(round_dir.evaluate_verdicts),
-        {row.problem_id: row for row in rows},
-        record.evaluate.probe,
-    )
+    rows = read_records(path, ProblemDiversity) if path.exists() else []
+    found = observed_of(record.index, counts, rows, record.evaluate.probe)
+    return found._replace(k=max(record.evaluate.pass_at_k))

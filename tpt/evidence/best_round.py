@@ -20,9 +20,9 @@ import numpy as np
 
 from tpt.config import RunConfig
 from tpt.config.stage_sections import StopConfig
+from tpt.evidence.scored import scored_counts
 from tpt.run.directory import RunDir
-from tpt.scoring import FloatArray, holm, sign_flip_p
-from tpt.scoring.score import read_counts
+from tpt.scoring import FloatArray, IntArray, holm, sign_flip_p
 from tpt.seeds import seed_for, shuffled
 
 DRAWS = 10_000
@@ -48,10 +48,22 @@ class BestRound:
     """The last round is significantly worse than the best one."""
 
 
-def split_heldout(problem_ids: Sequence[str], *, share: float, seed: int) -> HeldoutSplit:
-    """Split the held-out problems at random; a part of fewer than two problems would leave nothing to compare."""
+def split_heldout(
+    problem_ids: Sequence[str], *, share: float, seed: int, clusters: IntArray | None = None
+) -> HeldoutSplit:
+    """Split the held-out problems at random; a part of fewer than two problems would leave nothing to compare.
+
+    The problems of a cluster stay together, as they would tell one part of the other.
+    """
     order = shuffled(list(problem_ids), seed, "choose the best round")
+    if clusters is not None:
+        cluster_of = dict(zip(problem_ids, clusters.tolist(), strict=True))
+        first = {cluster: place for place, cluster in reversed(list(enumerate(map(cluster_of.__getitem__, order))))}
+        order.sort(key=lambda problem_id: first[cluster_of[problem_id]])
     chosen = round(share * len(order))
+    if clusters is not None:
+        while 0 < chosen < len(order) and cluster_of[order[chosen - 1]] == cluster_of[order[chosen]]:
+            chosen += 1
     if min(chosen, len(order) - chosen) < 2:
         everything = sorted(order)
         return HeldoutSplit(everything, everything, independent=False)
@@ -64,33 +76,42 @@ def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Best
     Raises:
         RunError: a round is not evaluated.
     """
-    counts = [read_counts(run.round(index).evaluate_verdicts) for index in rounds]
-    parts = split_heldout(counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed)
-    scores = np.stack([each.of(parts.choosing).shares[:, 0] for each in counts], axis=1)
-    chosen = choose(scores, config.stop, seed=seed_for(config.seed, "compare rounds"))
+    counts = scored_counts(run, rounds)
+    parts = split_heldout(
+        counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed, clusters=counts[0].clusters
+    )
+    choosing = [each.of(parts.choosing) for each in counts]
+    scores = np.stack([each.shares[:, 0] for each in choosing], axis=1)
+    seed = seed_for(config.seed, "compare rounds")
+    chosen = choose(scores, config.stop, seed=seed, clusters=choosing[0].clusters)
     return BestRound(rounds[chosen.best], rounds[chosen.highest], chosen.last_is_loss)
 
 
-def choose(scores: FloatArray, stop: StopConfig, *, seed: int) -> BestRound:
+def choose(scores: FloatArray, stop: StopConfig, *, seed: int, clusters: IntArray | None = None) -> BestRound:
     """Choose the best of some rounds, the base model first.
 
     Args:
         scores: Strict score of each choosing problem in each round, [problems, rounds].
         stop: The rule and the level.
         seed: Of the permutation tests.
+        clusters: The cluster of each choosing problem; None: each stands for itself.
     """
     # Equal scores may differ in the last bit; of equals the earliest counts.
     means = scores.mean(axis=0).round(12)
     highest = int(means.argmax())
-    eligible = np.append(False, _differ(scores[:, 1:] - scores[:, :1], stop.alpha, seed) & (means[1:] > means[0]))
+    eligible = np.append(
+        False, _differ(scores[:, 1:] - scores[:, :1], stop.alpha, seed, clusters) & (means[1:] > means[0])
+    )
     best = int(np.where(eligible, means, -1.0).argmax()) if stop.rule == "significance" else highest
     # The best of several looks better than it is, so a loss against it is held to account for all the others too.
-    others = _differ(np.delete(scores, best, axis=1) - scores[:, [best]], stop.alpha, seed)
+    others = _differ(np.delete(scores, best, axis=1) - scores[:, [best]], stop.alpha, seed, clusters)
     return BestRound(best, highest, bool(best < len(means) - 1 and others[-1] and means[-1] < means[best]))
 
 
-def _differ(gains: FloatArray, alpha: float, seed: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _differ(
+    gains: FloatArray, alpha: float, seed: int, clusters: IntArray | None
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Return which columns differ from zero significantly, Holm-adjusted for one another."""
     if len(gains) < 2 or not gains.shape[1]:
         return np.zeros(gains.shape[1], dtype=np.bool_)
-    return np.array(holm(sign_flip_p(gains, draws=DRAWS, seed=seed).tolist())) <= alpha
+    return np.array(holm(sign_flip_p(gains, draws=DRAWS, seed=seed, clusters=clusters).tolist())) <= alpha

@@ -8,15 +8,8 @@ from typing import Literal
 from tpt.records import Estimate
 
 Finding = Literal["gain", "within noise", "loss"]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A value and its 95 % bootstrap interval over problems."""
-
-    value: float
-    low: float
-    high: float
+Part = Literal["format", "sharpening", "skill"]
+"""A part of a strict gain, see docs/evidence.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +19,39 @@ class Difference:
     mean: float
     stderr: float
     low: float
-    """95 % bootstrap interval over problems."""
+    """The differences that the test does not reject, at the level that its adjustment holds it to: 0 lies outside
+    exactly where the finding is a gain or a loss."""
     high: float
     p_value: float
     """Two-sided, of a sign-flip permutation test."""
     p_holm: float
     """Adjusted for the other tests of its family, see ``Evidence.family``."""
     detectable: float
-    """The smallest true difference that such an evaluation finds 8 times in 10, at the unadjusted level."""
+    """The smallest true difference that is found 8 times in 10 though no other of the family is there."""
     finding: Finding
     """``gain`` or ``loss`` where the adjusted p-value is at most the level, by the sign."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Which problems had a right sample, by id; look at each with ``tpt show RUN --round R --problem ID``."""
+    """Which problems are solved by one of k samples, at the same k for both models.
 
-    gained: list[str]
-    """Solved here, not by the other."""
-    lost: list[str]
+    A problem with more samples than k counts with its chance to be solved by k of them, so the counts need not be whole.
+    """
+
+    k: int
+    """The fewest samples that both models took of every problem."""
+    gained: float
+    """Problems solved here, not by the other."""
+    lost: float
     """Solved by the other, not here."""
-    neither: list[str]
-    both: int
-    """How many both solved."""
+    neither: float
+    p_value: float
+    """Two-sided, of McNemar's exact test; of a sign-flip test where the counts are not whole or problems are clustered."""
+    gained_ids: list[str]
+    """Problems more likely gained than not; look at each with ``tpt show RUN --round R --problem ID``."""
+    lost_ids: list[str]
+    neither_ids: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,22 @@ class Comparison:
     """The other round; 0 is the base model."""
     problems: int
     strict: Difference
+    """Strict pass@1; format, sharpening and skill add up to it."""
     lenient: Difference
-    skill: Interval
-    """The part of the strict gain that comes from more right values."""
-    format: Interval
-    """The part that comes from more of the right values being written as asked; with skill it adds up to the gain."""
+    format: Difference
+    """More of the right values are written as asked: the change of strict less lenient."""
+    sharpening: Difference | None
+    """Samples come nearer to what the model says greedily: the change of lenient less greedy; None: no greedy samples."""
+    skill: Difference | None
+    """The greedy sample is right more often, in whatever format."""
+    most: Part | None
+    """The part that is significantly more than half of a significant gain."""
+    k: int
+    """The largest k that both models have samples for."""
+    pass_at_k: Difference
+    pass_at_k_lenient: Difference
     crossing_k: int | None
-    """From this k on the other's strict pass@k is the higher one; None: at no k up to the samples taken."""
+    """From this k on the other's strict pass@k is higher, where it is significantly so at the largest k; else None."""
     crossing_k_lenient: int | None
     coverage: Coverage
     """Solved: some sample is strictly right."""
@@ -85,10 +97,14 @@ class RoundCard:
     strict: Estimate
     """pass@1."""
     lenient: Estimate
+    greedy: Estimate | None
+    """Strict score of one greedy sample a problem; None: not taken."""
+    greedy_lenient: Estimate | None
     pass_at_k: dict[int, Estimate]
     """Strict, for every k from 1 to the samples taken."""
     pass_at_k_lenient: dict[int, Estimate]
     maj_at_k: dict[int, Estimate]
+    """Lenient, of the most frequent answer among k samples."""
     outcomes: dict[str, int]
     solved: int
     """Problems with a strictly right sample."""
@@ -112,10 +128,10 @@ class Claim:
     strict_after: Estimate
     lenient_before: Estimate
     lenient_after: Estimate
-    strict: Difference
-    lenient: Difference
-    skill: Interval
-    format: Interval
+    greedy_before: Estimate | None
+    """Lenient, as skill is."""
+    greedy_after: Estimate | None
+    comparison: Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,13 @@ class Evidence:
     """Held-out problems that the best round is chosen by."""
     claiming: int
     """Held-out problems that the claim is about."""
+    clusters: int | None
+    """How many clusters the held-out problems are in; None: each stands for itself."""
+    detectable_star: float | None
+    """The smallest true gain of a round that makes it the best one 8 times in 10, though no other has any; None: only
+    the base model is scored."""
+    needed_for_star: int | None
+    """Choosing problems (or clusters) below which not even a gain on all of them could be significant."""
     claim: Claim | None
     """None while the best round is the base model."""
     never_solved: list[str]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tpt.config import load_config
-from tpt.errors import RunError
 from tpt.evidence.best_round import best_round_of, split_heldout
 from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
-from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
+from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of, smallest_found
+from tpt.evidence.scored import scored_counts
 from tpt.records import RoundRecord
 from tpt.run.directory import RunDir
 from tpt.scoring import pass_at_k_curve
-from tpt.scoring.score import Counts, read_counts
 from tpt.seeds import seed_for
 
 FAMILY = (
     "Holm over the rounds: the differences of all rounds to the base model are one family, those to the round before "
-    "one, those to the best round one; strict and lenient apart"
+    "one, those to the best round one; each score and each part of the gain apart"
 )
 
 
@@ -41,16 +41,17 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
     config = load_config(run.config)
     level, share = config.stop.alpha, config.evaluate.choose_share
     if not records:
-        return Evidence([], 0, level, FAMILY, 0, 0, None, [], [])
+        return Evidence([], 0, level, FAMILY, 0, 0, None, None, None, None, [], [])
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
-    problem_ids = counts[0].problem_ids
+    problem_ids, clusters = counts[0].problem_ids, counts[0].clusters
     best = rounds.index(best_round_of(run, config, rounds).best)
-    parts = split_heldout(problem_ids, share=share, seed=config.seed)
+    parts = split_heldout(problem_ids, share=share, seed=config.seed, clusters=clusters)
     seed = seed_for(config.seed, "evidence")
     everything = sample_of(rounds, counts, problem_ids, seed=seed)
     claiming = sample_of(rounds, counts, parts.claiming, seed=seed) if parts.independent else everything
     compared = _compared(everything, claiming, best=best, level=level)
+    star = _detectable_star(sample_of(rounds, counts, parts.choosing, seed=seed), level)
     return Evidence(
         rounds=[_card(record, everything, compared, best=best) for record in records],
         best=rounds[best],
@@ -58,28 +59,22 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
         family=FAMILY,
         choosing=len(parts.choosing),
         claiming=len(parts.claiming),
+        clusters=None if clusters is None else len(np.unique(clusters)),
+        detectable_star=star,
+        needed_for_star=None if star is None else math.ceil(1 + math.log2((len(rounds) - 1) / level)),
         claim=_claim(claiming, best, level=level, independent=parts.independent),
         never_solved=_never_solved(everything, STRICT),
         never_solved_lenient=_never_solved(everything, LENIENT),
     )
 
 
-def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
-    """Return what some rounds scored on the held-out problems.
-
-    Raises:
-        RunError: verdicts are missing, damaged, or of other problems than the first of the rounds was scored on.
-    """
-    counts = [read_counts(run.round(index).evaluate_verdicts) for index in rounds]
-    for index, each in zip(rounds, counts, strict=True):
-        if not each.problem_ids or each.problem_ids != counts[0].problem_ids:
-            round_dir = run.round(index)
-            raise RunError(
-                f"{round_dir.evaluate_verdicts}: verdicts of {len(each.problem_ids)} problems, which are not the "
-                f"{len(counts[0].problem_ids)} that round {rounds[0]} was scored on. Delete {round_dir.manifest('evaluate')} "
-                f"to have round {index} scored again"
-            )
-    return counts
+def _detectable_star(choosing: Sample, level: float) -> float | None:
+    """Return the smallest true gain of the last round that the choosing problems find 8 times in 10."""
+    if len(choosing.counts) < 2 or choosing.problems < 2:
+        return None
+    base, last = choosing.counts[0].shares, choosing.counts[-1].shares
+    gains = last[:, STRICT] - base[:, STRICT]
+    return smallest_found(gains, choosing.clusters, level=level, family=len(choosing.counts) - 1)
 
 
 def _compared(everything: Sample, claiming: Sample, *, best: int, level: float) -> _Compared:
@@ -108,8 +103,10 @@ def _card(record: RoundRecord, sample: Sample, compared: _Compared, *, best: int
         samples=int(counts.samples.min()),
         strict=sample.estimate(column, STRICT),
         lenient=sample.estimate(column, LENIENT),
-        pass_at_k=pass_at_k_curve(counts.strict, counts.samples),
-        pass_at_k_lenient=pass_at_k_curve(counts.lenient, counts.samples),
+        greedy=counts.greedy_score(strict=True),
+        greedy_lenient=counts.greedy_score(strict=False),
+        pass_at_k=pass_at_k_curve(counts.strict, counts.samples, counts.clusters),
+        pass_at_k_lenient=pass_at_k_curve(counts.lenient, counts.samples, counts.clusters),
         maj_at_k=record.evaluate.maj_at_k,
         outcomes=record.evaluate.outcomes,
         solved=int((counts.strict > 0).sum()),
@@ -132,13 +129,12 @@ def _claim(sample: Sample, best: int, *, level: float, independent: bool) -> Cla
         strict_after=sample.estimate(best, STRICT),
         lenient_before=sample.estimate(0, LENIENT),
         lenient_after=sample.estimate(best, LENIENT),
-        strict=found[0].strict,
-        lenient=found[0].lenient,
-        skill=found[0].skill,
-        format=found[0].format,
+        greedy_before=sample.counts[0].greedy_score(strict=False),
+        greedy_after=sample.counts[best].greedy_score(strict=False),
+        comparison=found[0],
     )
 
 
 def _never_solved(sample: Sample, score: int) -> list[str]:
-    unsolved = np.flatnonzero((sample.shares[:, :, score] == 0).all(axis=1))
-    return [sample.counts[0].problem_ids[row] for row in unsolved]
+    unsolved = np.all([counts.shares[:, score] == 0 for counts in sample.counts], axis=0)
+    return [sample.counts[0].problem_ids[row] for row in np.flatnonzero(unsolved)]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from tpt.audit.import_samples import ImportedDir
-from tpt.config import RunConfig, load_config
+from tpt.config import AlarmConfig, RunConfig, load_config
 from tpt.errors import RunError
+from tpt.evidence.alarms import Alarm, alarms_between, observed_of
 from tpt.evidence.best_round import HeldoutSplit, best_round_of, split_heldout
 from tpt.evidence.cards import Comparison
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
-from tpt.evidence.rounds import scored_counts
-from tpt.records import Estimate, Problem
-from tpt.run.directory import RunDir
-from tpt.scoring.score import Counts, read_counts
+from tpt.evidence.scored import scored_counts
+from tpt.records import Estimate, Problem, ProblemDiversity, Trace, Verdict
+from tpt.run.directory import RoundDir, RunDir
+from tpt.scoring.diversity import diversity_of
+from tpt.scoring.score import Counts, by_problem, clusters_of, read_counts, voted_answer
 from tpt.seeds import seed_for
 from tpt.system.jsonl import read_records
 
@@ -56,7 +58,11 @@ class RunComparison:
     """The two runs' best rounds."""
     best_problems: int
     independent: bool
-    """Whether the best rounds are compared on problems that chose neither of them."""
+    """Whether the best rounds are compared on problems that chose neither of them, or nothing was chosen."""
+    chosen: bool
+    """Whether either side had rounds to choose from."""
+    alarms: list[Alarm]
+    """Of the second side's best round against the first's, on the shared problems."""
 
 
 class _Run(NamedTuple):
@@ -69,6 +75,13 @@ class _Run(NamedTuple):
     best: int
     """Its index among the rounds."""
     parts: HeldoutSplit
+    diversity: Callable[[int], list[ProblemDiversity]]
+    """Of the traces of one of its rounds."""
+
+    @property
+    def chosen(self) -> bool:
+        """Whether there were rounds to choose from."""
+        return len(self.rounds) > 1
 
 
 def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
@@ -87,8 +100,9 @@ def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
             f"such as {min(one.problems)} and {min(other.problems)}). Runs are compared problem by problem: give them the "
             "same problems.heldout"
         )
-    unseen = sorted(set(shared) & set(one.parts.claiming) & set(other.parts.claiming))
-    independent = one.parts.independent and other.parts.independent and len(unseen) >= 2
+    # A side of one round had nothing to choose, so all its problems are as good as new.
+    unseen = sorted(set(shared).intersection(*(side.parts.claiming for side in (one, other) if side.chosen)))
+    independent = all(side.parts.independent or not side.chosen for side in (one, other)) and len(unseen) >= 2
     seed, level = seed_for(settings.seed, "compare runs"), settings.stop.alpha
     common = [index for index in one.rounds if index in other.rounds]
     best = (one.rounds[one.best], other.rounds[other.best])
@@ -103,7 +117,18 @@ def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
         best=_pairs(one, other, [best], unseen if independent else shared, seed=seed, level=level)[0],
         best_problems=len(unseen if independent else shared),
         independent=independent,
+        chosen=one.chosen or other.chosen,
+        alarms=_alarms(one, other, shared, settings.alarms),
     )
+
+
+def _alarms(one: _Run, other: _Run, shared: Sequence[str], config: AlarmConfig) -> list[Alarm]:
+    before, after = (
+        observed_of(side.rounds[side.best], side.counts[side.best].of(shared), side.diversity(side.rounds[side.best]))
+        for side in (one, other)
+    )
+    k = min(before.k, after.k)
+    return alarms_between(before._replace(k=k), after._replace(k=k), config)
 
 
 def _opened(run: RunDir) -> _Run:
@@ -123,16 +148,30 @@ def _opened(run: RunDir) -> _Run:
         counts,
         {problem_id: problems[problem_id] for problem_id in counts[0].problem_ids if problem_id in problems},
         rounds.index(best_round_of(run, config, rounds).best),
-        split_heldout(counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed),
+        split_heldout(
+            counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed, clusters=counts[0].clusters
+        ),
+        lambda index: _diversity_of(run.round(index)),
     )
+
+
+def _diversity_of(round_dir: RoundDir) -> list[ProblemDiversity]:
+    path = round_dir.evaluate_diversity
+    return read_records(path, ProblemDiversity) if path.exists() else []
 
 
 def _imported(folder: ImportedDir) -> _Run:
     """Imported samples are a run of one round, which nothing chose."""
     counts = read_counts(folder.verdicts)
     problems = {each.id: (each.question, each.answer) for each in read_records(folder.problems, Problem)}
+    counts = counts._replace(clusters=clusters_of(read_records(folder.problems, Problem), counts.problem_ids))
     problem_ids = list(counts.problem_ids)
-    return _Run([0], [counts], problems, 0, HeldoutSplit(problem_ids, problem_ids, independent=True))
+
+    def diversity(_index: int) -> list[ProblemDiversity]:
+        verdicts = by_problem(read_records(folder.verdicts, Verdict))
+        return diversity_of(read_records(folder.traces, Trace), verdicts, voted_answer).problems
+
+    return _Run([0], [counts], problems, 0, HeldoutSplit(problem_ids, problem_ids, independent=True), diversity)
 
 
 def _pairs(

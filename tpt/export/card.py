@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tpt.config import RunConfig
-from tpt.evidence import Claim, Difference
+from tpt.evidence import Claim
 from tpt.model.chat import Chat
 from tpt.problems.math import aqua, gsm8k, gsm_hard, math
 from tpt.problems.spec import parse_spec
 from tpt.records import Estimate, Message, Problem, RoundRecord
 from tpt.report.rows import RoundRow
+from tpt.report.sentences import bounds, claim_text, gain_text
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _DATASETS = {
@@ -24,7 +25,6 @@ _DATASETS = {
     "math": math.HUB_ID,
     "math500": math.HUB_ID_500,
 }
-_Z95 = 1.96
 _FENCE = re.compile(r"`{3,}")
 
 
@@ -105,28 +105,27 @@ def _scores(card: Card) -> str:
         "",
         f"On {report.problems:,} held-out problems (`{_code(card.config.problems.heldout)}`), {report.samples} samples each "
         f"at temperature {evaluate.temperature:g}, top_p {evaluate.top_p:g}, at most {evaluate.max_tokens:,} tokens. "
-        "*Strict*: right and in the asked format; *lenient*: right in any form. In percent, ± one standard error over "
-        "problems, [95 % interval]; gains are paired by problem.",
+        "*Strict*: right and in the asked format; *lenient*: right in any form; *greedy*: lenient, of one greedy sample a "
+        "problem. In percent, [95 % interval over problems]; gains are paired by problem. The strict gain has three parts: "
+        "*format* (right values written as asked), *sharpening* (samples nearer to the greedy answer, which greedy decoding "
+        "of the base model gives without training) and *skill* (the greedy answer right).",
         "",
-        f"| round | pass@1 strict | pass@1 lenient | pass@{k} strict | gain strict | gain lenient |",
-        "|---:|---:|---:|---:|---:|---:|",
+        f"| round | pass@1 strict | pass@1 lenient | greedy | pass@{k} strict | gain strict | format | sharpening | skill |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in card.rows:
         mark = " (this model)" if row.round == card.record.index else ""
-        cells = [*map(_percent, (row.strict, row.lenient, row.pass_at_k)), _points(row.gain), _points(row.gain_lenient)]
+        scores = [row.strict, row.lenient, row.greedy, row.pass_at_k]
+        cells = [*map(_percent, scores), *map(gain_text, (row.gain, row.format, row.sharpening, row.skill))]
         lines.append(f"| {row.round}{mark} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _percent(estimate: Estimate) -> str:
-    low, high = (estimate.mean + side * _Z95 * estimate.stderr for side in (-1, 1))
-    return (
-        f"{100 * estimate.mean:.1f} ± {100 * estimate.stderr:.1f} [{100 * max(0, low):.1f}, {100 * min(1, high):.1f}]"
-    )
-
-
-def _points(gain: Difference | None) -> str:
-    return "" if gain is None else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+def _percent(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    low, high = bounds(estimate)
+    return f"{100 * estimate.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _training(card: Card) -> str:
@@ -224,11 +223,7 @@ def _claimed(claim: Claim | None) -> str:
     """Say what problems that had no part in the choice show, where some were kept apart."""
     if claim is None or not claim.independent:
         return " No problems were kept out of the choice: score it on new ones."
-    return (
-        f" On the {claim.problems:,} problems that had no part in the choice: strict {_percent(claim.strict_before)} to "
-        f"{_percent(claim.strict_after)}, gain {_points(claim.strict)}; lenient {_percent(claim.lenient_before)} to "
-        f"{_percent(claim.lenient_after)}, gain {_points(claim.lenient)}."
-    )
+    return f" On the {claim.problems:,} problems that had no part in the choice, {claim_text(claim)}"
 
 
 def _lineage(card: Card) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from tpt.evidence import Pair, RunComparison
-from tpt.report.text import gain_text, score_text, won_and_lost
+from tpt.evidence import Difference, Pair, RunComparison
+from tpt.evidence.alarms import in_words
+from tpt.report.sentences import coverage_text, gain_text, parts_text, points, score_text
 
-_HEADINGS = ("round", "first strict", "second strict", "second - first [95 %]", "p, Holm", "", "skill", "format")
+_HEADINGS = (
+    *("round", "first strict", "second strict", "second - first [95 %]", "p, Holm", ""),
+    *("format", "sharpening", "skill"),
+)
 
 
 def comparison_text(found: RunComparison) -> str:
@@ -27,34 +31,46 @@ def comparison_text(found: RunComparison) -> str:
             *table,
             "",
             _best(found),
+            *(in_words(alarm, subject=f"Second against first (rounds {_rounds(found)})") for alarm in found.alarms),
             f"Scores in percent, differences in points, tested by problem, Holm over the rounds, level {found.level:g}.",
         ]
     )
+
+
+def _rounds(found: RunComparison) -> str:
+    return f"{found.best.second.round} and {found.best.first.round}"
 
 
 def _line(pair: Pair) -> tuple[str, ...]:
     scores = (f"{pair.first.round}", score_text(pair.first.strict), score_text(pair.second.strict))
     found = pair.comparison
     if found is None:
-        return (*scores, "", "", "", "", "")
-    parts = (f"{100 * part.value:+.1f}" for part in (found.skill, found.format))
+        return (*scores, *[""] * (len(_HEADINGS) - len(scores)))
+    parts = map(_part, (found.format, found.sharpening, found.skill))
     return (*scores, gain_text(found.strict), f"{found.strict.p_holm:.4f}", found.strict.finding, *parts)
+
+
+def _part(part: Difference | None) -> str:
+    return "" if part is None else points(part.mean)
 
 
 def _best(found: RunComparison) -> str:
     one, other, compared = found.best.first, found.best.second, found.best.comparison
-    chose = "that chose neither of them" if found.independent else "that also chose them, so each is somewhat too good"
+    on = f"on {found.best_problems:,} problem{'s' if found.best_problems > 1 else ''}"
+    if found.chosen:
+        on += (
+            " that chose neither of them"
+            if found.independent
+            else " that also chose them, so each is somewhat too good"
+        )
     said = (
-        f"Best rounds ({one.round} and {other.round}), on {found.best_problems:,} problems {chose}: strict "
-        f"{one.strict.mean:.1%} and {other.strict.mean:.1%}, lenient {one.lenient.mean:.1%} and {other.lenient.mean:.1%}"
+        f"Best rounds ({one.round} and {other.round}), {on}: strict {one.strict.mean:.1%} and {other.strict.mean:.1%}, "
+        f"lenient {one.lenient.mean:.1%} and {other.lenient.mean:.1%}"
     )
     if compared is None:
-        return f"{said}."
+        return f"{said}. One problem leaves nothing to test."
     strict, lenient = (f"{gain_text(each)} points: {each.finding}" for each in (compared.strict, compared.lenient))
-    verdict = f"strict {strict}; lenient {lenient}; {won_and_lost(compared)}."
+    neither = f"{compared.coverage.neither:,.0f} solved by neither"
+    verdict = f"strict {strict}; lenient {lenient}; {coverage_text(compared)}; {neither}. {parts_text(compared)}"
     # Where neither side had rounds to choose from, the table says the rest.
-    return (
-        f"{verdict[0].upper()}{verdict[1:]}"
-        if one.round == other.round == 0 and found.independent
-        else f"{said}; {verdict}"
-    )
+    return f"{said}; {verdict}" if found.chosen else f"{verdict[0].upper()}{verdict[1:]}"

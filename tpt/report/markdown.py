@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tpt.evidence import Comparison, Evidence, RoundCard
+from tpt.evidence import Comparison, Coverage, Difference, Evidence, RoundCard
 from tpt.records import RoundRecord
 from tpt.report.rows import RoundRow
-from tpt.report.text import cells, gain_text, headings, headline, notes, printable
+from tpt.report.sentences import count, gain_text, score_text
+from tpt.report.text import cells, headings, headline, notes, printable
 
 _IDS = 20
 """Ids of each list that are written; JSON has all."""
@@ -21,10 +22,11 @@ def markdown_report(
         return f"# {title}\n\nNo round is finished yet.\n"
     base = records[0].evaluate
     scored = (
-        f"Scored on {base.problems:,} held-out problems, {base.samples} samples each; ± is one standard error over "
-        "problems. Strict: the value is right and the asked answer format was kept; lenient: the value is right. Gain: "
-        "strict pass@1 less round 0's, paired by problem, with its 95 % bootstrap interval; skill and format are its two "
-        f"parts. {evidence.choosing:,} of the problems chose the best round; the claim above is about "
+        f"Scored on {base.problems:,} held-out problems, {base.samples} samples each; ± and brackets: 95 % intervals over "
+        "problems. Strict: the value is right and the asked answer format was kept; lenient: the value is right; greedy: the "
+        "value of one greedy sample is right. Gain: strict pass@1 less round 0's, paired by problem. Its three parts add up: "
+        "format (right values written as asked), sharpening (samples nearer to the greedy answer) and skill (the greedy "
+        f"answer right). {evidence.choosing:,} of the problems chose the best round; the claim above is about "
         + (f"the {evidence.claiming:,} others." if evidence.claiming < base.problems else "the same ones.")
     )
     parts = [
@@ -51,54 +53,50 @@ def aligned_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _differences(evidence: Evidence) -> str:
-    header = ("round", "less", "strict", "p", "p, Holm", "verdict", "detectable", "lenient", "p, Holm", "verdict")
+    header = ("round", "less", "score", "difference", "p", "p, Holm", "verdict", "detectable")
     lines = [
         (
             f"{card.round}",
             name,
-            gain_text(found.strict),
-            _p(found.strict.p_value),
-            _p(found.strict.p_holm),
-            found.strict.finding,
-            f"{100 * found.strict.detectable:.1f}",
-            gain_text(found.lenient),
-            _p(found.lenient.p_holm),
-            found.lenient.finding,
+            score,
+            gain_text(found),
+            _p(found.p_value),
+            _p(found.p_holm),
+            found.finding,
+            f"{100 * found.detectable:.1f}",
         )
         for card in evidence.rounds
-        for name, found in _compared(card)
+        for name, compared in _compared(card)
+        for score, found in _scores(compared)
+        if found
     ]
     if not lines:
         return "Nothing to compare yet.\n"
     return (
         aligned_table(header, lines)
-        + f"\nIn points; p of a two-sided sign-flip test by problem, level {evidence.level:g}. {evidence.family}. Detectable: "
-        "the smallest true difference that is detected 80 % of the time. Differences to the best round are on the "
+        + f"\nIn points; p of a two-sided sign-flip test by problem, level {evidence.level:g}. {evidence.family}. Each interval "
+        "holds what that test does not reject at the level its adjustment leaves it. Detectable: the smallest true difference "
+        "that is detected 80 % of the time. Differences to the best round are on the "
         f"{evidence.claiming:,} problems of the claim.\n"
     )
 
 
+def _scores(found: Comparison) -> list[tuple[str, Difference | None]]:
+    parts = [("format", found.format), ("sharpening", found.sharpening), ("skill (greedy)", found.skill)]
+    curve = [(f"pass@{found.k}", found.pass_at_k)] if found.k > 1 else []
+    return [("strict", found.strict), ("lenient", found.lenient), *parts, *curve]
+
+
 def _coverage(evidence: Evidence) -> str:
-    header = (
-        "round",
-        "solved",
-        "gained",
-        "lost",
-        "curves cross at k",
-        "lenient",
-        "gained",
-        "lost",
-        "cross at k",
-        "maj@k",
-    )
+    header = ("round", "solved", "gained", "lost", "p", "lenient", "gained", "lost", "p", "maj@k, lenient")
     lines = [
         (
             f"{card.round}",
             f"{card.solved:,}",
-            *_sets(card.to_base, lenient=False),
+            *_sets(card.to_base.coverage if card.to_base else None),
             f"{card.solved_lenient:,}",
-            *_sets(card.to_base, lenient=True),
-            ", ".join(f"{100 * each.mean:.1f} (k = {k})" for k, each in card.maj_at_k.items()),
+            *_sets(card.to_base.coverage_lenient if card.to_base else None),
+            ", ".join(f"{score_text(each)} (k = {k})" for k, each in card.maj_at_k.items()),
         )
         for card in evidence.rounds
     ]
@@ -107,10 +105,8 @@ def _coverage(evidence: Evidence) -> str:
     listed = f"\nNever solved strictly: {ids}{more}\n" if ids else ""
     return (
         aligned_table(header, lines)
-        + "\nSolved: some sample is right. Gained, lost and crossing are against round 0.\n\n"
-        + "\n".join(f"- {note}" for note in notes(evidence))
-        + "\n"
-        + listed
+        + "\nSolved: some sample is right. Gained and lost are against round 0, by as many samples of each; p of McNemar's "
+        "exact test.\n\n" + "\n".join(f"- {note}" for note in notes(evidence)) + "\n" + listed
     )
 
 
@@ -135,12 +131,8 @@ def _compared(card: RoundCard) -> list[tuple[str, Comparison]]:
     ]
 
 
-def _sets(comparison: Comparison | None, *, lenient: bool) -> tuple[str, str, str]:
-    if comparison is None:
-        return "", "", ""
-    sets = comparison.coverage_lenient if lenient else comparison.coverage
-    crossing = comparison.crossing_k_lenient if lenient else comparison.crossing_k
-    return f"{len(sets.gained):,}", f"{len(sets.lost):,}", f"{crossing or 'none'}"
+def _sets(sets: Coverage | None) -> tuple[str, str, str]:
+    return ("", "", "") if sets is None else (count(sets.gained), count(sets.lost), _p(sets.p_value))
 
 
 def _p(value: float) -> str:

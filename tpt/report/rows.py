@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tpt.evidence import Difference, Evidence, Interval, RoundCard
+from tpt.evidence import Difference, Evidence, RoundCard
 from tpt.records import Estimate, RoundRecord
 
 
@@ -17,6 +17,10 @@ class RoundRow:
     best: bool
     strict: Estimate
     lenient: Estimate
+    greedy: Estimate | None
+    """Lenient score of one greedy sample a problem; None: not taken."""
+    majority: Estimate | None
+    """Lenient score of the most frequent answer among all samples."""
     k: int
     pass_at_k: Estimate
     """Strict pass@k for the largest k."""
@@ -24,9 +28,10 @@ class RoundRow:
     """Strict pass@1 less the base model's, paired by problem; None for the base model itself, and where a single
     problem leaves nothing to pair."""
     gain_lenient: Difference | None
-    skill: Interval | None
-    """The two parts of the strict gain."""
-    format: Interval | None
+    format: Difference | None
+    """The parts of the strict gain, see docs/evidence.md."""
+    sharpening: Difference | None
+    skill: Difference | None
     step: Difference | None
     """Strict pass@1 less that of the round before."""
     solved: int | None
@@ -49,14 +54,17 @@ def _row(record: RoundRecord, card: RoundCard) -> RoundRow:
     return RoundRow(
         round=record.index,
         best=card.best,
-        strict=report.pass_at_k[1],
-        lenient=report.pass_at_k_lenient[1],
+        strict=card.strict,
+        lenient=card.lenient,
+        greedy=card.greedy_lenient,
+        majority=card.maj_at_k.get(k),
         k=k,
-        pass_at_k=report.pass_at_k[k],
+        pass_at_k=card.pass_at_k[k],
         gain=base.strict if base else None,
         gain_lenient=base.lenient if base else None,
-        skill=base.skill if base else None,
         format=base.format if base else None,
+        sharpening=base.sharpening if base else None,
+        skill=base.skill if base else None,
         step=card.to_previous.strict if card.to_previous else None,
         solved=record.prune["solved_problems"] if record.prune else None,
         examples=record.prune["examples"] if record.prune else None,

@@ -3,61 +3,86 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich.table import Table
 
-from tpt.evidence import Comparison, Difference, Evidence, Interval
+from tpt.evidence import Difference, Evidence
 from tpt.records import Estimate
 from tpt.report.rows import RoundRow
+from tpt.report.sentences import claim_text, coverage_text, gain_text, points, power_text, score_text
 
-_HEADINGS = (
-    "round",
-    "pass@1 strict",
-    "lenient",
-    "pass@{k}",
-    "gain [95 %]",
-    "vs base",
-    "skill",
-    "format",
-    "vs last",
-    "set",
-    "tokens",
-    "min",
+
+class _Column(NamedTuple):
+    """A column of the round table."""
+
+    heading: str
+    """``{k}`` stands for the largest k."""
+    place: int
+    """The lower, the longer it stays where the table is too wide."""
+    cell: Callable[[RoundRow], str]
+
+
+def _score(estimate: Estimate | None) -> str:
+    return "" if estimate is None else score_text(estimate)
+
+
+def _part(part: Difference | None) -> str:
+    return "" if part is None else points(part.mean)
+
+
+def _word(gain: Difference | None) -> str:
+    return "" if gain is None else gain.finding.removeprefix("within ")
+
+
+_COLUMNS = (
+    _Column("round", 0, lambda row: f"{'*' if row.best else ''}{row.round}"),
+    _Column("strict", 0, lambda row: score_text(row.strict)),
+    _Column("lenient", 7, lambda row: score_text(row.lenient)),
+    _Column("greedy", 1, lambda row: _score(row.greedy)),
+    _Column("maj@{k}", 9, lambda row: _score(row.majority)),
+    _Column("pass@{k}", 8, lambda row: score_text(row.pass_at_k)),
+    _Column("gain [95 %]", 2, lambda row: gain_text(row.gain)),
+    _Column("vs base", 6, lambda row: _word(row.gain)),
+    _Column("format", 4, lambda row: _part(row.format)),
+    _Column("sharpening", 5, lambda row: _part(row.sharpening)),
+    _Column("skill [95 %]", 3, lambda row: gain_text(row.skill)),
+    _Column("vs last", 12, lambda row: _word(row.step)),
+    _Column("set", 10, lambda row: "" if row.examples is None else f"{row.examples:,}"),
+    _Column("tokens", 13, lambda row: _short(row.tokens)),
+    _Column("min", 11, lambda row: f"{row.wall_s / 60:.1f}"),
 )
+_GAP = 2
 
 
-def round_table(rows: Sequence[RoundRow]) -> Table:
-    """Return the rounds as a rich table; the best one is marked with a star."""
+def round_table(rows: Sequence[RoundRow], *, width: int | None = None) -> Table:
+    """Return the rounds as a rich table; the best one is marked with a star.
+
+    Args:
+        rows: One of each finished round.
+        width: Characters that it may take; the least important columns are left out. None: all of them stay.
+    """
+    shown = list(range(len(_COLUMNS)))
+    wide = [max(map(len, column)) + _GAP for column in zip(headings(rows), *map(cells, rows), strict=True)]
+    while width is not None and sum(wide[index] for index in shown) - _GAP > width and len(shown) > 2:
+        shown.remove(max(shown, key=lambda index: _COLUMNS[index].place))
     table = Table(box=None, pad_edge=False)
-    for heading in headings(rows):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for index in shown:
+        table.add_column(headings(rows)[index], justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*cells(row), style="bold" if row.best else "")
+        table.add_row(*(cells(row)[index] for index in shown), style="bold" if row.best else "")
     return table
 
 
 def headings(rows: Sequence[RoundRow]) -> list[str]:
     """Return the headings of the round table."""
-    return [heading.format(k=max((row.k for row in rows), default="k")) for heading in _HEADINGS]
+    return [column.heading.format(k=max((row.k for row in rows), default="k")) for column in _COLUMNS]
 
 
 def cells(row: RoundRow) -> list[str]:
     """Return a line of the round table."""
-    return [
-        f"{'*' if row.best else ''}{row.round}",
-        score_text(row.strict),
-        score_text(row.lenient),
-        score_text(row.pass_at_k),
-        gain_text(row.gain),
-        _word(row.gain),
-        _part(row.skill),
-        _part(row.format),
-        _word(row.step),
-        "" if row.examples is None else f"{row.examples:,}",
-        _short(row.tokens),
-        f"{row.wall_s / 60:.1f}",
-    ]
+    return [column.cell(row) for column in _COLUMNS]
 
 
 def headline(evidence: Evidence) -> str:
@@ -79,13 +104,7 @@ def headline(evidence: Evidence) -> str:
         if claim.independent
         else f"on the {claim.problems:,} held-out problems that also picked it, so biased upwards"
     )
-    return (
-        f"Round {claim.round} is the best. {borne[0].upper()}{borne[1:]}, strict pass@1 went from "
-        f"{claim.strict_before.mean:.1%} to {claim.strict_after.mean:.1%} ({gain_text(claim.strict)} points: "
-        f"{claim.strict.finding}), lenient from {claim.lenient_before.mean:.1%} to {claim.lenient_after.mean:.1%} "
-        f"({gain_text(claim.lenient)} points: {claim.lenient.finding}). Of the strict gain {_part(claim.skill)} points are "
-        f"skill and {_part(claim.format)} format."
-    )
+    return f"Round {claim.round} is the best. {borne[0].upper()}{borne[1:]}, {claim_text(claim)}"
 
 
 def unclaimed(evidence: Evidence) -> str:
@@ -118,28 +137,16 @@ def notes(evidence: Evidence) -> list[str]:
     best = next((card for card in evidence.rounds if card.best), None)
     if best is None:
         return []
+    tries = f"{len(evidence.rounds)} x {best.samples}" if len(evidence.rounds) > 1 else f"{best.samples}"
     found = [
-        f"Never solved in any round: {len(evidence.never_solved):,} of {best.problems:,} problems strictly, "
+        f"Never solved by any of {tries} samples: {len(evidence.never_solved):,} of {best.problems:,} problems strictly, "
         f"{len(evidence.never_solved_lenient):,} leniently."
     ]
     last = evidence.rounds[-1]
     for card in [best] if best is last else [best, last]:
         if card.to_base:
-            found.append(f"Round {card.round} against the base model: {won_and_lost(card.to_base)}.")
-    seen = last.to_base or best.to_base
-    if seen:
-        found.append(
-            f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not "
-            f"significant. A true difference of {100 * seen.strict.detectable:.1f} points would be detected 80 % of the time."
-        )
-    return found
-
-
-def won_and_lost(comparison: Comparison) -> str:
-    """Return how the solved problems and the pass@k curve differ from the other model's."""
-    sets, crossing = comparison.coverage, comparison.crossing_k
-    curve = f"pass@k is lower from k = {crossing} on" if crossing else "pass@k is not lower at the largest k"
-    return f"{len(sets.gained):,} problems gained, {len(sets.lost):,} lost, {curve}"
+            found.append(f"Round {card.round} against the base model: {coverage_text(card.to_base)}.")
+    return found + power_text(evidence)
 
 
 def printable(text: str) -> str:
@@ -149,24 +156,6 @@ def printable(text: str) -> str:
 
 def _is_control(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
-
-
-def score_text(estimate: Estimate) -> str:
-    """Return a score and its standard error in percent."""
-    return f"{100 * estimate.mean:.1f} ± {100 * estimate.stderr:.1f}"
-
-
-def gain_text(gain: Difference | None) -> str:
-    """Return a difference and its interval in points."""
-    return "" if gain is None else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-
-
-def _word(gain: Difference | None) -> str:
-    return "" if gain is None else gain.finding.removeprefix("within ")
-
-
-def _part(part: Interval | None) -> str:
-    return "" if part is None else f"{100 * part.value:+.1f}"
 
 
 def _short(count: int) -> str:

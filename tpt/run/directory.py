@@ -61,6 +61,9 @@ class RoundDir:
         self.evaluate = path / "evaluate"
         self.evaluate_traces = self.evaluate / "traces.jsonl"
         self.evaluate_verdicts = self.evaluate / "verdicts.jsonl"
+        self.evaluate_greedy = self.evaluate / "greedy"
+        self.greedy_traces = self.evaluate_greedy / "traces.jsonl"
+        self.greedy_verdicts = self.evaluate_greedy / "verdicts.jsonl"
         self.record = path / "round.json"
 
     @property

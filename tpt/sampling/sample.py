@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tpt.engines import Sampling
 from tpt.model.chat import open_chat
@@ -20,63 +20,89 @@ from tpt.start_model import StartModel
 from tpt.system.progress import Display
 
 
+class Pass(NamedTuple):
+    """Samples that are taken alike, after another pass's, by the same engine."""
+
+    sampler: Sampler
+    """Which samples are taken."""
+    sampling: Sampling
+    """Temperature and the like."""
+    at: Path
+    """The folder for the files."""
+
+
 def sample(
     context: StageContext,
     model: StartModel,
     problems: dict[str, Problem],
-    *,
-    sampler: Sampler,
-    sampling: Sampling,
+    *passes: Pass,
     display: Display,
-    at: Path,
     keepable: Callable[[Trace, Verdict], bool] = lambda trace, verdict: False,
     every_test: bool = False,
-) -> tuple[Collected, dict[str, Any]]:
-    """Run the sampler on an engine; traces, verdicts and surplus go into the folder ``at``.
+) -> tuple[list[Collected], dict[str, Any]]:
+    """Run the passes on an engine; traces, verdicts and surplus of each go into its folder.
 
     Args:
         context: the stage that samples.
         model: what samples.
         problems: id to problem.
-        sampler: which samples are taken.
-        sampling: temperature and the like.
+        passes: what is sampled, in order.
         display: where progress is shown.
-        at: the folder for the files.
         keepable: whether a trace may be trained on; a sampler that stops early asks.
         every_test: see ``tpt.verifiers.judge.judge``.
     """
-    config, index = context.config, context.round_dir.index
-    stage = "think" if at == context.round_dir.path else "evaluate"
-    chat = open_chat(config, model.spec, context.run.path / "cache")
-    at.mkdir(parents=True, exist_ok=True)
+    config, index, cache = context.config, context.round_dir.index, context.run.path / "cache"
+    stage = "think" if passes[0].at == context.round_dir.path else "evaluate"
+    chat = open_chat(config, model.spec, cache)
+    for each in passes:
+        each.at.mkdir(parents=True, exist_ok=True)
     asked = ((problem_id, chat.prompt_ids(problem)) for problem_id, problem in problems.items())
-    with PromptFile(asked, at) as prompt_ids, open_judge(config, problems, every_test=every_test) as judge:
-        longest = prompt_ids.longest + sampling.max_tokens
-        engine = open_engine(config, model.spec, cache=context.run.path / "cache", longest=longest, chat=chat)
-        started = time.monotonic()
-
-        def show(progress: Progress) -> None:
-            rate = progress.tokens / max(time.monotonic() - started, 1e-9)
-            display.update(progress.reached, note=f"{progress.correct} correct, {rate:,.0f} tokens/s")
-
+    with PromptFile(asked, passes[0].at) as prompt_ids, open_judge(config, problems, every_test=every_test) as judge:
+        longest = prompt_ids.longest + max(each.sampling.max_tokens for each in passes)
+        engine = open_engine(config, model.spec, cache=cache, longest=longest, chat=chat)
         try:
-            job = SamplingJob(
-                problems=problems,
-                prompt_ids=prompt_ids,
-                engine=engine,
-                sampling=sampling,
-                seed_of=lambda key: seed_for(config.seed, stage, index, *key),
-                judge=judge,
-                keepable=keepable,
-                on_progress=show,
-            )
-            collected = collect(
-                sampler,
-                job,
-                traces_path=at / "traces.jsonl",
-                verdicts_path=at / "verdicts.jsonl",
-                surplus_path=at / "surplus.jsonl",
-            )
+            show = _shown_on(display)
+            collected = []
+            for each in passes:
+                job = SamplingJob(
+                    problems=problems,
+                    prompt_ids=prompt_ids,
+                    engine=engine,
+                    sampling=each.sampling,
+                    seed_of=lambda key: seed_for(config.seed, stage, index, *key),
+                    judge=judge,
+                    keepable=keepable,
+                    on_progress=show,
+                )
+                collected.append(
+                    collect(
+                        each.sampler,
+                        job,
+                        traces_path=each.at / "traces.jsonl",
+                        verdicts_path=each.at / "verdicts.jsonl",
+                        surplus_path=each.at / "surplus.jsonl",
+                    )
+                )
             return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}
         finally:
             engine.close()
+
+
+def _shown_on(display: Display) -> Callable[[Progress], None]:
+    """Return what shows the passes' progress as one."""
+    started, last, before = time.monotonic(), Progress(0), Progress(0)
+
+    def show(progress: Progress) -> None:
+        nonlocal last, before
+        if progress is not last:
+            # A pass has begun: what the one before reached stays.
+            before, last = _sum(before, last), progress
+        now = _sum(before, progress)
+        rate = now.tokens / max(time.monotonic() - started, 1e-9)
+        display.update(now.reached, note=f"{now.correct} correct, {rate:,.0f} tokens/s")
+
+    return show
+
+
+def _sum(one: Progress, other: Progress) -> Progress:
+    return Progress(0, one.reached + other.reached, 0, one.correct + other.correct, one.tokens + other.tokens)

@@ -3,64 +3,106 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from statistics import NormalDist
 
 import numpy as np
 
-from tpt.errors import EstimateError
-from tpt.scoring.estimates import FloatArray
+from tpt.scoring.estimates import FloatArray, IntArray, cluster_sums
 
 _CELLS = 4_000_000
 """Random numbers held at once by a resampling loop: 32 MB."""
+_TIE = 1e-12
+"""Sums that are equal may differ by so much of their size."""
 
 
-def bootstrap_means(columns: FloatArray, *, draws: int, seed: int) -> FloatArray:
-    """Return the mean of every column in ``draws`` resamples of the rows with replacement.
+@dataclass(frozen=True, slots=True)
+class SignFlips:
+    """What random signs of the rows say of the mean of each column: p-values, and the intervals that agree with them.
 
-    All columns share each resample, so what is computed from several of them (a difference, a share) has its own
-    distribution.
-
-    Args:
-        columns: Scores, [problems, columns].
-        draws: Resamples.
-        seed: Of the resamples.
-
-    Returns:
-        Means, [draws, columns].
+    A shift d is rejected where few sign patterns bring the mean of (differences - d) as far from 0 as it is. A pattern
+    that flips the rows A does so exactly where d lies between the mean of A and that of the other rows, so the
+    patterns' pairs of means answer for every d at once.
     """
-    rows, rng = len(columns), np.random.default_rng((seed, 0))
-    chunk, means = max(1, _CELLS // rows), []
-    for done in range(0, draws, chunk):
-        height = min(chunk, draws - done)
-        cells = rng.integers(0, rows, size=(height, rows), dtype=np.uint32).astype(np.int64)
-        cells += np.arange(height)[:, None] * rows
-        # How often each row is drawn, so that one matrix product serves all columns.
-        times = np.bincount(cells.ravel(), minlength=height * rows).reshape(height, rows)
-        means.append(times.astype(np.float64) @ columns / rows)
-    return np.concatenate(means)
+
+    lows: FloatArray
+    """The smaller of each pattern's two means, sorted: [patterns, columns]."""
+    highs: FloatArray
+    """The larger ones, sorted."""
+    always: int
+    """Patterns that flip all rows or none: they are as extreme as what was seen, whatever the shift."""
+
+    def p_values(self) -> FloatArray:
+        """Return the two-sided p-value of every column's mean."""
+        hits = (self.lows <= self._tie).sum(axis=0) - (self.highs < -self._tie).sum(axis=0)
+        return np.asarray((self.always + hits) / self._patterns, dtype=np.float64)
+
+    def interval(self, column: int, level: float) -> tuple[float, float]:
+        """Return the shifts that the test at this level does not reject; it holds 0 exactly where p is above the level.
+
+        The ends are -inf and inf where so few rows can reject nothing.
+        """
+        # So many patterns must be as extreme before a shift is kept.
+        needed = math.floor(level * self._patterns * (1 + _TIE)) + 1 - self.always
+        if needed <= 0 or not len(self.lows):
+            return -math.inf, math.inf
+        ends = self.lows[needed - 1, column], self.highs[-needed, column]
+        low, high = (0.0 if abs(end) <= self._tie else float(end) for end in ends)
+        return low, high
+
+    @property
+    def _tie(self) -> float:
+        return float(_TIE * np.abs(np.stack([self.lows, self.highs])).max(initial=0.0))
+
+    @property
+    def _patterns(self) -> int:
+        return len(self.lows) + self.always
 
 
-def sign_flip_p(differences: FloatArray, *, draws: int, seed: int) -> FloatArray:
-    """Return the two-sided p-value of every column's mean under random signs of the rows.
+def sign_flips(differences: FloatArray, *, draws: int, seed: int, clusters: IntArray | None = None) -> SignFlips:
+    """Flip the signs of the rows: every pattern where there are no more than ``draws``, else so many at random.
 
     Args:
         differences: One paired comparison a column, [problems, columns].
-        draws: Random sign patterns, the same for all columns.
+        draws: Sign patterns, the same for all columns.
         seed: Of the patterns.
+        clusters: The cluster of each problem, [problems]; the problems of one flip together. None: each on its own.
     """
-    moved = differences[(differences != 0.0).any(axis=1)]
-    rows, rng = len(moved), np.random.default_rng((seed, 1))
-    hits = np.zeros(differences.shape[1], dtype=np.int64)
-    total, scale = moved.sum(axis=0), np.abs(moved).sum(axis=0)
-    chunk, width = max(1, _CELLS // max(rows, 1)), (rows + 7) // 8
+    sums, sizes = cluster_sums(differences, clusters)
+    total, rows = sums.sum(axis=0), len(differences)
+    lows, highs = [], []
+    # As what was seen is one of the patterns, p is never 0.
+    always = 2 if 2 ** min(len(sums), 63) <= draws else 1
+    for signs in _sign_patterns(len(sums), draws, seed):
+        flipped = signs @ sizes
+        inner = (flipped > 0) & (flipped < rows)
+        always += int((~inner).sum())
+        part, count = signs[inner] @ sums, flipped[inner][:, None]
+        pair = part / count, (total - part) / (rows - count)
+        lows.append(np.minimum(*pair))
+        highs.append(np.maximum(*pair))
+    return SignFlips(np.sort(np.concatenate(lows), axis=0), np.sort(np.concatenate(highs), axis=0), always)
+
+
+def sign_flip_p(differences: FloatArray, *, draws: int, seed: int, clusters: IntArray | None = None) -> FloatArray:
+    """Return the two-sided p-value of every column's mean under random signs of the rows; see ``sign_flips``."""
+    return sign_flips(differences, draws=draws, seed=seed, clusters=clusters).p_values()
+
+
+def _sign_patterns(rows: int, draws: int, seed: int) -> Iterator[FloatArray]:
+    """Yield blocks of which rows are flipped, [patterns, rows] of 0 and 1."""
+    if 2 ** min(rows, 63) <= draws:
+        # All but the patterns that flip no row and every row.
+        codes = np.arange(1, 2**rows - 1)
+        yield (codes[:, None] >> np.arange(rows) & 1).astype(np.float64)
+        return
+    rng, width = np.random.default_rng((seed, 1)), (rows + 7) // 8
+    chunk = max(1, _CELLS // rows)
     for done in range(0, draws, chunk):
         bits = rng.integers(0, 256, size=(min(chunk, draws - done), width), dtype=np.uint8)
-        signs = np.unpackbits(bits, axis=1, count=rows)
-        flipped = 2.0 * (signs.astype(np.float64) @ moved) - total
-        # Equal sums differ by rounding; a tie counts as a hit.
-        hits += (np.abs(flipped) >= np.abs(total) - 1e-12 * scale).sum(axis=0)
-    return np.asarray((1 + hits) / (draws + 1), dtype=np.float64)
+        yield np.unpackbits(bits, axis=1, count=rows).astype(np.float64)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -73,40 +115,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def wilson(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval for a single rate; the counts may be effective ones, which need not be whole."""
-    if not 0 <= successes <= n or n == 0:
-        raise EstimateError(f"a rate needs 0 <= successes <= n and n > 0, got {successes} of {n}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    rate, shrink = successes / n, 1 + z * z / n
-    centre = (rate + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def minimal_detectable_difference(sd_of_differences: float, n: int, *, alpha: float, power: float = 0.8) -> float:
-    """Return the smallest true difference that a two-sided paired test on n problems finds with the given power."""
-    if n < 1:
-        raise EstimateError(f"a detectable difference needs at least one problem, got {n}")
+def minimal_detectable_difference(stderr: float, *, alpha: float, power: float = 0.8) -> float:
+    """Return the smallest true difference that a two-sided paired test of this standard error finds with the power."""
     normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * sd_of_differences / math.sqrt(n)
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * stderr
 
 
-def split_gains(
-    strict_before: FloatArray, lenient_before: FloatArray, strict_after: FloatArray, lenient_after: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Split the changes of many strict scores into skill and format.
-
-    With ``f = strict / lenient`` the share of right values in the asked format, a change is exactly
-    ``mean(f) * change of lenient`` (skill) plus ``mean(lenient) * change of f`` (format). Where a lenient score is 0,
-    f is not defined and taken from the other side.
-    """
-    before = np.divide(
-        strict_before, lenient_before, out=np.full(strict_before.shape, np.nan), where=lenient_before > 0
-    )
-    after = np.divide(strict_after, lenient_after, out=np.full(strict_after.shape, np.nan), where=lenient_after > 0)
-    ratio_before = np.nan_to_num(np.where(np.isnan(before), after, before))
-    ratio_after = np.nan_to_num(np.where(np.isnan(after), before, after))
-    skill = (ratio_before + ratio_after) / 2 * (lenient_after - lenient_before)
-    form = (lenient_before + lenient_after) / 2 * (ratio_after - ratio_before)
-    return skill, form
+def mcnemar_p(gained: int, lost: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test: as many problems won as lost, by a fair coin."""
+    tossed = gained + lost
+    tail = sum(math.comb(tossed, each) for each in range(min(gained, lost) + 1))
+    # Divided as whole numbers: 2 ** tossed may be larger than any float.
+    return min(1.0, float(Fraction(2 * tail, 2**tossed)))

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tpt.records import Estimate, EvalReport, Outcome, ProblemDiversity, Trace, Verdict
-from tpt.scoring import FloatArray, IntArray, maj_at_k, pass_at_k
+from tpt.records import Estimate, EvalReport, Outcome, Problem, ProblemDiversity, Trace, Verdict
+from tpt.scoring import FloatArray, IntArray, maj_at_k, mean_and_stderr, pass_at_k
 from tpt.scoring.diversity import diversity_of
 from tpt.seeds import seed_for
 from tpt.system.jsonl import iterate_records
@@ -30,12 +30,17 @@ class Counts(NamedTuple):
     """Right values in the asked format."""
     lenient: IntArray
     """Right values."""
+    greedy: FloatArray | None = None
+    """Whether the greedy sample of each problem is right, strictly and leniently: [problems, 2]; None: not taken."""
+    clusters: IntArray | None = None
+    """The cluster of each problem; None: each stands for itself."""
 
     def of(self, problem_ids: Sequence[str]) -> Counts:
         """Return the counts of some of the problems, in the order given."""
         row_of = {problem_id: index for index, problem_id in enumerate(self.problem_ids)}
         rows = np.array([row_of[problem_id] for problem_id in problem_ids], dtype=np.int64)
-        return Counts(tuple(problem_ids), self.samples[rows], self.strict[rows], self.lenient[rows])
+        columns = self.samples, self.strict, self.lenient, self.greedy, self.clusters
+        return Counts(tuple(problem_ids), *(None if each is None else each[rows] for each in columns))  # type: ignore[arg-type]
 
     def pass_at_k(self, k: int, *, strict: bool) -> Estimate:
         """Return unbiased pass@k over problems, counting a sample as right strictly or leniently.
@@ -43,7 +48,14 @@ class Counts(NamedTuple):
         Raises:
             EstimateError: some problem has fewer than k samples.
         """
-        return pass_at_k(self.strict if strict else self.lenient, self.samples, k, problem_ids=self.problem_ids)
+        right = self.strict if strict else self.lenient
+        return pass_at_k(right, self.samples, k, problem_ids=self.problem_ids, clusters=self.clusters)
+
+    def greedy_score(self, *, strict: bool) -> Estimate | None:
+        """Return the share of problems whose greedy sample is right."""
+        if self.greedy is None:
+            return None
+        return mean_and_stderr(self.greedy[:, 0 if strict else 1], self.clusters)
 
     @property
     def shares(self) -> FloatArray:
@@ -65,14 +77,21 @@ def evaluation_report(
     return score(traces, verdicts, ks=ks, seed=seed).report
 
 
-def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[int], seed: int) -> Scored:
+def score(
+    traces: Sequence[Trace],
+    verdicts: Sequence[Verdict],
+    *,
+    ks: Sequence[int],
+    seed: int,
+    clusters: IntArray | None = None,
+) -> Scored:
     """Compute the scores of one model; ``ks`` empty means 1, 2, 4, … up to the samples of a problem.
 
     Raises:
         EstimateError: a k is larger than the samples of some problem.
     """
     grouped = by_problem(verdicts)
-    right = count_verdicts(verdicts)
+    right = count_verdicts(verdicts)._replace(clusters=clusters)
     chosen = sorted({1, *ks}) if ks else default_ks(right)
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
     answers = [[voted_answer(verdict) for verdict in group] for group in grouped.values()]
@@ -89,6 +108,16 @@ def score(traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[
         lengths=found.lengths,
     )
     return Scored(report, found.problems)
+
+
+def clusters_of(problems: Iterable[Problem], problem_ids: Sequence[str]) -> IntArray | None:
+    """Return the number of each problem's cluster; None where every problem stands for itself."""
+    names = {problem.id: problem.cluster for problem in problems if problem.cluster}
+    if not names:
+        return None
+    numbers: dict[tuple[str, str], int] = {}
+    keys = [("cluster", names[each]) if each in names else ("problem", each) for each in problem_ids]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def by_problem(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:

@@ -72,7 +72,9 @@ class WorkingCopy:
         beside = [self.run.base, self.run.logs / "events.jsonl", folder / "surplus.jsonl"]
         if stage == "train":
             beside.append(folder / "train_log.jsonl")
-        for path in [*outputs_of(round_dir, stage).values(), *(path for path in beside if path.is_file())]:
+        outputs = outputs_of(round_dir, stage)
+        named = [outputs[name] for name in load_manifest(manifest)["outputs"]]
+        for path in [*named, *(path for path in beside if path.is_file())]:
             self._upload(path, check)
         check()
         self.store.put(self.name(manifest), manifest.read_bytes())
@@ -173,17 +175,16 @@ class WorkingCopy:
                 restore(self.store, there, folder, self.name(folder))
             return
         content = self.store.get(self.name(manifest))
-        outputs = outputs_of(round_dir, stage)
-        if manifest.exists() and manifest.read_bytes() == content and all(path.exists() for path in outputs.values()):
-            return
         try:
             digests = {str(name): str(found) for name, found in json.loads(content)["outputs"].items()}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise RunError(f"{self.store.url}/{self.name(manifest)}: damaged: not a stage's manifest") from None
+        outputs = {name: path for name, path in outputs_of(round_dir, stage).items() if name in digests}
+        if manifest.exists() and manifest.read_bytes() == content and all(path.exists() for path in outputs.values()):
+            return
         manifest.unlink(missing_ok=True)
         for name, path in outputs.items():
-            if name in digests:
-                self._download_output(path, digests[name])
+            self._download_output(path, digests[name])
         write_text(manifest, content.decode())
 
     def _download_output(self, path: Path, wanted: str) -> None:
@@ -221,7 +222,7 @@ class WorkingCopy:
 
 
 def outputs_of(round_dir: RoundDir, stage: str) -> dict[str, Path]:
-    """Return what a stage's manifest names, and where it lies."""
+    """Return what a stage's manifest may name, and where it lies; earlier versions' names too."""
     outputs = {
         "think": {"traces": round_dir.traces, "verdicts": round_dir.verdicts},
         "prune": {"examples": round_dir.examples},
@@ -229,7 +230,10 @@ def outputs_of(round_dir: RoundDir, stage: str) -> dict[str, Path]:
         "evaluate": {
             "traces": round_dir.evaluate_traces,
             "verdicts": round_dir.evaluate_verdicts,
-            "variety": round_dir.evaluate_diversity,
+            "diversity": round_dir.evaluate / "diversity.jsonl",
+            "variety": round_dir.evaluate / "variety.jsonl",
+            "greedy_traces": round_dir.greedy_traces,
+            "greedy_verdicts": round_dir.greedy_verdicts,
         },
     }
     return outputs[stage]

@@ -132,6 +132,7 @@ def _problem(task: TinyTask, split: Split, index: int, seed: int) -> Problem:
         tests=tests,
         solution=solution_of(task),
         source="tiny_programs",
+        cluster=f"tiny_programs/{task.family.name}",
     )
 
 

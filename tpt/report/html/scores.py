@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-from tpt.evidence import Coverage, Interval
+from tpt.evidence import Comparison, Coverage, Difference
 from tpt.records import Estimate
 from tpt.report.html.axes import Frame, doubling_axis, number_axis, round_axis, share_axis
 from tpt.report.html.charts import Bar, Line, Part, flow_chart, interval_bars, legend, line_chart
 from tpt.report.html.markup import Content, details, node, table
 from tpt.report.html.page_data import PageData, round_name
-from tpt.report.html.words import interval, model_title, percent, points, verdict
+from tpt.report.html.words import interval, model_title, points, verdict
+from tpt.report.sentences import bounds, score_text
 
 _RAMP = 6
 """Shades that tell rounds apart, from the first to the last."""
@@ -23,6 +24,7 @@ def rounds_element(data: PageData) -> Element:
         "round",
         "strict pass@1",
         "lenient pass@1",
+        "greedy, lenient",
         f"strict pass@{most}",
         f"majority of {most}",
         "against base",
@@ -40,15 +42,16 @@ def rounds_element(data: PageData) -> Element:
                     {"class": "best"} if card.best else None,
                     model_title(card.round) + (" ★" if card.best else ""),
                 ),
-                _with_error(card.strict),
-                _with_error(card.lenient),
-                _with_error(card.pass_at_k[most]) if most in card.pass_at_k else "",
-                _with_error(majority) if majority else "",
+                score_text(card.strict),
+                score_text(card.lenient),
+                score_text(card.greedy_lenient) if card.greedy_lenient else "",
+                score_text(card.pass_at_k[most]) if most in card.pass_at_k else "",
+                score_text(majority) if majority else "",
                 gain,
                 node("span", {"class": f"finding {found.finding.split()[0]}"}, found.finding) if found else "",
             ]
         )
-    note = "★ the best round. ± one standard error over problems; differences in points, paired by problem, with 95 % intervals."
+    note = "★ the best round. ± and brackets: 95 % intervals over problems; differences in points, paired by problem."
     return table(headings, rows, caption=note)
 
 
@@ -90,13 +93,13 @@ def _learning_curves(data: PageData) -> Element:
                 name,
                 name,
                 [(index, each.mean) for index, each in scores],
-                [_around(each) for _, each in scores],
-                [f"{round_name(index)}, {name}: {_with_error(each)}" for index, each in scores],
+                [bounds(each) for _, each in scores],
+                [f"{round_name(index)}, {name}: {score_text(each)}" for index, each in scores],
             )
         )
     bounds = [bound for line in lines for pair in line.band for bound in pair]
     frame = Frame(round_axis([card.round for card in cards]), share_axis(bounds))
-    rows = [[model_title(card.round), _with_error(card.strict), _with_error(card.lenient)] for card in cards]
+    rows = [[model_title(card.round), score_text(card.strict), score_text(card.lenient)] for card in cards]
     return figure(
         "Score by round",
         "How often a single try at a held-out problem is right: lenient, the value; strict, also in the format asked for. Bands "
@@ -114,7 +117,7 @@ def _pass_at_k(data: PageData) -> Element:
             ramp(index, len(cards)) + (" strong" if card.best else ""),
             [(k, each.mean) for k, each in sorted(card.pass_at_k.items())],
             notes=[
-                f"{round_name(card.round)}, pass@{k}: {_with_error(each)}" for k, each in sorted(card.pass_at_k.items())
+                f"{round_name(card.round)}, pass@{k}: {score_text(each)}" for k, each in sorted(card.pass_at_k.items())
             ]
             if len(card.pass_at_k) <= 8
             else [],
@@ -125,7 +128,7 @@ def _pass_at_k(data: PageData) -> Element:
     most = max(k for card in cards for k in card.pass_at_k)
     shown = [2**power for power in range(most.bit_length()) if 2**power <= most]
     rows = [
-        [model_title(card.round), *(_with_error(card.pass_at_k[k]) if k in card.pass_at_k else "" for k in shown)]
+        [model_title(card.round), *(score_text(card.pass_at_k[k]) if k in card.pass_at_k else "" for k in shown)]
         for card in cards
     ]
     return figure(
@@ -140,54 +143,49 @@ def _pass_at_k(data: PageData) -> Element:
 
 
 def _split_bars(data: PageData) -> Element:
-    compared = [(card.round, card.to_base) for card in data.evidence.rounds if card.to_base]
+    compared = [(card.round, _parts(card.to_base)) for card in data.evidence.rounds if card.to_base]
     groups = [
-        (
-            float(index),
-            [
-                _part_bar("more right values", "skill", found.skill, index),
-                _part_bar("format kept", "format", found.format, index),
-            ],
-        )
-        for index, found in compared
+        (float(index), [_part_bar(label, look, part, index) for label, look, part in parts])
+        for index, parts in compared
     ]
-    bounds = [
-        0.0,
-        *(
-            100 * bound
-            for _, found in compared
-            for part in (found.skill, found.format)
-            for bound in (part.low, part.high)
-        ),
-    ]
-    frame = Frame(round_axis([index for index, _ in compared], margin=0.6), number_axis(bounds), right=14)
+    ends = [0.0, *(100 * end for _, parts in compared for _, _, part in parts for end in (part.low, part.high))]
+    frame = Frame(round_axis([index for index, _ in compared], margin=0.6), number_axis(ends), right=14)
     rows = [
-        [
-            model_title(index),
-            points(found.strict.mean),
-            *(f"{points(part.value)} [{interval(part)}]" for part in (found.skill, found.format)),
-        ]
-        for index, found in compared
+        [model_title(index), *(f"{points(part.mean)} [{interval(part)}]" for _, _, part in parts)]
+        for index, parts in compared
     ]
+    shown = compared[-1][1]
     return figure(
-        "Format or skill?",
-        "The strict gain over the base model, in points: what comes from more right values, and what from writing right values "
-        "as asked; the two add up. Whiskers are 95 % intervals.",
-        legend([("skill: more right values", "skill"), ("format: written as asked", "format")]),
-        interval_bars("Strict gain over the base model split into skill and format, by round", frame, groups),
-        numbers=table(["round", "strict gain", "skill", "format"], rows),
+        "Format, sharpening or skill?",
+        "What the strict gain over the base model is made of, in points; the parts add up to it. Format: more of the right "
+        "values written as asked. Sharpening: samples come nearer to the greedy answer, which greedy decoding gives without "
+        "training. Skill: the greedy answer is right more often. Whiskers are 95 % intervals.",
+        legend([(label, look) for label, look, _ in shown]),
+        interval_bars("Strict gain over the base model and its parts, by round", frame, groups),
+        numbers=table(["round", *(label for label, _, _ in shown)], rows),
     )
+
+
+def _parts(found: Comparison) -> list[tuple[str, str, Difference]]:
+    """Return the label, look and size of each part of a gain; without greedy samples there are two."""
+    if found.sharpening is None or found.skill is None:
+        return [("format", "format", found.format), ("right values", "skill", found.lenient)]
+    return [
+        ("format", "format", found.format),
+        ("sharpening", "sharpening", found.sharpening),
+        ("skill", "skill", found.skill),
+    ]
 
 
 def _coverage_flow(data: PageData) -> Element:
     cards = data.evidence.rounds
     steps = [(card, card.to_previous or card.to_base) for card in cards[1:]]
-    flows = [_flow_parts(compared.coverage, compared.other, card.round) for card, compared in steps if compared]
+    flows = [_flow_parts(compared, card.round) for card, compared in steps if compared]
     columns = [("base" if card.round == 0 else str(card.round), card.solved) for card in cards]
     rows = [
         [
             f"{model_title(compared.other)} → {round_name(card.round)}",
-            *(f"{count:,.0f}" for count in _flow_counts(compared.coverage)),
+            *(f"{count:,.0f}" for count in _flow_counts(compared.coverage, compared.problems)),
         ]
         for card, compared in steps
         if compared
@@ -207,27 +205,20 @@ def _coverage_flow(data: PageData) -> Element:
     )
 
 
-def _flow_parts(coverage: Coverage, before: int, after: int) -> list[Part]:
+def _flow_parts(found: Comparison, after: int) -> list[Part]:
     words = ("solved by both", "no longer solved", "newly solved", "solved by neither")
     looks = ("kept", "lost", "gained", "never")
     return [
-        Part(look, look, count, f"{round_name(before)} → {round_name(after)}: {count:,.0f} {word}")
-        for look, word, count in zip(looks, words, _flow_counts(coverage), strict=True)
+        Part(look, look, count, f"{round_name(found.other)} → {round_name(after)}: {count:,.0f} {word}")
+        for look, word, count in zip(looks, words, _flow_counts(found.coverage, found.problems), strict=True)
     ]
 
 
-def _flow_counts(coverage: Coverage) -> tuple[float, float, float, float]:
-    return (coverage.both, len(coverage.lost), len(coverage.gained), len(coverage.neither))
+def _flow_counts(coverage: Coverage, problems: int) -> tuple[float, float, float, float]:
+    kept = problems - coverage.gained - coverage.lost - coverage.neither
+    return kept, coverage.lost, coverage.gained, coverage.neither
 
 
-def _part_bar(label: str, look: str, part: Interval, index: int) -> Bar:
-    note = f"{round_name(index)}, {label}: {points(part.value)} points [{interval(part)}]"
-    return Bar(label, look, 100 * part.value, 100 * part.low, 100 * part.high, note)
-
-
-def _around(each: Estimate) -> tuple[float, float]:
-    return max(0.0, each.mean - 1.96 * each.stderr), min(1.0, each.mean + 1.96 * each.stderr)
-
-
-def _with_error(each: Estimate) -> str:
-    return f"{percent(each.mean)[:-1]} ± {100 * each.stderr:.1f}"
+def _part_bar(label: str, look: str, part: Difference, index: int) -> Bar:
+    note = f"{round_name(index)}, {label}: {points(part.mean)} points [{interval(part)}]"
+    return Bar(label, look, 100 * part.mean, 100 * part.low, 100 * part.high, note)

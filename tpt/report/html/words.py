@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tpt.evidence import Comparison, Difference, Evidence, Interval, RoundCard
+from tpt.evidence import Comparison, Difference, Evidence, RoundCard
 from tpt.report.html.page_data import round_name
+from tpt.report.sentences import coverage_text, parts_text
 from tpt.report.text import unclaimed, unclaimed_gain
 
 
@@ -15,8 +16,12 @@ def short_headline(evidence: Evidence) -> str:
         return unclaimed(evidence)
     claim = evidence.claim
     after, before = percent(claim.strict_after.mean), percent(claim.strict_before.mean)
-    verb = {"gain": "rose", "loss": "fell", "within noise": "went, within noise,"}[claim.strict.finding]
-    return f"Round {claim.round} is the best: strict pass@1 {verb} from {before} to {after}, {points(claim.strict.mean)} points."
+    strict, most = claim.comparison.strict, claim.comparison.most
+    verb = {"gain": "rose", "loss": "fell", "within noise": "went, within noise,"}[strict.finding]
+    said = (
+        f"Round {claim.round} is the best: strict pass@1 {verb} from {before} to {after}, {points(strict.mean)} points"
+    )
+    return f"{said}, most of it {most}." if most else f"{said}."
 
 
 def claim_note(evidence: Evidence) -> str:
@@ -24,9 +29,10 @@ def claim_note(evidence: Evidence) -> str:
     if evidence.claim is None:
         return unclaimed_gain(evidence)
     claim = evidence.claim
+    strict = claim.comparison.strict
     said = (
-        f"95 % interval {interval(claim.strict)} points; {p_value(claim.strict.p_holm)}. {split(claim.skill, claim.format)} "
-        "Skill: more right values; format: more of them written as asked. "
+        f"95 % interval {interval(strict)} points; {p_value(strict.p_holm)}. {parts_text(claim.comparison)} Format: right "
+        "values written as asked; sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
         f"Lenient pass@1 went from {percent(claim.lenient_before.mean)} to {percent(claim.lenient_after.mean)}. "
     )
     if claim.independent:
@@ -38,12 +44,11 @@ def verdict(card: RoundCard) -> str:
     """Return what the held-out problems say of a round."""
     if card.to_base is None:
         return "Where the run starts." if card.round == 0 else "Too few problems to compare with the base model."
-    covered, previous = card.to_base.coverage, card.to_previous
+    previous = card.to_previous
     said = [
         against(card.to_base),
-        split(card.to_base.skill, card.to_base.format),
-        f"Problems newly solved: {len(covered.gained):,}, no longer solved: {len(covered.lost):,}.",
-        f"From k = {card.to_base.crossing_k} on, the base model's pass@k is higher." if card.to_base.crossing_k else "",
+        parts_text(card.to_base),
+        f"{coverage_text(card.to_base)}.",
         against(previous) if previous and previous.other != card.to_base.other else "",
     ]
     return " ".join(part for part in said if part)
@@ -62,11 +67,6 @@ def against(comparison: Comparison) -> str:
     return f"{said}, {p_value(found.p_holm)}."
 
 
-def split(skill: Interval, form: Interval) -> str:
-    """Return how much of a gain is skill and how much is format."""
-    return f"Of that, {points(skill.value)} is skill and {points(form.value)} is format."
-
-
 def model_title(index: int) -> str:
     """Return a round's name to stand alone."""
     name = round_name(index)
@@ -83,7 +83,7 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def interval(found: Difference | Interval) -> str:
+def interval(found: Difference) -> str:
     """Return a 95 % interval in points."""
     return f"{points(found.low)} to {points(found.high)}"
 

@@ -1,0 +1,44 @@
+"""What a run's rounds scored on the held-out problems, read from their verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tpt.config import load_config
+from tpt.errors import RunError
+from tpt.records import Problem
+from tpt.run.directory import RoundDir, RunDir
+from tpt.scoring import FloatArray
+from tpt.scoring.score import Counts, clusters_of, read_counts
+from tpt.system.jsonl import read_records
+
+
+def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
+    """Return what some rounds scored on the held-out problems, the greedy samples and the problems' clusters with it.
+
+    Raises:
+        RunError: verdicts are missing, damaged, or of other problems than the first of the rounds was scored on.
+    """
+    counts = [read_counts(run.round(index).evaluate_verdicts) for index in rounds]
+    for index, each in zip(rounds, counts, strict=True):
+        if not each.problem_ids or each.problem_ids != counts[0].problem_ids:
+            round_dir = run.round(index)
+            raise RunError(
+                f"{round_dir.evaluate_verdicts}: verdicts of {len(each.problem_ids)} problems, which are not the "
+                f"{len(counts[0].problem_ids)} that round {rounds[0]} was scored on. Delete {round_dir.manifest('evaluate')} "
+                f"to have round {index} scored again"
+            )
+    greedy_throughout = load_config(run.config).evaluate.temperature == 0
+    clusters = clusters_of(read_records(run.heldout, Problem), counts[0].problem_ids) if run.heldout.exists() else None
+    return [
+        each._replace(greedy=each.shares if greedy_throughout else _greedy(run.round(index), each), clusters=clusters)
+        for index, each in zip(rounds, counts, strict=True)
+    ]
+
+
+def _greedy(round_dir: RoundDir, counts: Counts) -> FloatArray | None:
+    """Return what the greedy samples scored; None where they were not taken or are of other problems."""
+    if not round_dir.greedy_verdicts.exists():
+        return None
+    greedy = read_counts(round_dir.greedy_verdicts)
+    return greedy.shares if greedy.problem_ids == counts.problem_ids else None

@@ -1,0 +1,120 @@
+"""What comparisons say in words: every sentence that claims a difference rests on its paired test."""
+
+from __future__ import annotations
+
+from tpt.evidence import Claim, Comparison, Coverage, Difference, Evidence
+from tpt.records import Estimate
+
+
+def score_text(estimate: Estimate) -> str:
+    """Return a score in percent with its 95 % interval: as ± where it is about even, as bounds at the edges."""
+    low, high = bounds(estimate)
+    below, above = estimate.mean - low, high - estimate.mean
+    if max(below, above) <= 1.25 * min(below, above):
+        return f"{100 * estimate.mean:.1f} ± {50 * (high - low):.1f}"
+    return f"{100 * estimate.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def bounds(estimate: Estimate) -> tuple[float, float]:
+    """Return a score's 95 % interval; what earlier versions stored has a standard error alone."""
+    if estimate.low is None or estimate.high is None:
+        return max(0.0, estimate.mean - 1.96 * estimate.stderr), min(1.0, estimate.mean + 1.96 * estimate.stderr)
+    return estimate.low, estimate.high
+
+
+def gain_text(gain: Difference | None) -> str:
+    """Return a difference and its interval in points."""
+    return "" if gain is None else f"{points(gain.mean)} [{points(gain.low)}, {points(gain.high)}]"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in points, with its sign."""
+    return f"{100 * difference:+.1f}"
+
+
+def parts_text(found: Comparison) -> str:
+    """Return what a strict gain is made of; the parts add up to it."""
+    if found.sharpening is None or found.skill is None:
+        return (
+            f"Of the strict change, {gain_text(found.format)} points are format and {gain_text(found.lenient)} more right "
+            f"values; sharpening and skill are not told apart, as there are no greedy samples.{_most(found)}"
+        )
+    return (
+        f"Of the strict change, {gain_text(found.format)} points are format, {gain_text(found.sharpening)} sharpening and "
+        f"{gain_text(found.skill)} skill.{_most(found)}"
+    )
+
+
+_MOST = {
+    "format": "the model writes right values as asked more often",
+    "sharpening": "samples come nearer to the greedy answer, which decoding greedily gives without training",
+    "skill": "the greedy answer itself is right more often",
+}
+
+
+def _most(found: Comparison) -> str:
+    return f" Most of the gain is {found.most}: {_MOST[found.most]}." if found.most else ""
+
+
+def coverage_text(found: Comparison) -> str:
+    """Return which problems were won and lost, and how pass@k changed, at the same k for both models."""
+    curve = ""
+    if found.k > 1:
+        curve = f"; pass@{found.k} {gain_text(found.pass_at_k)} points: {found.pass_at_k.finding}"
+        if found.crossing_k:
+            curve += f", lower from k = {found.crossing_k} on"
+    return f"{won_and_lost(found.coverage)}{curve}"
+
+
+def won_and_lost(coverage: Coverage) -> str:
+    """Return how many problems are solved by k samples of one model alone."""
+    tries = "greedily or by one sample" if coverage.k == 1 else f"by {coverage.k} samples of each"
+    return (
+        f"{count(coverage.gained)} problems gained and {count(coverage.lost)} lost, solved {tries} "
+        f"(p = {coverage.p_value:.3f})"
+    )
+
+
+def count(expected: float) -> str:
+    """Return a number of problems, with a decimal where it is an expected one."""
+    return f"{expected:,.0f}" if abs(expected - round(expected)) < 1e-6 else f"{expected:,.1f}"
+
+
+def claim_text(claim: Claim) -> str:
+    """Return what the best round is worth on the problems of the claim."""
+    found = claim.comparison
+    said = (
+        f"strict pass@1 went from {percent(claim.strict_before)} to {percent(claim.strict_after)} "
+        f"({gain_text(found.strict)} points: {found.strict.finding}), lenient from {percent(claim.lenient_before)} to "
+        f"{percent(claim.lenient_after)} ({gain_text(found.lenient)} points: {found.lenient.finding})"
+    )
+    if claim.greedy_before and claim.greedy_after and found.skill:
+        said += (
+            f", greedy from {percent(claim.greedy_before)} to {percent(claim.greedy_after)} "
+            f"({gain_text(found.skill)} points: {found.skill.finding})"
+        )
+    return f"{said}. {parts_text(found)}"
+
+
+def power_text(evidence: Evidence) -> list[str]:
+    """Return what the evaluation could have seen."""
+    last = evidence.rounds[-1].to_base
+    if last is None or evidence.detectable_star is None:
+        return []
+    unit = "problems" if evidence.clusters is None else "clusters of problems"
+    said = (
+        f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not significant. A "
+        f"true gain of {100 * last.strict.detectable:.1f} points would be called one 8 times in 10; to make a round the best "
+        f"one, on the {evidence.choosing:,} problems that choose, it takes {100 * evidence.detectable_star:.1f}."
+    )
+    few = evidence.needed_for_star
+    if few and min(evidence.choosing, evidence.clusters or evidence.choosing) < few:
+        said += f" With fewer than {few} choosing {unit} no round can become the best one, whatever its gain."
+    if evidence.clusters is not None:
+        said += f" The {evidence.rounds[0].problems:,} problems are {evidence.clusters:,} clusters, which count as the units."
+    return [said]
+
+
+def percent(estimate: Estimate) -> str:
+    """Return a score in percent."""
+    return f"{estimate.mean:.1%}"
