@@ -33,10 +33,12 @@ class SignFlips:
     """The larger ones, sorted."""
     always: int
     """Patterns that flip all rows or none: they are as extreme as what was seen, whatever the shift."""
+    tie: float
+    """Means that are equal may differ by so much."""
 
     def p_values(self) -> FloatArray:
         """Return the two-sided p-value of every column's mean."""
-        hits = (self.lows <= self._tie).sum(axis=0) - (self.highs < -self._tie).sum(axis=0)
+        hits = (self.lows <= self.tie).sum(axis=0) - (self.highs < -self.tie).sum(axis=0)
         return np.asarray((self.always + hits) / self._patterns, dtype=np.float64)
 
     def interval(self, column: int, level: float) -> tuple[float, float]:
@@ -49,12 +51,8 @@ class SignFlips:
         if needed <= 0 or not len(self.lows):
             return -math.inf, math.inf
         ends = self.lows[needed - 1, column], self.highs[-needed, column]
-        low, high = (0.0 if abs(end) <= self._tie else float(end) for end in ends)
+        low, high = (0.0 if abs(end) <= self.tie else float(end) for end in ends)
         return low, high
-
-    @property
-    def _tie(self) -> float:
-        return float(_TIE * np.abs(np.stack([self.lows, self.highs])).max(initial=0.0))
 
     @property
     def _patterns(self) -> int:
@@ -64,6 +62,10 @@ class SignFlips:
 def sign_flips(differences: FloatArray, *, draws: int, seed: int, clusters: IntArray | None = None) -> SignFlips:
     """Flip the signs of the rows: every pattern where there are no more than ``draws``, else so many at random.
 
+    Few rows show too little spread: ten problems all won leave no doubt, and ten unchanged none either. So a gain and a
+    loss of the usual size, or of ``sqrt(6 / rows)`` where that is more, are flipped too; they leave the mean as it is,
+    and make the test conservative where there are few rows.
+
     Args:
         differences: One paired comparison a column, [problems, columns].
         draws: Sign patterns, the same for all columns.
@@ -71,19 +73,22 @@ def sign_flips(differences: FloatArray, *, draws: int, seed: int, clusters: IntA
         clusters: The cluster of each problem, [problems]; the problems of one flip together. None: each on its own.
     """
     sums, sizes = cluster_sums(differences, clusters)
-    total, rows = sums.sum(axis=0), len(differences)
-    lows, highs = [], []
-    # As what was seen is one of the patterns, p is never 0.
-    always = 2 if 2 ** min(len(sums), 63) <= draws else 1
-    for signs in _sign_patterns(len(sums), draws, seed):
-        flipped = signs @ sizes
+    total, rows, units = sums.sum(axis=0), len(differences), len(sums)
+    usual = np.sqrt(np.maximum((sums**2).mean(axis=0), min(1, 6 / units) * (rows / units) ** 2))
+    lows, highs, always = [], [], 0
+    for signs in _sign_patterns(units + 2, draws, seed):
+        flips, added = signs[:, :units], (signs[:, units] - signs[:, units + 1])[:, None] * usual
+        flipped = flips @ sizes
         inner = (flipped > 0) & (flipped < rows)
         always += int((~inner).sum())
-        part, count = signs[inner] @ sums, flipped[inner][:, None]
+        part, count = flips[inner] @ sums + added[inner], flipped[inner][:, None]
         pair = part / count, (total - part) / (rows - count)
         lows.append(np.minimum(*pair))
         highs.append(np.maximum(*pair))
-    return SignFlips(np.sort(np.concatenate(lows), axis=0), np.sort(np.concatenate(highs), axis=0), always)
+    # What was seen is one of the patterns, so p is never 0.
+    always += 2 ** min(units + 2, 63) > draws
+    below, above = np.sort(np.concatenate(lows), axis=0), np.sort(np.concatenate(highs), axis=0)
+    return SignFlips(below, above, always, float(_TIE * np.abs(differences).max(initial=0.0)))
 
 
 def sign_flip_p(differences: FloatArray, *, draws: int, seed: int, clusters: IntArray | None = None) -> FloatArray:
@@ -94,9 +99,7 @@ def sign_flip_p(differences: FloatArray, *, draws: int, seed: int, clusters: Int
 def _sign_patterns(rows: int, draws: int, seed: int) -> Iterator[FloatArray]:
     """Yield blocks of which rows are flipped, [patterns, rows] of 0 and 1."""
     if 2 ** min(rows, 63) <= draws:
-        # All but the patterns that flip no row and every row.
-        codes = np.arange(1, 2**rows - 1)
-        yield (codes[:, None] >> np.arange(rows) & 1).astype(np.float64)
+        yield (np.arange(2**rows)[:, None] >> np.arange(rows) & 1).astype(np.float64)
         return
     rng, width = np.random.default_rng((seed, 1)), (rows + 7) // 8
     chunk = max(1, _CELLS // rows)
