@@ -38,16 +38,11 @@ def load_both(config: RunConfig) -> Loaded:
 def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
     """Load the training and the held-out problems, which must be disjoint; their golds are not checked."""
     source = config.problems
-    train = load_problems(
-        source.train, columns=source.columns, kind=source.kind or None, limit=source.max_train or None, seed=config.seed
-    )
-    heldout = load_problems(
-        source.heldout,
-        columns=source.columns,
-        kind=source.kind or None,
-        limit=source.max_heldout or None,
-        seed=config.seed,
-    )
+    load = partial(load_problems, columns=source.columns, kind=source.kind or None, seed=config.seed)
+    heldout = load(source.heldout, limit=source.max_heldout or None)
+    if not source.train:
+        return [], heldout
+    train = load(source.train, limit=source.max_train or None)
     check_disjoint(train, heldout)
     return train, heldout
 
@@ -67,7 +62,7 @@ def _bad(problems: list[Problem], name: str, config: RunConfig, *, allowed: bool
 
 def _without(problems: list[Problem], bad: list[str], name: str) -> list[Problem]:
     kept = [problem for problem in problems if problem.id not in set(bad)]
-    if not kept:
+    if problems and not kept:
         raise ProblemError(
             f"problems.{name}: all {len(problems)} problems are bad, none is left. See: tpt check SOURCE"
         )

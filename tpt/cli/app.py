@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tpt.audit.audit import Audit, marks_path
 from tpt.audit.import_rows import FIELDS
@@ -26,7 +25,9 @@ from tpt.cli.options import (
     SandboxOption,
     SetOption,
 )
+from tpt.cli.output import print_result, print_rounds, report_run
 from tpt.cli.render import render, render_problem
+from tpt.cli.score import score
 from tpt.compare import comparison_json, load_arms, run_comparison
 from tpt.compare.table import study_text
 from tpt.config import render_toml
@@ -35,11 +36,10 @@ from tpt.evidence import compare_runs
 from tpt.export import ExportOptions, export
 from tpt.plan import MFU, PlanOptions, plan_run, plan_text
 from tpt.report.audit import report_text
-from tpt.report.collapse import alarm_lines
 from tpt.report.compared import comparison_text
 from tpt.report.noise import trace_check_text
-from tpt.report.summary import Summary, summary_json, summary_of, summary_of_import, write_report
-from tpt.report.text import notes, printable, round_table
+from tpt.report.summary import summary_of, summary_of_import
+from tpt.report.text import printable
 from tpt.rounds import Run, do_alone
 from tpt.run.directory import RunDir
 from tpt.store import address_of, downloaded, share
@@ -91,18 +91,21 @@ def run(
     """Do the whole loop: score the base model, then rounds of think, prune, train, evaluate. Resumes."""
     loaded, out = actions.config_and_folder(config, out, sets)
     if dry_run:
-        _print_result(actions.plan_of(loaded, out), format)
+        print_result(actions.plan_of(loaded, out), format)
         return
     try:
         for record in Run(out, loaded, progress=True).rounds():
             if format is Format.table and record.index:
-                _print_rounds(summary_of(RunDir(out)), file=sys.stderr)
+                print_rounds(summary_of(RunDir(out)), file=sys.stderr)
     except KeyboardInterrupt:
         begun = RunDir(out).config.exists()
         hint = f"nothing is lost. Go on with: tpt run {address_of(out)}" if begun else "nothing was begun yet"
         print(f"\ninterrupted; {hint}", file=sys.stderr)
         raise
-    _report(RunDir(out), format)
+    report_run(RunDir(out), format)
+
+
+app.command()(score)
 
 
 @app.command()
@@ -123,7 +126,7 @@ def plan(
     loaded, out = actions.config_and_folder(config, out, sets)
     planned = plan_run(loaded, out, PlanOptions(gpu, price, solve_rate, completion_tokens, mfu))
     if format is Format.json:
-        _print_result(planned, format)
+        print_result(planned, format)
     else:
         print(printable(plan_text(planned, render(planned.outline))))
     raise typer.Exit(0 if planned.fits else 1)
@@ -132,7 +135,7 @@ def plan(
 @app.command()
 def status(path: RunPath, format: FormatOption = Format.table) -> None:
     """Say how far a run is: which stages of which rounds are done."""
-    _print_result(actions.run_status(RunDir(path)), format)
+    print_result(actions.run_status(RunDir(path)), format)
 
 
 @app.command()
@@ -147,7 +150,7 @@ def show(
     """Show a problem's traces in a round, with verdicts and what was trained on."""
     found = actions.problem_traces(RunDir(path), round, problem)
     if format is Format.json or not problem:
-        _print_result(found, format)
+        print_result(found, format)
     else:
         print(printable(render_problem(found)))
 
@@ -175,15 +178,15 @@ def report(
     if (html or html_to) and (compare or ImportedDir(path).exists()):
         raise ConfigError("--html writes the report of one run: leave out --compare, and give no imported samples")
     if compare is None and ImportedDir(path).exists():
-        _print_result(summary_of_import(ImportedDir(path)), format)
+        print_result(summary_of_import(ImportedDir(path)), format)
         return
     if compare is None:
         page = html_to or (path / "report.html" if html else None)
-        _report(RunDir(path), format, page=page, most_traces=html_traces)
+        report_run(RunDir(path), format, page=page, most_traces=html_traces)
         return
     compared = compare_runs(RunDir(path), RunDir(compare))
     if format is Format.json:
-        _print_result(compared, format)
+        print_result(compared, format)
     else:
         print(printable(comparison_text(compared)))
 
@@ -229,7 +232,7 @@ def check(
     found, told = actions.check_sources(problems, against, named, traces, sandbox=sandbox.value)
     if told and format is Format.json:
         found["traces"] = told
-    _print_result(found, format)
+    print_result(found, format)
     if told and format is Format.table:
         print(f"\n{trace_check_text(told)}")
     if not found["ok"]:
@@ -256,7 +259,7 @@ def audit(
     actions.do_audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
     share(opened.run, marks_path(opened.run))
     if format is Format.json:
-        _print_result({"drawn": opened.drawn, "report": opened.report()}, format)
+        print_result({"drawn": opened.drawn, "report": opened.report()}, format)
     else:
         print(report_text(opened.report()))
 
@@ -274,12 +277,12 @@ def export_model(
 ) -> None:
     """Write a round's model as a folder that transformers loads, with a model card and its lineage."""
     options = ExportOptions(round=round, dtype=dtype.value, merge=merge, gguf=gguf, force=force)
-    _print_result(export(RunDir(path), to, options), format)
+    print_result(export(RunDir(path), to, options), format)
 
 
 def _stage_command(stage: str, summary: str) -> None:
     def command(path: RunPath, round: RoundOption, format: FormatOption = Format.table) -> None:
-        _print_result(do_alone(RunDir(path), stage, round)["counts"], format)
+        print_result(do_alone(RunDir(path), stage, round)["counts"], format)
 
     command.__doc__ = summary
     app.command(name=stage)(command)
@@ -314,7 +317,7 @@ def import_file(
     format: FormatOption = Format.table,
 ) -> None:
     """Take samples of another tool, with problem id, text and gold: judge them, for tpt report and tpt pass-at-k."""
-    _print_result(import_samples(file, to, kind=kind, columns=actions.parse_columns(columns)), format)
+    print_result(import_samples(file, to, kind=kind, columns=actions.parse_columns(columns)), format)
 
 
 @app.command("pass-at-k")
@@ -324,7 +327,7 @@ def pass_at_k(
     format: FormatOption = Format.table,
 ) -> None:
     """Print unbiased pass@k, strict and lenient, with standard errors over problems."""
-    _print_result(actions.pass_at_k_of(verdicts, actions.parse_ks(k)), format)
+    print_result(actions.pass_at_k_of(verdicts, actions.parse_ks(k)), format)
 
 
 def main() -> None:
@@ -342,35 +345,3 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     print(f"error: {printable(str(error))}", file=sys.stderr)
     sys.exit(code)
-
-
-def _report(run: RunDir, format: Format, *, page: Path | None = None, most_traces: int = 0) -> None:
-    summary = summary_of(run)
-    write_report(run, summary)
-    if page:
-        print(actions.write_html(page, run, summary, most_traces=most_traces), file=sys.stderr)
-    share(run, run.report, *([page] if page else []))
-    if format is Format.json:
-        print(json.dumps(summary_json(summary), indent=2))
-        return
-    _print_rounds(summary, file=sys.stdout)
-    print(
-        "\n".join(
-            ["", summary.headline, *alarm_lines(summary.alarms), *notes(summary.evidence), f"Report: {run.report}"]
-        )
-    )
-
-
-def _print_rounds(summary: Summary, *, file: Any) -> None:
-    on_terminal = file.isatty()
-    console = Console(file=file, width=None if on_terminal else 250)
-    console.print(round_table(summary.rows, width=console.width if on_terminal else None))
-
-
-def _print_result(result: Any, format: Format) -> None:
-    table = to_table(result)
-    if format is Format.json:
-        # ASCII alone: what a model wrote may hold characters that a terminal would obey.
-        print(json.dumps(table, indent=2))
-    else:
-        print(printable(render(table)))

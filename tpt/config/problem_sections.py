@@ -12,7 +12,10 @@ from tpt.config.section import Section
 class ProblemsConfig(Section):
     """Where the problems come from."""
 
-    train: str = Field("word_problems?split=train&size=800", description="source of the problems to learn from")
+    train: str = Field(
+        "word_problems?split=train&size=800",
+        description='source of the problems to learn from; "": none, with rounds = 0',
+    )
     heldout: str = Field(
         "word_problems?split=heldout&size=200", description="source of the problems to score on; never trained on"
     )
@@ -30,7 +33,8 @@ class ProblemsConfig(Section):
         False, description="leave out such held-out problems too; false: with drop_bad, they stay and count as unsolved"
     )
     columns: dict[str, str] = Field(
-        default_factory=dict, description="your own files: our field = your column, for id, question, answer, solution"
+        default_factory=dict,
+        description="your own files: our field = your column, for id, question, answer, solution, cluster",
     )
 
 

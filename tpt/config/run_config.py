@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tpt.config.alarm_section import AlarmConfig
 from tpt.config.engine_section import EngineConfig
 from tpt.config.problem_sections import ProblemsConfig, PromptConfig
-from tpt.config.section import Count, Section
+from tpt.config.section import Section
 from tpt.config.stage_sections import DataConfig, EvaluateConfig, PruneConfig, StopConfig, ThinkConfig, VerifyConfig
 from tpt.config.train_section import TrainConfig
 
@@ -44,7 +44,9 @@ class RunConfig(Section):
     model: str = Field("embedded", description="embedded, a folder, a .gguf file, gguf:PACKAGE/FILE, or a Hub id")
     seed: int = Field(0, ge=0, description="every random choice of the run follows from it")
     threads: int = Field(0, ge=0, description="CPU threads of the tensor library; 0: one a core")
-    rounds: Count = Field(4, description="think, prune, train, evaluate: how many times, at most")
+    rounds: int = Field(
+        4, ge=0, description="think, prune, train, evaluate: how many times, at most; 0: score the model and stop"
+    )
     problems: ProblemsConfig = ProblemsConfig()
     prompt: PromptConfig = PromptConfig()
     engine: EngineConfig = EngineConfig()
@@ -65,5 +67,13 @@ class RunConfig(Section):
                 'think.sampler = "until_full" draws one keepable trace of a problem, but '
                 f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} chooses among "
                 'several: set think.sampler = "fixed"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_need_problems(self) -> Self:
+        if self.rounds and not self.problems.train:
+            raise ValueError(
+                f"problems.train is empty, which only rounds = 0 does without, got rounds = {self.rounds}: name a source"
             )
         return self

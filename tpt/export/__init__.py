@@ -23,7 +23,7 @@ from tpt.system.jsonl import digest, write_json, write_text
 
 Dtype = Literal["as-saved", "float32", "bfloat16"]
 
-_ORIGIN = "tpt.json"
+ORIGIN = "tpt.json"
 _CARD = "README.md"
 _GGUF = "model.gguf"
 
@@ -90,7 +90,7 @@ def _write(
         write_gguf(folder, folder / _GGUF, name=name)
     files = {file.name: digest(file) for file in sorted(folder.iterdir())}
     form = {"dtype": saved_dtype(folder), "adapter": adapter and not merged, "merged": merged, "gguf": options.gguf}
-    write_json(folder / _ORIGIN, {**origin, "form": form, "files": files})
+    write_json(folder / ORIGIN, {**origin, "form": form, "files": files})
     evidence = evidence_of(opened.dir, records)
     card = Card(
         name=name,
@@ -132,8 +132,8 @@ def _check_place(out: Path, *, force: bool) -> None:
         return
     if not force:
         raise RunError(f"{out}: exists already. Choose another folder, or replace an earlier export with --force")
-    if out.is_symlink() or not (out / _ORIGIN).is_file():
-        raise RunError(f"{out}: is no earlier export (no {_ORIGIN}), so --force does not replace it. Move it away")
+    if out.is_symlink() or not (out / ORIGIN).is_file():
+        raise RunError(f"{out}: is no earlier export (no {ORIGIN}), so --force does not replace it. Move it away")
 
 
 __all__ = ["Dtype", "ExportOptions", "export"]

@@ -12,7 +12,7 @@ from tpt.problems.rows import Row, cell_text, parse_json, plain, read_rows
 from tpt.problems.spec import Spec, allow_params, choice_param
 from tpt.records import Problem
 
-FIELDS = ("question", "answer", "id", "solution", "kind", "tests", "source")
+FIELDS = ("question", "answer", "id", "solution", "kind", "tests", "source", "cluster")
 """What a column can be mapped to; all but question and answer are optional."""
 
 
@@ -80,6 +80,7 @@ def _problem(row: Row, index: int, mapping: Mapping[str, str], *, path: Path, ki
         tests=tests,
         solution=texts.get("solution"),
         source=path.name if source is None else source,
+        cluster=texts.get("cluster") or "",
     )
 
 

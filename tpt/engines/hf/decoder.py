@@ -124,8 +124,8 @@ def check_supported(config: Any, max_length: int) -> None:
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and max_length > longest:
         raise EngineError(
-            f"engine.max_length = {max_length} is more than the {longest} positions that this {name!r} model has; "
-            f"set it to {longest} or less"
+            f"prompt and completion need {max_length} positions, and this {name!r} model has {longest}; lower max_tokens "
+            f"(of think and evaluate), or set engine.max_length = {longest}"
         )
     limit = _length_dependent_rope(config)
     if limit is not None and max_length > limit:

@@ -1,0 +1,58 @@
+"""How commands print what they found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tpt.cli import actions
+from tpt.cli.options import Format
+from tpt.cli.render import render
+from tpt.report.collapse import alarm_lines
+from tpt.report.summary import Summary, summary_json, summary_of, write_report
+from tpt.report.text import notes, printable, round_table
+from tpt.run.directory import RunDir
+from tpt.store import share
+from tpt.system.jsonl import to_table
+
+_UNBOUNDED = 250
+"""Characters of a line that goes to a file: the whole round table."""
+
+
+def report_run(run: RunDir, format: Format, *, page: Path | None = None, most_traces: int = 0) -> None:
+    """Write report.md, and the page if one is asked for, and print the round table and what may be claimed."""
+    summary = summary_of(run)
+    write_report(run, summary)
+    if page:
+        print(actions.write_html(page, run, summary, most_traces=most_traces), file=sys.stderr)
+    share(run, run.report, *([page] if page else []))
+    if format is Format.json:
+        print(json.dumps(summary_json(summary), indent=2))
+        return
+    print_rounds(summary, file=sys.stdout)
+    print(
+        "\n".join(
+            ["", summary.headline, *alarm_lines(summary.alarms), *notes(summary.evidence), f"Report: {run.report}"]
+        )
+    )
+
+
+def print_rounds(summary: Summary, *, file: Any) -> None:
+    """Print the round table, as wide as the terminal."""
+    on_terminal = file.isatty()
+    console = Console(file=file, width=None if on_terminal else _UNBOUNDED)
+    console.print(round_table(summary.rows, width=console.width if on_terminal else None))
+
+
+def print_result(result: Any, format: Format) -> None:
+    """Print plain values as text or as JSON."""
+    table = to_table(result)
+    if format is Format.json:
+        # ASCII alone: what a model wrote may hold characters that a terminal would obey.
+        print(json.dumps(table, indent=2))
+    else:
+        print(printable(render(table)))

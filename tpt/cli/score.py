@@ -1,0 +1,104 @@
+"""tpt score: any model, checkpoint or export on any problems, as a run that only scores."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tpt.cli.options import Format, FormatOption, OutOption, SetOption
+from tpt.cli.output import report_run
+from tpt.config import RunConfig, load_config, parse_config
+from tpt.errors import ConfigError, RunError
+from tpt.export import ORIGIN
+from tpt.rounds import Run
+from tpt.run.directory import RunDir
+from tpt.run.manifest import digest_of
+from tpt.start_model import trained_model_of
+from tpt.store import downloaded, is_url
+from tpt.system.jsonl import read_json, to_table
+
+
+def score(
+    model: Annotated[
+        str,
+        typer.Argument(help="A run directory, an export, a model folder, a .gguf file, or a Hub id.", metavar="MODEL"),
+    ],
+    problems: Annotated[
+        str, typer.Argument(help="A source of problems; of a run: default its held-out ones.", metavar="PROBLEMS")
+    ] = "",
+    round: Annotated[int | None, typer.Option("--round", help="Of a run: which; default the best.", min=0)] = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="Samples of every problem.", min=1)] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", help="0: greedy.", min=0)] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest completion.", min=1)] = None,
+    out: OutOption = None,
+    sets: SetOption = [],  # noqa: B006
+    format: FormatOption = Format.table,
+) -> None:
+    """Score a model on problems; the result is a run of no rounds, for tpt report and tpt report --compare. Resumes."""
+    asked = {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    if is_url(model) or (Path(model) / "config.toml").is_file():
+        run = RunDir(downloaded(model) if is_url(model) else model)
+        config = _config_of_run(run, problems, round, asked, sets)
+        name = f"{run.path.resolve().name}-round-{_round_of(run, round)}"
+    else:
+        if round is not None:
+            raise ConfigError(f"--round {round}: {model} is no run directory, so it has no rounds. Leave --round out")
+        config = _config_of_model(model, problems, asked, sets)
+        name = Path(model).name
+    out = out or Path("runs") / f"score-{name}-{digest_of(to_table(config.model_dump()))[:8]}"
+    for _ in Run(out, config, progress=True).rounds():
+        pass
+    print(f"scored into {out}", file=sys.stderr)
+    report_run(RunDir(out), format)
+
+
+def _config_of_run(run: RunDir, problems: str, round: int | None, asked: dict[str, Any], sets: list[str]) -> RunConfig:
+    """Return the config that scores a run's round: prompt, engine and verifiers are the run's."""
+    table = load_config(run.config).model_dump()
+    index = _round_of(run, round)
+    if index:
+        table["model"] = trained_model_of(run.round(index)).spec
+    if problems:
+        table["problems"]["heldout"] = problems
+    else:
+        # The very problems of the run, whatever their source gives today.
+        run_problems = run.heldout.resolve()
+        table["problems"] |= {"heldout": str(run_problems), "columns": {}, "max_heldout": 0, "kind": ""}
+    return _scoring(table, asked, sets)
+
+
+def _config_of_model(model: str, problems: str, asked: dict[str, Any], sets: list[str]) -> RunConfig:
+    """Return the config that scores a model; that of an export has the prompt that it was trained with."""
+    if not problems:
+        raise ConfigError(
+            f"tpt score {model}: which problems? Name a source, such as: tpt score {model} gsm8k?split=test"
+        )
+    table: dict[str, Any] = {"model": model, "problems": {"heldout": problems}}
+    origin = Path(model) / ORIGIN
+    if origin.is_file():
+        config = read_json(origin).get("config", {})
+        table |= {name: config[name] for name in ("prompt", "evaluate") if name in config}
+    return _scoring(table, asked, sets)
+
+
+def _scoring(table: dict[str, Any], asked: dict[str, Any], sets: list[str]) -> RunConfig:
+    table = json.loads(json.dumps(table))
+    table["rounds"] = 0
+    table["problems"] |= {"train": "", "max_train": 0}
+    # Only held against a base model does a probe say anything.
+    table["evaluate"] = {**table.get("evaluate", {}), "probe": 0, "ks": [], **asked}
+    return parse_config(table, sets, where="tpt score")
+
+
+def _round_of(run: RunDir, round: int | None) -> int:
+    if round is not None:
+        return round
+    try:
+        return int(run.best.read_text(encoding="utf-8").strip().removeprefix("round-"))
+    except (FileNotFoundError, ValueError):
+        raise RunError(f"{run.path}: has no best round yet. Name one: --round R") from None
