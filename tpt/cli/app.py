@@ -120,11 +120,14 @@ def plan(
     ] = None,
     completion_tokens: Annotated[float | None, typer.Option(help="Mean length of a completion.", min=1)] = None,
     mfu: Annotated[float, typer.Option(help="Share of a GPU's arithmetic for training.", min=0.01, max=1)] = MFU,
+    detect: Annotated[
+        float | None, typer.Option(help="A gain in points: how many held-out problems show it.", min=0.01)
+    ] = None,
     format: FormatOption = Format.table,
 ) -> None:
     """Say what a run will cost before it starts: tokens, time, memory, disk, price. Exit code 1: it does not fit."""
     loaded, out = actions.config_and_folder(config, out, sets)
-    planned = plan_run(loaded, out, PlanOptions(gpu, price, solve_rate, completion_tokens, mfu))
+    planned = plan_run(loaded, out, PlanOptions(gpu, price, solve_rate, completion_tokens, mfu, detect))
     if format is Format.json:
         print_result(planned, format)
     else:

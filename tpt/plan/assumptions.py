@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tpt.plan.hardware import BANDWIDTH_SHARE, DECODING_SHARE, MFU
 from tpt.plan.history import History
+from tpt.plan.power import GAIN_SPREAD
 from tpt.plan.stages import Setting
 
 SOLVE_RATE = 0.3
@@ -26,6 +27,8 @@ class PlanOptions:
     """Mean length of a completion."""
     mfu: float = MFU
     """Share of a GPU's arithmetic that training reaches."""
+    detect: float | None = None
+    """A true gain in points that the held-out problems should show."""
 
 
 def assumptions(setting: Setting, options: PlanOptions, history: History) -> list[str]:
@@ -66,5 +69,9 @@ def assumptions(setting: Setting, options: PlanOptions, history: History) -> lis
         said.append("Sampling is counted for one of Ray's replicas; n of them take about an nth of the time.")
     if history.done:
         said.append("Minutes of the stages to come: scaled to what the finished stages took.")
+    said.append(
+        f"True gains differ over problems with a standard deviation of {100 * GAIN_SPREAD:.0f} points, a guess; the smaller the "
+        "gain, the less they do."
+    )
     said.append("Verification is counted as for plain numbers; programs and formulas take longer.")
     return said

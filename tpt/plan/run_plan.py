@@ -16,6 +16,7 @@ from tpt.plan.assumptions import SOLVE_RATE, PlanOptions, assumptions
 from tpt.plan.hardware import GPUS, Hardware
 from tpt.plan.history import Belief, read_history
 from tpt.plan.memory import Fit, free_for_slots, memory_of, sampling_fit, training_fit
+from tpt.plan.power import Power, power_of
 from tpt.plan.sampling import Lengths, Rates
 from tpt.plan.stages import START_S, Setting, StagePlan, disk_bytes, plan_stages
 from tpt.plan.target_machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
@@ -56,6 +57,8 @@ class RunPlan:
     """Finished stages against the plan that was possible before the run."""
     before: Total
     """The same total as it was planned before the run."""
+    power: Power
+    """What the held-out problems can show."""
 
 
 def outline(config: RunConfig, out: Path, *, train: int, heldout: int, left_out: int | None = None) -> dict[str, Any]:
@@ -122,6 +125,12 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
         devices=hardware.devices,
         reality=compare_stages(before, history),
         before=_total(before, setting),
+        power=power_of(
+            config,
+            newest.rates,
+            problems=work.heldout.count,
+            asked=None if options.detect is None else options.detect / 100,
+        ),
     )
 
 
