@@ -20,8 +20,9 @@ class ProblemsConfig(Section):
     max_heldout: int = Field(0, ge=0, description="use only the first so many held-out problems; 0: all")
     kind: str = Field(
         "",
-        description='verifier for problems that name none: "number", "math", "choice", "exact", "regex", "code", or your own '
-        'as "FILE.py:FUNCTION"; "": by the source',
+        description='verifier for problems that name none: "number", "math", "choice", "exact", "regex", "code", "paper" '
+        "(the paper's own rule, which misses right answers: for comparison with it alone), or your own as "
+        '"FILE.py:FUNCTION"; "": by the source',
     )
     drop_bad: bool = Field(
         False, description="leave out training problems whose known answer or solution fails its own verifier"
