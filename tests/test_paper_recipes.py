@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTra
 
 from tpt.compare import load_arms
 from tpt.config import RunConfig, TrainConfig, load_config, parse_config
+from tpt.mix import HUMAN_SAMPLE
 from tpt.model.chat import Chat
 from tpt.problems import load_problems
 from tpt.records import Example, Problem, RoundRecord, Trace, Verdict
@@ -190,13 +191,14 @@ def test_training_fits_the_gpus_that_the_recipe_asks_for(name: str) -> None:
 @pytest.mark.parametrize("name", ARMS)
 def test_the_ablations_are_arms_of_one_round_of_the_recipe(name: str) -> None:
     plan, base = load_arms(FOLDER / "arms" / f"{name}.toml"), recipe(name.removeprefix("gsm8k-"))
-    source = {"self": "self", "human": "human", "from": "file", "no": "self", "one": "self"}
+    source = {"self": "self", "human": "human", "from": "file", "no": "self", "one": "self", "mixed": "self"}
     for arm in plan.arms:
         config = arm.config(plan.seeds[0])
         assert config.rounds == 1
         assert f"{config.prune.size // 1000}k" == arm.name.rpartition("-")[2]  # type: ignore[operator]
         assert config.prune.correct_only != ("no-prune" in arm.name)
         assert config.data.source == ("file" if "from-9b" in arm.name else source[arm.name.partition("-")[0]])
+        assert config.data.mix == (0.5 if arm.name.startswith("mixed") else 0)
         assert bool(config.prune.min_tests_passed) == ("passed" in arm.name)
         kept = {"rounds", "seed", "preset", "prune", "data", "train"}
         other_prompt = {"prompt"} if arm.name in OTHER_PROMPTS else set()
@@ -403,5 +405,8 @@ def test_every_kind_of_arm_runs(name: str, run_small: Callable[..., SmallRun], t
         examples = read_records(round_dir.examples, Example)
         assert len({example.problem_id for example in examples}) == len(examples) == 4
         judged = {(v.problem_id, v.sample): v.strict for v in read_records(round_dir.verdicts, Verdict)}
+        human = [example for example in examples if example.sample == HUMAN_SAMPLE]
+        assert len(human) == (2 if kind == "mixed" else 0)
+        judged |= {(example.problem_id, HUMAN_SAMPLE): True for example in human}
         # Without pruning, a right one may still be what was drawn.
         assert "no-prune" in kind or all(judged[example.problem_id, example.sample] for example in examples)
