@@ -3,8 +3,10 @@
     python benchmarks/think_tokens.py [--verdicts RUN/round-1/verdicts.jsonl --samples 10 --size 200]
 
 Replays recorded verdicts through the real samplers, `collect` and `prune` on the scripted engine: the k-th sample of a
-problem is the k-th of its recorded ones in a random order. Without --verdicts: a table sampled from the embedded model,
-one of Qwen2.5-Math on MATH where TPT_DATA has it, and one made to the paper's pass@1 and pass@10. Prints Markdown.
+problem is the k-th of its recorded ones in a random order, and comes after a step for every eight of its tokens, so that
+short ones, which are right more often, come first. Without --verdicts: a table sampled from the embedded model, one of
+Qwen2.5-Math on MATH where TPT_DATA has it, the samples published with the paper where --published has a clone of
+github.com/soheilzi/TPT, and one made to the paper's pass@1 and pass@10. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lgamma
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,11 +34,15 @@ from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.sampling.collect import Collected, SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.system.jsonl import read_records
+from tpt.verifiers.judge import judge_one
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("TPT_DATA", "data"))
 Arm = Literal["until_full", "fixed", "first to finish"]
 PERMUTATIONS = 2000
+TOKENS_A_STEP = 8
+WRONG_LENGTH = 1.3
+"""How many times as long as right ones the wrong samples published with the paper are, in the mean (773 characters to 594)."""
 
 
 class Table(NamedTuple):
@@ -109,7 +115,7 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
     job = SamplingJob(
         problems=problems,
         prompt_ids=dict.fromkeys(problems, (0,)),
-        engine=ScriptedEngine(script, slots=setting.slots, order_seed=seed),
+        engine=ScriptedEngine(script, slots=setting.slots, order_seed=seed, tokens_a_step=TOKENS_A_STEP),
         sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=longest + 8),
         seed_of=lambda key: 0,
         judge=lambda traces, problems: [_verdict(trace) for trace in traces],
@@ -209,8 +215,24 @@ def qwen_table(path: Path) -> Table:
     return Table("Qwen2.5-Math on MATH", "characters", recorded)
 
 
+def published_table(checkout: Path) -> Table:
+    """The base model's samples published with the paper, right by its own rule; lengths are characters."""
+    golds = {row["idt"]: row["solnum"] for row in _json(checkout / "data" / "test500.json")}
+    recorded: dict[str, list[tuple[int, bool]]] = {}
+    for path in sorted((checkout / "samples" / "math_eval" / "2b").glob("e*.json")):
+        for row in _json(path):
+            problem = Problem("", "", golds[row["qnum"]], kind="paper")
+            good = judge_one(problem, row["solution"]).strict
+            recorded.setdefault(str(row["qnum"]), []).append((max(8, len(row["solution"])), good))
+    return Table("Gemma-2-2B on GSM8K, published with the paper", "characters", recorded)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def paper_table(*, problems: int, samples: int, pass_1: float, pass_n: float, seed: int) -> Table:
-    """Solve rates from the Beta distribution with the given pass@1 and pass@N; lengths independent of the outcome."""
+    """Solve rates from the Beta distribution with the given pass@1 and pass@N; wrong samples are longer."""
     low, high = 1e-3, 1e3
     for _ in range(200):
         total = (low * high) ** 0.5
@@ -220,7 +242,8 @@ def paper_table(*, problems: int, samples: int, pass_1: float, pass_n: float, se
     source = np.random.default_rng(seed)
     rates = source.beta(a, b, problems)
     good = source.random((problems, samples)) < rates[:, None]
-    lengths = np.clip(source.lognormal(np.log(150), 0.4, (problems, samples)).astype(int), 20, 1500)
+    drawn = source.lognormal(np.log(150), 0.4, (problems, samples)) * np.where(good, 1.0, WRONG_LENGTH)
+    lengths = np.clip(drawn.astype(int), 20, 1500)
     recorded = {
         f"p{number:05}": list(zip(lengths[number].tolist(), good[number].tolist(), strict=True))
         for number in range(problems)
@@ -296,6 +319,7 @@ def _mean(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--verdicts", type=Path, help="a verdicts.jsonl; default: the three tables named above")
+    parser.add_argument("--published", type=Path, help="a clone of github.com/soheilzi/TPT")
     parser.add_argument("--samples", type=int, default=10, help="N")
     parser.add_argument("--size", type=int, default=200, help="M")
     parser.add_argument("--slots", type=int, default=64, help="samples in flight")
@@ -310,6 +334,9 @@ def main() -> None:
     qwen = DATA / "model_outputs" / "qwen_math_cot_100x8.jsonl"
     if qwen.exists():
         report(qwen_table(qwen), Setting(8, 30, 8), replicates=10 * arguments.replicates)
+    if arguments.published:
+        # 2,000 of 7,473 problems is 134 of 500.
+        report(published_table(arguments.published), Setting(10, 134, 17), replicates=arguments.replicates)
     paper = paper_table(problems=7473, samples=10, pass_1=0.446, pass_n=0.7598, seed=0)
     report(paper, Setting(10, 2000, 256), replicates=max(3, arguments.replicates // 20))
 

@@ -125,7 +125,14 @@ def test_rendered_toml_has_every_key_with_its_meaning() -> None:
         ({"evaluate": {"ks": [1, 0]}}, "evaluate.ks.1 = 0: should be greater than or equal to 1"),
         ({"evaluate": {"ks": 3}}, "evaluate.ks = 3: should be a valid list"),
         ({"evaluate": {"ks": [9]}}, "evaluate: pass@9 needs at least 9 samples of every problem, got samples = 5"),
-        ({"prompt": {"template": "x"}}, "prompt: template must contain {question}, got 'x'"),
+        (
+            {"prompt": {"template": "x"}},
+            "prompt.template: must contain {question} or be one of paper, paper-code, got 'x'; put {question} where",
+        ),
+        (
+            {"prompt": {"template": "papr"}},
+            "got 'papr'; put {question} where the problem's text belongs. Did you mean 'paper'?",
+        ),
         ({"train": {"batch_size": 3}}, "train: batch_size = 3 is no multiple of micro_batch_size = 2"),
         ({"data": {"source": "file"}}, 'data: file and source = "file" go together, got source = "file", file = ""'),
         ({"data": {"file": "x"}}, 'go together, got source = "self", file = "x": set data.file to'),

@@ -54,5 +54,5 @@ def test_people_s_solutions_are_taken_where_there_are_some(tmp_path: Path) -> No
     round_dir = work(tmp_path, "preset=human")
     assert take_traces(round_dir, PROBLEMS) == {"traces": 2}
     assert all(verdict.strict for _, verdict in Journal(round_dir.round_dir.traces, round_dir.round_dir.verdicts))
-    with pytest.raises(ConfigError, match="no training problem has a solution"):
+    with pytest.raises(ConfigError, match=r"no training problem \(a\.jsonl\) has a solution"):
         take_traces(round_dir, {"a": PROBLEMS["a"]})

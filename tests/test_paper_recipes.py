@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, PreTra
 
 from tpt.compare import load_arms
 from tpt.config import RunConfig, TrainConfig, load_config, parse_config
+from tpt.mix import HUMAN_SAMPLE
 from tpt.model.chat import Chat
 from tpt.problems import load_problems
 from tpt.records import Example, Problem, RoundRecord, Trace, Verdict
@@ -34,6 +35,7 @@ from tpt.system.jsonl import read_json, read_records
 
 FOLDER = Path(__file__).parents[1] / "examples" / "paper"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.toml"))
+OTHER_PROMPTS = ("self-code-prompt-2k", "self-own-words-2k")
 ARMS = sorted(path.stem for path in (FOLDER / "arms").glob("*.toml"))
 FAMILY = {"gemma": "gemma2", "llama": "llama3"}
 SMALL = [
@@ -107,6 +109,33 @@ def test_a_recipe_has_the_papers_values(name: str) -> None:
     assert config.problems.heldout == f"{source}?split=test"
 
 
+APPENDIX_B4 = """You are an expert mathematician.
+You are provided with a math problem. Your task is to solve the problem step-by-step, clearly showing all relevant \
+calculations and reasoning.
+Problem: "{question}"
+Requirements:
+1. Provide a complete and correct solution in a markdown block.
+2. Explain each step of the solution in detail.
+3. Conclude with the final numerical answer on a new line in the format `#### [Answer]`, replacing `[Answer]` with the \
+actual answer.
+Solution:"""
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if not is_code(name)])
+def test_a_recipe_asks_in_the_words_of_appendix_b4(name: str) -> None:
+    assert recipe(name).prompt.template == APPENDIX_B4
+
+
+def test_the_published_code_asks_the_same_with_headings_and_margins() -> None:
+    sent = parse_config({"prompt": {"template": "paper-code"}}).prompt.template
+    lines = [line.strip() for line in sent.splitlines() if line.strip()]
+    assert lines[3:5] == ["# PROBLEM:", "{question}"] and lines[-1] == "# SOLUTION:"
+    assert " ".join([*lines[:3], *lines[5:-1]]) == " ".join(
+        [*APPENDIX_B4.splitlines()[:2], *APPENDIX_B4.splitlines()[3:-1]]
+    )
+    assert sent.startswith("\n" + 20 * " ") and sent.endswith("\n" + 20 * " ")
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_tpt_init_prints_a_recipe(name: str, tpt: Tpt) -> None:
     printed = tpt("init", f"paper/{name}")
@@ -123,7 +152,8 @@ def test_tpt_init_lists_the_recipes_and_nothing_else_of_the_folder(fails: Callab
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_line_that_the_paper_leaves_open_is_marked(name: str) -> None:
     text = (FOLDER / f"{name}.toml").read_text(encoding="utf-8")
-    for key in ("template", "max_heldout", "weight_decay", "micro_batch_size", "tensor_parallel_size", "probe"):
+    own = ["template"] if is_code(name) else []
+    for key in (*own, "max_heldout", "weight_decay", "micro_batch_size", "tensor_parallel_size", "probe"):
         for line in text.split("\n" + key + " = ")[:-1]:
             assert line.splitlines()[-1].startswith("# own: "), key
 
@@ -161,15 +191,19 @@ def test_training_fits_the_gpus_that_the_recipe_asks_for(name: str) -> None:
 @pytest.mark.parametrize("name", ARMS)
 def test_the_ablations_are_arms_of_one_round_of_the_recipe(name: str) -> None:
     plan, base = load_arms(FOLDER / "arms" / f"{name}.toml"), recipe(name.removeprefix("gsm8k-"))
-    source = {"self": "self", "human": "human", "from": "file", "no": "self", "one": "self"}
+    source = {"self": "self", "human": "human", "from": "file", "no": "self", "one": "self", "mixed": "self"}
     for arm in plan.arms:
         config = arm.config(plan.seeds[0])
         assert config.rounds == 1
         assert f"{config.prune.size // 1000}k" == arm.name.rpartition("-")[2]  # type: ignore[operator]
         assert config.prune.correct_only != ("no-prune" in arm.name)
         assert config.data.source == ("file" if "from-9b" in arm.name else source[arm.name.partition("-")[0]])
+        assert config.data.mix == (0.5 if arm.name.startswith("mixed") else 0)
         assert bool(config.prune.min_tests_passed) == ("passed" in arm.name)
         kept = {"rounds", "seed", "preset", "prune", "data", "train"}
+        other_prompt = {"prompt"} if arm.name in OTHER_PROMPTS else set()
+        assert (config.prompt != base.prompt) == bool(other_prompt)
+        kept |= other_prompt
         assert config.model_dump(exclude=kept) == base.model_dump(exclude=kept)
         assert config.train == base.train
 
@@ -371,5 +405,8 @@ def test_every_kind_of_arm_runs(name: str, run_small: Callable[..., SmallRun], t
         examples = read_records(round_dir.examples, Example)
         assert len({example.problem_id for example in examples}) == len(examples) == 4
         judged = {(v.problem_id, v.sample): v.strict for v in read_records(round_dir.verdicts, Verdict)}
+        human = [example for example in examples if example.sample == HUMAN_SAMPLE]
+        assert len(human) == (2 if kind == "mixed" else 0)
+        judged |= {(example.problem_id, HUMAN_SAMPLE): True for example in human}
         # Without pruning, a right one may still be what was drawn.
         assert "no-prune" in kind or all(judged[example.problem_id, example.sample] for example in examples)

@@ -12,7 +12,8 @@ from scipy.stats import chisquare
 
 from tpt.config import PruneConfig
 from tpt.errors import RunError
-from tpt.prune import Pruned, problem_order, select, wanted_size
+from tpt.mix import wanted_size
+from tpt.prune import Pruned, problem_order, select
 from tpt.records import FinishReason, Message, Outcome, Problem, Trace, Verdict
 
 Pair = tuple[Trace, Verdict]

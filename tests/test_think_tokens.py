@@ -68,3 +68,5 @@ def test_the_papers_table_has_the_papers_scores(bench: Any) -> None:
     good = np.array([[good for _, good in rows] for rows in table.recorded.values()])
     assert good.mean() == pytest.approx(0.446, abs=0.01)
     assert good.any(axis=1).mean() == pytest.approx(0.7598, abs=0.01)
+    lengths = np.array([[tokens for tokens, _ in rows] for rows in table.recorded.values()])
+    assert lengths[~good].mean() / lengths[good].mean() == pytest.approx(1.3, abs=0.03)

@@ -3,17 +3,18 @@
 Reads the round's problems, traces and verdicts; leaves examples.jsonl and prune.json.
 
 The paper's policy (one unique correct trace of each of M random solved problems, replaced every round) is the
-default; the others are values of the same settings.
+default; the others are values of the same settings. A share of the set can be human solutions, see mix.py.
 """
 
 from __future__ import annotations
 
+import heapq
 import random
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from msgspec.structs import replace
 
 from tpt.config import PruneConfig
 from tpt.errors import RunError
+from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.run.journal import Journal, Pair
@@ -57,9 +59,11 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
         return done
     started = time.monotonic()
     journal = Journal(round_dir.traces, round_dir.verdicts)
-    pruning = Pruning(problems_by_id(run.problems), config.prune, config.seed, round_dir.index)
+    problems = problems_by_id(run.problems)
+    human = human_part(problems, config, round_dir.index)
+    pruning = Pruning(problems, config.prune, config.seed, round_dir.index, human)
     found, chosen = pruning.survey(journal.problems())
-    _check_yield(context, found.problems_kept, found.size_wanted)
+    _check_yield(context, found)
     chat = open_chat(config, sampled_model_of(context.run, context.round_dir, context.config).spec, run.path / "cache")
     examples = pruning.examples(journal.problems(), chosen, chat.messages)
     kept = sum(1 for _ in iterate_records(earlier, Example)) if earlier else 0
@@ -73,13 +77,16 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
     return write_manifest(round_dir, "prune", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
 
 
-def _check_yield(context: StageContext, kept: int, wanted: int | None) -> None:
+def _check_yield(context: StageContext, found: Yield) -> None:
     """Say plainly when fewer problems were solved than the training set was to hold."""
+    human, size = found.human_examples, found.size_wanted
+    kept, wanted = found.problems_kept - human, None if size is None else size - human
     if kept >= (1 if wanted is None else wanted):
         return
+    of_what = "prune.size less the share data.mix" if human else "prune.size"
     said = (
         f"round {context.round_dir.index} prune: {kept} problems have a keepable trace, {wanted or 'all solved'} were wanted "
-        "(prune.size). Raise think.samples, add problems, or lower prune.size"
+        f"({of_what}). Raise think.samples, add problems, or lower prune.size"
     )
     if kept == 0:
         raise RunError(
@@ -108,6 +115,8 @@ class Yield:
     size_wanted: int | None
     """None for all that are solved."""
     problems_kept: int
+    human_examples: int
+    """Of the problems kept, those whose human solution is trained on; 0 unless asked for."""
 
 
 def is_keepable(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
@@ -151,13 +160,6 @@ def share_passed(verdict: Verdict) -> float:
 
 def _has_barred_step(trace: Trace, policy: PruneConfig) -> bool:
     return policy.require_true_steps and bool(check_steps(trace.completion).false)
-
-
-def wanted_size(policy: PruneConfig, round_index: int) -> int | None:
-    """Return how many problems round ``round_index`` (from 1) trains on; None for all that are solved."""
-    if policy.size == "all":
-        return None
-    return max(1, round(policy.size * policy.growth ** (round_index - 1)))
 
 
 def problem_order(problem_ids: Sequence[str], seed: int, round_index: int) -> list[str]:
@@ -216,18 +218,19 @@ class Pruning:
     policy: PruneConfig
     seed: int
     round_index: int
+    human: HumanPart = field(default_factory=HumanPart)
 
     def survey(self, groups: Iterable[Group]) -> tuple[Yield, frozenset[str]]:
         """Return what the traces yield, and the ids of the problems that are trained on."""
         count = _Count()
         picked: dict[str, int] = {}
-        for problem_id, pairs in groups:
+        for problem_id, pairs in self._open(groups):
             unique = self._keepable(problem_id, pairs, count)
             if unique:
                 picked[problem_id] = _how_many(unique, self.policy)
-        size = wanted_size(self.policy, self.round_index)
+        size, human = wanted_size(self.policy, self.round_index), len(self.human.solutions)
         walked = problem_order(list(self.problems), self.seed, self.round_index)
-        order = [problem_id for problem_id in walked if problem_id in picked][:size]
+        order = [problem_id for problem_id in walked if problem_id in picked][: None if size is None else size - human]
         chosen = _at_most(order, picked, self.policy.max_examples)
         found = Yield(
             problems=len(self.problems),
@@ -237,20 +240,28 @@ class Pruning:
             false_step_traces=count.false_steps,
             duplicate_traces=count.duplicates,
             size_wanted=size,
-            problems_kept=len(chosen),
+            problems_kept=len(chosen) + human,
+            human_examples=human,
         )
         return found, chosen
 
     def examples(
         self, groups: Iterable[Group], chosen: frozenset[str], messages: Callable[[Problem], list[Message]]
     ) -> Iterator[Example]:
-        """Yield the examples of the chosen problems."""
-        for problem_id, pairs in groups:
-            if problem_id not in chosen:
-                continue
-            source = random.Random(seed_for(self.seed, "pick", self.round_index, problem_id))
-            for trace in _picked(self._keepable(problem_id, pairs, _Count()), self.policy, source):
-                yield _example(trace, messages(self.problems[problem_id]))
+        """Yield the examples of the chosen problems, and the human solutions among them, by problem and sample."""
+        human = (solution for _, solution in sorted(self.human.solutions.items()))
+        for trace in heapq.merge(human, self._chosen(groups, chosen), key=lambda each: (each.problem_id, each.sample)):
+            yield _example(trace, messages(self.problems[trace.problem_id]))
+
+    def _chosen(self, groups: Iterable[Group], chosen: frozenset[str]) -> Iterator[Trace]:
+        for problem_id, pairs in self._open(groups):
+            if problem_id in chosen:
+                source = random.Random(seed_for(self.seed, "pick", self.round_index, problem_id))
+                yield from _picked(self._keepable(problem_id, pairs, _Count()), self.policy, source)
+
+    def _open(self, groups: Iterable[Group]) -> Iterator[Group]:
+        """Yield the problems that traces may be taken of."""
+        return (group for group in groups if group[0] not in self.human.closed)
 
     def _keepable(self, problem_id: str, pairs: Sequence[Pair], count: _Count) -> list[Trace]:
         """Return a problem's keepable traces without duplicates, and count."""

@@ -94,7 +94,7 @@ class Example(Record, frozen=True):
 
     problem_id: str
     sample: int
-    """The trace it came from."""
+    """The trace it came from; -1: none, but a human solution."""
     messages: list[Message]
     """The prompt's messages, then the assistant's completion."""
 

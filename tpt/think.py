@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
-from tpt.config.stage_sections import NEEDED_TO_THINK
+from tpt.config.stage_sections import NEEDED_TO_THINK, data_needed_to_think
 from tpt.errors import ConfigError
-from tpt.prune import is_keepable, problem_order, wanted_size
+from tpt.mix import human_part, own_size, require_solutions
+from tpt.prune import is_keepable, problem_order
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
@@ -40,7 +41,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     model = sampled_model_of(context.run, context.round_dir, context.config)
     settings = {
         "seed": config.seed,
-        "data": config.data.model_dump(include={"source", "file"}),
+        "data": config.data.model_dump(include=set(data_needed_to_think(config.data))),
         "prompt": config.prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         "think": config.think.model_dump(),
@@ -77,12 +78,13 @@ def think_stage(context: StageContext) -> dict[str, Any]:
 def think_with_model(context: StageContext, model: StartModel, problems: dict[str, Problem]) -> dict[str, Any]:
     """Sample the training problems, and return what the manifest says of it."""
     config, round_dir = context.config, context.round_dir
+    closed = human_part(problems, config, round_dir.index).closed
+    order = [each for each in problem_order(list(problems), config.seed, round_dir.index) if each not in closed]
     sampler: Sampler
     if config.think.sampler == "fixed":
-        sampler, unit = Fixed(sorted(problems), config.think.samples), "samples"
+        sampler, unit = Fixed(sorted(order), config.think.samples), "samples"
     else:
-        order = problem_order(list(problems), config.seed, round_dir.index)
-        size = wanted_size(config.prune, round_dir.index)
+        size = own_size(config, round_dir.index)
         sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
     with context.display(f"think ({unit})", total=sampler.target) as display:
         (collected,), described = sample(
@@ -107,12 +109,11 @@ def _needs_every_test(config: RunConfig) -> bool:
 def take_traces(context: StageContext, problems: dict[str, Problem]) -> dict[str, Any]:
     """Take traces that the round's model did not sample: human solutions, or another model's file."""
     config, round_dir = context.config, context.round_dir
+    require_solutions(problems, config)
     given = _given(config, problems)
     first = next(given, None)
     if first is None:
-        if config.data.source == "file":
-            raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
-        raise ConfigError('data.source = "human", but no training problem has a solution; map the column "solution"')
+        raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
     rows = ((each.problem_id, each.sample, to_line(each)) for each in chain([first], given))
     round_dir.path.mkdir(parents=True, exist_ok=True)
     replace_lines(round_dir.traces, (line for _, _, line in sorted_rows(rows, round_dir.path)))

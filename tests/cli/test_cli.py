@@ -157,6 +157,13 @@ def test_a_hostile_answer_in_verify_comes_out_escaped(
     assert code == 0 and out == printable(out) and json.loads(out)["problem_id"] == "a"
 
 
+def test_verify_judges_by_another_rule_when_asked(tpt: Tpt, problem_file: Callable[..., Path]) -> None:
+    problems = problem_file("p.jsonl", [{"id": "a", "question": "q", "answer": "5", "kind": "number"}])
+    traces = problem_file("t.jsonl", [{"problem_id": "a", "completion": "#### 5\nNo:\n#### 6"}])
+    outcomes = [json.loads(tpt("verify", problems, traces, *kind).out) for kind in ([], ["--kind", "paper"])]
+    assert [each["outcome"] for each in outcomes] == ["WRONG", "CORRECT"]
+
+
 def test_report_prints_the_table_and_writes_markdown(tpt: Tpt, finished_copy: Path) -> None:
     (finished_copy / "report.md").unlink()
     code, out, err = tpt("report", finished_copy)

@@ -40,6 +40,16 @@ def test_completions_depend_on_the_request_alone() -> None:
     assert first == finish(ScriptedEngine(script, slots=4, order_seed=1), REQUESTS)
 
 
+def test_completions_can_take_as_long_as_they_are() -> None:
+    """With tokens_a_step a short completion overtakes a long one that began before it."""
+    lengths = {"p0": 17, "p1": 2, "p2": 9}
+    engine = ScriptedEngine(lambda request: "x" * (lengths[request.id[0]] - 1), slots=3, tokens_a_step=4)
+    for request in REQUESTS[0:9:3]:
+        engine.add(request)
+    came = {completion.id[0]: step for step in range(1, 9) for completion in engine.step()}
+    assert came == {"p1": 1, "p2": 3, "p0": 5}
+
+
 def test_text_and_tokens_agree() -> None:
     """The stop token ends the ids and is not in the text; too long a text is cut."""
     (whole,) = finish(ScriptedEngine(lambda request: "é = 4"), REQUESTS[:1])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tpt.audit.check import check_problems
 from tpt.config import RunConfig
 from tpt.errors import ProblemError
+from tpt.mix import require_solutions
 from tpt.problems import check_disjoint, load_problems
 from tpt.records import Problem
 from tpt.verifiers.judge import judge
@@ -23,16 +24,21 @@ class Loaded(NamedTuple):
 
 
 def load_both(config: RunConfig) -> Loaded:
-    """Load the training and the held-out problems and check them: golds verify, the two are disjoint."""
+    """Load the training and the held-out problems and check them: golds verify, the two are disjoint.
+
+    Raises:
+        ProblemError: they are not.
+        ConfigError: the run is to train on human solutions, and there are too few.
+    """
     source = config.problems
     train, heldout = load_sources(config)
     bad_train = _bad(train, "train", config, allowed=source.drop_bad)
     bad_heldout = _bad(heldout, "heldout", config, allowed=source.drop_bad or source.drop_bad_heldout)
     if not source.drop_bad_heldout:
         bad_heldout = []
-    return Loaded(
-        _without(train, bad_train, "train"), _without(heldout, bad_heldout, "heldout"), bad_train + bad_heldout
-    )
+    train = _without(train, bad_train, "train")
+    require_solutions({problem.id: problem for problem in train}, config)
+    return Loaded(train, _without(heldout, bad_heldout, "heldout"), bad_train + bad_heldout)
 
 
 def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:

@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from msgspec.structs import replace
+
 from tpt.audit.audit import Audit
 from tpt.audit.check import check
 from tpt.audit.label_noise import TraceCheck, check_traces
@@ -135,15 +137,17 @@ def check_sources(
     return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}, told
 
 
-def verify_file(source: str, traces: Path, *, sandbox: Mode) -> Iterator[Verdict]:
+def verify_file(source: str, traces: Path, *, kind: str, sandbox: Mode) -> Iterator[Verdict]:
     """Yield the verdicts of a trace file against a problem source.
 
-    The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing.
+    The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing. A
+    ``kind`` is the verifier of all, whatever the source says; empty: the source's.
 
     Raises:
         RunError: the file is missing or a line is no trace of these problems.
     """
-    problems = {problem.id: problem for problem in load_problems(source)}
+    loaded = load_problems(source, kind=kind or None)
+    problems = {each.id: replace(each, kind=kind) if kind else each for each in loaded}
     given = _foreign_traces(traces, problems, source)
     while batch := list(islice(given, _BATCH)):
         yield from judge(batch, problems, limits=VerifyConfig(sandbox=sandbox))

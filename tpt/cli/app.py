@@ -301,10 +301,11 @@ _stage_command("evaluate", "Score one round's model on the held-out problems; re
 def verify(
     problems: Annotated[str, typer.Argument(help="A problem source.")],
     traces: Annotated[Path, typer.Argument(help="JSONL with problem_id and completion on every line.")],
+    kind: Annotated[str, typer.Option("--kind", help="Verifier that judges them, not the source's own.")] = "",
     sandbox: SandboxOption = SandboxMode.bubblewrap,
 ) -> None:
     """Judge traces, yours or another tool's; prints verdicts as JSONL."""
-    for verdict in actions.verify_file(problems, traces, sandbox=sandbox.value):
+    for verdict in actions.verify_file(problems, traces, kind=kind, sandbox=sandbox.value):
         print(json.dumps(to_table(verdict)))
 
 

@@ -230,8 +230,8 @@ def _check_problems(plan: StudyPlan) -> None:
         )
     for arm in plan.arms:
         own = arm.config(plan.seeds[0])
-        if own.data.source == "human" and not any(problem.solution for problem in load_both(own).train):
-            raise ConfigError(
-                f"arm {arm.name!r} trains on human solutions, but no training problem has one: leave the arm out, or map "
-                "the column of your file with problems.columns.solution"
-            )
+        if own.data.source == "human" or own.data.mix:
+            try:
+                load_both(own)
+            except ConfigError as error:
+                raise ConfigError(f"arm {arm.name!r}: {error}; or leave the arm out") from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from pydantic import Field, field_validator
 
-from pydantic import Field, model_validator
-
+from tpt.config.prompt_templates import TEMPLATES
 from tpt.config.section import Section
+from tpt.errors import did_you_mean
 
 
 class ProblemsConfig(Section):
@@ -23,8 +23,9 @@ class ProblemsConfig(Section):
     max_heldout: int = Field(0, ge=0, description="use only the first so many held-out problems; 0: all")
     kind: str = Field(
         "",
-        description='verifier for problems that name none: "number", "math", "choice", "exact", "regex", "code", or your own '
-        'as "FILE.py:FUNCTION"; "": by the source',
+        description='verifier for problems that name none: "number", "math", "choice", "exact", "regex", "code", "paper" '
+        "(the paper's own rule, which misses right answers: for comparison with it alone), or your own as "
+        '"FILE.py:FUNCTION"; "": by the source',
     )
     drop_bad: bool = Field(
         False, description="leave out training problems whose known answer or solution fails its own verifier"
@@ -49,16 +50,24 @@ class PromptConfig(Section):
     """What the model is asked; the same for training, sampling and evaluation."""
 
     system: str = Field("", description='system message; "": none')
-    template: str = Field("{question}", description="the user's message; {question} stands for the problem")
+    template: str = Field(
+        "{question}",
+        description="the user's message; {question} stands for the problem. Or the name of one: paper, for the words of the "
+        "paper's appendix B.4, or paper-code, as its published code lays them out",
+    )
     few_shot: list[Shot] = Field(default_factory=list, description="worked examples, as earlier turns of the chat")
 
-    @model_validator(mode="after")
-    def _template_has_question(self) -> Self:
-        if "{question}" not in self.template:
+    @field_validator("template")
+    @classmethod
+    def _named_or_with_question(cls, template: str) -> str:
+        """Put the text in place of a name, so that a run's config says what was asked."""
+        text = TEMPLATES.get(template, template)
+        if "{question}" not in text:
             raise ValueError(
-                f"template must contain {{question}}, got {self.template!r}; put {{question}} where the problem's text belongs"
+                f"must contain {{question}} or be one of {', '.join(TEMPLATES)}, got {template!r}; put "
+                f"{{question}} where the problem's text belongs.{did_you_mean(template, TEMPLATES)}"
             )
-        return self
+        return text
 
     def user(self, question: str) -> str:
         """Return the user's turn for a question; questions hold braces, so nothing is formatted."""

@@ -31,6 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "no-prune": {"prune": {"correct_only": False, "require_format": False}},
     "human": {"data": {"source": "human"}},
     "distilled": {"data": {"source": "file"}},
+    "mixed": {"data": {"mix": 0.5}},
     "one-big-round": {"rounds": 1, "think": {"sampler": "fixed"}, "prune": {"per_problem": 4}},
     "format-only": {"prune": {"correct_only": False, "wrong_only": True}},
 }
@@ -75,5 +76,14 @@ class RunConfig(Section):
         if self.rounds and not self.problems.train:
             raise ValueError(
                 f"problems.train is empty, which only rounds = 0 does without, got rounds = {self.rounds}: name a source"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mix_has_a_size(self) -> Self:
+        if self.data.mix and (self.prune.size == "all" or self.prune.max_examples):
+            raise ValueError(
+                f"data.mix = {self.data.mix:g} is a share of prune.size problems: prune.size must be a number and "
+                f"prune.max_examples 0, got {self.prune.size!r} and {self.prune.max_examples}"
             )
         return self

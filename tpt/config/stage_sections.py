@@ -117,6 +117,18 @@ class DataConfig(Section):
         "self", description="the model's own traces, the source's human solutions, or another model's traces"
     )
     file: str = Field("", description='traces.jsonl of another model, for source = "file"')
+    mix: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a round's prune.size problems that are human solutions instead of traces, drawn anew every "
+        "round; 0: none",
+    )
+    mix_problems: Literal["apart", "shared"] = Field(
+        "apart",
+        description="with mix: traces are of other problems than the human solutions, or of any, so that a problem may come "
+        "with both",
+    )
 
     @model_validator(mode="after")
     def _file_goes_with_source(self) -> Self:
@@ -126,6 +138,23 @@ class DataConfig(Section):
                 "set data.file to another model's traces.jsonl, or leave it empty and take another data.source"
             )
         return self
+
+    @model_validator(mode="after")
+    def _mix_has_two_parts(self) -> Self:
+        if self.mix and self.source == "human":
+            raise ValueError(
+                f'mix = {self.mix:g} and source = "human": all is human already; take source = "self" or "file"'
+            )
+        if self.mix and self.mode == "accumulate":
+            raise ValueError(
+                f'mix = {self.mix:g} and mode = "accumulate" would bring a human solution again and again: set mode = "replace"'
+            )
+        return self
+
+
+def data_needed_to_think(data: DataConfig) -> tuple[str, ...]:
+    """Return the keys of ``data`` that say which traces a round takes, and of which problems."""
+    return ("source", "file", "mix", "mix_problems") if data.mix else ("source", "file")
 
 
 class EvaluateConfig(Section):

@@ -17,7 +17,7 @@ _LONGEST_WAIT = 8
 
 
 class ScriptedEngine:
-    """Completes each request with ``script(request)``, after a pseudo-random number of steps.
+    """Completes each request with ``script(request)``, after a pseudo-random number of steps or as many as it is long.
 
     The completion depends on the request alone; only the order in which completions come out depends on ``order_seed``
     and on what else is in flight. Text longer than ``max_tokens`` bytes, the stop token counted, is cut there and ends
@@ -27,14 +27,21 @@ class ScriptedEngine:
     guarantee: Guarantee = "batch-invariant"
     slots: int
 
-    def __init__(self, script: Callable[[Request], str], *, slots: int = 8, order_seed: int = 0) -> None:
-        """Take a script that maps the same request to the same text every time."""
+    def __init__(
+        self, script: Callable[[Request], str], *, slots: int = 8, order_seed: int = 0, tokens_a_step: int = 0
+    ) -> None:
+        """Take a script that maps the same request to the same text every time.
+
+        With ``tokens_a_step`` a completion takes a step for so many of its tokens, as where a model decodes it: the short
+        ones come first.
+        """
         if slots < 1:
             raise EngineError(f"engine.slots must be 1 or more, got {slots}")
         self.slots = slots
         self._script = script
         self._order = random.Random(order_seed)
         self._order_seed = order_seed
+        self._tokens_a_step = tokens_a_step
         self._known: set[RequestId] = set()
         self._queue: deque[Request] = deque()
         self._running: dict[RequestId, tuple[Completion, int]] = {}
@@ -51,15 +58,18 @@ class ScriptedEngine:
         """Let every running request wait one step less and return those that are through."""
         while self._queue and len(self._running) < self.slots:
             request = self._queue.popleft()
-            self._running[request.id] = (
-                _completed(request, self._script(request)),
-                self._order.randint(1, _LONGEST_WAIT),
-            )
+            completion = _completed(request, self._script(request))
+            self._running[request.id] = completion, self._steps(completion)
         finished = [completion for completion, wait in self._running.values() if wait == 1]
         self._running = {key: (done, wait - 1) for key, (done, wait) in self._running.items() if wait > 1}
         self._known -= {completion.id for completion in finished}
         self._order.shuffle(finished)
         return finished
+
+    def _steps(self, completion: Completion) -> int:
+        if not self._tokens_a_step:
+            return self._order.randint(1, _LONGEST_WAIT)
+        return -(-len(completion.token_ids) // self._tokens_a_step)
 
     def cancel(self, ids: set[RequestId]) -> int:
         """Drop these requests; a running one is counted with all the tokens of its script."""

@@ -137,7 +137,7 @@ def _training(card: Card) -> str:
         lines.append(
             f"- Think: at most {think.samples} samples a problem, temperature {think.temperature:g}, top_p {think.top_p:g}, "
             f"at most {think.max_tokens:,} tokens; sampler `{think.sampler}`; data: `{config.data.source}`, "
-            f"`{config.data.mode}`."
+            f"`{config.data.mode}`; human share: {config.data.mix:g}."
         )
         lines.append(
             f"- Prune: correct only: {_yes(prune.correct_only)}; asked format: {_yes(prune.require_format)}; "

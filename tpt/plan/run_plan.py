@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tpt.config import RunConfig
+from tpt.mix import wanted_size
 from tpt.plan.actuals import Compared, compare_stages, corrected
 from tpt.plan.assumptions import SOLVE_RATE, PlanOptions, assumptions
 from tpt.plan.hardware import GPUS, Hardware
@@ -21,7 +22,6 @@ from tpt.plan.sampling import Lengths, Rates
 from tpt.plan.stages import START_S, Setting, StagePlan, disk_bytes, plan_stages
 from tpt.plan.target_machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
 from tpt.plan.work import Work, open_work
-from tpt.prune import wanted_size
 from tpt.run.directory import RunDir
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tpt.mix import human_size, own_size
 from tpt.plan.hardware import Hardware, Speed
 from tpt.plan.history import Belief
 from tpt.plan.sampling import Draws, Lengths, Rates, Spent, simulate
 from tpt.plan.work import Prompts, Work
-from tpt.prune import wanted_size
 
 TRACE_S = 0.0004
 """Of every trace, besides decoding: its random stream, its text, its records and a plain verdict."""
@@ -106,10 +106,11 @@ def _think_spent(setting: Setting, index: int, expected: Belief) -> Spent | None
     work, config = setting.work, setting.work.config
     if config.data.source != "self":
         return None
+    closed = human_size(config, index) if config.data.mix_problems == "apart" else 0
     draws = Draws(
-        problems=work.train.count,
+        problems=work.train.count - closed,
         samples=config.think.samples,
-        size=wanted_size(config.prune, index) if config.think.sampler == "until_full" else None,
+        size=own_size(config, index) if config.think.sampler == "until_full" else None,
         sampler=config.think.sampler,
         slots=setting.slots["think"],
     )
@@ -127,10 +128,10 @@ def _keepable_rates(work: Work, rates: Rates) -> Rates:
 def _examples(work: Work, index: int, spent: Spent | None) -> int:
     """Return how many new examples a round trains on."""
     policy = work.config.prune
-    size = wanted_size(policy, index)
+    size = own_size(work.config, index)
     solved = (1,) * (work.solutions or work.train.count) if spent is None else spent.solved
     each = [hits if policy.per_problem == "all" else min(hits, policy.per_problem) for hits in solved[:size]]
-    return min(sum(each), policy.max_examples or sum(each))
+    return min(sum(each), policy.max_examples or sum(each)) + human_size(work.config, index)
 
 
 def _think(setting: Setting, index: int, spent: Spent, expected: Belief) -> StagePlan:

@@ -12,6 +12,7 @@ from tpt.errors import ProblemError
 from tpt.problems.code.apps import apps
 from tpt.problems.code.code_contests import code_contests
 from tpt.problems.code.human_eval_mbpp import human_eval, mbpp
+from tpt.problems.code.leetcode import leetcode
 from tpt.problems.code.live_code_bench import live_code_bench
 from tpt.problems.code.rows import Item
 from tpt.problems.math.aqua import load_aqua
@@ -30,6 +31,7 @@ PROGRAM_SOURCES: dict[str, Callable[[Spec], Iterator[Item]]] = {
     "apps": apps,
     "code_contests": code_contests,
     "human_eval": human_eval,
+    "leetcode": leetcode,
     "live_code_bench": live_code_bench,
     "mbpp": mbpp,
 }
@@ -61,8 +63,8 @@ def load_problems(
     - ``svamp``, ``gsm_hard`` and ``aqua?split=train|dev|test``, or ``svamp:PATH`` and so on
     - ``reasoning_gym:TASK?PARAM=...&size=500&seed=7&split=all|train|heldout``
     - ``code_contests?split=train|valid|test``, ``apps?split=train|test``, ``human_eval?split=test`` and
-      ``mbpp?version=full|sanitized&split=train|test|...`` from the Hub; with ``live_code_bench``, all of them as
-      ``NAME:PATH`` from a file or folder in their own layout
+      ``mbpp?version=full|sanitized&split=train|test|...`` from the Hub; with ``live_code_bench`` and ``leetcode``,
+      all of them as ``NAME:PATH`` from a file or folder in their own layout
     - ``tiny_programs?split=train|heldout&size=300&seed=0``
     - ``PATH?split=all|train|heldout`` with PATH ending in .jsonl, .json, .csv, .tsv or .parquet: your own problems
 

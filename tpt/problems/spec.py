@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from tpt.errors import ProblemError, did_you_mean
 
 SOURCES = (
-    *("apps", "aqua", "code_contests", "gsm8k", "gsm_hard", "human_eval", "live_code_bench", "math", "math500", "mbpp"),
-    *("reasoning_gym", "svamp", "tiny_programs", "word_problems"),
+    *("apps", "aqua", "code_contests", "gsm8k", "gsm_hard", "human_eval", "leetcode", "live_code_bench", "math"),
+    *("math500", "mbpp", "reasoning_gym", "svamp", "tiny_programs", "word_problems"),
 )
 TABLE = "table"
 """The name of a spec that is a path to the user's own file."""

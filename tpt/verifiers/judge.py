@@ -19,6 +19,7 @@ from tpt.verifiers.custom import describe_custom, is_custom, verify_custom
 from tpt.verifiers.math.verify import MATH_FORMAT, verify_math
 from tpt.verifiers.multiple_choice import CHOICE_FORMAT, verify_choice
 from tpt.verifiers.number.verify import NUMBER_FORMAT, verify_number
+from tpt.verifiers.paper_rule import PAPER_FORMAT, verify_paper
 from tpt.verifiers.pool.call import PoolCall, PoolResult
 from tpt.verifiers.pool.pool import pool_for
 from tpt.verifiers.text import EXACT_FORMAT, REGEX_FORMAT, verify_exact, verify_regex
@@ -32,6 +33,7 @@ OPENINGS: dict[str, _Opening] = {
     "code": verify_code,
     "exact": verify_exact,
     "regex": verify_regex,
+    "paper": verify_paper,
 }
 """Kind of problem to what judges it, or says what the pool has to find out."""
 
@@ -42,6 +44,7 @@ FORMATS = {
     "code": CODE_FORMAT,
     "exact": EXACT_FORMAT,
     "regex": REGEX_FORMAT,
+    "paper": PAPER_FORMAT,
 }
 """Kind to the versioned description of the answer format that ``strict`` asks for."""
 
