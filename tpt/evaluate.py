@@ -35,7 +35,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     model = base_model(run, config) if round_dir.index == 0 else trained_model_of(round_dir)
     settings = {
         "seed": config.seed,
-        "prompt": config.prompt.model_dump(),
+        "prompt": config.asked_prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         # Which problems choose the best round does not change how any is scored.
         "evaluate": config.evaluate.model_dump(exclude={"choose_share"}),

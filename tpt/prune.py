@@ -13,14 +13,14 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from tpt.config import PruneConfig
+from tpt.config import PruneConfig, VerifyConfig
 from tpt.errors import RunError
 from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
@@ -57,7 +57,7 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
         return done
     started = time.monotonic()
     journal = Journal(round_dir.traces, round_dir.verdicts)
-    pruning = Pruning(problems_by_id(run.problems), config.prune, config.seed, round_dir.index)
+    pruning = Pruning(problems_by_id(run.problems), config.prune, config.seed, round_dir.index, config.verify)
     found, chosen = pruning.survey(journal.problems())
     _check_yield(context, found.problems_kept, found.size_wanted)
     chat = open_chat(config, sampled_model_of(context.run, context.round_dir, context.config).spec, run.path / "cache")
@@ -110,12 +110,23 @@ class Yield:
     problems_kept: int
 
 
-def is_keepable(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
+def is_keepable(
+    trace: Trace,
+    verdict: Verdict,
+    problem: Problem,
+    policy: PruneConfig,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
+) -> bool:
     """Return whether a trace may be trained on; one cut off at max_tokens never may."""
-    return _has_keepable_answer(trace, verdict, problem, policy) and not _has_barred_step(trace, policy)
+    return _has_keepable_answer(trace, verdict, problem, policy, limits) and not _has_barred_step(trace, policy)
 
 
-def is_wrong_as_asked(trace: Trace, verdict: Verdict, problem: Problem) -> bool:
+def is_wrong_as_asked(
+    trace: Trace,
+    verdict: Verdict,
+    problem: Problem,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
+) -> bool:
     """Return whether a trace's answer is wrong but written in the asked format; never true of programs.
 
     It is written as asked when it would be strictly right, were it the right one: so every verifier's own rule of what
@@ -123,14 +134,16 @@ def is_wrong_as_asked(trace: Trace, verdict: Verdict, problem: Problem) -> bool:
     """
     if verdict.outcome is not Outcome.WRONG or not verdict.extracted or problem.kind == "code":
         return False
-    return judge_one(replace(problem, answer=verdict.extracted), trace.completion).strict
+    return judge_one(replace(problem, answer=verdict.extracted), trace.completion, limits=limits).strict
 
 
-def _has_keepable_answer(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
+def _has_keepable_answer(
+    trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig, limits: VerifyConfig
+) -> bool:
     if trace.finish_reason != "stop":
         return False
     if policy.wrong_only:
-        return is_wrong_as_asked(trace, verdict, problem)
+        return is_wrong_as_asked(trace, verdict, problem, limits)
     if not policy.correct_only:
         return True
     if verdict.outcome is Outcome.CORRECT:
@@ -181,6 +194,7 @@ def select(
     messages: Callable[[Problem], list[Message]],
     seed: int,
     round_index: int,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
 ) -> Pruned:
     """Choose the training examples of a round; sorted by ``(problem_id, sample)``.
 
@@ -200,7 +214,7 @@ def select(
             )
         by_problem[trace.problem_id].append((trace, verdict))
     groups = sorted(by_problem.items())
-    pruning = Pruning(problems, policy, seed, round_index)
+    pruning = Pruning(problems, policy, seed, round_index, limits)
     found, chosen = pruning.survey(groups)
     return Pruned(**asdict(found), examples=list(pruning.examples(groups, chosen, messages)))
 
@@ -216,6 +230,7 @@ class Pruning:
     policy: PruneConfig
     seed: int
     round_index: int
+    limits: VerifyConfig = field(default_factory=VerifyConfig)
 
     def survey(self, groups: Iterable[Group]) -> tuple[Yield, frozenset[str]]:
         """Return what the traces yield, and the ids of the problems that are trained on."""
@@ -256,7 +271,7 @@ class Pruning:
         """Return a problem's keepable traces without duplicates, and count."""
         problem, found = self.problems[problem_id], []
         for trace, verdict in pairs:
-            if not _has_keepable_answer(trace, verdict, problem, self.policy):
+            if not _has_keepable_answer(trace, verdict, problem, self.policy, self.limits):
                 continue
             if _has_barred_step(trace, self.policy):
                 count.false_steps += 1

@@ -41,7 +41,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "data": config.data.model_dump(include={"source", "file"}),
-        "prompt": config.prompt.model_dump(),
+        "prompt": config.asked_prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
@@ -93,7 +93,9 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
             sampling=sampling_of(config.think),
             display=display,
             at=round_dir.path,
-            keepable=lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune),
+            keepable=lambda trace, verdict: is_keepable(
+                trace, verdict, problems[trace.problem_id], config.prune, config.verify
+            ),
             every_test=_needs_every_test(config),
         )
         rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
