@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
+from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.directory import RunDir
@@ -59,6 +60,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
             sampling=sampling_of(config.evaluate),
             display=display,
             at=round_dir.evaluate,
+            watch=watch_evaluation(context, problems),
         )
         verdicts = read_records(round_dir.evaluate_verdicts, Verdict)
         scored = score(

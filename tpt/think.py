@@ -19,6 +19,7 @@ from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import NEEDED_TO_THINK
 from tpt.errors import ConfigError
+from tpt.gate import watch_thinking
 from tpt.prune import is_keepable, problem_order, wanted_size
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
@@ -79,7 +80,8 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
     config, round_dir = context.config, context.round_dir
     sampler: Sampler
     if config.think.sampler == "fixed":
-        sampler, unit = Fixed(sorted(problems), config.think.samples), "samples"
+        order = sorted(problems)
+        sampler, unit = Fixed(order, config.think.samples), "samples"
     else:
         order = problem_order(list(problems), config.seed, round_dir.index)
         size = wanted_size(config.prune, round_dir.index)
@@ -97,6 +99,7 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
                 trace, verdict, problems[trace.problem_id], config.prune, config.verify
             ),
             every_test=_needs_every_test(config),
+            watch=watch_thinking(context, problems, order),
         )
         rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
         display.finish(f"{sampler.reached()} {unit}, {collected.traces} traces, {rate:,.0f} tokens/s")

@@ -169,6 +169,12 @@ class EvaluateConfig(Section):
 class StopConfig(Section):
     """Which round is the best, when to stop before the last one, and where to go on from after a loss."""
 
+    gate: Literal["stop", "warn", "off"] = Field(
+        "stop",
+        description="when the first few hundred samples show that nothing can be kept to train on: stop the run and say why, "
+        "or warn and go on; off: don't look",
+    )
+
     rule: Literal["significance", "maximum"] = Field(
         "significance",
         description="the best round is the one with the highest score among those significantly better than the base model, "

@@ -18,6 +18,7 @@ from tpt.verifiers.custom import absolute
 _MAY_CHANGE = (
     "rounds",
     "stop.patience",
+    "stop.gate",
     "threads",
     *(f"engine.{key}" for key in OPERATIONAL),
     *(f"verify.{key}" for key in VERIFY_OPERATIONAL),

@@ -11,7 +11,7 @@ from tpt.engines import Sampling
 from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.stage import StageContext
-from tpt.sampling.collect import Collected, Progress, SamplingJob, collect
+from tpt.sampling.collect import Collected, Progress, SamplingJob, Watch, collect
 from tpt.sampling.open import open_engine, open_judge
 from tpt.sampling.prompt_file import PromptFile
 from tpt.sampling.samplers import Sampler
@@ -31,6 +31,7 @@ def sample(
     at: Path,
     keepable: Callable[[Trace, Verdict], bool] = lambda trace, verdict: False,
     every_test: bool = False,
+    watch: Watch | None = None,
 ) -> tuple[Collected, dict[str, Any]]:
     """Run the sampler on an engine; traces, verdicts and surplus go into the folder ``at``.
 
@@ -44,6 +45,7 @@ def sample(
         at: the folder for the files.
         keepable: whether a trace may be trained on; a sampler that stops early asks.
         every_test: see ``tpt.verifiers.judge.judge``.
+        watch: looks on, and may end the sampling.
     """
     config, index = context.config, context.round_dir.index
     stage = "think" if at == context.round_dir.path else "evaluate"
@@ -69,6 +71,7 @@ def sample(
                 judge=judge,
                 keepable=keepable,
                 on_progress=show,
+                watch=watch,
             )
             collected = collect(
                 sampler,
