@@ -16,7 +16,7 @@ from tpt.verifiers.judge import judge
 _TAIL = 1000
 """Characters from the end of a completion in which its answer's mark is looked for."""
 _MARKS = {
-    "\\boxed": re.compile(r"\\f?boxed"),
+    "\\boxed": re.compile(r"\\(?:boxed|fbox)"),
     "####": re.compile(r"####"),
     "The answer is": re.compile(r"answer[\"'*_`)]{0,4}\s?(?:is|:|=)", re.IGNORECASE),
     "bold": re.compile(r"\*\*[^*\n]{1,80}\*\*"),

@@ -12,7 +12,7 @@ from tpt.scoring.repetition import looped, words_of
 FEW = 0.02
 """Share of completions that a limit may cut off."""
 MANY = 0.1
-"""Where surely more are cut off than this share, the limit decides what is learnt."""
+"""Where more are cut off than this share, by the interval's lower end, the limit decides what is learnt."""
 _LEAST_FINISHED = 20
 """Completions that must have ended by themselves before a longer limit is estimated from them."""
 _ROUNDS = 200

@@ -34,10 +34,14 @@ class GateReport:
         return next(finding for finding in self.findings if finding.topic == topic)
 
     @property
+    def cause(self) -> str:
+        """The topic that the verdict is about; empty: none."""
+        return _TOPIC.get(self.verdict, "")
+
+    @property
     def keys(self) -> list[str]:
         """What to set, the cause of the verdict first."""
-        cause = _TOPIC.get(self.verdict, "")
-        ordered = sorted(self.findings, key=lambda finding: finding.topic != cause)
+        ordered = sorted(self.findings, key=lambda finding: finding.topic != self.cause)
         return [key for finding in ordered for key in finding.keys]
 
 

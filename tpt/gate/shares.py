@@ -42,4 +42,5 @@ def share_of(groups: Sequence[Sequence[bool]]) -> Share:
         variance = problems / (problems - 1) * residuals / of**2
         effective = min(float(of), max(float(problems), value * (1 - value) / variance)) if variance else float(of)
     low, high = wilson(value * effective, effective)
-    return Share(value, low, high, hits, of)
+    # At the ends the formula leaves a rounding error.
+    return Share(value, low if hits else 0.0, high if hits < of else 1.0, hits, of)

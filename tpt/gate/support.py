@@ -15,11 +15,11 @@ from tpt.scoring import mean_and_stderr
 from tpt.scoring.score import is_correct
 
 OUT_OF_REACH = 0.1
-"""Where surely fewer problems than this share have something to keep, and none was seen, a run keeps nothing."""
+"""Where none was seen, and fewer problems than this share have something to keep by the interval, a run keeps nothing."""
 EASY = 0.9
-"""Where surely more samples than this share are right, there is nothing to learn."""
+"""Where more samples than this share are right, by the interval, there is nothing to learn."""
 SATURATED = 0.05
-"""Where sampling surely solves fewer problems more than one sample does, there is nothing to select."""
+"""Where sampling solves fewer problems more than one sample does, by the interval, there is nothing to select."""
 _DRAWS = 100
 _Z = 1.96
 

@@ -39,9 +39,9 @@ def stop_text(report: GateReport, sampled: str) -> str:
     support = report.finding("support").figures["keepable problems"]
     said = [
         f"the run can keep nothing: of {report.samples} samples of {report.problems} {sampled} none may be trained on, so "
-        f"surely fewer than {support.high:.0%} of problems have something to keep. Verdict: {report.verdict}, "
+        f"at most {support.high:.0%} of problems have something to keep (95 % confidence). Verdict: {report.verdict}, "
         f"{_VERDICTS[report.verdict]}.",
-        *(finding.said for finding in report.findings if finding.topic == "format"),
+        *(finding.said for finding in report.findings if finding.topic in ("format", report.cause)),
         "Set, in a new run directory (--out):",
     ]
     keys = [f"  {key}" for key in report.keys if not key.startswith(("problems.max_heldout", "evaluate.samples"))]

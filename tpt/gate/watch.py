@@ -18,7 +18,7 @@ from tpt.run.stage import StageContext
 from tpt.system.jsonl import iterate_lines
 
 EARLY_PROBLEMS = 40
-"""Problems looked at: if none of so many has anything to keep, surely fewer than one in ten has."""
+"""Problems looked at: none of so many with anything to keep means fewer than one in ten (95 % confidence)."""
 EARLY_SAMPLES = 200
 """Samples looked at, at least, where there are so many."""
 
