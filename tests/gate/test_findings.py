@@ -9,16 +9,16 @@ import pytest
 from msgspec.structs import replace
 
 from tpt.config import parse_config
-from tpt.gate import EarlyLook, Seen, gate_report
-from tpt.gate.answer_format import mark_of
+from tpt.gate import EarlyLook, EarlySamples, gate_report
+from tpt.gate.answer_format import answer_mark
 from tpt.gate.length import enough_tokens
-from tpt.gate.shares import share_of
+from tpt.gate.shares import clustered_share
 from tpt.prune import is_keepable
 from tpt.records import Problem, Trace, Verdict
 from tpt.verifiers.judge import judge
 
 
-def seen(rows: dict[str, list[str]], *, cut: str = "…", train: int = 600, **config: Any) -> Seen:
+def seen(rows: dict[str, list[str]], *, cut: str = "…", train: int = 600, **config: Any) -> EarlySamples:
     """Samples of problems whose answer is 18; those that end in the mark are cut off."""
     settings = parse_config({"evaluate": {"samples": len(next(iter(rows.values())))}, **config})
     problems = {key: Problem(key, f"{key}?", "18") for key in rows}
@@ -28,7 +28,7 @@ def seen(rows: dict[str, list[str]], *, cut: str = "…", train: int = 600, **co
             trace = Trace(key, number, text, "length" if text.endswith(cut) else "stop", 10 + len(text), 0)
             (verdict,) = judge([trace], problems, limits=settings.verify)
             pairs.append((trace, verdict))
-    return Seen(
+    return EarlySamples(
         config=settings,
         pairs=pairs,
         problems=problems,
@@ -45,14 +45,14 @@ def of(texts: list[str], problems: int = 40) -> dict[str, list[str]]:
 
 
 def test_shares_know_that_samples_of_a_problem_are_alike() -> None:
-    alike = share_of([[True] * 5] * 10 + [[False] * 5] * 10)
-    mixed = share_of([[True, False, True, False, True]] * 10 + [[True, False, True, False, False]] * 10)
+    alike = clustered_share([[True] * 5] * 10 + [[False] * 5] * 10)
+    mixed = clustered_share([[True, False, True, False, True]] * 10 + [[True, False, True, False, False]] * 10)
     assert alike.value == mixed.value == 0.5
     assert alike.high - alike.low > 0.38, "twenty problems, not a hundred samples"
     assert mixed.high - mixed.low < 0.21
-    none = share_of([[False] * 5] * 40)
+    none = clustered_share([[False] * 5] * 40)
     assert (none.low, round(none.high, 3)) == (0.0, 0.088)
-    empty = share_of([[], []])
+    empty = clustered_share([[], []])
     assert (empty.value, empty.low, empty.high, str(empty)) == (None, 0.0, 1.0, "unknown")
 
 
@@ -71,7 +71,7 @@ def test_shares_know_that_samples_of_a_problem_are_alike() -> None:
     ],
 )
 def test_how_an_answer_is_marked(completion: str, mark: str) -> None:
-    assert mark_of(completion) == mark
+    assert answer_mark(completion) == mark
 
 
 def test_answers_in_no_format_at_all_want_an_example_or_no_format() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tpt.config import RunConfig
 from tpt.config.answer_format import format_warnings
 from tpt.errors import ConfigError
-from tpt.gate import GateReport, Seen, early_problems, gate_report
+from tpt.gate import EarlySamples, GateReport, early_problems, gate_report
 from tpt.gate.watch import seen_of
 from tpt.records import Trace, Verdict
 from tpt.rounds import Run
@@ -49,7 +49,7 @@ def require_alone(*, model: bool, **given: object) -> None:
         raise ConfigError(f"--model checks a config with its model: leave out {', '.join(names)}")
 
 
-def _seen(context: StageContext) -> Seen:
+def _seen(context: StageContext) -> EarlySamples:
     config, round_dir = context.config, context.round_dir
     heldout = problems_by_id(context.run.heldout)
     samples = min(config.evaluate.samples, MOST_SAMPLES)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from tpt.gate.early_look import EarlyLook
-from tpt.gate.report import GateReport, Seen, gate_report
+from tpt.gate.report import EarlySamples, GateReport, gate_report
 from tpt.gate.text import gate_text
 from tpt.gate.watch import EARLY_PROBLEMS, early_problems, watch_evaluation, watch_thinking
 
 __all__ = [
     "EARLY_PROBLEMS",
     "EarlyLook",
+    "EarlySamples",
     "GateReport",
-    "Seen",
     "early_problems",
     "gate_report",
     "gate_text",

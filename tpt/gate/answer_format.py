@@ -6,8 +6,8 @@ import re
 from collections import Counter
 
 from tpt.config.answer_format import OWN_FORMAT, WRITTEN, AnswerFormat, format_of
-from tpt.gate.seen import UNKNOWN, Finding, Seen, is_cut_off
-from tpt.gate.shares import Share, share_of
+from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, is_cut_off
+from tpt.gate.shares import Share, clustered_share
 from tpt.records import Outcome
 from tpt.run.journal import Pair
 from tpt.scoring.score import is_correct
@@ -24,12 +24,12 @@ _MARKS = {
 """How an answer may be marked, the plainest first."""
 
 
-def format_finding(seen: Seen) -> Finding:
+def format_finding(seen: EarlySamples) -> Finding:
     """Return how much is written as asked, how right answers are written, and what to set."""
     kind, _ = Counter(seen.problems[trace.problem_id].kind for trace, _ in seen.pairs).most_common(1)[0]
     right = [[pair for pair in group if _is_right(pair)] for group in seen.groups()]
-    kept = share_of([[verdict.strict for _, verdict in group] for group in right])
-    marks = Counter(mark_of(trace.completion) for group in right for trace, _ in group)
+    kept = clustered_share([[verdict.strict for _, verdict in group] for group in right])
+    marks = Counter(answer_mark(trace.completion) for group in right for trace, _ in group)
     written = {name: _kept_as(seen, right, name) for name in ("hash", "boxed") if kind in OWN_FORMAT}
     shares = {
         "strict": seen.share(lambda _, verdict: is_correct(verdict) and verdict.strict),
@@ -55,7 +55,7 @@ def format_finding(seen: Seen) -> Finding:
     return Finding("format", verdict, said, keys, figures)
 
 
-def mark_of(completion: str) -> str:
+def answer_mark(completion: str) -> str:
     """Return how a completion marks its answer: a key of the known marks, or "none"."""
     tail = completion[-_TAIL:]
     return next((name for name, pattern in _MARKS.items() if pattern.search(tail)), "none")
@@ -66,15 +66,15 @@ def _is_right(pair: Pair) -> bool:
     return is_correct(verdict) and trace.finish_reason == "stop"
 
 
-def _kept_as(seen: Seen, right: list[list[Pair]], name: AnswerFormat) -> Share:
+def _kept_as(seen: EarlySamples, right: list[list[Pair]], name: AnswerFormat) -> Share:
     """Return how many right answers would be strict if this format were asked."""
     limits = seen.config.verify.model_copy(update={"answer_format": name})
     traces = [trace for group in right for trace, _ in group]
     verdicts = iter(judge(traces, seen.problems, limits=limits))
-    return share_of([[next(verdicts).strict for _ in group] for group in right])
+    return clustered_share([[next(verdicts).strict for _ in group] for group in right])
 
 
-def _verdict(seen: Seen, kept: Share) -> str:
+def _verdict(seen: EarlySamples, kept: Share) -> str:
     policy = seen.config.prune
     if not kept.of:
         return UNKNOWN
@@ -87,7 +87,7 @@ def _verdict(seen: Seen, kept: Share) -> str:
     return "partly kept" if kept.high - kept.low < 0.5 else UNKNOWN
 
 
-def _keys(seen: Seen, kind: str, kept: Share, written: dict[str, Share]) -> list[str]:
+def _keys(seen: EarlySamples, kind: str, kept: Share, written: dict[str, Share]) -> list[str]:
     """Return what to set: the format that most right answers have; where none has, an example, or no format."""
     best = max(written, key=lambda name: written[name].low, default="")
     if best and written[best].low > max(0.5, kept.high):

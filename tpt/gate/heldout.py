@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-from tpt.gate.seen import UNKNOWN, Finding, Seen
+from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding
 from tpt.scoring import maj_at_k, mean_and_stderr, minimal_detectable_difference
 from tpt.scoring.score import is_correct, voted_answer
 
@@ -15,7 +15,7 @@ _Z = 1.96
 _LEAST_VOTES = 3
 
 
-def power_finding(seen: Seen) -> Finding:
+def power_finding(seen: EarlySamples) -> Finding:
     """Return the smallest gain that the held-out problems can show at best.
 
     "At best": the scores' own noise is counted, not that a round gains on some problems and loses on others.
@@ -24,15 +24,17 @@ def power_finding(seen: Seen) -> Finding:
     claimed = seen.heldout_problems
     if config.evaluate.choose_share < 1:
         claimed -= round(config.evaluate.choose_share * claimed)
-    rows = [[is_correct(verdict) and verdict.strict for _, verdict in group] for group in seen.groups()]
-    noise = 2 * _sample_variance(rows) / config.evaluate.samples
+    right = [[is_correct(verdict) for _, verdict in group] for group in seen.groups()]
+    strict = [[is_correct(verdict) and verdict.strict for _, verdict in group] for group in seen.groups()]
+    # Where no format is kept, the score will vary like the lenient one once it is.
+    noise = 2 * (_sample_variance(strict) or _sample_variance(right)) / config.evaluate.samples
     if not claimed or not noise:
-        said = "The strict scores of these samples do not vary, so nothing is known of what a gain must exceed."
+        said = "The scores of these samples do not vary, so nothing is known of what a gain must exceed."
         return Finding("power", UNKNOWN, said, [], {"problems": claimed, "detectable gain": None})
     gain = minimal_detectable_difference(math.sqrt(noise), claimed, alpha=config.stop.alpha)
     small = gain > WEAK
     said = (
-        f"The claim rests on {claimed} held-out problems with {config.evaluate.samples} samples each: at best, a true "
+        f"The claim rests on {claimed} held-out problems, evaluate.samples = {config.evaluate.samples}: at best, a true "
         f"gain of {100 * gain:.1f} points would be detected 80 % of the time; a smaller one would pass for noise."
     )
     keys = ["problems.max_heldout, problems.heldout: more problems", "evaluate.samples: more"] if small else []
@@ -40,7 +42,7 @@ def power_finding(seen: Seen) -> Finding:
     return Finding("power", "small held-out set" if small else "fine", said, keys, figures)
 
 
-def greedy_finding(seen: Seen) -> Finding:
+def greedy_finding(seen: EarlySamples) -> Finding:
     """Return how much better a vote of a problem's samples is than one of them: what sharpening alone would gain."""
     groups = [[verdict for _, verdict in group] for group in seen.groups()]
     votes = min(map(len, groups))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from tpt.gate.seen import UNKNOWN, Finding, Seen, is_cut_off
+from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, is_cut_off
 from tpt.scoring.repetition import looped, words_of
 
 FEW = 0.02
@@ -15,10 +15,12 @@ MANY = 0.1
 """Where more are cut off than this share, by the interval's lower end, the limit decides what is learnt."""
 _LEAST_FINISHED = 20
 """Completions that must have ended by themselves before a longer limit is estimated from them."""
+_FARTHEST = 4
+"""A limit so many times as long is beyond what cut-off data can tell."""
 _ROUNDS = 200
 
 
-def length_finding(seen: Seen) -> Finding:
+def length_finding(seen: EarlySamples) -> Finding:
     """Return the share cut off and the limit that would cut off few, as far as cut-off data tell."""
     cut = seen.share(is_cut_off)
     finished = sorted(trace.completion_tokens for trace, _ in seen.pairs if trace.finish_reason == "stop")
@@ -62,7 +64,7 @@ def enough_tokens(finished: Sequence[int], cut: int, limit: int) -> int | None:
         spread = math.sqrt((sum((each - moved) ** 2 for each in logs) + cut * square) / total)
         mean = moved
     found = math.exp(mean + spread * normal.inv_cdf(1 - FEW))
-    return max(limit, 16 * math.ceil(found / 16))
+    return None if found > _FARTHEST * limit else max(limit, 16 * math.ceil(found / 16))
 
 
 def _of_limit(limit: int | None, now: int) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tpt.gate.answer_format import format_finding
+from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding
 from tpt.gate.heldout import greedy_finding, power_finding
 from tpt.gate.length import length_finding
-from tpt.gate.seen import UNKNOWN, Finding, Seen
 from tpt.gate.support import nothing_to_keep, support_finding
 
-__all__ = ["Finding", "GateReport", "Seen", "Verdict", "gate_report"]
+__all__ = ["EarlySamples", "Finding", "GateReport", "Verdict", "gate_report"]
 
 Verdict = Literal["good", "wrong format", "too hard", "too easy", "saturated", "cut off", "cannot tell yet"]
 
@@ -54,7 +54,7 @@ _TOPIC = {
 }
 
 
-def gate_report(seen: Seen, *, warnings: list[str]) -> GateReport:
+def gate_report(seen: EarlySamples, *, warnings: list[str]) -> GateReport:
     """Draw the conclusions from some samples."""
     findings = [
         format_finding(seen),

@@ -25,7 +25,7 @@ class Share:
         return f"{self.value:.1%} [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 
-def share_of(groups: Sequence[Sequence[bool]]) -> Share:
+def clustered_share(groups: Sequence[Sequence[bool]]) -> Share:
     """Return the share of true values, those of one problem in a group.
 
     The interval is Wilson's for an effective number of samples: as many independent ones as would vary like the

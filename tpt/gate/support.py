@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from tpt.gate.seen import UNKNOWN, Finding, Seen, is_cut_off
+from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, is_cut_off
 from tpt.gate.shares import Share
 from tpt.plan.sampling import Rates, fit_rates
 from tpt.prune import wanted_size
+from tpt.records import Trace, Verdict
 from tpt.scoring import mean_and_stderr
 from tpt.scoring.score import is_correct
 
@@ -38,7 +40,7 @@ class TrainingSet:
     """None: the pace was not measured."""
 
 
-def nothing_to_keep(seen: Seen) -> bool:
+def nothing_to_keep(seen: EarlySamples) -> bool:
     """Return whether the samples say that (almost) nothing can be kept: none was, of enough problems."""
     longer = seen.config.think.max_tokens > seen.max_tokens
     # What was cut off here may end in time where there is more room.
@@ -46,21 +48,31 @@ def nothing_to_keep(seen: Seen) -> bool:
     return kept.of > 0 and kept.hits == 0 and kept.high < OUT_OF_REACH
 
 
-def support_finding(seen: Seen) -> Finding:
+def support_finding(seen: EarlySamples) -> Finding:
     """Return how much is solved, what the training set will hold, and whether that is too little or too much."""
     samples = max(len(group) for group in seen.groups())
     right = seen.share(lambda _, verdict: is_correct(verdict))
     solved = seen.solved(lambda _, verdict: is_correct(verdict))
     keepable = seen.solved(seen.keepable)
     never = Share(1 - (solved.value or 0.0), 1 - solved.high, 1 - solved.low, solved.of - solved.hits, solved.of)
-    expected = expected_set(seen, keepable)
+    expected = expected_set(seen, keepable, seen.keepable)
     verdict = _verdict(seen, right, solved, keepable)
+    figures: dict[str, Any] = {
+        "solve rate": right,
+        f"pass@{samples}": solved,
+        "never solved": never,
+        "keepable problems": keepable,
+    }
+    figures |= {"training set": expected}
     said = (
         f"One sample is right in {right}, one of {samples} in {solved} (pass@{samples}); {never} of problems were never "
         f"solved. {_of_set(seen, expected, keepable)}"
     )
-    figures = {"solve rate": right, f"pass@{samples}": solved, "never solved": never, "keepable problems": keepable}
-    return Finding("support", verdict, said, _KEYS.get(verdict, []), {**figures, "training set": expected})
+    if solved.hits and not keepable.hits and seen.config.data.source == "self":
+        mended = expected_set(seen, solved, lambda _, verdict: is_correct(verdict))
+        said += f" If every right answer could be kept: {_held(mended)}."
+        figures["training set of all right answers"] = mended
+    return Finding("support", verdict, said, _KEYS.get(verdict, []), figures)
 
 
 _KEYS = {
@@ -75,20 +87,26 @@ _KEYS = {
 }
 
 
-def expected_set(seen: Seen, keepable: Share) -> TrainingSet:
-    """Return what thinking is expected to come to, with an interval from resampling the problems."""
+def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Verdict], bool]) -> TrainingSet:
+    """Return what thinking is expected to come to, with an interval from resampling the problems.
+
+    Args:
+        seen: the samples.
+        problems: with something to keep.
+        keeps: whether a sample is kept.
+    """
     think, wanted = seen.config.think, wanted_size(seen.config.prune, 1)
     size = min(seen.train_problems, wanted or seen.train_problems)
-    counts = [(sum(seen.keepable(*pair) for pair in group), len(group)) for group in seen.groups()]
+    counts = [(sum(keeps(*pair) for pair in group), len(group)) for group in seen.groups()]
     rates = fit_rates(counts)
     share = _solved_share(rates, think.samples)
-    if keepable.hits:
+    if problems.hits:
         draws, source = [], random.Random(0)
         for _ in range(_DRAWS):
             draws.append(_solved_share(fit_rates(source.choices(counts, k=len(counts))), think.samples))
         low, high = sorted(draws)[2], sorted(draws)[-3]
     else:
-        share, low, high = 0.0, 0.0, keepable.high
+        share, low, high = 0.0, 0.0, problems.high
     asked = float(seen.train_problems)
     if think.sampler == "until_full":
         asked = min(asked, size / share) if share else asked
@@ -110,7 +128,7 @@ def _solved_share(rates: Rates, tries: int) -> float:
     return 1 - _missed_share(rates, tries)
 
 
-def _verdict(seen: Seen, right: Share, solved: Share, keepable: Share) -> str:
+def _verdict(seen: EarlySamples, right: Share, solved: Share, keepable: Share) -> str:
     cut = seen.share(is_cut_off)
     if nothing_to_keep(seen):
         if cut.low > 0.5:
@@ -127,7 +145,7 @@ def _verdict(seen: Seen, right: Share, solved: Share, keepable: Share) -> str:
     return "enough" if keepable.low > OUT_OF_REACH else UNKNOWN
 
 
-def _is_saturated(seen: Seen) -> bool:
+def _is_saturated(seen: EarlySamples) -> bool:
     """Return whether a problem's samples are so alike that choosing among them can teach little."""
     rows: Sequence[list[bool]] = [[is_correct(verdict) for _, verdict in group] for group in seen.groups()]
     if min(map(len, rows)) < 4:
@@ -136,16 +154,20 @@ def _is_saturated(seen: Seen) -> bool:
     return gap.mean + _Z * gap.stderr < SATURATED
 
 
-def _of_set(seen: Seen, expected: TrainingSet, keepable: Share) -> str:
+def _of_set(seen: EarlySamples, expected: TrainingSet, keepable: Share) -> str:
     think = seen.config.think
     if seen.config.data.source != "self":
         return f'Training takes other traces (data.source = "{seen.config.data.source}").'
-    said = f"The training set would hold about {expected.problems:.0f} of the {expected.wanted} problems wanted"
-    said += f" [{expected.low:.0f}, {expected.high:.0f}] with think.samples = {think.samples}"
+    said = f"The training set would hold {_held(expected)} of the {expected.wanted} problems wanted"
+    said += f" with think.samples = {think.samples}"
     if not keepable.hits:
         said += ", as none of these problems has a sample to keep"
     said += f", from about {expected.samples:,.0f} samples"
     return said + ("." if expected.minutes is None else f" in {_duration(expected.minutes)} at this pace.")
+
+
+def _held(expected: TrainingSet) -> str:
+    return f"about {expected.problems:.0f} [{expected.low:.0f}, {expected.high:.0f}]"
 
 
 def _duration(minutes: float) -> str:

@@ -21,7 +21,9 @@ _VERDICTS = {
 
 def gate_text(report: GateReport) -> str:
     """Return the whole report as text to read."""
-    lines = [_filled(f"Gate: {report.verdict}: {_VERDICTS[report.verdict]} ({_of(report)}).")]
+    said = _VERDICTS[report.verdict] + ("; see what to set" if report.keys and not report.cause else "")
+    counted = f"{report.samples} samples of {report.problems} problems; [ ]: 95 % intervals"
+    lines = [_filled(f"Gate: {report.verdict}: {said} ({counted}).")]
     for finding in report.findings:
         lines.append(_filled(finding.said, finding.topic))
         lines += [_filled(f"set {key}", "") for key in finding.keys]
@@ -47,10 +49,6 @@ def stop_text(report: GateReport, sampled: str) -> str:
     keys = [f"  {key}" for key in report.keys if not key.startswith(("problems.max_heldout", "evaluate.samples"))]
     last = 'The samples are kept: stop.gate = "warn" goes on nevertheless (docs/gate.md).'
     return "\n".join([*(textwrap.fill(each, WIDTH) for each in said), *map(_wrapped_key, keys), last])
-
-
-def _of(report: GateReport) -> str:
-    return f"{report.samples} samples of {report.problems} problems"
 
 
 def _wrapped_key(line: str) -> str:

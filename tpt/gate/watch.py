@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from tpt.errors import GateError
 from tpt.gate.early_look import EarlyLook
+from tpt.gate.early_samples import EarlySamples
 from tpt.gate.report import GateReport, gate_report
-from tpt.gate.seen import Seen
 from tpt.gate.text import gate_text, stop_text
 from tpt.prune import is_keepable
 from tpt.records import Problem, Trace, Verdict
@@ -72,10 +72,10 @@ def keepable_by(context: StageContext, problems: dict[str, Problem]) -> Callable
 
 def seen_of(
     context: StageContext, problems: dict[str, Problem], pairs: list[Pair], pace: float | None, *, max_tokens: int
-) -> Seen:
+) -> EarlySamples:
     """Return samples of some problems with what the gate must know besides."""
     run, config = context.run, context.config
-    return Seen(
+    return EarlySamples(
         config=config,
         pairs=pairs,
         problems=problems,

@@ -55,12 +55,6 @@ def sample(
     with PromptFile(asked, at) as prompt_ids, open_judge(config, problems, every_test=every_test) as judge:
         longest = prompt_ids.longest + sampling.max_tokens
         engine = open_engine(config, model.spec, cache=context.run.path / "cache", longest=longest, chat=chat)
-        started = time.monotonic()
-
-        def show(progress: Progress) -> None:
-            rate = progress.tokens / max(time.monotonic() - started, 1e-9)
-            display.update(progress.reached, note=f"{progress.correct} correct, {rate:,.0f} tokens/s")
-
         try:
             job = SamplingJob(
                 problems=problems,
@@ -70,7 +64,7 @@ def sample(
                 seed_of=lambda key: seed_for(config.seed, stage, index, *key),
                 judge=judge,
                 keepable=keepable,
-                on_progress=show,
+                on_progress=_shown_on(display),
                 watch=watch,
             )
             collected = collect(
@@ -83,3 +77,13 @@ def sample(
             return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}
         finally:
             engine.close()
+
+
+def _shown_on(display: Display) -> Callable[[Progress], None]:
+    started = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        rate = progress.tokens / max(time.monotonic() - started, 1e-9)
+        display.update(progress.reached, note=f"{progress.correct} correct, {rate:,.0f} tokens/s")
+
+    return show

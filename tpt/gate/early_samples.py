@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Final, Literal
 
 from tpt.config import RunConfig
-from tpt.gate.shares import Share, share_of
+from tpt.gate.shares import Share, clustered_share
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.journal import Pair
 
@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class EarlySamples:
     """Samples of some problems with what must be known to draw conclusions from them."""
 
     config: RunConfig
@@ -50,11 +50,11 @@ class Seen:
 
     def share(self, holds: Callable[[Trace, Verdict], bool]) -> Share:
         """Return the share of samples of which something holds."""
-        return share_of([[holds(trace, verdict) for trace, verdict in group] for group in self.groups()])
+        return clustered_share([[holds(trace, verdict) for trace, verdict in group] for group in self.groups()])
 
     def solved(self, holds: Callable[[Trace, Verdict], bool]) -> Share:
         """Return the share of problems with a sample of which something holds."""
-        return share_of([[any(holds(trace, verdict) for trace, verdict in group)] for group in self.groups()])
+        return clustered_share([[any(holds(trace, verdict) for trace, verdict in group)] for group in self.groups()])
 
 
 def is_cut_off(trace: Trace, _verdict: Verdict) -> bool:
