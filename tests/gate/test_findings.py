@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace as replace_fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from tpt.config import parse_config
-from tpt.gate import EarlyLook, EarlySamples, gate_report
+from tpt.gate import EarlyLook, EarlySamples, gate_report, gate_text
 from tpt.gate.answer_format import answer_mark
 from tpt.gate.length import enough_tokens
 from tpt.gate.shares import clustered_share
@@ -171,3 +173,29 @@ def test_a_look_is_over_once_and_at_the_same_samples() -> None:
         look.take(*pair)
         look.decide()
     assert calls == [[("a", 0), ("a", 1), ("b", 0), ("b", 1)]]
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+PAGE = words((Path(__file__).parents[2] / "docs" / "gate.md").read_text(encoding="utf-8"))
+
+
+def test_the_published_failures_are_told_as_the_page_says() -> None:
+    source = random.Random(0)
+    texts = [r"So $\boxed{18}$"] * 35 + ["first we take the apples …"] * 60 + [r"So $\boxed{7}$"] * 105
+    source.shuffle(texts)
+    rows = {f"p{number:02}": texts[5 * number : 5 * number + 5] for number in range(40)}
+    asked = "{question} Think step by step and give the answer as #### N."
+    report = gate_report(seen(rows, prompt={"template": asked}), warnings=[])
+    assert report.stops
+    shown = words(gate_text(report)).partition(" length ")[0]
+    assert shown in PAGE
+
+    few = {f"p{number:02}": ["#### 18" if number < 10 else "#### 7"] for number in range(40)}
+    report = gate_report(replace_fields(seen(few), heldout_problems=40), warnings=[])
+    assert report.verdict == "good" and not report.stops
+    power = report.finding("power")
+    assert "rests on 20 held-out" in power.said and "a true gain of 38.4 points" in power.said
+    assert len(power.keys) == 2 and "a true gain of 38.4 points" in PAGE
