@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import ENTRY, QUICKSTART, TINY, Finished, Result, Tpt, sets
+from server_stub import Stub
 
 from tpt.cli.app import main
 
@@ -93,3 +95,16 @@ def problem_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """An HTTP server that completes as a test says."""
+    server = Stub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()

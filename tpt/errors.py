@@ -4,6 +4,7 @@
 
     TPTError                    a message for the user; the command line prints it without a traceback, exit code 1
     ├── ConfigError             a config key is unknown or its value is not allowed
+    │   └── GateError           the first samples show that a run with this config can keep nothing
     ├── ProblemError            a problem source cannot be read, or its rows are not problems
     ├── ModelError              a model, tokenizer or chat template cannot be loaded or used
     ├── EngineError             an engine cannot be built, or failed while sampling
@@ -30,6 +31,10 @@ class TPTError(Exception):
 
 class ConfigError(TPTError, ValueError):
     """Raised when a config key is unknown or a value is not allowed."""
+
+
+class GateError(ConfigError):
+    """Raised when a run's first samples show that it can keep nothing to train on."""
 
 
 class ProblemError(TPTError, ValueError):

@@ -15,11 +15,13 @@ from msgspec.structs import replace
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
 from tpt.engines import Sampling
+from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
 from tpt.records import EvalReport, Problem, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
+from tpt.sampling.collect import Watch
 from tpt.sampling.open import sampling_of
 from tpt.sampling.sample import Pass, sample
 from tpt.sampling.samplers import Fixed
@@ -37,7 +39,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     model = base_model(run, config) if round_dir.index == 0 else trained_model_of(round_dir)
     settings = {
         "seed": config.seed,
-        "prompt": config.prompt.model_dump(),
+        "prompt": config.asked_prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         # Which problems choose the best round does not change how any is scored; nor do greedy samples besides.
         "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy"}),
@@ -51,7 +53,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     started = time.monotonic()
     problems = problems_by_id(run.heldout)
     clusters = clusters_of(problems.values(), sorted(problems))
-    passes = _passes(config, round_dir, sorted(problems))
+    passes = _passes(config, round_dir, sorted(problems), watch_evaluation(context, problems))
     title = "base model's score" if round_dir.index == 0 else "evaluate"
     with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
         collected, described = sample(context, model, problems, *passes, display=display)
@@ -87,11 +89,11 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     )
 
 
-def _passes(config: RunConfig, round_dir: RoundDir, problem_ids: list[str]) -> list[Pass]:
+def _passes(config: RunConfig, round_dir: RoundDir, problem_ids: list[str], watch: Watch | None) -> list[Pass]:
     """Return what is sampled: the samples, and one greedy sample of every problem unless they are greedy themselves."""
     section = config.evaluate
     sampling = sampling_of(section)
-    passes = [Pass(Fixed(problem_ids, section.samples), sampling, round_dir.evaluate)]
+    passes = [Pass(Fixed(problem_ids, section.samples), sampling, round_dir.evaluate, watch)]
     if section.greedy and section.temperature > 0:
         greedy = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=section.max_tokens)
         passes.append(Pass(Fixed(problem_ids, 1), greedy, round_dir.evaluate_greedy))

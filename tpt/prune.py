@@ -21,7 +21,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tpt.config import PruneConfig
+from tpt.config import PruneConfig, VerifyConfig
 from tpt.errors import RunError
 from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
@@ -61,7 +61,7 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
     journal = Journal(round_dir.traces, round_dir.verdicts)
     problems = problems_by_id(run.problems)
     human = human_part(problems, config, round_dir.index)
-    pruning = Pruning(problems, config.prune, config.seed, round_dir.index, human)
+    pruning = Pruning(problems, config.prune, config.seed, round_dir.index, human, config.verify)
     found, chosen = pruning.survey(journal.problems())
     _check_yield(context, found)
     chat = open_chat(config, sampled_model_of(context.run, context.round_dir, context.config).spec, run.path / "cache")
@@ -119,12 +119,23 @@ class Yield:
     """Of the problems kept, those whose human solution is trained on; 0 unless asked for."""
 
 
-def is_keepable(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
+def is_keepable(
+    trace: Trace,
+    verdict: Verdict,
+    problem: Problem,
+    policy: PruneConfig,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
+) -> bool:
     """Return whether a trace may be trained on; one cut off at max_tokens never may."""
-    return _has_keepable_answer(trace, verdict, problem, policy) and not _has_barred_step(trace, policy)
+    return _has_keepable_answer(trace, verdict, problem, policy, limits) and not _has_barred_step(trace, policy)
 
 
-def is_wrong_as_asked(trace: Trace, verdict: Verdict, problem: Problem) -> bool:
+def is_wrong_as_asked(
+    trace: Trace,
+    verdict: Verdict,
+    problem: Problem,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
+) -> bool:
     """Return whether a trace's answer is wrong but written in the asked format; never true of programs.
 
     It is written as asked when it would be strictly right, were it the right one: so every verifier's own rule of what
@@ -132,14 +143,16 @@ def is_wrong_as_asked(trace: Trace, verdict: Verdict, problem: Problem) -> bool:
     """
     if verdict.outcome is not Outcome.WRONG or not verdict.extracted or problem.kind == "code":
         return False
-    return judge_one(replace(problem, answer=verdict.extracted), trace.completion).strict
+    return judge_one(replace(problem, answer=verdict.extracted), trace.completion, limits=limits).strict
 
 
-def _has_keepable_answer(trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig) -> bool:
+def _has_keepable_answer(
+    trace: Trace, verdict: Verdict, problem: Problem, policy: PruneConfig, limits: VerifyConfig
+) -> bool:
     if trace.finish_reason != "stop":
         return False
     if policy.wrong_only:
-        return is_wrong_as_asked(trace, verdict, problem)
+        return is_wrong_as_asked(trace, verdict, problem, limits)
     if not policy.correct_only:
         return True
     if verdict.outcome is Outcome.CORRECT:
@@ -183,6 +196,7 @@ def select(
     messages: Callable[[Problem], list[Message]],
     seed: int,
     round_index: int,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
 ) -> Pruned:
     """Choose the training examples of a round; sorted by ``(problem_id, sample)``.
 
@@ -202,7 +216,7 @@ def select(
             )
         by_problem[trace.problem_id].append((trace, verdict))
     groups = sorted(by_problem.items())
-    pruning = Pruning(problems, policy, seed, round_index)
+    pruning = Pruning(problems, policy, seed, round_index, limits=limits)
     found, chosen = pruning.survey(groups)
     return Pruned(**asdict(found), examples=list(pruning.examples(groups, chosen, messages)))
 
@@ -219,6 +233,7 @@ class Pruning:
     seed: int
     round_index: int
     human: HumanPart = field(default_factory=HumanPart)
+    limits: VerifyConfig = field(default_factory=VerifyConfig)
 
     def survey(self, groups: Iterable[Group]) -> tuple[Yield, frozenset[str]]:
         """Return what the traces yield, and the ids of the problems that are trained on."""
@@ -267,7 +282,7 @@ class Pruning:
         """Return a problem's keepable traces without duplicates, and count."""
         problem, found = self.problems[problem_id], []
         for trace, verdict in pairs:
-            if not _has_keepable_answer(trace, verdict, problem, self.policy):
+            if not _has_keepable_answer(trace, verdict, problem, self.policy, self.limits):
                 continue
             if _has_barred_step(trace, self.policy):
                 count.false_steps += 1

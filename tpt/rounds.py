@@ -9,16 +9,17 @@ from typing import Any
 
 from tpt.audit.run_problems import load_both
 from tpt.config import RunConfig, load_config, render_toml
+from tpt.config.answer_format import format_warnings
 from tpt.errors import RunError
 from tpt.evidence.best_round import BestRound, best_round_of
-from tpt.records import EvalReport, RoundRecord
+from tpt.records import EvalReport, Problem, RoundRecord
 from tpt.run.directory import RoundDir, RunDir, log_event
 from tpt.run.lock import lock
 from tpt.run.manifest import load_manifest
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import StageServer, do_stage
 from tpt.store import address_of, downloaded, is_url, synced, working_copy_of
-from tpt.system.jsonl import from_table, read_json, read_table, replace_records, write_json, write_text
+from tpt.system.jsonl import from_table, iterate_records, read_json, read_table, replace_records, write_json, write_text
 
 
 class Run:
@@ -57,6 +58,7 @@ class Run:
             if held.left_by and self.progress:
                 print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
             self.prepare()
+            self._warn()
             sync.prepared()
             with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
                 sync.stop_by(server.kill)
@@ -73,6 +75,12 @@ class Run:
                     sync.recorded(round_dir)
                     yield records[-1]
             log_event(self.dir, "finished", why=self.stop_reason(records))
+
+    def _warn(self) -> None:
+        """Say where the prompt asks for another answer format than the one that counts."""
+        kinds = {problem.kind for problem in iterate_records(self.dir.heldout, Problem)} if self.progress else set()
+        for said in format_warnings(self.config.prompt.texts, self.config.verify.answer_format, kinds):
+            print(f"warning: {said}", file=sys.stderr)
 
     def records(self) -> list[RoundRecord]:
         """Return the records of the rounds that are finished."""

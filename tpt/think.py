@@ -19,6 +19,7 @@ from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import NEEDED_TO_THINK, data_needed_to_think
 from tpt.errors import ConfigError
+from tpt.gate import watch_thinking
 from tpt.mix import human_part, own_size, require_solutions
 from tpt.prune import is_keepable, problem_order
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
@@ -42,7 +43,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "data": config.data.model_dump(include=set(data_needed_to_think(config.data))),
-        "prompt": config.prompt.model_dump(),
+        "prompt": config.asked_prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
@@ -82,7 +83,8 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
     order = [each for each in problem_order(list(problems), config.seed, round_dir.index) if each not in closed]
     sampler: Sampler
     if config.think.sampler == "fixed":
-        sampler, unit = Fixed(sorted(order), config.think.samples), "samples"
+        order = sorted(order)
+        sampler, unit = Fixed(order, config.think.samples), "samples"
     else:
         size = own_size(config, round_dir.index)
         sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
@@ -91,9 +93,11 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
             context,
             model,
             problems,
-            Pass(sampler, sampling_of(config.think), round_dir.path),
+            Pass(sampler, sampling_of(config.think), round_dir.path, watch_thinking(context, problems, order)),
             display=display,
-            keepable=lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune),
+            keepable=lambda trace, verdict: is_keepable(
+                trace, verdict, problems[trace.problem_id], config.prune, config.verify
+            ),
             every_test=_needs_every_test(config),
         )
         rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)

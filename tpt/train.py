@@ -43,7 +43,7 @@ def train_stage(context: StageContext) -> dict[str, Any]:
     config, round_dir, run = context.config, context.round_dir, context.run
     model = start_model_of(run, round_dir, config)
     trained_by = config.train.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS))
-    settings = {"seed": config.seed, "train": trained_by, "prompt": config.prompt.model_dump()}
+    settings = {"seed": config.seed, "train": trained_by, "prompt": config.asked_prompt.model_dump()}
     inputs = {
         "examples": output_of(round_dir, "prune", "examples", round_dir.examples),
         "model": model.digest,
@@ -61,7 +61,7 @@ def train_stage(context: StageContext) -> dict[str, Any]:
             examples,
             problems_by_id(run.problems),
             config=config.train,
-            prompt=config.prompt,
+            prompt=config.asked_prompt,
             start=Start(
                 model.spec,
                 model.digest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,6 +13,7 @@ from tpt.audit.audit import Audit, marks_path
 from tpt.audit.import_rows import FIELDS
 from tpt.audit.import_samples import ImportedDir, import_samples
 from tpt.cli import actions
+from tpt.cli.model_check import check_model, require_alone
 from tpt.cli.options import (
     ConfigPath,
     ExportDtype,
@@ -34,6 +35,7 @@ from tpt.config import render_toml
 from tpt.errors import ConfigError, TPTError
 from tpt.evidence import compare_runs
 from tpt.export import ExportOptions, export
+from tpt.gate import gate_text
 from tpt.plan import MFU, PlanOptions, plan_run, plan_text
 from tpt.report.audit import report_text
 from tpt.report.compared import comparison_text
@@ -218,7 +220,14 @@ def compare(
 
 @app.command()
 def check(
-    problems: Annotated[str, typer.Argument(help="A problem source, such as gsm8k?split=train or mine.jsonl.")],
+    problems: Annotated[
+        str,
+        typer.Argument(help="A problem source, such as gsm8k?split=train or mine.jsonl; with --model, a config file."),
+    ],
+    model: Annotated[
+        bool, typer.Option("--model", help="Sample the config's model: is a run worth it, and what to change.")
+    ] = False,
+    sets: SetOption = [],  # noqa: B006
     against: Annotated[
         str, typer.Option("--against", help="Held-out source: report what the two have in common.")
     ] = "",
@@ -230,7 +239,10 @@ def check(
     sandbox: SandboxOption = SandboxMode.bubblewrap,
     format: FormatOption = Format.table,
 ) -> None:
-    """Prove that every gold answer passes its own verifier; find duplicates and overlap with held-out problems."""
+    """Prove that every gold answer passes its own verifier; find duplicates, overlap; --model: is a run worth it."""
+    if model or sets:
+        require_alone(model=model, against=against, column=columns, traces=traces)
+        _check_model(downloaded(problems), sets, format)
     named = actions.parse_columns(columns)
     found, told = actions.check_sources(problems, against, named, traces, sandbox=sandbox.value)
     if told and format is Format.json:
@@ -240,6 +252,16 @@ def check(
         print(f"\n{trace_check_text(told)}")
     if not found["ok"]:
         raise typer.Exit(1)
+
+
+def _check_model(path: Path, sets: list[str], format: Format) -> NoReturn:
+    loaded, _ = actions.config_and_folder(path, None, sets)
+    found = check_model(loaded)
+    if format is Format.json:
+        print_result(found, format)
+    else:
+        print(printable(gate_text(found)))
+    raise typer.Exit(1 if found.stops else 0)
 
 
 @app.command()

@@ -111,7 +111,7 @@ def _train(
     from tpt.sft import save_checkpoint
 
     cache, round_dir = run.path / "cache", run.round(1)
-    chat = Chat(load_tokenizer(spec, cache=cache), config.prompt)
+    chat = Chat(load_tokenizer(spec, cache=cache), config.asked_prompt)
     tokenizer: Any = load_tokenizer(spec, cache=cache)
     # The trainer ends a completion at one token only; the template's end of turn is the one that is trained and sampled.
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(chat.end_of_turn_id)

@@ -69,6 +69,16 @@ class PromptConfig(Section):
             )
         return text
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the template is more than the question: then it alone says what is asked."""
+        return self.template.strip() != "{question}"
+
+    @property
+    def texts(self) -> list[str]:
+        """What the model reads besides the question, and what it is shown as answers."""
+        return [self.system, self.template, *(shot.answer for shot in self.few_shot)]
+
     def user(self, question: str) -> str:
         """Return the user's turn for a question; questions hold braces, so nothing is formatted."""
         return self.template.replace("{question}", question)

@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from tpt.config.alarm_section import AlarmConfig
+from tpt.config.answer_format import REQUESTS
 from tpt.config.engine_section import EngineConfig
 from tpt.config.problem_sections import ProblemsConfig, PromptConfig
 from tpt.config.section import Section
@@ -59,6 +60,14 @@ class RunConfig(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     stop: StopConfig = StopConfig()
     alarms: AlarmConfig = AlarmConfig()
+
+    @property
+    def asked_prompt(self) -> PromptConfig:
+        """The prompt as problems are put to the model: a template of only the question asks for the answer format too."""
+        request = REQUESTS.get(self.verify.answer_format)
+        if request is None or self.prompt.is_own:
+            return self.prompt
+        return self.prompt.model_copy(update={"template": f"{self.prompt.template}\n\n{request}"})
 
     @model_validator(mode="after")
     def _sampler_feeds_the_policy(self) -> Self:

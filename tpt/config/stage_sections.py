@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tpt.config.answer_format import AnswerFormat
 from tpt.config.section import Count, Fraction, Section
 
 
@@ -29,8 +30,13 @@ VERIFY_OPERATIONAL = ("workers", "where", "node_cpus")
 
 
 class VerifyConfig(Section):
-    """Limits for verifiers that can hang or blow up; one that exceeds them is killed."""
+    """The answer format that counts as kept, and limits for verifiers that can hang or blow up: beyond, one is killed."""
 
+    answer_format: AnswerFormat = Field(
+        "auto",
+        description='how answers are written, for the prompt (unless prompt.template is your own) and for "strict": hash '
+        "(#### N), boxed (\\boxed{N}), last (any way: the last answer counts); auto: by kind, number hash, math boxed",
+    )
     timeout_s: float = Field(2.0, gt=0, description="wall clock of one answer; beyond: TIMEOUT")
     memory_mb: int = Field(2048, ge=256, description="address space of a verifier's process; beyond: ERROR")
     workers: int = Field(
@@ -196,6 +202,12 @@ class EvaluateConfig(Section):
 
 class StopConfig(Section):
     """Which round is the best, when to stop before the last one, and where to go on from after a loss."""
+
+    gate: Literal["stop", "warn", "off"] = Field(
+        "stop",
+        description="when the first few hundred samples show that nothing can be kept to train on: stop the run and say why, "
+        "or warn and go on; off: don't look",
+    )
 
     rule: Literal["significance", "maximum"] = Field(
         "significance",

@@ -73,6 +73,7 @@ def prune(
         messages=chat.messages,
         seed=config.seed,
         round_index=round_index,
+        limits=config.verify,
     ).examples
 
 
@@ -85,7 +86,7 @@ def fine_tune(
         examples,
         problems,
         config=config.train,
-        prompt=config.prompt,
+        prompt=config.asked_prompt,
         start=Start(model),
         out=out,
         seed=seed_for(config.seed, "train", round_index),

@@ -50,7 +50,7 @@ def prompt_messages(config: RunConfig, folder: Path) -> list[Message]:
     """Return the turns that ask a question, as the exported tokenizer's template takes them."""
     from transformers import AutoTokenizer
 
-    chat = Chat(AutoTokenizer.from_pretrained(folder), config.prompt)
+    chat = Chat(AutoTokenizer.from_pretrained(folder), config.asked_prompt)
     return chat.messages(Problem(id="", question="{question}", answer=""))
 
 

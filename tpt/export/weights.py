@@ -69,7 +69,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     cache = run.path / "cache"
     model = load_model(config.model, dtype="float32", device="cpu", cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(model, Chat(load_tokenizer(config.model, cache=cache), config.prompt), folder)
+    save_checkpoint(model, Chat(load_tokenizer(config.model, cache=cache), config.asked_prompt), folder)
 
 
 def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Path) -> None:
@@ -85,7 +85,7 @@ def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Pa
     merged = load_model(str(round_dir.checkpoint), dtype="float32", device="cpu", cache=cache)
     tokenizer = load_tokenizer(str(round_dir.checkpoint), cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(merged, Chat(tokenizer, config.prompt), folder)
+    save_checkpoint(merged, Chat(tokenizer, config.asked_prompt), folder)
 
 
 def cast(folder: Path, dtype: str) -> None:

@@ -220,4 +220,4 @@ def open_chat(config: RunConfig, model: str, cache: Path | None = None) -> Chat:
     """Load a model's tokenizer and put the config's prompt to it."""
     from tpt.model.load import load_tokenizer
 
-    return Chat(load_tokenizer(model, cache=cache), config.prompt)
+    return Chat(load_tokenizer(model, cache=cache), config.asked_prompt)

@@ -143,7 +143,7 @@ def _seen(traces: Path, verdicts: Path, problems: dict[str, Problem], config: Ru
                 f"{traces}: problem {trace.problem_id!r}, sample {trace.sample}: not a problem of this run, or without a "
                 "verdict; the run's files do not belong together"
             )
-        keepable = is_keepable(trace, verdict, problem, config.prune)
+        keepable = is_keepable(trace, verdict, problem, config.prune, config.verify)
         counts[trace.problem_id][0] += keepable
         counts[trace.problem_id][1] += 1
         lengths[not keepable].append(trace.completion_tokens)

@@ -147,7 +147,7 @@ def _open_chat(config: RunConfig) -> Chat:
     from tpt.model.load import load_tokenizer
 
     # Without a cache: a plan writes nothing.
-    return Chat(load_tokenizer(config.model), config.prompt)
+    return Chat(load_tokenizer(config.model), config.asked_prompt)
 
 
 def _is_here(model: str) -> bool:
@@ -172,7 +172,7 @@ def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Pro
         prefix = common_length(rows) if len(rows) > 1 else 0
         lengths = [len(row) for row in rows]
         return Prompts(len(rows), fmean(lengths), max(lengths), prefix)
-    prompt = config.prompt
+    prompt = config.asked_prompt
     shots = sum(len(prompt.user(shot.question)) + len(shot.answer) for shot in prompt.few_shot)
     before = (shots + len(prompt.system)) / _CHARACTERS_A_TOKEN
     lengths = [round(before + len(prompt.user(problem.question)) / _CHARACTERS_A_TOKEN) for problem in problems]

@@ -19,6 +19,7 @@ _MAY_CHANGE = (
     "rounds",
     "stop.patience",
     "evaluate.greedy",
+    "stop.gate",
     "threads",
     *(f"engine.{key}" for key in OPERATIONAL),
     *(f"verify.{key}" for key in VERIFY_OPERATIONAL),

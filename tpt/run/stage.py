@@ -32,7 +32,11 @@ class StageContext:
 def verification_settings(config: RunConfig, problems: Path) -> dict[str, Any]:
     """Return the settings that verdicts depend on."""
     kinds = {problem.kind for problem in iterate_records(problems, Problem)}
-    return {"formats": formats_of(kinds), "verify": config.verify.model_dump(exclude=set(VERIFY_OPERATIONAL))}
+    left_out = set(VERIFY_OPERATIONAL)
+    if config.verify.answer_format == "auto":
+        # Runs of before there was the key are judged alike.
+        left_out.add("answer_format")
+    return {"formats": formats_of(kinds, config.verify), "verify": config.verify.model_dump(exclude=left_out)}
 
 
 def problems_by_id(path: Path) -> dict[str, Problem]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
 from tpt.records import Problem, Trace, Verdict, well_formed
@@ -13,6 +14,16 @@ from tpt.run.journal import Journal, Pair
 from tpt.sampling.samplers import Sampler
 from tpt.system.jsonl import append_records, open_append
 from tpt.verifiers import Judge
+
+
+class Watch(Protocol):
+    """Looks on while samples come in, and may end the sampling by raising; it never changes which are taken."""
+
+    def take(self, trace: Trace, verdict: Verdict) -> None:
+        """Take in a sample, those of an interrupted attempt first."""
+
+    def decide(self) -> None:
+        """Called when those are in, and after every step of the engine, the samples being on disk."""
 
 
 @dataclass(slots=True)
@@ -56,6 +67,7 @@ class SamplingJob:
     judge: Judge
     keepable: Callable[[Trace, Verdict], bool]
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
+    watch: Watch | None = None
 
 
 def collect(
@@ -70,6 +82,8 @@ def collect(
     sampler.restore(_recovered(journal, job, progress))
     found = progress.traces
     progress.reached = sampler.reached()
+    if job.watch:
+        job.watch.decide()
     started = time.monotonic()
     in_flight: dict[RequestId, int] = {}
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
@@ -102,6 +116,8 @@ def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterat
     """Yield what is on disk as the sampler wants it, and count it."""
     for trace, verdict in journal.recovered(lambda traces: job.judge(traces, job.problems)):
         progress.traces += 1
+        if job.watch:
+            job.watch.take(trace, verdict)
         yield (trace.problem_id, trace.sample), job.keepable(trace, verdict)
 
 
@@ -112,7 +128,11 @@ def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress:
         progress.traces += 1
         progress.correct += verdict.outcome == "CORRECT"
         progress.tokens += trace.completion_tokens
+        if job.watch:
+            job.watch.take(trace, verdict)
     progress.reached = sampler.reached()
+    if job.watch:
+        job.watch.decide()
 
 
 def trace_of(completion: Completion, seed: int) -> Trace:

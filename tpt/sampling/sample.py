@@ -11,7 +11,7 @@ from tpt.engines import Sampling
 from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.stage import StageContext
-from tpt.sampling.collect import Collected, Progress, SamplingJob, collect
+from tpt.sampling.collect import Collected, Progress, SamplingJob, Watch, collect
 from tpt.sampling.open import open_engine, open_judge
 from tpt.sampling.prompt_file import PromptFile
 from tpt.sampling.samplers import Sampler
@@ -29,6 +29,8 @@ class Pass(NamedTuple):
     """Temperature and the like."""
     at: Path
     """The folder for the files."""
+    watch: Watch | None = None
+    """Looks on, and may end the sampling."""
 
 
 def sample(
@@ -73,6 +75,7 @@ def sample(
                     judge=judge,
                     keepable=keepable,
                     on_progress=show,
+                    watch=each.watch,
                 )
                 collected.append(
                     collect(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tpt.config import VerifyConfig
+from tpt.config.answer_format import format_of
 from tpt.errors import VerifierError, did_you_mean
 from tpt.records import Problem, Trace, Verdict
 from tpt.verifiers import Judgement
+from tpt.verifiers.answer_format import DESCRIBED, Opening, in_format
 from tpt.verifiers.code.verify import CODE_FORMAT, judge_completions, verify_code
 from tpt.verifiers.custom import describe_custom, is_custom, verify_custom
 from tpt.verifiers.math.verify import MATH_FORMAT, verify_math
@@ -24,9 +26,7 @@ from tpt.verifiers.pool.call import PoolCall, PoolResult
 from tpt.verifiers.pool.pool import pool_for
 from tpt.verifiers.text import EXACT_FORMAT, REGEX_FORMAT, verify_exact, verify_regex
 
-_Opening = Callable[[Problem, str], Judgement | PoolCall]
-
-OPENINGS: dict[str, _Opening] = {
+OPENINGS: dict[str, Opening] = {
     "number": verify_number,
     "math": verify_math,
     "choice": verify_choice,
@@ -46,16 +46,23 @@ FORMATS = {
     "regex": REGEX_FORMAT,
     "paper": PAPER_FORMAT,
 }
-"""Kind to the versioned description of the answer format that ``strict`` asks for."""
+"""Kind to the versioned description of the answer format that ``strict`` asks for where the config names none."""
 
 _KEPT = 100_000
 """Results of the pool that are kept: the samples of a problem often end in the same few answers."""
 _results: OrderedDict[str, PoolResult] = OrderedDict()
 
 
-def formats_of(kinds: set[str]) -> dict[str, str]:
+def formats_of(kinds: set[str], limits: VerifyConfig = VerifyConfig()) -> dict[str, str]:  # noqa: B008
     """Return the versioned formats of these kinds; that of your own function holds a digest of its file."""
-    return {kind: FORMATS[kind] if kind in FORMATS else describe_custom(kind) for kind in sorted(kinds)}
+    return {kind: _described(kind, limits) for kind in sorted(kinds)}
+
+
+def _described(kind: str, limits: VerifyConfig) -> str:
+    asked = format_of(kind, limits.answer_format)
+    if asked != format_of(kind, "auto"):
+        return f"{kind}/1 {asked}: {DESCRIBED[asked]}"
+    return FORMATS[kind] if kind in FORMATS else describe_custom(kind)
 
 
 def judge_one(problem: Problem, completion: str, *, limits: VerifyConfig = VerifyConfig()) -> Judgement:  # noqa: B008
@@ -105,7 +112,7 @@ def _judgements(
     of_code = [row for row in rows if row[0].kind == "code"]
     programs = iter(judge_completions(of_code, limits=limits, every_test=every_test))  # all processors at once
     opened = [
-        next(programs) if problem.kind == "code" else _opening(problem.kind)(problem, completion)
+        next(programs) if problem.kind == "code" else _opening(problem.kind, limits)(problem, completion)
         for problem, completion in rows
     ]
     results = iter(_make([each for each in opened if isinstance(each, PoolCall)], limits))
@@ -143,9 +150,9 @@ def _key(call: PoolCall, index: int, within: str) -> str:
     return json.dumps([call.target, call.warm_up, call.arguments, within])
 
 
-def _opening(kind: str) -> _Opening:
+def _opening(kind: str, limits: VerifyConfig) -> Opening:
     if kind in OPENINGS:
-        return OPENINGS[kind]
+        return in_format(OPENINGS[kind], kind, limits.answer_format)
     if is_custom(kind):
         return verify_custom
     raise VerifierError(

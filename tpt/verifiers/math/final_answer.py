@@ -86,6 +86,15 @@ def final_answer(completion: str) -> FinalAnswer | None:
     return _marked(text) or _unmarked(text)
 
 
+def answer_behind_hashes(completion: str) -> FinalAnswer | None:
+    """Return the answer in the line behind the last ``####``; None when there is none."""
+    _, mark, after = completion[-TAIL:].rpartition("####")
+    found = final_answer(f"{mark} {after.lstrip().partition(chr(10))[0]}") if mark else None
+    if found is None or found.how not in ("boxed", "####"):
+        return None
+    return FinalAnswer(found.text, "####", found.earlier)
+
+
 def _strip_boxes(text: str) -> str:
     r"""Return the content of a text that is one ``\boxed{...}``; other texts as they are."""
     for _ in range(3):

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
-from tpt.verifiers.math.final_answer import FinalAnswer, final_answer
+from tpt.verifiers.math.final_answer import FinalAnswer, How, answer_behind_hashes, final_answer
 from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.pool.call import PoolCall, PoolResult
@@ -29,10 +29,18 @@ EXTRACTED = 200
 
 def verify_math(problem: Problem, completion: str) -> Judgement | PoolCall:
     """Judge a completion, or say what must be compared symbolically to judge it."""
+    return _verify(problem, final_answer(completion), asked="boxed")
+
+
+def verify_math_behind_hashes(problem: Problem, completion: str) -> Judgement | PoolCall:
+    """Judge like ``verify_math`` a completion that was asked for ``#### ANSWER``: what stands there is the answer."""
+    return _verify(problem, answer_behind_hashes(completion) or final_answer(completion), asked="####")
+
+
+def _verify(problem: Problem, found: FinalAnswer | None, *, asked: How) -> Judgement | PoolCall:
     gold = gold_answer(problem.answer)
     if not gold:
         return Judgement(Outcome.ERROR, False, None, f"the gold answer of problem {problem.id} is empty")
-    found = final_answer(completion)
     if found is None or not found.text.strip():
         return Judgement(Outcome.NO_ANSWER, False, None)
     if len(found.text) > MAX_ANSWER:
@@ -41,10 +49,10 @@ def verify_math(problem: Problem, completion: str) -> Judgement | PoolCall:
     candidates = _candidates(found, gold)
     decided = [compare_exactly(gold, each) for each in candidates]
     if True in decided:
-        return _judgement(found, candidates, candidates[decided.index(True)])
+        return _judgement(found, candidates, candidates[decided.index(True)], asked)
     undecided = [each for each, verdict in zip(candidates, decided, strict=True) if verdict is None]
     if not undecided:
-        return _judgement(found, candidates, None)
+        return _judgement(found, candidates, None, asked)
     if any(map(too_large, [gold, *undecided])):
         # What the pool would find out by its clock, at once and the same on every machine.
         detail = "not computed: a number of millions of digits"
@@ -52,7 +60,7 @@ def verify_math(problem: Problem, completion: str) -> Judgement | PoolCall:
     return PoolCall(
         TARGET,
         (gold, undecided),
-        lambda result: _to_judgement(result, found, candidates),
+        lambda result: _to_judgement(result, found, candidates, asked),
     )
 
 
@@ -73,7 +81,7 @@ def _candidates(found: FinalAnswer, gold: str) -> list[str]:
     return candidates
 
 
-def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str]) -> Judgement:
+def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str], asked: How) -> Judgement:
     if result.problem == "timeout":
         return Judgement(Outcome.TIMEOUT, False, found.text[:EXTRACTED], result.detail)
     if result.problem == "error":
@@ -81,10 +89,10 @@ def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str])
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED], f"cannot be compared: {last[:EXTRACTED]}")
     if result.problem:
         return Judgement(Outcome.ERROR, False, found.text[:EXTRACTED], result.detail)
-    return _judgement(found, candidates, result.value)
+    return _judgement(found, candidates, result.value, asked)
 
 
-def _judgement(found: FinalAnswer, candidates: list[str], right: str | None) -> Judgement:
+def _judgement(found: FinalAnswer, candidates: list[str], right: str | None, asked: How) -> Judgement:
     if right is None:
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED])
-    return Judgement(Outcome.CORRECT, found.how == "boxed" and right == candidates[0], right[:EXTRACTED])
+    return Judgement(Outcome.CORRECT, found.how == asked and right == candidates[0], right[:EXTRACTED])

@@ -1,0 +1,101 @@
+"""The gate in a run: after the first samples of the base model's score, and of every round's thinking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from tpt.errors import GateError
+from tpt.gate.early_look import EarlyLook
+from tpt.gate.early_samples import EarlySamples
+from tpt.gate.report import GateReport, gate_report
+from tpt.gate.text import gate_text, stop_text
+from tpt.prune import is_keepable
+from tpt.records import Problem, Trace, Verdict
+from tpt.run.directory import log_event
+from tpt.run.journal import Pair
+from tpt.run.stage import StageContext
+from tpt.system.jsonl import iterate_lines
+
+EARLY_PROBLEMS = 40
+"""Problems looked at: none of so many with anything to keep means fewer than one in ten (95 % confidence)."""
+EARLY_SAMPLES = 200
+"""Samples looked at, at least, where there are so many."""
+
+
+def early_problems(order: Sequence[str], samples: int) -> list[str]:
+    """Return the first problems of an order, as many as the gate looks at with so many samples of each."""
+    return list(order[: max(EARLY_PROBLEMS, -(-EARLY_SAMPLES // samples))])
+
+
+def watch_evaluation(context: StageContext, problems: dict[str, Problem]) -> EarlyLook | None:
+    """Return the look at the base model's first held-out samples; None where there is to be none."""
+    config = context.config
+    if context.round_dir.index or config.stop.gate == "off":
+        return None
+    samples = config.evaluate.samples
+
+    def decide(pairs: list[Pair], pace: float | None) -> None:
+        seen = seen_of(context, problems, pairs, pace, max_tokens=config.evaluate.max_tokens)
+        report = gate_report(seen, warnings=[])
+        # How many tests a program passes is not found out while scoring.
+        _act(context, report, "held-out problems", stops=report.stops and not config.prune.min_tests_passed)
+
+    return EarlyLook(early_problems(sorted(problems), samples), samples, decide)
+
+
+def watch_thinking(context: StageContext, problems: dict[str, Problem], order: Sequence[str]) -> EarlyLook | None:
+    """Return the look at a round's first training problems; it is over with the first sample to keep.
+
+    Args:
+        context: the think stage.
+        problems: id to problem.
+        order: in which they are sampled.
+    """
+    config = context.config
+    if config.stop.gate == "off" or len(order) < EARLY_PROBLEMS:
+        return None
+
+    def decide(pairs: list[Pair], pace: float | None) -> None:
+        seen = seen_of(context, problems, pairs, pace, max_tokens=config.think.max_tokens)
+        report = gate_report(seen, warnings=[])
+        _act(context, report, "training problems", stops=report.stops)
+
+    return EarlyLook(order[:EARLY_PROBLEMS], config.think.samples, decide, until=keepable_by(context, problems))
+
+
+def keepable_by(context: StageContext, problems: dict[str, Problem]) -> Callable[[Trace, Verdict], bool]:
+    """Return whether a sample may be trained on, by the config's policy."""
+    config = context.config
+    return lambda trace, verdict: is_keepable(trace, verdict, problems[trace.problem_id], config.prune, config.verify)
+
+
+def seen_of(
+    context: StageContext, problems: dict[str, Problem], pairs: list[Pair], pace: float | None, *, max_tokens: int
+) -> EarlySamples:
+    """Return samples of some problems with what the gate must know besides."""
+    run, config = context.run, context.config
+    return EarlySamples(
+        config=config,
+        pairs=pairs,
+        problems=problems,
+        keepable=keepable_by(context, problems),
+        max_tokens=max_tokens,
+        train_problems=sum(1 for _ in iterate_lines(run.problems, Problem)),
+        heldout_problems=sum(1 for _ in iterate_lines(run.heldout, Problem)),
+        seconds_per_sample=pace,
+    )
+
+
+def _act(context: StageContext, report: GateReport, sampled: str, *, stops: bool) -> None:
+    """Say what was found, and end a run that can keep nothing.
+
+    Raises:
+        GateError: it can, and ``stop.gate`` says "stop".
+    """
+    index = context.round_dir.index
+    log_event(context.run, "gate", round=index, verdict=report.verdict, samples=report.samples, stops=stops)
+    if stops and context.config.stop.gate == "stop":
+        raise GateError(stop_text(report, sampled))
+    if context.progress:
+        print(gate_text(report), file=sys.stderr, flush=True)
