@@ -16,7 +16,7 @@ from tpt.gate.answer_format import answer_mark
 from tpt.gate.length import enough_tokens
 from tpt.gate.shares import clustered_share
 from tpt.prune import is_keepable
-from tpt.records import Problem, Trace, Verdict
+from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.verifiers.judge import judge
 
 
@@ -199,3 +199,19 @@ def test_the_published_failures_are_told_as_the_page_says() -> None:
     power = report.finding("power")
     assert "rests on 20 held-out" in power.said and "a true gain of 38.4 points" in power.said
     assert len(power.keys) == 2 and "a true gain of 38.4 points" in PAGE
+
+
+def test_few_right_answers_none_as_asked_are_a_hint() -> None:
+    rows = of(["17"] * 5) | {f"p{number:02}": ["17", r"\boxed{18}"] + ["17"] * 3 for number in range(3)}
+    report = gate_report(seen(rows), warnings=[])
+    assert report.stops and report.finding("format").verdict == "cannot tell yet"
+    assert report.finding("format").keys == ['verify.answer_format = "boxed"']
+
+
+def test_programs_are_not_told_of_answer_formats() -> None:
+    found = seen(of(["", ""]))
+    problems = {key: replace(problem, kind="code", tests=["assert f()"]) for key, problem in found.problems.items()}
+    pairs = [(trace, replace(verdict, outcome=Outcome.CORRECT)) for trace, verdict in found.pairs]
+    report = gate_report(replace_fields(found, problems=problems, pairs=pairs), warnings=[])
+    keys = report.finding("format").keys
+    assert [key.partition(":")[0] for key in keys] == ["prompt.few_shot", "prune.require_format = false"]

@@ -39,7 +39,9 @@ def format_finding(seen: EarlySamples) -> Finding:
     }
     asked = format_of(kind, seen.config.verify.answer_format)
     verdict = _verdict(seen, kept)
-    keys = _keys(seen, kind, kept, written) if verdict in ("not kept", "partly kept") else []
+    # Even a few right answers, none of them as asked, are worth a hint.
+    amiss = verdict in ("not kept", "partly kept") or (verdict == UNKNOWN and kept.of > 0 and kept.hits == 0)
+    keys = _keys(seen, kind, kept, written) if amiss else []
     said = (
         f"{shares['strict']} of samples are right in the asked format, {shares['lenient']} in any, "
         f"{shares['cut off']} are cut off, {shares['without an answer']} have no answer. "
@@ -90,7 +92,7 @@ def _verdict(seen: EarlySamples, kept: Share) -> str:
 def _keys(seen: EarlySamples, kind: str, kept: Share, written: dict[str, Share]) -> list[str]:
     """Return what to set: the format that most right answers have; where none has, an example, or no format."""
     best = max(written, key=lambda name: written[name].low, default="")
-    if best and written[best].low > max(0.5, kept.high):
+    if best and written[best].hits > written[best].of / 2 and written[best].low > (kept.value or 0.0):
         keys = [f'verify.answer_format = "{best}"']
         if seen.config.prompt.is_own:
             keys.append(f"prompt.template: ask for {WRITTEN[best]}")

@@ -11,16 +11,16 @@ from tpt.gate.heldout import greedy_finding, power_finding
 from tpt.gate.length import length_finding
 from tpt.gate.support import nothing_to_keep, support_finding
 
-__all__ = ["EarlySamples", "Finding", "GateReport", "Verdict", "gate_report"]
+__all__ = ["EarlySamples", "Finding", "GateReport", "GateVerdict", "gate_report"]
 
-Verdict = Literal["good", "wrong format", "too hard", "too easy", "saturated", "cut off", "cannot tell yet"]
+GateVerdict = Literal["good", "wrong format", "too hard", "too easy", "saturated", "cut off", "cannot tell yet"]
 
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
     """What the first samples say of a run."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     stops: bool
     """Whether the run can keep nothing."""
     samples: int
@@ -69,7 +69,7 @@ def gate_report(seen: EarlySamples, *, warnings: list[str]) -> GateReport:
     return GateReport(_verdict(said), stops, len(seen.pairs), problems, findings, warnings)
 
 
-def _verdict(said: dict[str, str]) -> Verdict:
+def _verdict(said: dict[str, str]) -> GateVerdict:
     if said["format"] == "not kept":
         return "wrong format"
     if said["length"] == "cut off":

@@ -11,7 +11,7 @@ _INDENT = 10
 _VERDICTS = {
     "good": "nothing speaks against this run",
     "wrong format": "the right answers are not written in the asked format",
-    "too hard": "the model solves too little to learn from",
+    "too hard": "too little of what the model writes can be kept",
     "too easy": "the model solves nearly everything already",
     "saturated": "the samples of a problem are too alike to choose among",
     "cut off": "many completions are cut off before their answer",
@@ -21,14 +21,19 @@ _VERDICTS = {
 
 def gate_text(report: GateReport) -> str:
     """Return the whole report as text to read."""
-    said = _VERDICTS[report.verdict] + ("; see what to set" if report.keys and not report.cause else "")
-    counted = f"{report.samples} samples of {report.problems} problems; [ ]: 95 % intervals"
-    lines = [_filled(f"Gate: {report.verdict}: {said} ({counted}).")]
+    lines = [headline(report)]
     for finding in report.findings:
         lines.append(_filled(finding.said, finding.topic))
         lines += [_filled(f"set {key}", "") for key in finding.keys]
     lines += [_filled(warning, "config") for warning in report.warnings]
     return "\n".join(lines)
+
+
+def headline(report: GateReport) -> str:
+    """Return the verdict in a sentence."""
+    said = _VERDICTS[report.verdict] + ("; see what to set" if report.keys and not report.cause else "")
+    counted = f"{report.samples} samples of {report.problems} problems; [ ]: 95 % intervals"
+    return _filled(f"Gate: {report.verdict}: {said} ({counted}).")
 
 
 def stop_text(report: GateReport, sampled: str) -> str:
