@@ -101,7 +101,10 @@ def test_no_human_solutions_no_alarm_about_them() -> None:
 
 def test_format_only_is_strict_without_lenient() -> None:
     said = only(observed(strict=0.499, lenient=0.5))
-    assert "format-only gain: strict pass@1 rose by 1" in said and "most of the gain is format, how answers are written, not how they are found" in said
+    assert (
+        "format-only gain: strict pass@1 rose by 1" in said
+        and "most of the gain is format, how answers are written, not how they are found" in said
+    )
     assert names(observed(strict=0.6, lenient=0.65)) == []
 
 

@@ -17,6 +17,7 @@ from tpt.scoring import (
     IntArray,
     answer_entropy,
     crossing_k,
+    fewest_units,
     holm,
     maj_at_k,
     mcnemar_p,
@@ -245,12 +246,34 @@ def test_wilson() -> None:
         wilson(3, 2)
 
 
-def test_minimal_detectable_difference() -> None:
-    assert minimal_detectable_difference(0.2 / sqrt(500), alpha=0.05) == pytest.approx(0.02506, abs=1e-5)
-    rng, shift = np.random.default_rng(0), minimal_detectable_difference(0.2 / sqrt(200), alpha=0.05)
-    draws = rng.normal(shift, 0.2, size=(4000, 200))
-    found = np.abs(draws.mean(1)) > 1.96 * draws.std(1, ddof=1) / np.sqrt(200)
-    assert found.mean() == pytest.approx(0.8, abs=0.025)
+@pytest.mark.parametrize(("problems", "spread", "alpha"), [(200, 0.2, 0.05), (50, 0.1, 0.0125), (30, 0.25, 0.05)])
+def test_the_minimal_detectable_difference_is_found_8_times_in_10(problems: int, spread: float, alpha: float) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0.0, spread, (problems, 1500))
+    smallest = np.median([minimal_detectable_difference(column, alpha=alpha) or 1.0 for column in noise.T[:200]])
+    assert smallest > (1.96 + 0.84) * spread / sqrt(problems)
+    found = sign_flip_p(noise + smallest, draws=4000, seed=0) <= alpha
+    assert found.mean() == pytest.approx(0.8, abs=0.05)
+
+
+def test_of_too_few_problems_or_clusters_no_difference_is_detectable() -> None:
+    gains = np.repeat([0.5, 0.6, 0.7, 0.4, 0.5], 20)
+    assert minimal_detectable_difference(gains, alpha=0.05) is not None
+    assert minimal_detectable_difference(gains[::20], alpha=0.05) is None
+    assert minimal_detectable_difference(gains, alpha=0.05, clusters=np.arange(100) // 20) is None
+
+
+@pytest.mark.parametrize("level", [0.2, 0.05, 0.05 / 3, 0.01])
+def test_fewest_units(level: float) -> None:
+    """Below it no signs reject anything; with two more, a gain on every problem is significant."""
+    fewest = fewest_units(level, clustered=False)
+    p_values = {n: p_value(np.ones(n), draws=2**14) for n in range(2, 12)}
+    assert min(p_values[n] for n in range(2, fewest)) > level and p_values[fewest + 2] <= level
+    assert fewest - 1 <= fewest_units(level, clustered=True) <= fewest
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        gains = rng.random(fewest - 1)
+        assert fewest < 3 or p_value(gains, draws=2**14) > level
 
 
 @settings(max_examples=60, deadline=None)
