@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from math import comb, inf, log, sqrt
 
 import numpy as np
@@ -24,7 +24,6 @@ from tpt.scoring import (
     mean_and_stderr,
     minimal_detectable_difference,
     pass_at_k,
-    pass_at_k_curve,
     pass_at_k_values,
     rarefied,
     sign_flip_p,
@@ -185,7 +184,7 @@ def test_an_interval_of_a_stricter_test_is_wider() -> None:
     found = sign_flips(gains[:, None], draws=5000, seed=0)
     bounds = [found.interval(0, level) for level in (0.2, 0.05, 0.0125)]
     assert bounds == sorted(bounds, key=lambda each: each[1] - each[0])
-    assert all(wide[0] < narrow[0] and narrow[1] < wide[1] for narrow, wide in zip(bounds, bounds[1:], strict=False))
+    assert all(wide[0] < narrow[0] and narrow[1] < wide[1] for narrow, wide in pairwise(bounds))
 
 
 def test_many_problems_give_students_interval() -> None:
