@@ -101,8 +101,88 @@ def test_no_human_solutions_no_alarm_about_them() -> None:
 
 def test_format_only_is_strict_without_lenient() -> None:
     said = only(observed(strict=0.499, lenient=0.5))
-    assert "format-only gain: strict pass@1 rose by 1" in said and "how to write answers, not how to find them" in said
+    assert (
+        "format-only gain: strict pass@1 rose by 1" in said
+        and "most of the gain is format, how answers are written, not how they are found" in said
+    )
     assert names(observed(strict=0.6, lenient=0.65)) == []
+
+
+def with_greedy(each: Observed, right: float, *, unlike: int = 0) -> Observed:
+    """The round with greedy samples, right on this share of the problems; on so many it differs both ways at once."""
+    problems = len(each.counts.problem_ids)
+    greedy = (np.arange(problems) < right * problems).astype(np.float64)
+    greedy[:unlike], greedy[problems - unlike :] = 0.0, 1.0 if unlike else greedy[-1]
+    return each._replace(counts=each.counts._replace(greedy=np.stack([greedy, greedy], axis=1)))
+
+
+@pytest.mark.parametrize(
+    ("before", "lenient", "after", "unlike", "raised"),
+    [
+        (0.6, 0.65, 0.6, 0, ["sharpening only"]),
+        (0.6, 0.65, 0.6, 5, ["sharpening only"]),
+        (0.6, 0.65, 0.62, 0, ["sharpening only"]),
+        (0.6, 0.65, 0.5, 0, ["sharpening only"]),
+        (0.6, 0.65, 0.65, 0, []),  # a third of the gain is the greedy answer's
+        (0.6, 0.65, 0.75, 0, []),
+        (0.6, 0.5, 0.6, 0, []),  # nothing is gained
+        (0.6, 0.3, 0.6, 0, []),
+        (0.6, 0.65, 0.6, 40, []),  # the greedy answers moved too much to tell
+    ],
+)
+def test_sharpening_only_is_a_gain_that_decoding_greedily_lacks(
+    before: float, lenient: float, after: float, unlike: int, raised: list[str]
+) -> None:
+    base = with_greedy(observed(0), before)
+    now = with_greedy(observed(strict=0.8 * lenient, lenient=lenient), after, unlike=unlike)
+    found = alarms_between(base, now, CONFIG)
+    assert [alarm.name for alarm in found] == raised
+    if raised and (after, unlike) == (before, 0):
+        assert "greedily by +0.0 (± 0.0), from 60.0% to 60.0%: samples come nearer to what the base" in in_words(
+            found[0]
+        )
+        every_gain = CONFIG.model_copy(update={"skill_share": 0.0})
+        assert alarms_between(base, now, every_gain) == []
+
+
+def test_without_greedy_samples_of_both_rounds_nothing_is_said_of_sharpening() -> None:
+    now = observed(strict=0.52, lenient=0.65)
+    assert alarms_between(observed(0), with_greedy(now, 0.6), CONFIG) == []
+    assert alarms_between(with_greedy(observed(0), 0.6), now, CONFIG) == []
+
+
+@pytest.mark.parametrize(("clusters", "raised"), [(None, True), (100, True), (10, False), (FEWEST - 1, False)])
+def test_problems_of_one_cluster_are_one_witness(clusters: int | None, raised: bool) -> None:
+    """The first fifth of the problems is written as asked now: proof unless it is two witnesses of ten."""
+    base = observed(0)
+    counts = base.counts._replace(clusters=None if clusters is None else np.arange(200) * clusters // 200)
+    strict = np.where(np.arange(200) < 40, counts.lenient, counts.strict)
+    found = alarms_between(
+        base._replace(counts=counts), base._replace(round=1, counts=counts._replace(strict=strict)), CONFIG
+    )
+    assert [alarm.name for alarm in found] == ["format-only gain"] * raised
+
+
+def test_few_clusters_raise_none() -> None:
+    clusters = np.arange(200) * (FEWEST - 1) // 200
+    base, far = (
+        each._replace(counts=each.counts._replace(clusters=clusters))
+        for each in (observed(0), observed(tokens=90.0, looped=0.5))
+    )
+    assert alarms_between(base, far, CONFIG) == []
+    # What is defined in few clusters alone is not watched; the rest is.
+    spread = base.counts._replace(clusters=np.arange(200) // 10)
+    one = [
+        each._replace(
+            counts=spread,
+            diversity={
+                name: row if place < 20 else replace(row, chains=None)
+                for place, (name, row) in enumerate(each.diversity.items())
+            },
+        )
+        for each in (base, far)
+    ]
+    assert [alarm.name for alarm in alarms_between(one[0], one[1], CONFIG)] == ["length drift", "repetition"]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from command_line import QUICKSTART, Finished, Tpt
 from tpt.config import load_config, render_toml
 from tpt.errors import RunError
 from tpt.evidence import Evidence, compare_runs, evidence_of
+from tpt.evidence.best_round import DRAWS
 from tpt.records import Outcome, Problem, RoundRecord, Trace, Verdict
 from tpt.report.compared import comparison_text
 from tpt.report.markdown import markdown_report
 from tpt.report.rows import report_rows
 from tpt.report.text import headline, notes
 from tpt.run.directory import RunDir
-from tpt.scoring import split_gains
+from tpt.scoring import sign_flip_p
 from tpt.scoring.score import evaluation_report
 from tpt.system.jsonl import from_table, replace_records, to_table, write_json, write_text
 
@@ -83,26 +84,26 @@ def test_a_comparison_names_every_problem_gained_and_lost(tmp_path: Path) -> Non
     compared = found.rounds[1].to_base
     assert compared is not None and compared == found.rounds[1].to_previous
     sets = compared.coverage
-    assert (sets.gained, sets.lost, sets.neither, sets.both) == (["a"], ["e"], ["d", "f"], 2)
+    assert (sets.k, sets.gained_ids, sets.lost_ids, sets.neither_ids) == (4, ["a"], ["e"], ["d", "f"])
+    assert (sets.gained, sets.lost, sets.neither, sets.p_value) == (1, 1, 2, 1.0)
     lenient = compared.coverage_lenient
-    assert (lenient.gained, lenient.lost, lenient.neither, lenient.both) == (["a"], ["e"], ["f"], 3)
+    assert (lenient.gained_ids, lenient.lost_ids, lenient.neither_ids) == (["a"], ["e"], ["f"])
     assert (found.never_solved, found.never_solved_lenient) == (["d", "f"], ["f"])
 
 
-def test_differences_are_paired_and_split_into_skill_and_format(tmp_path: Path) -> None:
+def test_differences_are_paired_and_told_in_parts(tmp_path: Path) -> None:
     compared = evidence(tmp_path, BASE, LATER).rounds[1].to_base
     assert compared is not None
     differences = np.array([1, 2, 0, 0, -1, 0]) / 4
     strict = compared.strict
     assert strict.mean == pytest.approx(differences.mean())
     assert strict.stderr == pytest.approx(differences.std(ddof=1) / 6**0.5)
-    assert strict.detectable == pytest.approx(2.8016 * strict.stderr, rel=1e-4)
-    assert strict.low <= strict.mean <= strict.high and strict.finding == "within noise"
-    # Signs of 1, 2 and -1 quarters: 6 of the 8 patterns are as far from 0 as the 2 quarters seen.
-    assert strict.p_value == pytest.approx(6 / 8, abs=0.03)
-    skill, form = split_gains(*(np.array([each]) / 24 for each in (6, 8, 8, 10)))
-    assert (compared.skill.value, compared.format.value) == pytest.approx((skill[0], form[0]))
-    assert compared.skill.value + compared.format.value == pytest.approx(strict.mean)
+    assert strict.low <= 0 < strict.mean <= strict.high and strict.finding == "within noise"
+    assert strict.detectable is None, "six problems reject nothing"
+    assert strict.p_value == float(sign_flip_p(differences[:, None], draws=DRAWS, seed=0)[0])
+    # Strictly right less right: 2 of 24 before and after, so all of the change is right values.
+    assert (compared.format.mean, compared.lenient.mean) == pytest.approx((0.0, 2 / 24))
+    assert compared.sharpening is compared.skill is compared.most is None
 
 
 def test_the_verdict_is_adjusted_for_all_rounds(tmp_path: Path) -> None:
@@ -127,8 +128,9 @@ def test_the_claim_is_about_problems_that_did_not_choose(tmp_path: Path) -> None
     found = evidence(tmp_path / "split", many(1), many(2))
     claim = found.claim
     assert claim is not None and claim.independent and (found.choosing, found.claiming, claim.problems) == (30, 30, 30)
-    assert claim.strict.finding == "gain"
-    assert claim.strict_after.mean - claim.strict_before.mean == pytest.approx(claim.strict.mean)
+    assert claim.comparison.strict.finding == "gain"
+    assert claim.strict_after.mean - claim.strict_before.mean == pytest.approx(claim.comparison.strict.mean)
+    assert claim.lenient_after.mean - claim.lenient_before.mean == pytest.approx(claim.comparison.lenient.mean)
     assert "On the 30 held-out problems that had no part in picking it" in headline(found)
     whole = evidence(tmp_path / "whole", many(1), many(2), settings=("evaluate.choose_share=1.0",))
     assert whole.claim is not None and not whole.claim.independent and whole.claim.problems == 60
@@ -153,7 +155,14 @@ def test_curves_that_cross(tmp_path: Path) -> None:
     spread = {f"p{index:02d}": "SWWWWWWW" for index in range(40)}
     sharp = {f"p{index:02d}": "SSSSSSSS" if index < 10 else "WWWWWWWW" for index in range(40)}
     compared = evidence(tmp_path, spread, sharp).rounds[1].to_base
-    assert compared is not None and compared.crossing_k == 3 and len(compared.coverage.lost) == 30
+    assert compared is not None and compared.crossing_k == 3 and compared.pass_at_k.finding == "loss"
+    assert (compared.coverage.lost, compared.coverage.gained, len(compared.coverage.lost_ids)) == (30, 0, 30)
+    # The curves cross as before, but so few problems are no proof of it.
+    few = [
+        {name: row for name, row in each.items() if name in ("p00", "p01", "p20", "p21")} for each in (spread, sharp)
+    ]
+    unproven = evidence(tmp_path / "few", *few).rounds[1].to_base
+    assert unproven is not None and unproven.pass_at_k.mean == -0.5 and unproven.crossing_k is None
 
 
 def test_nothing_is_claimed_without_a_gain(tmp_path: Path) -> None:
@@ -185,12 +194,15 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     records = records_of(run)
     found = evidence_of(run, records)
     text = markdown_report(report_rows(records, found), records, found, title="first", stopped="")
-    assert "| 1 | 0 (base) | +12.5 [" in text and "| 2 | 1 (last) | -12.5 [" in text and "| 2 | 1 (best) |" in text
+    assert "| 1 | 0 (base) | strict | +12.5 [" in text and "| 2 | 1 (last) | strict | -12.5 [" in text
+    assert "| 2 | 1 (best) | lenient |" in text and "| 1 | 0 (base) | format | +0.0 [" in text
+    assert "| 1 | 0 (base) | pass@8 | +0.0 [" in text and "| skill (greedy) |" not in text
     assert "30 of the problems chose the best round; the claim above is about the 30 others" in text
-    assert "Never solved in any round: 0 of 60 problems strictly" in text
-    assert notes(found)[1] == (
-        "Round 1 against the base model: 0 problems gained, 0 lost, pass@k is not lower at the largest k."
+    assert "Never solved by any of 3 x 8 samples: 0 of 60 problems strictly" in text
+    assert notes(found)[1].startswith(
+        "Round 1 against the base model: 0 problems gained and 0 lost, solved by 8 samples of each (p = 1.000); pass@8 +0.0 ["
     )
+    assert notes(found)[1].endswith("] points: within noise.")
 
 
 def test_an_id_cannot_break_out_of_the_report(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tpt.scoring.score import Counts
 from tpt.system.jsonl import read_records
 
 FEWEST = 10
-"""Problems: the spread of fewer says little about noise, so they raise no alarm."""
+"""Problems, or clusters of them: the spread of fewer says little about noise, so they raise no alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def alarms_of(run: RunDir, records: Sequence[RoundRecord], config: AlarmConfig) 
 
 def alarms_between(base: Observed, now: Observed, config: AlarmConfig) -> list[Alarm]:
     """Return the alarms of one round against the base model."""
-    if len(now.counts.problem_ids) < FEWEST:
+    if _units(base, np.arange(len(base.counts.problem_ids))) < FEWEST:
         return []
     raised = (watch(base, now, config) for watch in _WATCHES)
     return [alarm for alarm in raised if alarm is not None]
@@ -148,11 +148,8 @@ def _model_collapse(base: Observed, now: Observed, config: AlarmConfig) -> Alarm
 def _format_only(base: Observed, now: Observed, config: AlarmConfig) -> Alarm | None:
     strict, lenient = (_score(base, now, 1, strict=each) for each in (True, False))
     before, after = base.counts.shares, _after(base, now).shares
-    form = _change(base, before[:, 0] - before[:, 1], after[:, 0] - after[:, 1])
-    short = config.format_share * (after - before)[:, 0] - (after - before)[:, 1]
-    if not (
-        _rises(strict, config) and _rises(form, config) and _rises(_change(base, np.zeros(len(short)), short), config)
-    ):
+    most = _most(base, (after - before)[:, 0], (after - before)[:, 1])
+    if not (_rises(strict, config) and _rises(most, config) and lenient.rise < config.format_share * strict.rise):
         return None
     return Alarm(
         now.round,
@@ -173,8 +170,8 @@ def _sharpening_only(base: Observed, now: Observed, config: AlarmConfig) -> Alar
         _score(base, now, 1, strict=False),
         _change(base, base.counts.greedy[:, 1], after.greedy[:, 1]),
     )
-    short = config.skill_share * (after.shares - base.counts.shares)[:, 1] - (after.greedy - base.counts.greedy)[:, 1]
-    if not (_rises(lenient, config) and _rises(_change(base, np.zeros(len(short)), short), config)):
+    most = _most(base, (after.shares - base.counts.shares)[:, 1], (after.greedy - base.counts.greedy)[:, 1])
+    if not (_rises(lenient, config) and _rises(most, config) and greedy.rise < config.skill_share * lenient.rise):
         return None
     return Alarm(
         now.round,
@@ -273,6 +270,11 @@ def _rises(change: _Change, config: AlarmConfig) -> bool:
     return change.rise > config.stderrs * change.stderr
 
 
+def _most(base: Observed, gain: FloatArray, rest: FloatArray) -> _Change:
+    """Return by how much what is not the rest of a gain is more than half of it."""
+    return _change(base, rest, gain / 2)
+
+
 def _score(base: Observed, now: Observed, k: int, *, strict: bool) -> _Change:
     values = (
         pass_at_k_values(each.strict if strict else each.lenient, each.samples, k)
@@ -295,9 +297,16 @@ def _diversity(base: Observed, now: Observed, field: str) -> _Change | None:
     ]
     rows = [(place, getattr(before, field), getattr(after, field)) for place, before, after in shared]
     known = np.array([row for row in rows if None not in row], dtype=np.float64).reshape(-1, 3)
-    if len(known) < FEWEST:
+    places = known[:, 0].astype(np.int64)
+    if _units(base, places) < FEWEST:
         return None
-    return _change(base, known[:, 1], known[:, 2], places=known[:, 0].astype(np.int64))
+    return _change(base, known[:, 1], known[:, 2], places=places)
+
+
+def _units(base: Observed, places: IntArray) -> int:
+    """Return how many of the problems at some places, or clusters of them, stand for themselves."""
+    clusters = base.counts.clusters
+    return len(places if clusters is None else np.unique(clusters[places]))
 
 
 def _change(base: Observed, before: FloatArray, after: FloatArray, *, places: IntArray | None = None) -> _Change:

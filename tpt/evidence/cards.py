@@ -26,8 +26,8 @@ class Difference:
     """Two-sided, of a sign-flip permutation test."""
     p_holm: float
     """Adjusted for the other tests of its family, see ``Evidence.family``."""
-    detectable: float
-    """The smallest true difference that is found 8 times in 10 though no other of the family is there."""
+    detectable: float | None
+    """The smallest true difference that is found 8 times in 10 though no other of the family is there; None: none is."""
     finding: Finding
     """``gain`` or ``loss`` where the adjusted p-value is at most the level, by the sign."""
 
@@ -153,9 +153,10 @@ class Evidence:
     """How many clusters the held-out problems are in; None: each stands for itself."""
     detectable_star: float | None
     """The smallest true gain of a round that makes it the best one 8 times in 10, though no other has any; None: only
-    the base model is scored."""
-    needed_for_star: int | None
-    """Choosing problems (or clusters) below which not even a gain on all of them could be significant."""
+    the base model is scored, or there are too few problems for any."""
+    needed_for_star: int
+    """Choosing problems (or clusters) below which no round can become the best one, whatever its gain; 0: nothing is
+    scored."""
     claim: Claim | None
     """None while the best round is the base model."""
     never_solved: list[str]

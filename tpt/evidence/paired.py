@@ -50,6 +50,11 @@ class Sample:
         """How many problems there are."""
         return len(self.counts[0].problem_ids)
 
+    @property
+    def units(self) -> int:
+        """How many problems, or clusters of them, stand for themselves."""
+        return self.problems if self.clusters is None else len(np.unique(self.clusters))
+
 
 def sample_of(rounds: Sequence[int], counts: Sequence[Counts], problem_ids: Sequence[str], *, seed: int) -> Sample:
     """Return the scores of some rounds' models on problems that all of them were scored on."""
@@ -59,7 +64,7 @@ def sample_of(rounds: Sequence[int], counts: Sequence[Counts], problem_ids: Sequ
 
 def compare_pairs(sample: Sample, pairs: Sequence[tuple[int, int]], *, level: float) -> list[Comparison]:
     """Compare models, (after, before) by their columns in the sample; for each score the pairs are one family of tests."""
-    if sample.problems < 2 or not pairs:
+    if sample.units < 2 or not pairs:
         return []
     found = _tested([_changes(sample, pair) for pair in pairs], sample, level)
     return [
@@ -84,11 +89,6 @@ def compare_pairs(sample: Sample, pairs: Sequence[tuple[int, int]], *, level: fl
         )
         for (after, before), tests in zip(pairs, found, strict=True)
     ]
-
-
-def smallest_found(differences: FloatArray, clusters: IntArray | None, *, level: float, family: int) -> float:
-    """Return the smallest true difference found 8 times in 10 though the other tests of its family find nothing."""
-    return minimal_detectable_difference(stderr_over(differences, clusters), alpha=level / family)
 
 
 def _changes(sample: Sample, pair: tuple[int, int]) -> dict[str, FloatArray]:
@@ -134,7 +134,7 @@ def _tested(changes: Sequence[dict[str, FloatArray]], sample: Sample, level: flo
                 high=min(1.0, high),
                 p_value=p_value,
                 p_holm=p_holm,
-                detectable=smallest_found(gains, sample.clusters, level=level, family=len(members)),
+                detectable=minimal_detectable_difference(gains, alpha=level / len(members), clusters=sample.clusters),
                 finding=_finding(float(gains.mean()), p_holm, level),
             )
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,11 +10,11 @@ import numpy as np
 from tpt.config import load_config
 from tpt.evidence.best_round import best_round_of, split_heldout
 from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
-from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of, smallest_found
+from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
 from tpt.evidence.scored import scored_counts
 from tpt.records import RoundRecord
 from tpt.run.directory import RunDir
-from tpt.scoring import pass_at_k_curve
+from tpt.scoring import fewest_units, minimal_detectable_difference, pass_at_k_curve
 from tpt.seeds import seed_for
 
 FAMILY = (
@@ -41,7 +40,7 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
     config = load_config(run.config)
     level, share = config.stop.alpha, config.evaluate.choose_share
     if not records:
-        return Evidence([], 0, level, FAMILY, 0, 0, None, None, None, None, [], [])
+        return Evidence([], 0, level, FAMILY, 0, 0, None, None, 0, None, [], [])
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
     problem_ids, clusters = counts[0].problem_ids, counts[0].clusters
@@ -51,7 +50,8 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
     everything = sample_of(rounds, counts, problem_ids, seed=seed)
     claiming = sample_of(rounds, counts, parts.claiming, seed=seed) if parts.independent else everything
     compared = _compared(everything, claiming, best=best, level=level)
-    star = _detectable_star(sample_of(rounds, counts, parts.choosing, seed=seed), level)
+    choosing = sample_of(rounds, counts, parts.choosing, seed=seed)
+    family = max(1, len(rounds) - 1)
     return Evidence(
         rounds=[_card(record, everything, compared, best=best) for record in records],
         best=rounds[best],
@@ -60,21 +60,20 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
         choosing=len(parts.choosing),
         claiming=len(parts.claiming),
         clusters=None if clusters is None else len(np.unique(clusters)),
-        detectable_star=star,
-        needed_for_star=None if star is None else math.ceil(1 + math.log2((len(rounds) - 1) / level)),
+        detectable_star=_detectable_star(choosing, level / family),
+        needed_for_star=fewest_units(level / family, clustered=clusters is not None),
         claim=_claim(claiming, best, level=level, independent=parts.independent),
         never_solved=_never_solved(everything, STRICT),
         never_solved_lenient=_never_solved(everything, LENIENT),
     )
 
 
-def _detectable_star(choosing: Sample, level: float) -> float | None:
+def _detectable_star(choosing: Sample, alpha: float) -> float | None:
     """Return the smallest true gain of the last round that the choosing problems find 8 times in 10."""
-    if len(choosing.counts) < 2 or choosing.problems < 2:
+    if len(choosing.counts) < 2 or choosing.units < 2:
         return None
-    base, last = choosing.counts[0].shares, choosing.counts[-1].shares
-    gains = last[:, STRICT] - base[:, STRICT]
-    return smallest_found(gains, choosing.clusters, level=level, family=len(choosing.counts) - 1)
+    gains = choosing.counts[-1].shares[:, STRICT] - choosing.counts[0].shares[:, STRICT]
+    return minimal_detectable_difference(gains, alpha=alpha, clusters=choosing.clusters)
 
 
 def _compared(everything: Sample, claiming: Sample, *, best: int, level: float) -> _Compared:

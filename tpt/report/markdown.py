@@ -63,7 +63,7 @@ def _differences(evidence: Evidence) -> str:
             _p(found.p_value),
             _p(found.p_holm),
             found.finding,
-            f"{100 * found.detectable:.1f}",
+            "none" if found.detectable is None else f"{100 * found.detectable:.1f}",
         )
         for card in evidence.rounds
         for name, compared in _compared(card)

@@ -99,20 +99,25 @@ def claim_text(claim: Claim) -> str:
 def power_text(evidence: Evidence) -> list[str]:
     """Return what the evaluation could have seen."""
     last = evidence.rounds[-1].to_base
-    if last is None or evidence.detectable_star is None:
+    if last is None:
         return []
     unit = "problems" if evidence.clusters is None else "clusters of problems"
+    called, starred = _true_gain(last.strict.detectable), _true_gain(evidence.detectable_star)
     said = (
-        f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not significant. A "
-        f"true gain of {100 * last.strict.detectable:.1f} points would be called one 8 times in 10; to make a round the best "
-        f"one, on the {evidence.choosing:,} problems that choose, it takes {100 * evidence.detectable_star:.1f}."
+        f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not significant. "
+        f"{called.capitalize()} would be called one 8 times in 10; {starred} would so often make a round the best one, by "
+        f"the {evidence.choosing:,} problems that choose."
     )
     few = evidence.needed_for_star
-    if few and min(evidence.choosing, evidence.clusters or evidence.choosing) < few:
+    if min(evidence.choosing, evidence.clusters or evidence.choosing) < few:
         said += f" With fewer than {few} choosing {unit} no round can become the best one, whatever its gain."
     if evidence.clusters is not None:
         said += f" The {evidence.rounds[0].problems:,} problems are {evidence.clusters:,} clusters, which count as the units."
     return [said]
+
+
+def _true_gain(smallest: float | None) -> str:
+    return "no true gain" if smallest is None else f"a true gain of {100 * smallest:.1f} points"
 
 
 def percent(estimate: Estimate) -> str:

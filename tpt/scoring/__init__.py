@@ -23,6 +23,7 @@ from tpt.scoring.estimates import (
 )
 from tpt.scoring.paired_tests import (
     SignFlips,
+    fewest_units,
     holm,
     mcnemar_p,
     minimal_detectable_difference,
@@ -37,6 +38,7 @@ __all__ = [
     "answer_entropy",
     "cluster_sums",
     "crossing_k",
+    "fewest_units",
     "holm",
     "maj_at_k",
     "mcnemar_p",

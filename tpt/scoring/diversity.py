@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tpt.records import Outcome, ProblemDiversity, Trace, Verdict
-from tpt.scoring import answer_entropy, mean_and_stderr, rarefied
+from tpt.scoring import answer_entropy, rarefied, stderr_over
 from tpt.scoring.equations import equation_chain
 from tpt.scoring.repetition import compression_ratio, distinct_ngrams, looped, self_bleu, words_of
 from tpt.seeds import shuffled
@@ -142,7 +142,7 @@ def _chain_curve(chains: Mapping[str, Sequence[int]]) -> dict[str, float]:
             break
         found[f"distinct_chains_in_{m}"] = _mean(values)
         if m == COMPARED and len(values) > 1:
-            found[f"distinct_chains_in_{m}_stderr"] = mean_and_stderr(values).stderr
+            found[f"distinct_chains_in_{m}_stderr"] = stderr_over(np.array(values))
     return found
 
 

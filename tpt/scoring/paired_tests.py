@@ -74,7 +74,7 @@ def sign_flips(differences: FloatArray, *, draws: int, seed: int, clusters: IntA
     """
     sums, sizes = cluster_sums(differences, clusters)
     total, rows, units = sums.sum(axis=0), len(differences), len(sums)
-    usual = np.sqrt(np.maximum((sums**2).mean(axis=0), min(1, 6 / units) * (rows / units) ** 2))
+    usual = _usual(sums, rows)
     lows, highs, always = [], [], 0
     for signs in _sign_patterns(units + 2, draws, seed):
         flips, added = signs[:, :units], (signs[:, units] - signs[:, units + 1])[:, None] * usual
@@ -89,6 +89,13 @@ def sign_flips(differences: FloatArray, *, draws: int, seed: int, clusters: IntA
     always += 2 ** min(units + 2, 63) > draws
     below, above = np.sort(np.concatenate(lows), axis=0), np.sort(np.concatenate(highs), axis=0)
     return SignFlips(below, above, always, float(_TIE * np.abs(differences).max(initial=0.0)))
+
+
+def _usual(sums: FloatArray, rows: int) -> FloatArray:
+    """Return the usual size of a change, of each column of the clusters' sums."""
+    units = len(sums)
+    least = min(1, 6 / units) * (rows / units) ** 2
+    return np.asarray(np.sqrt(np.maximum((sums**2).mean(axis=0), least)), dtype=np.float64)
 
 
 def sign_flip_p(differences: FloatArray, *, draws: int, seed: int, clusters: IntArray | None = None) -> FloatArray:
@@ -118,10 +125,57 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def minimal_detectable_difference(stderr: float, *, alpha: float, power: float = 0.8) -> float:
-    """Return the smallest true difference that a two-sided paired test of this standard error finds with the power."""
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * stderr
+def minimal_detectable_difference(
+    differences: FloatArray, *, alpha: float, power: float = 0.8, clusters: IntArray | None = None
+) -> float | None:
+    """Return the smallest true mean that sign flips find with the power, in differences that vary as these do.
+
+    The flips' own spread grows with the gain. None: not even a gain of 1, the largest of a score, would be found so
+    often.
+    """
+    sums, sizes = cluster_sums(differences[:, None], clusters)
+    own, rows = (sums - sizes[:, None] * differences.mean())[:, 0], len(differences)
+    luck = NormalDist().inv_cdf(power) * math.sqrt(float((own**2).sum()) * len(own) / (len(own) - 1))
+
+    def found(gain: float) -> bool:
+        """Return whether the sum that is exceeded with the power is significant."""
+        moved = own + gain * sizes
+        return _flipped_beyond(gain * rows - luck, moved, float(_usual(moved[:, None], rows)[0])) <= alpha
+
+    if not found(1.0):
+        return None
+    low, high = 0.0, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
+
+
+def _flipped_beyond(seen: float, sums: FloatArray, usual: float) -> float:
+    """Return about how often flipped sums, and the added gain and loss with them, are as far from 0 as what was seen."""
+    spread, normal = math.sqrt(float((sums**2).sum())), NormalDist()
+    if seen <= 0:
+        return 1.0
+    if spread == 0:
+        return 0.5 if seen <= 2 * usual else 0.0
+    # Sums of signs have lighter tails than a normal distribution: Edgeworth's first term says by how much.
+    tails = -2 * float((sums**4).sum()) / spread**4 / 24
+
+    def beyond(sum_: float) -> float:
+        at = sum_ / spread
+        return max(0.0, normal.cdf(-at) + tails * (at**3 - 3 * at) * normal.pdf(at))
+
+    # The added two cancel half of the time, and are a double gain or loss else.
+    return beyond(seen) + (beyond(seen - 2 * usual) + beyond(seen + 2 * usual)) / 2
+
+
+def fewest_units(level: float, *, clustered: bool) -> int:
+    """Return the fewest problems, or clusters of them, whose signs can reject anything at the level, see ``sign_flips``."""
+    units = 2
+    # Up to six, a problem cannot outweigh the added loss, though a cluster can.
+    while (units + 4 if units <= 6 and not clustered else 4) / 2 ** (units + 1) > level:
+        units += 1
+    return units
 
 
 def mcnemar_p(gained: int, lost: int) -> float:

@@ -59,10 +59,12 @@ def against(comparison: Comparison) -> str:
     found = comparison.strict
     other = "the base model" if comparison.other == 0 else f"round {comparison.other}"
     if found.finding == "within noise":
-        return (
-            f"Within noise of {other}: {points(found.mean)} points [{interval(found)}], {p_value(found.p_holm)}; a true "
-            f"difference of {100 * found.detectable:.1f} points would be detected 80 % of the time."
+        seen = (
+            "with so few problems no difference would be detected 80 % of the time"
+            if found.detectable is None
+            else f"a true difference of {100 * found.detectable:.1f} points would be detected 80 % of the time"
         )
+        return f"Within noise of {other}: {points(found.mean)} points [{interval(found)}], {p_value(found.p_holm)}; {seen}."
     said = f"{found.finding.capitalize()} against {other}: {points(found.mean)} points [{interval(found)}]"
     return f"{said}, {p_value(found.p_holm)}."
 
