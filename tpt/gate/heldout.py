@@ -6,7 +6,7 @@ import math
 from statistics import fmean
 
 from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding
-from tpt.scoring import maj_at_k, mean_and_stderr, minimal_detectable_difference
+from tpt.scoring import expected_detectable, maj_at_k, mean_and_stderr
 from tpt.scoring.score import is_correct, voted_answer
 
 WEAK = 0.1
@@ -31,7 +31,7 @@ def power_finding(seen: EarlySamples) -> Finding:
     if not claimed or not noise:
         said = "The scores of these samples do not vary, so nothing is known of what a gain must exceed."
         return Finding("power", UNKNOWN, said, [], {"problems": claimed, "detectable gain": None})
-    gain = minimal_detectable_difference(math.sqrt(noise), claimed, alpha=config.stop.alpha)
+    gain = expected_detectable(math.sqrt(noise), claimed, alpha=config.stop.alpha)
     small = gain > WEAK
     said = (
         f"The claim rests on {claimed} held-out problems, evaluate.samples = {config.evaluate.samples}: at best, a true "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tpt.config import RunConfig
 from tpt.plan.sampling import Rates
-from tpt.scoring import minimal_detectable_difference
+from tpt.scoring import expected_detectable
 
 GAIN_SPREAD = 0.1
 """Standard deviation over problems of their true gains: nothing is known of it before a run."""
@@ -47,7 +47,7 @@ def power_of(config: RunConfig, rates: Rates, *, problems: int, asked: float | N
     within = rates.a * rates.b / (total * (total + 1))
     spread = math.sqrt(2 * within / samples + GAIN_SPREAD**2)
     level = config.stop.alpha / max(1, config.rounds)
-    alone = minimal_detectable_difference(spread, alpha=level)
+    alone = expected_detectable(spread, 1, alpha=level)
     needed = None if asked is None else math.ceil((alone / asked) ** 2)
     return Power(
         problems=problems,

@@ -23,6 +23,7 @@ from tpt.scoring.estimates import (
 )
 from tpt.scoring.paired_tests import (
     SignFlips,
+    expected_detectable,
     fewest_units,
     holm,
     mcnemar_p,
@@ -38,6 +39,7 @@ __all__ = [
     "answer_entropy",
     "cluster_sums",
     "crossing_k",
+    "expected_detectable",
     "fewest_units",
     "holm",
     "maj_at_k",

@@ -151,6 +151,12 @@ def minimal_detectable_difference(
     return high
 
 
+def expected_detectable(spread: float, problems: int, *, alpha: float, power: float = 0.8) -> float:
+    """Return the smallest true mean found with the power, before there are differences, whose spread is only expected."""
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * spread / math.sqrt(problems)
+
+
 def _flipped_beyond(seen: float, sums: FloatArray, usual: float) -> float:
     """Return about how often flipped sums, and the added gain and loss with them, are as far from 0 as what was seen."""
     spread, normal = math.sqrt(float((sums**2).sum())), NormalDist()
