@@ -125,11 +125,11 @@ class EvalReport(Record, frozen=True):
     """See docs/collapse.md; a measure that too few correct traces leave undefined is missing."""
     lengths: dict[str, Number]
     """Mean and 95th percentile of completion_tokens, and the shares that ended by length and in a loop."""
+    probe: dict[str, Number] = field(default_factory=dict)
+    """What the model itself says of fixed texts; empty: there were none, or ``evaluate.probe`` is 0."""
     greedy: Estimate | None = None
     """Strict score of the one greedy sample of each problem; None: not taken."""
     greedy_lenient: Estimate | None = None
-    probe: dict[str, Number] = field(default_factory=dict)
-    """What the model itself says of fixed texts; empty: there were none, or ``evaluate.probe`` is 0."""
 
 
 class ProblemDiversity(Record, frozen=True):

@@ -82,7 +82,7 @@ def test_a_dry_run_tells_the_plan_and_does_nothing(tpt: Tpt, tmp_path: Path) -> 
 
 
 def test_a_run_s_stdout_is_its_result_and_stderr_its_progress(finished: Finished) -> None:
-    assert "pass@1 strict" in finished.out and f"Report: {finished.path / 'report.md'}" in finished.out
+    assert "gain [95 %]" in finished.out and f"Report: {finished.path / 'report.md'}" in finished.out
     assert "round 1 think" not in finished.out
     for told in (
         "round 0 base model's score: pass@1",
@@ -104,7 +104,7 @@ def test_a_finished_run_leaves_what_the_readme_promises(finished: Finished) -> N
 def test_a_finished_run_goes_on_with_nothing_and_says_the_same(tpt: Tpt, finished_copy: Path) -> None:
     before = {path: path.read_bytes() for path in finished_copy.rglob("*.jsonl") if path.parent.name != "logs"}
     code, out, _ = tpt("run", finished_copy)
-    assert code == 0 and "pass@1 strict" in out
+    assert code == 0 and "gain [95 %]" in out
     assert before == {path: path.read_bytes() for path in before}
 
 

@@ -101,8 +101,10 @@ def test_the_card_is_in_the_hubs_format_and_says_what_was_measured(exported: Pat
     assert "think-prune-train" in front["tags"]
     assert "base_model" not in front, "the embedded model is not on the Hub"
     for index in (0, 1):
-        strict = read_json(finished.path / f"round-{index}" / "round.json")["evaluate"]["pass_at_k"]["1"]
-        assert f"{100 * strict['mean']:.1f} ± {100 * strict['stderr']:.1f} [" in card
+        scores = read_json(finished.path / f"round-{index}" / "round.json")["evaluate"]
+        for each in (scores["pass_at_k"]["1"], scores["greedy_lenient"]):
+            assert f"| {100 * each['mean']:.1f} [{100 * each['low']:.1f}, {100 * each['high']:.1f}] |" in card
+    assert "| gain strict | format | sharpening | skill |" in card and "*sharpening*" in card
     assert "{question}" in card
     assert read_json(exported / "tpt.json")["rounds"][0]["traces"] in card
     assert "## Caveats" in card

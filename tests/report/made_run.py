@@ -19,13 +19,20 @@ RIGHT = {
     2: {"h/0": "RR..", "h/1": "R...", "h/2": "....", "h/3": "RRRR", "h/4": "RRRR", "h/5": "RR.n"},
 }
 """Round to held-out problem to its samples: R strictly right, r right value only, . wrong, n no answer."""
+GREEDY = {0: "..rR..", 1: "..RRR.", 2: "R.RRRR"}
+"""Round to the greedy sample of each held-out problem."""
 TRAINING = {1: {"t/0": "R", "t/1": ".R", "t/2": ".."}, 2: {"t/0": ".R", "t/2": "R"}}
 EXAMPLES = {1: [("t/0", 0), ("t/1", 1)], 2: [("t/0", 1), ("t/2", 0)]}
 _OUTCOMES = {"R": Outcome.CORRECT, "r": Outcome.CORRECT, ".": Outcome.WRONG, "n": Outcome.NO_ANSWER}
 
 
 def make_run(
-    path: Path, *, rounds: int = 2, completions: dict[str, str] | None = None, mode: str = "replace"
+    path: Path,
+    *,
+    rounds: int = 2,
+    completions: dict[str, str] | None = None,
+    mode: str = "replace",
+    greedy: bool = True,
 ) -> RunDir:
     """Write a run; ``completions`` are put before the answers of a held-out problem's traces."""
     run = RunDir(path)
@@ -38,6 +45,10 @@ def make_run(
     earlier: list[Example] = []
     for index in range(rounds + 1):
         earlier = _make_round(run, index, completions or {}, earlier if mode == "accumulate" else [])
+        if greedy:
+            traces, verdicts = _attempts(dict(zip(RIGHT[0], GREEDY[index], strict=True)), {})
+            replace_records(run.round(index).greedy_traces, traces)
+            replace_records(run.round(index).greedy_verdicts, verdicts)
     return run
 
 

@@ -18,7 +18,7 @@ from command_line import Tpt
 from made_run import EXAMPLES, RIGHT, TRAINING, make_run
 
 from tpt.errors import RunError
-from tpt.evidence import Comparison, Coverage, Difference, Finding, Interval, evidence_of
+from tpt.evidence import Comparison, Coverage, Difference, Finding, evidence_of
 from tpt.records import EvalReport, RoundRecord, Trace
 from tpt.report.html import Findings, WrittenPage, write_page
 from tpt.report.html.axes import doubling_axis, number_axis, share_axis, spread
@@ -89,7 +89,7 @@ def test_every_section_is_there(page: Page, run: RunDir) -> None:
     titles = [
         "Score by round",
         "pass@k of every round",
-        "Format or skill?",
+        "Format, sharpening or skill?",
         "Problems won and lost",
         "Diversity",
         "Length",
@@ -127,6 +127,15 @@ def test_the_flow_between_rounds_adds_up(page: Page, run: RunDir) -> None:
     )
     assert "round 1 → round 2: 1 newly solved" in page.text and "1 of 6 were never solved" in page.text
     assert evidence_of(run, summary_of(run).records).never_solved == ["h/2"]
+
+
+def test_the_parts_of_the_gain_add_up(page: Page, tmp_path: Path) -> None:
+    # Round 1 less round 0: 2 of 24 more are strictly right and 2 right; 1 of 6 greedy samples more is right.
+    told = [f"round 1, {part} points [" for part in ("format: +0.0", "sharpening: −8.3", "skill: +16.7")]
+    assert [each for each in told if each not in page.text] == []
+    older, _ = written(make_run(tmp_path / "older", greedy=False), tmp_path / "report.html")
+    assert "round 1, right values: +8.3 points [" in older.text and "sharpening:" not in older.text
+    assert "sharpening and skill are not told apart, as there are no greedy samples" in older.text
 
 
 def test_tokens_minutes_and_their_price(page: Page) -> None:
@@ -252,24 +261,52 @@ def test_every_number_of_an_evaluation_has_a_series() -> None:
 
 def compared(finding: Finding, mean: float, crossing: int | None = None) -> Comparison:
     found = Difference(mean, 0.01, mean - 0.02, mean + 0.02, 0.0001, 0.04, 0.031, finding)
-    part, covered = Interval(mean / 2, -0.1, 0.1), Coverage(["a"], ["b", "c"], [], 4)
-    return Comparison(0, 7, found, found, part, part, crossing, None, covered, covered)
+    part = replace(found, mean=mean / 2)
+    covered = Coverage(8, 1, 2.5, 0, 0.5, ["a"], ["b", "c"], [])
+    fallen = replace(found, finding="loss") if crossing else found
+    return Comparison(
+        other=0,
+        problems=7,
+        strict=found,
+        lenient=found,
+        format=part,
+        sharpening=part,
+        skill=replace(part, mean=0.0),
+        most="format" if finding == "gain" else None,
+        k=8,
+        pass_at_k=fallen,
+        pass_at_k_lenient=fallen,
+        crossing_k=crossing,
+        crossing_k_lenient=None,
+        coverage=covered,
+        coverage_lenient=covered,
+    )
 
 
 def test_verdicts_say_gain_loss_and_noise(run: RunDir) -> None:
     card = evidence_of(run, summary_of(run).records).rounds[1]
     say = {each: verdict(replace(card, to_base=compared(each, mean), to_previous=None)) for each, mean in SAID.items()}
     assert say["gain"].startswith(
-        "Gain against the base model: +5.0 points [+3.0 to +7.0], adjusted p = 0.040. Of that, +2.5"
+        "Gain against the base model: +5.0 points [+3.0 to +7.0], adjusted p = 0.040. Of the strict change, +2.5"
     )
     assert (
-        say["loss"].startswith("Loss against the base model: −5.0 points")
-        and "Problems newly solved: 1, no longer solved: 2." in say["loss"]
+        "+2.5 [+3.0, +7.0] points are format, +2.5 [+3.0, +7.0] sharpening and +0.0 [+3.0, +7.0] skill." in say["gain"]
     )
+    assert "Most of the gain is format: the model writes right values as asked more often." in say["gain"]
+    assert say["loss"].startswith("Loss against the base model: −5.0 points") and "Most of" not in say["loss"]
+    assert "1 problems gained and 2.5 lost, solved by 8 samples of each (p = 0.500); pass@8 -5.0 [" in say["loss"]
     assert "Within noise of the base model: +1.0 points" in say["within noise"]
     assert "a true difference of 3.1 points would be detected 80 % of the time" in say["within noise"]
     crossed = replace(card, to_base=compared("gain", 0.05, 8), to_previous=None)
-    assert "From k = 8 on, the base model's pass@k is higher." in verdict(crossed)
+    assert "points: loss, lower from k = 8 on." in verdict(crossed)
+    untold = replace(compared("within noise", 0.01), sharpening=None, skill=None)
+    assert "sharpening and skill are not told apart, as there are no greedy samples." in verdict(
+        replace(card, to_base=untold, to_previous=None)
+    )
+    few = replace(untold, strict=replace(untold.strict, detectable=None))
+    assert "with so few problems no difference would be detected 80 % of the time" in verdict(
+        replace(card, to_base=few, to_previous=None)
+    )
 
 
 def test_axes_cover_their_values_with_round_ticks() -> None:

@@ -28,6 +28,8 @@ def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
                 f"{len(counts[0].problem_ids)} that round {rounds[0]} was scored on. Delete {round_dir.manifest('evaluate')} "
                 f"to have round {index} scored again"
             )
+    if not counts:
+        return []
     greedy_throughout = load_config(run.config).evaluate.temperature == 0
     clusters = clusters_of(read_records(run.heldout, Problem), counts[0].problem_ids) if run.heldout.exists() else None
     return [

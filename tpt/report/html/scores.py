@@ -97,8 +97,8 @@ def _learning_curves(data: PageData) -> Element:
                 [f"{round_name(index)}, {name}: {score_text(each)}" for index, each in scores],
             )
         )
-    bounds = [bound for line in lines for pair in line.band for bound in pair]
-    frame = Frame(round_axis([card.round for card in cards]), share_axis(bounds))
+    ends = [bound for line in lines for pair in line.band for bound in pair]
+    frame = Frame(round_axis([card.round for card in cards]), share_axis(ends))
     rows = [[model_title(card.round), score_text(card.strict), score_text(card.lenient)] for card in cards]
     return figure(
         "Score by round",
