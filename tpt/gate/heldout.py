@@ -16,9 +16,9 @@ _LEAST_VOTES = 3
 
 
 def power_finding(seen: EarlySamples) -> Finding:
-    """Return the smallest gain that the held-out problems can show at best.
+    """Return about the smallest gain that the held-out problems can show.
 
-    "At best": the scores' own noise is counted, not that a round gains on some problems and loses on others.
+    The scores' own noise is counted, not that a round gains on some problems and loses on others, which wants more.
     """
     config = seen.config
     claimed = seen.heldout_problems
@@ -34,8 +34,9 @@ def power_finding(seen: EarlySamples) -> Finding:
     gain = expected_detectable(math.sqrt(noise), claimed, alpha=config.stop.alpha)
     small = gain > WEAK
     said = (
-        f"The claim rests on {claimed} held-out problems, evaluate.samples = {config.evaluate.samples}: at best, a true "
-        f"gain of {100 * gain:.1f} points would be detected 80 % of the time; a smaller one would pass for noise."
+        f"The claim rests on {claimed} held-out problems, evaluate.samples = {config.evaluate.samples}: a true gain of "
+        f"about {100 * gain:.1f} points, alike on all problems, would be detected 80 % of the time; a smaller one would "
+        "mostly pass for noise."
     )
     keys = ["problems.max_heldout, problems.heldout: more problems", "evaluate.samples: more"] if small else []
     figures = {"problems": claimed, "detectable gain": gain}
