@@ -127,11 +127,13 @@ def _tested(changes: Sequence[dict[str, FloatArray]], sample: Sample, level: flo
             gains, p_value = table[:, column], float(p_values[column])
             # The level that Holm's method held this one to, so that interval and finding say the same.
             low, high = flips.interval(column, level * p_value / p_holm)
+            # Sharpening is a difference of differences.
+            most = 2.0 if family == "sharpening" else 1.0
             found[columns[column][1]][family] = Difference(
                 mean=float(gains.mean()),
                 stderr=stderr_over(gains, sample.clusters),
-                low=max(-1.0, low),
-                high=min(1.0, high),
+                low=max(-most, low),
+                high=min(most, high),
                 p_value=p_value,
                 p_holm=p_holm,
                 detectable=minimal_detectable_difference(gains, alpha=level / len(members), clusters=sample.clusters),
