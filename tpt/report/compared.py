@@ -68,7 +68,7 @@ def _best(found: RunComparison) -> str:
         f"lenient {one.lenient.mean:.1%} and {other.lenient.mean:.1%}"
     )
     if compared is None:
-        return f"{said}. One problem leaves nothing to test."
+        return f"{said}. One problem, or one cluster of them, leaves nothing to test."
     strict, lenient = (f"{gain_text(each)} points: {each.finding}" for each in (compared.strict, compared.lenient))
     neither = f"{compared.coverage.neither:,.0f} solved by neither"
     verdict = f"strict {strict}; lenient {lenient}; {coverage_text(compared)}; {neither}. {parts_text(compared)}"
