@@ -40,6 +40,8 @@ class Sample:
     counts: list[Counts]
     clusters: IntArray | None
     seed: int
+    draws: int = DRAWS
+    """Sign patterns of the tests."""
 
     def estimate(self, model: int, score: int) -> Estimate:
         """Return a model's pass@1."""
@@ -118,7 +120,7 @@ def _tested(changes: Sequence[dict[str, FloatArray]], sample: Sample, level: flo
     """Test every change of every pair; the changes of one name are a family."""
     columns = [(name, index) for index, each in enumerate(changes) for name in each]
     table = np.stack([changes[index][name] for name, index in columns], axis=1)
-    flips = sign_flips(table, draws=DRAWS, seed=sample.seed, clusters=sample.clusters)
+    flips = sign_flips(table, draws=sample.draws, seed=sample.seed, clusters=sample.clusters)
     p_values = flips.p_values()
     found: list[dict[str, Difference]] = [{} for _ in changes]
     for family in dict.fromkeys(name for name, _ in columns):
@@ -189,5 +191,5 @@ def _coverage(sample: Sample, after: int, before: int, score: int) -> Coverage:
 def _coverage_p(differences: FloatArray, sample: Sample) -> float:
     if sample.clusters is None and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
         return mcnemar_p(int((differences > 0).sum()), int((differences < 0).sum()))
-    tested = sign_flip_p(differences[:, None], draws=DRAWS, seed=sample.seed, clusters=sample.clusters)
+    tested = sign_flip_p(differences[:, None], draws=sample.draws, seed=sample.seed, clusters=sample.clusters)
     return float(tested[0])
