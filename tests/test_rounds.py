@@ -38,7 +38,15 @@ SMALL = [
     "threads=1",
 ]
 PLAN = [("evaluate", 0), *[(stage, index) for index in (1, 2) for stage in STAGES]]
-RECORDS = ("traces.jsonl", "verdicts.jsonl", "examples.jsonl", "evaluate/traces.jsonl", "evaluate/verdicts.jsonl")
+RECORDS = (
+    "traces.jsonl",
+    "verdicts.jsonl",
+    "examples.jsonl",
+    "evaluate/traces.jsonl",
+    "evaluate/verdicts.jsonl",
+    "evaluate/greedy/traces.jsonl",
+    "evaluate/greedy/verdicts.jsonl",
+)
 
 
 def small_config(*, batch_invariant: bool) -> RunConfig:
@@ -60,7 +68,7 @@ def whole_lines(run: RunDir) -> set[tuple[str, bytes]]:
     """Every finished trace on disk, with the file it belongs to."""
     lines: set[tuple[str, bytes]] = set()
     for index in range(3):
-        for folder in (run.round(index).path, run.round(index).evaluate):
+        for folder in (run.round(index).path, run.round(index).evaluate, run.round(index).evaluate_greedy):
             for name in ("traces.jsonl", "surplus.jsonl"):
                 content = (folder / name).read_bytes() if (folder / name).exists() else b""
                 lines |= {(str(folder), line) for line in content.splitlines(keepends=True) if line.endswith(b"\n")}

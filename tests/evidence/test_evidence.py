@@ -9,59 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import QUICKSTART, Finished, Tpt
+from command_line import Finished, Tpt
+from scored_run import evidence, many, records_of, run_of
 
-from tpt.config import load_config, render_toml
 from tpt.errors import RunError
 from tpt.evidence import Evidence, compare_runs, evidence_of
 from tpt.evidence.best_round import DRAWS
-from tpt.records import Outcome, Problem, RoundRecord, Trace, Verdict
+from tpt.records import Outcome, Verdict
 from tpt.report.compared import comparison_text
 from tpt.report.markdown import markdown_report
 from tpt.report.rows import report_rows
 from tpt.report.text import headline, notes
-from tpt.run.directory import RunDir
 from tpt.scoring import sign_flip_p
-from tpt.scoring.score import evaluation_report
-from tpt.system.jsonl import from_table, replace_records, to_table, write_json, write_text
+from tpt.system.jsonl import from_table, replace_records, to_table
 
-OUTCOMES = {"S": Outcome.CORRECT, "C": Outcome.CORRECT, "W": Outcome.WRONG}
 BASE = {"a": "WWWW", "b": "SCWW", "c": "SSSS", "d": "WWWC", "e": "SWWW", "f": "WWWW"}
 LATER = {"a": "SWWW", "b": "SSSW", "c": "SSSS", "d": "CCWW", "e": "WWWW", "f": "WWWW"}
-
-
-def run_of(path: Path, *rounds: dict[str, str], settings: tuple[str, ...] = (), gold: str = "7") -> RunDir:
-    """A run directory whose rounds scored so: S right in the asked format, C right, W wrong."""
-    run = RunDir(path)
-    write_text(run.config, render_toml(load_config(QUICKSTART, list(settings))))
-    replace_records(run.heldout, [Problem(each, f"What is {each}?", gold) for each in rounds[0]])
-    for index, scores in enumerate(rounds):
-        verdicts = [
-            Verdict(problem_id, sample, OUTCOMES[letter], letter == "S", "7")
-            for problem_id, row in scores.items()
-            for sample, letter in enumerate(row)
-        ]
-        traces = [Trace(each.problem_id, each.sample, "1+1=2", "stop", 5, 0) for each in verdicts]
-        replace_records(run.round(index).evaluate_verdicts, verdicts)
-        record = RoundRecord(index, "m", evaluation_report(traces, verdicts, ks=[], seed=0))
-        write_json(run.round(index).record, record)
-    return run
-
-
-def records_of(run: RunDir) -> list[RoundRecord]:
-    return [from_table(RoundRecord, json.loads(place.record.read_text())) for place in run.rounds()]
-
-
-def evidence(path: Path, *rounds: dict[str, str], settings: tuple[str, ...] = ()) -> Evidence:
-    run = run_of(path, *rounds, settings=settings)
-    return evidence_of(run, records_of(run))
-
-
-def many(shift: int) -> dict[str, str]:
-    """60 problems with 8 samples each; ``shift`` more of them right."""
-    return {
-        f"p{index:02d}": "S" * min(8, index % 5 + shift) + "W" * (8 - min(8, index % 5 + shift)) for index in range(60)
-    }
 
 
 def test_a_round_card_counts_what_was_solved(tmp_path: Path) -> None:

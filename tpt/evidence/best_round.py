@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +88,9 @@ def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Best
     return BestRound(rounds[chosen.best], rounds[chosen.highest], chosen.last_is_loss)
 
 
-def choose(scores: FloatArray, stop: StopConfig, *, seed: int, clusters: IntArray | None = None) -> BestRound:
+def choose(
+    scores: FloatArray, stop: StopConfig, *, seed: int, clusters: IntArray | None = None, draws: int = DRAWS
+) -> BestRound:
     """Choose the best of some rounds, the base model first.
 
     Args:
@@ -95,23 +98,23 @@ def choose(scores: FloatArray, stop: StopConfig, *, seed: int, clusters: IntArra
         stop: The rule and the level.
         seed: Of the permutation tests.
         clusters: The cluster of each choosing problem; None: each stands for itself.
+        draws: Sign patterns.
     """
     # Equal scores may differ in the last bit; of equals the earliest counts.
     means = scores.mean(axis=0).round(12)
     highest = int(means.argmax())
-    eligible = np.append(
-        False, _differ(scores[:, 1:] - scores[:, :1], stop.alpha, seed, clusters) & (means[1:] > means[0])
-    )
+    differ = partial(_differ, alpha=stop.alpha, seed=seed, clusters=clusters, draws=draws)
+    eligible = np.append(False, differ(scores[:, 1:] - scores[:, :1]) & (means[1:] > means[0]))
     best = int(np.where(eligible, means, -1.0).argmax()) if stop.rule == "significance" else highest
     # The best of several looks better than it is, so a loss against it is held to account for all the others too.
-    others = _differ(np.delete(scores, best, axis=1) - scores[:, [best]], stop.alpha, seed, clusters)
+    others = differ(np.delete(scores, best, axis=1) - scores[:, [best]])
     return BestRound(best, highest, bool(best < len(means) - 1 and others[-1] and means[-1] < means[best]))
 
 
 def _differ(
-    gains: FloatArray, alpha: float, seed: int, clusters: IntArray | None
+    gains: FloatArray, *, alpha: float, seed: int, clusters: IntArray | None, draws: int
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Return which columns differ from zero significantly, Holm-adjusted for one another."""
     if len(gains) < 2 or not gains.shape[1]:
         return np.zeros(gains.shape[1], dtype=np.bool_)
-    return np.array(holm(sign_flip_p(gains, draws=DRAWS, seed=seed, clusters=clusters).tolist())) <= alpha
+    return np.array(holm(sign_flip_p(gains, draws=draws, seed=seed, clusters=clusters).tolist())) <= alpha

@@ -147,6 +147,8 @@ class Evidence:
     """In words: which tests the adjusted p-values are adjusted for."""
     choosing: int
     """Held-out problems that the best round is chosen by."""
+    choosing_units: int
+    """As many of them, or clusters of them, stand for themselves."""
     claiming: int
     """Held-out problems that the claim is about."""
     clusters: int | None

@@ -40,6 +40,8 @@ class Sample:
     counts: list[Counts]
     clusters: IntArray | None
     seed: int
+    draws: int = DRAWS
+    """Sign patterns of the tests."""
 
     def estimate(self, model: int, score: int) -> Estimate:
         """Return a model's pass@1."""
@@ -118,7 +120,7 @@ def _tested(changes: Sequence[dict[str, FloatArray]], sample: Sample, level: flo
     """Test every change of every pair; the changes of one name are a family."""
     columns = [(name, index) for index, each in enumerate(changes) for name in each]
     table = np.stack([changes[index][name] for name, index in columns], axis=1)
-    flips = sign_flips(table, draws=DRAWS, seed=sample.seed, clusters=sample.clusters)
+    flips = sign_flips(table, draws=sample.draws, seed=sample.seed, clusters=sample.clusters)
     p_values = flips.p_values()
     found: list[dict[str, Difference]] = [{} for _ in changes]
     for family in dict.fromkeys(name for name, _ in columns):
@@ -127,11 +129,13 @@ def _tested(changes: Sequence[dict[str, FloatArray]], sample: Sample, level: flo
             gains, p_value = table[:, column], float(p_values[column])
             # The level that Holm's method held this one to, so that interval and finding say the same.
             low, high = flips.interval(column, level * p_value / p_holm)
+            # Sharpening is a difference of differences.
+            most = 2.0 if family == "sharpening" else 1.0
             found[columns[column][1]][family] = Difference(
                 mean=float(gains.mean()),
                 stderr=stderr_over(gains, sample.clusters),
-                low=max(-1.0, low),
-                high=min(1.0, high),
+                low=max(-most, low),
+                high=min(most, high),
                 p_value=p_value,
                 p_holm=p_holm,
                 detectable=minimal_detectable_difference(gains, alpha=level / len(members), clusters=sample.clusters),
@@ -187,5 +191,5 @@ def _coverage(sample: Sample, after: int, before: int, score: int) -> Coverage:
 def _coverage_p(differences: FloatArray, sample: Sample) -> float:
     if sample.clusters is None and bool(np.isin(differences, (-1.0, 0.0, 1.0)).all()):
         return mcnemar_p(int((differences > 0).sum()), int((differences < 0).sum()))
-    tested = sign_flip_p(differences[:, None], draws=DRAWS, seed=sample.seed, clusters=sample.clusters)
+    tested = sign_flip_p(differences[:, None], draws=sample.draws, seed=sample.seed, clusters=sample.clusters)
     return float(tested[0])

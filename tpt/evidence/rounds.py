@@ -40,7 +40,7 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
     config = load_config(run.config)
     level, share = config.stop.alpha, config.evaluate.choose_share
     if not records:
-        return Evidence([], 0, level, FAMILY, 0, 0, None, None, 0, None, [], [])
+        return Evidence([], 0, level, FAMILY, 0, 0, 0, None, None, 0, None, [], [])
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
     problem_ids, clusters = counts[0].problem_ids, counts[0].clusters
@@ -58,6 +58,7 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
         level=level,
         family=FAMILY,
         choosing=len(parts.choosing),
+        choosing_units=choosing.units,
         claiming=len(parts.claiming),
         clusters=None if clusters is None else len(np.unique(clusters)),
         detectable_star=_detectable_star(choosing, level / family),

@@ -102,7 +102,8 @@ def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
         )
     # A side of one round had nothing to choose, so all its problems are as good as new.
     unseen = sorted(set(shared).intersection(*(side.parts.claiming for side in (one, other) if side.chosen)))
-    independent = all(side.parts.independent or not side.chosen for side in (one, other)) and len(unseen) >= 2
+    split = all(side.parts.independent or not side.chosen for side in (one, other))
+    independent = split and len(unseen) >= min(2, len(shared))
     seed, level = seed_for(settings.seed, "compare runs"), settings.stop.alpha
     common = [index for index in one.rounds if index in other.rounds]
     best = (one.rounds[one.best], other.rounds[other.best])

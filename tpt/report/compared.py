@@ -26,7 +26,7 @@ def comparison_text(found: RunComparison) -> str:
         [
             f"first: {found.first}",
             f"second: {found.second}",
-            f"on {found.shared:,} shared held-out problems" + (f" ({', '.join(left_out)})" if left_out else ""),
+            f"on {_problems(found.shared, 'shared held-out ')}" + (f" ({', '.join(left_out)})" if left_out else ""),
             "",
             *table,
             "",
@@ -54,9 +54,13 @@ def _part(part: Difference | None) -> str:
     return "" if part is None else points(part.mean)
 
 
+def _problems(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}problem{'s' if count > 1 else ''}"
+
+
 def _best(found: RunComparison) -> str:
     one, other, compared = found.best.first, found.best.second, found.best.comparison
-    on = f"on {found.best_problems:,} problem{'s' if found.best_problems > 1 else ''}"
+    on = f"on {_problems(found.best_problems)}"
     if found.chosen:
         on += (
             " that chose neither of them"
@@ -68,7 +72,7 @@ def _best(found: RunComparison) -> str:
         f"lenient {one.lenient.mean:.1%} and {other.lenient.mean:.1%}"
     )
     if compared is None:
-        return f"{said}. One problem leaves nothing to test."
+        return f"{said}. One problem, or one cluster of them, leaves nothing to test."
     strict, lenient = (f"{gain_text(each)} points: {each.finding}" for each in (compared.strict, compared.lenient))
     neither = f"{compared.coverage.neither:,.0f} solved by neither"
     verdict = f"strict {strict}; lenient {lenient}; {coverage_text(compared)}; {neither}. {parts_text(compared)}"

@@ -109,7 +109,7 @@ def power_text(evidence: Evidence) -> list[str]:
         f"the {evidence.choosing:,} problems that choose."
     )
     few = evidence.needed_for_star
-    if min(evidence.choosing, evidence.clusters or evidence.choosing) < few:
+    if evidence.choosing_units < few:
         said += f" With fewer than {few} choosing {unit} no round can become the best one, whatever its gain."
     if evidence.clusters is not None:
         said += f" The {evidence.rounds[0].problems:,} problems are {evidence.clusters:,} clusters, which count as the units."
