@@ -65,6 +65,7 @@ def test_every_value_survives_the_way_through_toml(
 ) -> None:
     table: dict[str, Any] = {
         "model": text,
+        "rounds": 1 if text else 0,
         "seed": seed,
         "problems": {"train": text, "columns": columns},
         "prompt": {"system": text, "template": text + "{question}" + text, "few_shot": shots},

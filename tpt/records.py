@@ -99,7 +99,7 @@ class Example(Record, frozen=True):
     """The prompt's messages, then the assistant's completion."""
 
 
-class Estimate(Record, frozen=True):
+class Estimate(Record, frozen=True, omit_defaults=True):
     """A mean over problems, its standard error and its 95 % interval."""
 
     mean: Number

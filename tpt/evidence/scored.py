@@ -30,7 +30,7 @@ def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
             )
     if not counts:
         return []
-    greedy_throughout = load_config(run.config).evaluate.temperature == 0
+    greedy_throughout = run.config.exists() and load_config(run.config).evaluate.temperature == 0
     clusters = clusters_of(read_records(run.heldout, Problem), counts[0].problem_ids) if run.heldout.exists() else None
     return [
         each._replace(greedy=each.shares if greedy_throughout else _greedy(run.round(index), each), clusters=clusters)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
+import numpy as np
+
 from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding
-from tpt.scoring import expected_detectable, maj_at_k, mean_and_stderr
+from tpt.scoring import expected_detectable, maj_at_k, stderr_over
 from tpt.scoring.score import is_correct, voted_answer
 
 WEAK = 0.1
@@ -55,15 +57,16 @@ def greedy_finding(seen: EarlySamples) -> Finding:
         right = [is_correct(verdict) for verdict in group]
         vote = maj_at_k([[voted_answer(verdict) for verdict in group]], [right], len(group))
         gaps.append(vote.mean - fmean(right))
-    gap = mean_and_stderr(gaps)
-    low, high = gap.mean - _Z * gap.stderr, gap.mean + _Z * gap.stderr
+    gap = fmean(gaps)
+    error = _Z * stderr_over(np.array(gaps)) if len(gaps) > 1 else 1.0
+    low, high = gap - error, gap + error
     said = (
-        f"The majority of a problem's {votes} samples is right {100 * gap.mean:+.1f} points more often than one of them "
+        f"The majority of a problem's {votes} samples is right {100 * gap:+.1f} points more often than one of them "
         f"[{100 * low:+.1f}, {100 * high:+.1f}], in any format: so much of a gain would be sharpening, which greedy "
         "decoding or a vote gives without training."
     )
     verdict = "some" if low > 0 else UNKNOWN if high > 0 else "none"
-    return Finding("greedy", verdict, said, [], {"votes": votes, "gap": gap.mean, "low": low, "high": high})
+    return Finding("greedy", verdict, said, [], {"votes": votes, "gap": gap, "low": low, "high": high})
 
 
 def _sample_variance(rows: list[list[bool]]) -> float:

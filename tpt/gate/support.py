@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, is_cut_off
 from tpt.gate.shares import Share
 from tpt.mix import wanted_size
 from tpt.plan.sampling import Rates, fit_rates
 from tpt.records import Trace, Verdict
-from tpt.scoring import mean_and_stderr
+from tpt.scoring import stderr_over
 from tpt.scoring.score import is_correct
 
 OUT_OF_REACH = 0.1
@@ -150,8 +152,8 @@ def _is_saturated(seen: EarlySamples) -> bool:
     rows: Sequence[list[bool]] = [[is_correct(verdict) for _, verdict in group] for group in seen.groups()]
     if min(map(len, rows)) < 4:
         return False
-    gap = mean_and_stderr([any(row) - sum(row) / len(row) for row in rows])
-    return gap.mean + _Z * gap.stderr < SATURATED
+    gaps = np.array([any(row) - sum(row) / len(row) for row in rows])
+    return len(gaps) > 1 and gaps.mean() + _Z * stderr_over(gaps) < SATURATED
 
 
 def _of_set(seen: EarlySamples, expected: TrainingSet, keepable: Share) -> str:

@@ -21,18 +21,19 @@ _VERDICTS = {
 
 def gate_text(report: GateReport) -> str:
     """Return the whole report as text to read."""
-    lines = [headline(report)]
+    lines = [verdict_line(report)]
     for finding in report.findings:
         lines.append(_filled(finding.said, finding.topic))
         lines += [_filled(f"set {key}", "") for key in finding.keys]
     lines += [_filled(warning, "config") for warning in report.warnings]
+    lines.append("[ ]: 95 % intervals.")
     return "\n".join(lines)
 
 
-def headline(report: GateReport) -> str:
+def verdict_line(report: GateReport) -> str:
     """Return the verdict in a sentence."""
     said = _VERDICTS[report.verdict] + ("; see what to set" if report.keys and not report.cause else "")
-    counted = f"{report.samples} samples of {report.problems} problems; [ ]: 95 % intervals"
+    counted = f"{report.samples} samples of {report.problems} problems"
     return _filled(f"Gate: {report.verdict}: {said} ({counted}).")
 
 

@@ -9,7 +9,7 @@ from tpt.errors import GateError
 from tpt.gate.early_look import EarlyLook
 from tpt.gate.early_samples import EarlySamples
 from tpt.gate.report import GateReport, gate_report
-from tpt.gate.text import gate_text, headline, stop_text
+from tpt.gate.text import gate_text, stop_text, verdict_line
 from tpt.prune import is_keepable
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.directory import log_event
@@ -99,4 +99,4 @@ def _act(context: StageContext, report: GateReport, sampled: str, *, stops: bool
         raise GateError(stop_text(report, sampled))
     if context.progress:
         is_fine = report.verdict == "good" and not report.keys
-        print(headline(report) if is_fine else gate_text(report), file=sys.stderr, flush=True)
+        print(verdict_line(report) if is_fine else gate_text(report), file=sys.stderr, flush=True)

@@ -60,7 +60,7 @@ def power_of(config: RunConfig, rates: Rates, *, problems: int, asked: float | N
     )
 
 
-def power_text(power: Power) -> str:
+def power_sentence(power: Power) -> str:
     """Return it in a sentence or two."""
     said = (
         f"{power.problems:,} held-out problems with {power.samples} samples show a true gain of {100 * power.word:.1f} points 8 "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tpt.plan.hardware import GIB
-from tpt.plan.power import power_text
+from tpt.plan.power import power_sentence
 from tpt.plan.run_plan import RunPlan, Total
 
 
@@ -17,7 +17,7 @@ def plan_text(plan: RunPlan, outline: str) -> str:
     if plan.reality:
         parts.append(_reality_table(plan))
     parts.append("assumed:\n" + "\n".join(f"  - {each}" for each in plan.assumptions))
-    parts.append(power_text(plan.power))
+    parts.append(power_sentence(plan.power))
     parts.append(_verdict(plan))
     return "\n\n".join(parts)
 

@@ -10,7 +10,7 @@ from tpt.report.html.axes import Frame, doubling_axis, number_axis, round_axis, 
 from tpt.report.html.charts import Bar, Line, Part, flow_chart, interval_bars, legend, line_chart
 from tpt.report.html.markup import Content, details, node, table
 from tpt.report.html.page_data import PageData, round_name
-from tpt.report.html.words import interval, model_title, points, verdict
+from tpt.report.html.words import interval, model_title, signed_points, verdict
 from tpt.report.sentences import bounds, score_text
 
 _RAMP = 6
@@ -34,7 +34,7 @@ def rounds_element(data: PageData) -> Element:
     for card in data.evidence.rounds:
         found = card.to_base.strict if card.to_base else None
         majority = card.maj_at_k.get(most)
-        gain = f"{points(found.mean)} [{interval(found)}]" if found else ""
+        gain = f"{signed_points(found.mean)} [{interval(found)}]" if found else ""
         rows.append(
             [
                 node(
@@ -151,7 +151,7 @@ def _split_bars(data: PageData) -> Element:
     ends = [0.0, *(100 * end for _, parts in compared for _, _, part in parts for end in (part.low, part.high))]
     frame = Frame(round_axis([index for index, _ in compared], margin=0.6), number_axis(ends), right=14)
     rows = [
-        [model_title(index), *(f"{points(part.mean)} [{interval(part)}]" for _, _, part in parts)]
+        [model_title(index), *(f"{signed_points(part.mean)} [{interval(part)}]" for _, _, part in parts)]
         for index, parts in compared
     ]
     shown = compared[-1][1]
@@ -220,5 +220,5 @@ def _flow_counts(coverage: Coverage, problems: int) -> tuple[float, float, float
 
 
 def _part_bar(label: str, look: str, part: Difference, index: int) -> Bar:
-    note = f"{round_name(index)}, {label}: {points(part.mean)} points [{interval(part)}]"
+    note = f"{round_name(index)}, {label}: {signed_points(part.mean)} points [{interval(part)}]"
     return Bar(label, look, 100 * part.mean, 100 * part.low, 100 * part.high, note)

@@ -15,12 +15,10 @@ def short_headline(evidence: Evidence) -> str:
     if evidence.claim is None:
         return unclaimed(evidence)
     claim = evidence.claim
-    after, before = percent(claim.strict_after.mean), percent(claim.strict_before.mean)
+    after, before = share_text(claim.strict_after.mean), share_text(claim.strict_before.mean)
     strict, most = claim.comparison.strict, claim.comparison.most
     verb = {"gain": "rose", "loss": "fell", "within noise": "went, within noise,"}[strict.finding]
-    said = (
-        f"Round {claim.round} is the best: strict pass@1 {verb} from {before} to {after}, {points(strict.mean)} points"
-    )
+    said = f"Round {claim.round} is the best: strict pass@1 {verb} from {before} to {after}, {signed_points(strict.mean)} points"
     return f"{said}, most of it {most}." if most else f"{said}."
 
 
@@ -33,7 +31,7 @@ def claim_note(evidence: Evidence) -> str:
     said = (
         f"95 % interval {interval(strict)} points; {p_value(strict.p_holm)}. {parts_text(claim.comparison)} Format: right "
         "values written as asked; sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
-        f"Lenient pass@1 went from {percent(claim.lenient_before.mean)} to {percent(claim.lenient_after.mean)}. "
+        f"Lenient pass@1 went from {share_text(claim.lenient_before.mean)} to {share_text(claim.lenient_after.mean)}. "
     )
     if claim.independent:
         return said + f"Measured on {claim.problems:,} held-out problems that had no part in picking this round."
@@ -64,8 +62,9 @@ def against(comparison: Comparison) -> str:
             if found.detectable is None
             else f"a true difference of {100 * found.detectable:.1f} points would be detected 80 % of the time"
         )
-        return f"Within noise of {other}: {points(found.mean)} points [{interval(found)}], {p_value(found.p_holm)}; {seen}."
-    said = f"{found.finding.capitalize()} against {other}: {points(found.mean)} points [{interval(found)}]"
+        seen = f"{p_value(found.p_holm)}; {seen}"
+        return f"Within noise of {other}: {signed_points(found.mean)} points [{interval(found)}], {seen}."
+    said = f"{found.finding.capitalize()} against {other}: {signed_points(found.mean)} points [{interval(found)}]"
     return f"{said}, {p_value(found.p_holm)}."
 
 
@@ -75,19 +74,19 @@ def model_title(index: int) -> str:
     return name[0].upper() + name[1:]
 
 
-def percent(share: float) -> str:
+def share_text(share: float) -> str:
     """Return a share in percent."""
     return f"{100 * share:.1f}%"
 
 
-def points(difference: float) -> str:
+def signed_points(difference: float) -> str:
     """Return a difference of shares in points, with its sign."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def interval(found: Difference) -> str:
     """Return a 95 % interval in points."""
-    return f"{points(found.low)} to {points(found.high)}"
+    return f"{signed_points(found.low)} to {signed_points(found.high)}"
 
 
 def duration(seconds: float) -> str:
