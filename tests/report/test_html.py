@@ -23,7 +23,7 @@ from tpt.records import EvalReport, RoundRecord, Trace
 from tpt.report.html import Findings, WrittenPage, write_page
 from tpt.report.html.axes import doubling_axis, number_axis, share_axis, spread
 from tpt.report.html.series import diversity_series, length_series, probe_series
-from tpt.report.html.words import duration, points, short_headline, verdict
+from tpt.report.html.words import duration, short_headline, signed_points, verdict
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import read_records, replace_records
@@ -332,7 +332,7 @@ def test_labels_that_would_overlap_are_moved_apart() -> None:
 
 
 def test_words() -> None:
-    assert (points(0.0123), points(-0.2), duration(3725.4)) == ("+1.2", "−20.0", "1:02:05")
+    assert (signed_points(0.0123), signed_points(-0.2), duration(3725.4)) == ("+1.2", "−20.0", "1:02:05")
 
 
 def test_the_headline_never_claims_what_is_noise(run: RunDir) -> None:
