@@ -27,7 +27,6 @@ test-s3: $(VENV)/.installed $(VENV)-s3/.installed
 check: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m tools.house && $(BIN)/python -m tools.dead_code
-	$(MAKE) --no-print-directory duplicates
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # Blocks of eight lines or more that stand twice; symilar itself always exits with 0.
