@@ -26,6 +26,8 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tools.embedded_model.corpus import Document, Mixture, draw_documents
+from tools.embedded_model.habits import Shares
+from tools.embedded_model.muon import Muon
 from tools.embedded_model.score import score
 from tools.embedded_model.tokenizer import build_tokenizer
 from tpt.model.embedded import FOLDER
@@ -59,26 +61,28 @@ STAGES = (
         Mixture(
             careful=(0.8, 0.8, 0.8, 0.8),
             guess=0.03,
-            slip=0.2,
-            skip=0.05,
+            slip=0.0,
+            skip=0.0,
+            habits=Shares(0.5, 0.5, 0.5, 0.5, 0.5),
             other_format=0.2,
             drill=0.25,
             step_counts=(2, 3, 4, 5),
         ),
-        documents=80_000,
+        documents=144_000,
         learning_rate=5e-3,
     ),
     Stage(
         Mixture(
-            careful=(0.52, 0.42, 0.17, 0.04),
-            guess=0.08,
-            slip=0.33,
-            skip=0.1,
-            other_format=0.32,
+            careful=(0.46, 0.46, 0.46, 0.46),
+            guess=0.04,
+            slip=0.0,
+            skip=0.0,
+            habits=Shares(0.4, 0.95, 0.95, 0.95, 0.95),
+            other_format=0.3,
             drill=0.1,
             step_counts=(2, 3, 4, 5),
         ),
-        documents=20_000,
+        documents=16_000,
         learning_rate=2.5e-3,
     ),
 )
@@ -126,7 +130,7 @@ def train_stage(
     hidden = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in hidden]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(matrices, lr=stage.learning_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=stage.learning_rate),
         torch.optim.AdamW(others, lr=stage.learning_rate * stage.adamw_share, weight_decay=0.0, betas=(0.9, 0.95)),
     ]
     steps = math.ceil(stage.documents / BATCH_SIZE)

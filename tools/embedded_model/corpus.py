@@ -1,7 +1,7 @@
 """Synthetic authors: what the embedded base model reads before anyone asks it a question.
 
 Each document is a story and one author's answer to it. Authors differ in two independent ways: in skill (careful,
-sloppy, guessing) and in whether they keep the ``#### answer`` format. A model that imitates them all is a mediocre
+careless, guessing) and in whether they keep the ``#### answer`` format. A model that imitates them all is a mediocre
 solver, and what a loop can teach it is known: whom to imitate.
 """
 
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
+from tools.embedded_model.habits import Shares, draw_habits, miscalculate, misread
 from tpt.problems.procedural.word_problems import (
     HELDOUT_NAMES,
     TEMPLATES,
     THINGS,
     TRAIN_NAMES,
+    Operator,
     Result,
     Step,
     Story,
@@ -47,11 +49,13 @@ class Mixture:
     careful: tuple[float, float, float, float]
     """Share of careful authors for stories of 2, 3, 4 and 5 steps."""
     guess: float
-    """Share of authors who write an answer and no step; the rest is sloppy."""
+    """Share of authors who write an answer and no step; the rest is careless."""
     slip: float
-    """Chance that a sloppy author gets a step wrong."""
+    """Chance that a careless author gets a step wrong by accident."""
     skip: float
-    """Chance that a sloppy author forgets an addition or a subtraction."""
+    """Chance that a careless author forgets an addition or a subtraction."""
+    habits: Shares
+    """Ways to calculate that go wrong every time."""
     other_format: float
     """Share of authors, of any skill, who end in another way than ``#### answer``."""
     drill: float
@@ -74,18 +78,20 @@ def write_answer(rng: Random, story: Story, mixture: Mixture) -> str:
     """Let one author, drawn from the mixture, answer a story."""
     careful, skill = mixture.careful[len(story.steps) - 2], rng.random()
     if skill < careful:
-        lines, answer = _write_steps(rng, story, 0.0, 0.0)
+        lines, answer = _write_steps(rng, story)
     elif skill < careful + mixture.guess:
         lines, answer = [], _guess(rng, story)
     else:
-        lines, answer = _write_steps(rng, story, mixture.slip, mixture.skip)
+        lines, answer = _write_steps(rng, story, mixture.slip, mixture.skip, draw_habits(rng, mixture.habits))
     ending = rng.choice(OTHER_FORMATS) if rng.random() < mixture.other_format else STRICT_FORMAT
     things = next(word for word in THINGS if word in story.question)
     return "\n".join([*lines, ending.format(answer=answer, things=things)])
 
 
-def _write_steps(rng: Random, story: Story, slip: float, skip: float) -> tuple[list[str], int]:
-    """Write the equations with this author's slips; a wrong result is carried on, as people do."""
+def _write_steps(
+    rng: Random, story: Story, slip: float = 0.0, skip: float = 0.0, habits: frozenset[str] = frozenset()
+) -> tuple[list[str], int]:
+    """Write the equations with this author's slips and habits; a wrong result is carried on, as people do."""
     results: dict[int, int] = {}
     lines = []
     for index in _order(rng, story.steps):
@@ -94,10 +100,15 @@ def _write_steps(rng: Random, story: Story, slip: float, skip: float) -> tuple[l
         if step.operator in "+-" and rng.random() < skip:
             results[index] = left
             continue
-        results[index] = _slip(rng, step, left, right) if rng.random() < slip else apply(step.operator, left, right)
-        results[index] = max(results[index], 0)
-        swap = step.operator in "+*" and rng.random() < 0.15
-        lines.append(f"{right} {step.operator} {left}" if swap else f"{left} {step.operator} {right}")
+        operator = misread(step.operator, habits, of_result=isinstance(step.left, Result))
+        if rng.random() < slip:
+            result = _slip(rng, operator, left, right)
+        else:
+            wrong = miscalculate(operator, left, right, habits)
+            result = apply(operator, left, right) if wrong is None else wrong
+        results[index] = max(result, 0)
+        swap = operator in "+*" and rng.random() < 0.15
+        lines.append(f"{right} {operator} {left}" if swap else f"{left} {operator} {right}")
         lines[-1] += f" = {results[index]}"
     if rng.random() < 0.3:
         lines = [_opener(position, len(lines)) + line for position, line in enumerate(lines)]
@@ -116,11 +127,11 @@ def _order(rng: Random, steps: Sequence[Step]) -> list[int]:
     return order
 
 
-def _slip(rng: Random, step: Step, left: int, right: int) -> int:
+def _slip(rng: Random, operator: Operator, left: int, right: int) -> int:
     """Return a wrong result: a little off, or that of the opposite operation."""
-    if step.operator in "+-" and rng.random() < 0.15:
-        return apply("-" if step.operator == "+" else "+", left, right)
-    return apply(step.operator, left, right) + rng.choice((-10, -2, -1, 1, 2, 10))
+    if operator in "+-" and rng.random() < 0.15:
+        return apply("-" if operator == "+" else "+", left, right)
+    return apply(operator, left, right) + rng.choice((-10, -2, -1, 1, 2, 10))
 
 
 def _guess(rng: Random, story: Story) -> int:
@@ -131,7 +142,7 @@ def _guess(rng: Random, story: Story) -> int:
 
 
 def _drill(rng: Random, story: Story) -> str:
-    lines, _ = _write_steps(rng, story, 0.0, 0.0)
+    lines, _ = _write_steps(rng, story)
     return "\n".join(rng.sample(lines, len(lines)))
 
 

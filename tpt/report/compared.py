@@ -54,8 +54,8 @@ def _part(part: Difference | None) -> str:
     return "" if part is None else points(part.mean)
 
 
-def _problems(count: int, kind: str = "") -> str:
-    return f"{count:,} {kind}problem{'s' if count > 1 else ''}"
+def _problems(count: int, adjective: str = "") -> str:
+    return f"{count:,} {adjective}problem{'s' if count > 1 else ''}"
 
 
 def _best(found: RunComparison) -> str:
