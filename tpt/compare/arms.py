@@ -24,7 +24,7 @@ MOST_ROUNDS = 4
 """An arm that is to spend a number of tokens does so many times the base's rounds, at most."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-Budget = Literal["examples", "tokens"] | Annotated[int, Field(gt=0)]
+Budget = Literal["examples", "rounds", "tokens"] | Annotated[int, Field(gt=0)]
 
 
 class ArmSection(Section):
@@ -45,7 +45,8 @@ class ArmsSection(Section):
     base: dict[str, Any] = Field(default_factory=dict)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     budget: Budget = "examples"
-    """``examples``: as many training examples; ``tokens``: as many sampled tokens as the reference arm; or so many."""
+    """``examples``: as many training examples; ``rounds``: as many rounds, each preset with its own sizes; ``tokens``: as
+    many sampled tokens as the reference arm; or so many."""
     reference: str = ""
     """Arm that the others are compared with; empty: the first."""
     arm: list[ArmSection] = Field(min_length=1)

@@ -51,7 +51,9 @@ def next_round(
         return 0 if done < 0 else None
     if arm.reinforced:
         return 1 if done < 1 else None
-    free = plan.budget != "examples" and not (plan.budget == "tokens" and arm.name == plan.reference.name)
+    free = plan.budget not in ("examples", "rounds") and not (
+        plan.budget == "tokens" and arm.name == plan.reference.name
+    )
     if not free or (done > 0 and not sampled_tokens(records[-1])):
         return arm.rounds if done < arm.rounds else None
     if done < 1:

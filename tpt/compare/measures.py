@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from tpt.compare.budget import spent
 from tpt.compare.running import ArmRun
 from tpt.evidence.best_round import split_heldout
+from tpt.evidence.scored import scored_counts
 from tpt.records import Problem, ProblemDiversity, RoundRecord, Trace, Verdict
 from tpt.run.directory import RoundDir
 from tpt.scoring import FloatArray, maj_at_k, pass_at_k_values
-from tpt.scoring.score import by_problem, is_correct, read_counts, voted_answer
+from tpt.scoring.score import Counts, by_problem, is_correct, read_counts, voted_answer
 from tpt.seeds import seed_for
 from tpt.system.jsonl import read_records
 
@@ -26,7 +28,8 @@ class Measured:
     keys: list[str]
     """Digest of each problem's id and question: with a procedural source each seed has problems of its own."""
     scores: FloatArray
-    """[problems, strict and lenient]: the share of samples that are right, or whether the vote is."""
+    """[problems, strict, lenient and greedy]: the share of samples that are right, or whether the vote is; and whether the
+    greedy sample's value is, NaN where none was taken."""
     k: int
     pass_at_k: float | None
     """Strict, at all samples taken; None for a vote."""
@@ -43,6 +46,12 @@ class Measured:
     def lenient(self) -> float:
         """The lenient score."""
         return float(self.scores[:, 1].mean())
+
+    @property
+    def greedy(self) -> float | None:
+        """The lenient score of one greedy sample a problem; None: not taken."""
+        found = float(self.scores[:, 2].mean())
+        return None if math.isnan(found) else found
 
 
 def problem_keys(task: ArmRun) -> dict[str, str]:
@@ -65,13 +74,13 @@ def measure(task: ArmRun, index: int, problem_ids: list[str]) -> Measured:
         RunError: the round's files are missing or damaged.
     """
     round_dir = task.run.round(index)
-    counts = read_counts(round_dir.evaluate_verdicts).of(problem_ids)
+    (counts,) = (each.of(problem_ids) for each in scored_counts(task.run, [index]))
     k = int(counts.samples.min())
     keys = problem_keys(task)
     return Measured(
         round=index,
         keys=[keys[problem_id] for problem_id in problem_ids],
-        scores=counts.shares,
+        scores=_with_greedy(counts.shares, counts),
         k=k,
         pass_at_k=float(pass_at_k_values(counts.strict, counts.samples, k).mean()),
         maj_at_k=float(votes(round_dir, problem_ids, k, seed=task.seed)[:, 1].mean()),
@@ -94,7 +103,8 @@ def measure_vote(task: ArmRun, reference: list[RoundRecord], problem_ids: list[s
     )
     allowed = 1 + int(spent(reference) // max(1.0, once))
     k = min(samples, allowed)
-    keys, scores = problem_keys(task), votes(round_dir, problem_ids, k, seed=task.seed)
+    (greedy,) = (each.of(problem_ids) for each in scored_counts(task.run, [0]))
+    keys, scores = problem_keys(task), _with_greedy(votes(round_dir, problem_ids, k, seed=task.seed), greedy)
     found = Measured(
         round=0,
         keys=[keys[problem_id] for problem_id in problem_ids],
@@ -105,6 +115,11 @@ def measure_vote(task: ArmRun, reference: list[RoundRecord], problem_ids: list[s
         variety=None,
     )
     return found, allowed
+
+
+def _with_greedy(scores: FloatArray, counts: Counts) -> FloatArray:
+    greedy = np.full(len(scores), np.nan) if counts.greedy is None else counts.greedy[:, 1]
+    return np.column_stack([scores, greedy])
 
 
 def votes(round_dir: RoundDir, problem_ids: list[str], k: int, *, seed: int) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from tpt.records import Estimate, RoundRecord
 from tpt.rounds import best_round
 
 _SEED = 20_504
+_SCORES = 3
+"""Strict, lenient, greedy: the columns of what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Scores:
     """Of the first seed."""
     strict: Estimate
     lenient: Estimate
+    greedy: Estimate | None
+    """Lenient, of one greedy sample a problem; None: not taken."""
     pass_at_k: Estimate | None
     """At all samples taken; None for a vote."""
     maj_at_k: Estimate
@@ -35,6 +40,7 @@ class Scores:
     strict_gain: Gain | None
     """Against the reference arm; None for that one itself."""
     lenient_gain: Gain | None
+    greedy_gain: Gain | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +157,14 @@ def _cost(records: Sequence[RoundRecord]) -> dict[str, float]:
     }
 
 
-def _all_gains(seen: list[list[_Seen]], at: str) -> list[tuple[Gain | None, Gain | None]]:
-    """Return the strict and the lenient gain of every arm; none for the first, which is the reference."""
-    families = [
-        gains([_differences(rows, seen[0], at, score) for rows in seen[1:]], seed=_SEED + score) for score in (0, 1)
-    ]
-    return [(None, None), *zip(*families, strict=True)]
+def _all_gains(seen: list[list[_Seen]], at: str) -> list[tuple[Gain | None, ...]]:
+    """Return the strict, lenient and greedy gain of every arm; none for the first, which is the reference."""
+    families: list[Sequence[Gain | None]] = []
+    for score in range(_SCORES):
+        differences = [_differences(rows, seen[0], at, score) for rows in seen[1:]]
+        taken = not any(math.isnan(value) for rows in differences for each in rows for value in each.values())
+        families.append(gains(differences, seed=_SEED + score) if taken else [None] * len(differences))
+    return [(None,) * _SCORES, *zip(*families, strict=True)]
 
 
 def _differences(rows: list[_Seen], reference: list[_Seen], at: str, score: int) -> list[dict[str, float]]:
@@ -173,7 +181,7 @@ def _at(seen: _Seen, at: str) -> Measured:
     return seen.chosen if at == "chosen" else seen.last
 
 
-def _result(arm: Arm, rows: list[_Seen], found: dict[str, tuple[Gain | None, Gain | None]]) -> ArmResult:
+def _result(arm: Arm, rows: list[_Seen], found: dict[str, tuple[Gain | None, ...]]) -> ArmResult:
     curves = [{record.index: record.evaluate.pass_at_k[1].mean for record in each.records} for each in rows]
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
     return ArmResult(
@@ -188,17 +196,21 @@ def _result(arm: Arm, rows: list[_Seen], found: dict[str, tuple[Gain | None, Gai
     )
 
 
-def _scores(measured: list[Measured], strict_gain: Gain | None, lenient_gain: Gain | None) -> Scores:
+def _scores(
+    measured: list[Measured], strict_gain: Gain | None, lenient_gain: Gain | None, greedy_gain: Gain | None
+) -> Scores:
     return Scores(
         rounds=[each.round for each in measured],
         problems=len(measured[0].keys),
         strict=_estimate([each.strict for each in measured]),
         lenient=_estimate([each.lenient for each in measured]),
+        greedy=over_seeds([each.greedy for each in measured]),
         pass_at_k=over_seeds([each.pass_at_k for each in measured]),
         maj_at_k=_estimate([each.maj_at_k for each in measured]),
         variety=over_seeds([each.variety for each in measured]),
         strict_gain=strict_gain,
         lenient_gain=lenient_gain,
+        greedy_gain=greedy_gain,
     )
 
 
@@ -235,6 +247,10 @@ def _told(seen: _Seen) -> dict[str, Any]:
         "votes": seen.last.k if seen.task.arm.votes else None,
         "strict": {record.index: record.evaluate.pass_at_k[1].mean for record in seen.records},
         "lenient": {record.index: record.evaluate.pass_at_k_lenient[1].mean for record in seen.records},
-        "chosen, other problems": {"strict": seen.chosen.strict, "lenient": seen.chosen.lenient},
+        "chosen, other problems": {
+            "strict": seen.chosen.strict,
+            "lenient": seen.chosen.lenient,
+            "greedy": seen.chosen.greedy,
+        },
         **seen.cost,
     }

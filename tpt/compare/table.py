@@ -10,7 +10,8 @@ from tpt.compare.results import ArmResult, Scores, Study
 from tpt.records import Estimate
 
 COLUMNS = (
-    "Scores in percent, differences in points. diversity: different chains of equations among 4 correct traces.",
+    "Scores in percent, differences in points. greedy: one greedy sample a problem, its value right. diversity: different "
+    "chains of equations among 4 correct traces.",
     "sampled: tokens sampled to learn from, thrown away ones too; trained: tokens of completions trained on; min: "
     "minutes to think, prune and train. All over all rounds of a run, means over seeds.",
 )
@@ -78,12 +79,14 @@ def _headings(found: Study) -> list[str]:
         "round",
         "strict pass@1",
         "lenient",
+        "greedy",
         f"pass@{k}",
         f"maj@{k}",
         "diversity",
         f"strict - {found.reference} [95 %]",
         "p, Holm",
         "lenient - [95 %]",
+        "greedy - [95 %]",
         "sampled",
         "trained",
         "examples",
@@ -99,12 +102,14 @@ def _row(arm: ArmResult, scores: Scores) -> list[str]:
         _rounds(scores.rounds),
         _percent(scores.strict),
         _percent(scores.lenient),
+        _percent(scores.greedy),
         _percent(scores.pass_at_k),
         "" if votes else _percent(scores.maj_at_k),
         _number(scores.variety),
         _gain(scores.strict_gain),
         "" if scores.strict_gain is None else f"{scores.strict_gain.p_holm:.4f}",
         _gain(scores.lenient_gain),
+        _gain(scores.greedy_gain),
         _count(cost.tokens_sampled),
         _count(cost.tokens_trained),
         f"{cost.examples.mean:,.0f}",
@@ -113,7 +118,11 @@ def _row(arm: ArmResult, scores: Scores) -> list[str]:
 
 
 def _budget(found: Study) -> str:
-    budget = {"examples": "as many examples a round", "tokens": f"as many sampled tokens as {found.reference}"}
+    budget = {
+        "examples": "as many examples a round",
+        "rounds": "as many rounds",
+        "tokens": f"as many sampled tokens as {found.reference}",
+    }
     said = budget.get(
         str(found.budget), f"about {found.budget:,} sampled tokens" if isinstance(found.budget, int) else ""
     )
@@ -127,7 +136,8 @@ def _errors(found: Study) -> str:
         return "One seed: no error over seeds; intervals are over problems alone, and say nothing of another seed."
     return (
         f"±: one standard error over the {len(found.seeds)} seeds. Intervals and p: a bootstrap over seeds and "
-        f"problems of the paired differences; Holm over the {len(found.arms) - 1} arms compared, strict and lenient apart."
+        f"problems of the paired differences; Holm over the {len(found.arms) - 1} arms compared, strict, lenient and "
+        "greedy apart."
     )
 
 
