@@ -153,8 +153,8 @@ QUESTIONS = (
     Question(
         "recipes-rounds",
         "The literature's recipes at equal rounds",
-        "Each with its own sizes, for as many rounds as tpt: all problems sampled in every round, so several times the tokens and "
-        "the examples. star is without rationalisation: no second try with the answer as a hint.",
+        "Each with its own sizes, for as many rounds as tpt: all problems sampled in every round, so several times the tokens "
+        "and the examples. star is without rationalisation: no second try with the answer as a hint.",
         "tpt",
         tuple(f"{name}-rounds" for name in RECIPES),
     ),
