@@ -12,6 +12,7 @@ from random import Random
 
 from tpt.problems.procedural.word_problems import Operator
 
+
 @dataclass(frozen=True, slots=True)
 class Shares:
     """How many of the careless authors have each habit, between 0 and 1."""

@@ -18,7 +18,9 @@ ITERATIONS = 5
 class Muon(torch.optim.Optimizer):
     """Momentum whose steps are orthogonal matrices, scaled to the size of AdamW's; for matrices only."""
 
-    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.05, momentum: float = 0.95) -> None:
+    def __init__(
+        self, matrices: Iterable[Tensor], lr: float, weight_decay: float = 0.05, momentum: float = 0.95
+    ) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()

@@ -1,0 +1,129 @@
+r"""The part of a completion that can hold its final answer: without thoughts, end markers, wrappings and invented questions.
+
+Models write more than an answer: thoughts between ``<think>`` and ``</think>``, the end markers of other chat formats, the
+answer in ``<answer>`` tags or as JSON, and, where nothing stopped them, a next question with its own answer. What is cut
+here is cut for every kind of answer alike. Everything is linear in the length of the completion.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+LONGEST_JSON = 20_000
+"""Longest JSON that is read, in characters."""
+_END_MARKERS = (
+    "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<|EOT|>", "<|eom_id|>",
+    "<|user|>", "<|assistant|>", "<|start_header_id|>", "<|begin_of_text|>", "<|end_of_turn|>", "<|return|>",
+    "</s>", "<eos>", "<EOS>", "<end_of_turn>", "<start_of_turn>", "[/INST]", "[INST]", "<|eos|>", "<|endofprompt|>",
+    "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
+)  # fmt: skip
+_END_MARKER = re.compile("|".join(map(re.escape, _END_MARKERS)))
+_QUESTION = re.compile(
+    r"\n[ \t]*(?:[#*]{1,4}[ \t]*)?(?:(?:New |Next |Another )?(?:Question|Problem|Exercise|Example)(?:[ \t]*\d{1,4})?"
+    r"|Q\d{0,3}|Human|User|Instruction|Input)[ \t]*\**[ \t]*[:：]"
+)
+# An answer that is complete, so that a question behind it is the next one.
+_ANSWERED = re.compile(
+    r"####[ \t]*[^\s#]|\\boxed\s?\{[^{}]|\bA(?:nswer)?:[ \t]*\S|(?:answer|ANSWER|Answer)[^\n.:]{0,60}(?::|\bis\b)[ \t]*\S|</answer>"
+)
+_TAKING_LEAVE = (
+    "Let me know", "I hope", "Hope this", "Hope that", "Feel free", "If you have", "If you need", "If you want", "If you would",
+    "If you'd", "Is there any", "Please let", "Please feel", "Do you have", "Do you need", "Do you want", "Would you like",
+    "Don't hesitate", "Good luck",
+)  # fmt: skip
+_TAG = re.compile(r"<[|/esEat｜]")
+"""How every end marker and tag begins, but those in square brackets."""
+_TAGGED = re.compile(r"<answer>((?:[^<]|<(?!/?answer>))*)</answer>", re.IGNORECASE)
+_LATER = re.compile(r"####|\\boxed")
+_FENCED_JSON = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
+_KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Final Answer")
+
+
+def final_part(completion: str) -> str:
+    """Return the part of a completion in which the final answer stands; empty when its thoughts never end."""
+    text = completion
+    if "<" in text and _TAG.search(text):
+        text = until_end_marker(_without_thoughts(text))
+    elif "]" in text and "INST]" in text:
+        text = until_end_marker(text)
+    if ":" in text or not text.isascii():
+        text = _until_next_question(text)
+    if ">" in text[-2_000:] and "</" in text:
+        text = _tagged(text)
+    return _from_json(text) if "}" in text[-8:] and '"' in text else text
+
+
+def is_only_part(completion: str) -> bool:
+    """Tell whether a completion that ends in an answer in the asked format has no other part, at a glance."""
+    return completion.lstrip()[:1] != "<" and (":" not in completion or _QUESTION.search(completion) is None)
+
+
+def until_end_marker(text: str) -> str:
+    """Return the text before the first end marker of any chat format that has text before it."""
+    for marker in _END_MARKER.finditer(text):
+        before = text[: marker.start()]
+        if before.strip():
+            return before
+    return text
+
+
+def without_chatter(text: str) -> str:
+    """Return the text before the last lines in which a chat model takes its leave."""
+    rest = text.rstrip()
+    while (begin := rest.rfind("\n")) >= 0 and rest.startswith(_TAKING_LEAVE, begin + 1):
+        rest = text = rest[:begin].rstrip()
+    return text
+
+
+def _without_thoughts(text: str) -> str:
+    _, mark, after = text.rpartition("</think>")
+    if mark:
+        return after
+    return "" if text.lstrip()[:7] == "<think>" else text
+
+
+def _until_next_question(text: str) -> str:
+    """Return the text before the first new question that comes after a complete answer."""
+    question = _QUESTION.search(text)
+    if question is None:
+        return text
+    answered = _ANSWERED.search(text)
+    if answered is None:
+        return text
+    question = _QUESTION.search(text, answered.end() - 1)
+    return text if question is None else text[: question.start()]
+
+
+def _tagged(text: str) -> str:
+    """Return what the last ``<answer>`` tags hold, unless a later mark takes it back."""
+    last = None
+    for last in _TAGGED.finditer(text):
+        pass
+    if last is None or not last[1].strip() or _LATER.search(text, last.end()):
+        return text
+    return last[1].strip()
+
+
+def _from_json(text: str) -> str:
+    """Return the answer in a completion that is a JSON object, or whose last line is one."""
+    whole = text.strip()
+    fenced = _FENCED_JSON.match(whole)
+    for piece in (fenced[1] if fenced else whole, whole.rpartition("\n")[2]):
+        found = _json_object(piece.strip())
+        value = next((found[key] for key in _KEYS if key in found), None)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+    return text
+
+
+def _json_object(text: str) -> dict[str, object]:
+    if len(text) > LONGEST_JSON or not (text.startswith("{") and text.endswith("}")):
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
