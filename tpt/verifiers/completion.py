@@ -20,8 +20,8 @@ _END_MARKERS = (
 )  # fmt: skip
 _END_MARKER = re.compile("|".join(map(re.escape, _END_MARKERS)))
 _QUESTION = re.compile(
-    r"\n[ \t]*(?:[#*]{1,4}[ \t]*)?(?:(?:New |Next |Another )?(?:Question|Problem|Exercise|Example)(?:[ \t]*\d{1,4})?"
-    r"|Q\d{0,3}|Human|User|Instruction|Input)[ \t]*\**[ \t]*[:：]"
+    r"\n[ \t]{0,8}(?:[#*]{1,4}[ \t]{0,4})?(?:(?:New |Next |Another )?(?:Question|Problem|Exercise|Example)(?:[ \t]{0,4}\d{1,4})?"
+    r"|Q\d{0,3}|Human|User|Instruction|Input)[ \t]{0,4}\*{0,2}[ \t]{0,4}[:：]"
 )
 # An answer that is complete, so that a question behind it is the next one.
 _ANSWERED = re.compile(
@@ -32,6 +32,8 @@ _TAKING_LEAVE = (
     "If you'd", "Is there any", "Please let", "Please feel", "Do you have", "Do you need", "Do you want", "Would you like",
     "Don't hesitate", "Good luck",
 )  # fmt: skip
+_LEAVES = 4
+"""Lines of leave-taking that are cut."""
 _TAG = re.compile(r"<[|/esEat｜]")
 """How every end marker and tag begins, but those in square brackets."""
 _TAGGED = re.compile(r"<answer>((?:[^<]|<(?!/?answer>))*)</answer>", re.IGNORECASE)
@@ -44,7 +46,7 @@ def final_part(completion: str) -> str:
     """Return the part of a completion in which the final answer stands; empty when its thoughts never end."""
     text = completion
     if "<" in text and _TAG.search(text):
-        text = until_end_marker(_without_thoughts(text))
+        text = until_end_marker(without_thoughts(text))
     elif "]" in text and "INST]" in text:
         text = until_end_marker(text)
     if ":" in text or not text.isascii():
@@ -68,15 +70,29 @@ def until_end_marker(text: str) -> str:
     return text
 
 
+def program_part(completion: str) -> str:
+    """Return the part of a completion in which a program stands: an end marker inside a program's line is the program's."""
+    text = without_thoughts(completion.removeprefix("\ufeff")) if "think>" in completion else completion.removeprefix("\ufeff")
+    for marker in _END_MARKER.finditer(text) if _TAG.search(text) or "INST]" in text else ():
+        behind, before = text[marker.end() : marker.end() + 1], text[max(0, marker.start() - 3) : marker.start()]
+        if before[-1:] in ("\n", "") or before == "```" or behind == "" or (behind == "\n" and "|" in marker[0]):
+            return text[: marker.start()]
+    return text
+
+
 def without_chatter(text: str) -> str:
     """Return the text before the last lines in which a chat model takes its leave."""
     rest = text.rstrip()
-    while (begin := rest.rfind("\n")) >= 0 and rest.startswith(_TAKING_LEAVE, begin + 1):
+    for _ in range(_LEAVES):
+        begin = rest.rfind("\n")
+        if begin < 0 or not rest.startswith(_TAKING_LEAVE, begin + 1):
+            break
         rest = text = rest[:begin].rstrip()
     return text
 
 
-def _without_thoughts(text: str) -> str:
+def without_thoughts(text: str) -> str:
+    """Return what follows ``</think>``; nothing where the text begins with thoughts that never end."""
     _, mark, after = text.rpartition("</think>")
     if mark:
         return after
@@ -97,9 +113,8 @@ def _until_next_question(text: str) -> str:
 
 def _tagged(text: str) -> str:
     """Return what the last ``<answer>`` tags hold, unless a later mark takes it back."""
-    last = None
-    for last in _TAGGED.finditer(text):
-        pass
+    found = list(_TAGGED.finditer(text))
+    last = found[-1] if found else None
     if last is None or not last[1].strip() or _LATER.search(text, last.end()):
         return text
     return last[1].strip()
