@@ -12,7 +12,7 @@ _BEHIND_PROSE = re.compile(r"[^`]*[^`\s][ \t]*(?P<mark>`{3,})(?P<info>[^`\r\n]{0
 _ON_ONE_LINE = re.compile(r"[ \t]*(?P<mark>`{3,})(?:python[0-9.]*[ \t]+)?(?P<code>[^`\r\n]+)(?P=mark)\r?")
 _LANGUAGE = re.compile(r"[A-Za-z+#]+")
 _PYTHON = re.compile(r"(?:i?python|pypy|py)[0-9.]*")
-_STRING = re.compile(r"\"\"\"|'''|#|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+_STRING = re.compile(r"\"\"\"|'''|#|\"(?:\\.?|[^\"\\])*\"?|'(?:\\.?|[^'\\])*'?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ _KEYS = {
 """Type of a test to its required and its optional fields, beside those that all have."""
 _COMMON = {"type", "compare", "tolerance", "time_limit_s", "memory_mb"}
 
+_DECIMAL = re.compile(r"(?<![\w.])[-+]?\d*\.\d+(?:[eE][-+]?\d+)?(?![\w.])")
 _OUT_OF_MEMORY = re.compile(r"[\w.]*MemoryError\b|OpenBLAS error: Memory allocation")
 
 Jobs = Generator[list[Task], list[Ended], "TestResult"]
@@ -82,6 +83,8 @@ def _test(each: Any, where: str) -> Test:
             f"{where}: want a JSON object whose type is one of {', '.join(_KEYS)}, got {str(each)[:200]}"
         )
     required, optional = _KEYS[kind]
+    # Parquet gives every test of a column the fields of all of them; those of other types are null.
+    each = {key: value for key, value in each.items() if value is not None or key in required}
     for key in sorted(required - each.keys()):
         raise VerifierError(f"{where}: a {kind} test needs {', '.join(sorted(required))}; {key!r} is missing")
     for key in sorted(each.keys() - required - optional - _COMMON):
@@ -89,7 +92,7 @@ def _test(each: Any, where: str) -> Test:
         raise VerifierError(
             f"{where}: unknown field {key!r}, allowed: {', '.join(sorted(known))}.{did_you_mean(key, known)}"
         )
-    mode = each.get("compare") or ("tokens" if kind == "stdin" else "exact")
+    mode = each.get("compare") or _default_comparison(kind, each)
     if mode not in MODES or (mode == "checker" and not each.get("checker")):
         raise VerifierError(
             f"{where}: compare is one of {', '.join(MODES)} (checker needs the field checker), got {mode!r}"
@@ -98,6 +101,18 @@ def _test(each: Any, where: str) -> Test:
         _positive(each, "time_limit_s", TIME_LIMIT_S, where), int(_positive(each, "memory_mb", MEMORY_MB, where))
     )
     return Test({**each, "compare": mode, "tolerance": each.get("tolerance") or TOLERANCE}, limits)
+
+
+def _default_comparison(kind: str, each: dict[str, Any]) -> str:
+    """Return how a test compares that does not say it: decimal numbers within the tolerance, all else exactly."""
+    if kind == "stdin":
+        return "float" if _DECIMAL.search(str(each["output"])) else "tokens"
+    return "float" if kind == "function" and _holds_float(each["expected"]) else "exact"
+
+
+def _holds_float(value: Any) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, float) or any(map(_holds_float, inside))
 
 
 def _positive(each: dict[str, Any], key: str, default: float, where: str) -> float:
