@@ -72,7 +72,11 @@ def until_end_marker(text: str) -> str:
 
 def program_part(completion: str) -> str:
     """Return the part of a completion in which a program stands: an end marker inside a program's line is the program's."""
-    text = without_thoughts(completion.removeprefix("\ufeff")) if "think>" in completion else completion.removeprefix("\ufeff")
+    text = (
+        without_thoughts(completion.removeprefix("\ufeff"))
+        if "think>" in completion
+        else completion.removeprefix("\ufeff")
+    )
     for marker in _END_MARKER.finditer(text) if _TAG.search(text) or "INST]" in text else ():
         behind, before = text[marker.end() : marker.end() + 1], text[max(0, marker.start() - 3) : marker.start()]
         if before[-1:] in ("\n", "") or before == "```" or behind == "" or (behind == "\n" and "|" in marker[0]):

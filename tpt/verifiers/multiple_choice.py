@@ -23,7 +23,12 @@ EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 _LONGEST_QUESTION = 20_000
 _LONGEST_COMPLETION = 20_000
-_FULL_WIDTH = {0xFF21 + index: chr(65 + index) for index in range(26)} | {0xFF08: "(", 0xFF09: ")", 0xFF1A: ":", 0xFF0E: "."}
+_FULL_WIDTH = {0xFF21 + index: chr(65 + index) for index in range(26)} | {
+    0xFF08: "(",
+    0xFF09: ")",
+    0xFF1A: ":",
+    0xFF0E: ".",
+}
 _LETTERS = "ABCDEFGHIJ"
 _STRICT = re.compile(r"####[ \t]*([A-J])(?![0-9A-Za-z_'’])")
 # Behind the letter, a second one: "B and C", "B, C", "B or C", "B/C", "B) (C)". Neither is chosen then.
@@ -52,7 +57,10 @@ _SAID = re.compile(
     r"|(?:^|[.!?\n]\s*)(?:So|Thus|Hence|Therefore|Then)(?:,| it is| it must be)?\s+[(\[]?([A-J])[)\]]?\s*(?:[.!]\s*)?$"
 )
 # An option's text as a sentence of its own: "It is a car."
-_IT_IS = re.compile(r"(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|it must be|the one)\s*(?:is|'s|was|must be)\s+(?!not\b)(.{1,200})", re.I)
+_IT_IS = re.compile(
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|it must be|the one)\s*(?:is|'s|was|must be)\s+(?!not\b)(.{1,200})",
+    re.I,
+)
 _ITEM = re.compile(r"[\s*_\-•]*[(\[]?([A-J])[)\].:]+[\s*_]*(\S.*)")
 _LINE_LETTER = re.compile(r"[*_`]*([a-j])[).:]\s+(\S.*)")
 
@@ -171,7 +179,12 @@ def _names_two(text: str) -> bool:
 def _of_last_line(completion: str, options: dict[str, str]) -> str:
     line = _MARKUP.sub("", completion.rstrip()[-MAX_ANSWER:].rpartition("\n")[2]).strip()
     match = _CHOSEN.match(line)
-    if match and match[1].isupper() and not _SECOND.match(line, match.end(1)) and not _REFUSED.match(line, match.end(1)):
+    if (
+        match
+        and match[1].isupper()
+        and not _SECOND.match(line, match.end(1))
+        and not _REFUSED.match(line, match.end(1))
+    ):
         return match[1]
     small = _LINE_LETTER.fullmatch(line)
     if small and small[1].upper() in options and _same(options[small[1].upper()], small[2]):
