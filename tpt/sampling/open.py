@@ -135,4 +135,5 @@ def sampling_of(section: ThinkConfig | EvaluateConfig) -> Sampling:
         top_p=section.top_p,
         top_k=section.top_k,
         max_tokens=section.max_tokens,
+        stop_strings=tuple(section.stop),
     )

@@ -190,7 +190,7 @@ def _play(limits: dict[str, Any]) -> int:
     if role == "checker":
         return tester.run_checker(spec, _RESULT)
     if role == "compare":
-        return tester.run_comparison(spec, _RESULT)
+        return tester.run_output_check(spec, _RESULT)
     partner = link.Link(_CHANNEL, limits["output_bytes"])
     if role == "calls":
         os.close(_RESULT)

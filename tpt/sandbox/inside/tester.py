@@ -347,7 +347,7 @@ def _bind(source: str, space: dict[str, Any], caller: Caller, entry: str | None)
             continue  # the test code fails at the line that needs it
 
 
-def run_comparison(spec: dict[str, Any], result: int) -> int:
+def run_output_check(spec: dict[str, Any], result: int) -> int:
     """Compare a long output with the expected one and write whether they agree."""
     passed = same_output(spec["expected"], spec["got"], spec["compare"], spec["tolerance"])
     _write({"passed": passed, "reason": "wrong answer", "message": "another output"}, result)

@@ -58,7 +58,7 @@ class _Reader(_Latex2Sympy):  # type: ignore[misc]
         return self.mul_flat(first, rest)
 
 
-def prepare() -> None:
+def before_fork() -> None:
     """Compare once what needs every part of the machinery, before the workers fork: no judged answer pays for its first use."""
     equal(r"2\sqrt{3}", [r"\sqrt{12}", r"\frac{6}{\sqrt{3}}"])
     equal(r"x^2-1", [r"(x+1)(x-1)"])
