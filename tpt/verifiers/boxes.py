@@ -43,6 +43,7 @@ _END = re.compile(
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ \t'’]*")
 _SPACE = re.compile(r"\\[,;:! ]|~|\\\$")
+_FACTOR = re.compile(r"(?:[0-9)}]|(?<![A-Za-z\\])[A-Za-z])\s*\Z")
 _BINDS_BEFORE = re.compile(
     rf"(?:[-−+/^_±×·÷√]|(?<!\*)\*|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?:\[[^\]]*\])?(?:[_^]\{{?\w+\}}?)?"
     r"|\\[dtc]?frac\s?\{[^{}]*\}|[0-9)}|!]|(?<![A-Za-z])[A-Za-z])[\s({\[]*\Z"
@@ -112,7 +113,8 @@ def with_surroundings(text: str, box: Box, content: str) -> str:
     if not before and not after:
         return content
     simple = re.fullmatch(r"[0-9.,]+|[A-Za-z]|\\[A-Za-z]+(?:\{[^{}+]*\})*", content.strip())
-    return f"{before}{content if simple or not before.strip('-−') else f'({content})'}{after}"
+    factor = "\\cdot " if _FACTOR.search(before) else ""
+    return f"{before}{factor}{content if simple or not before.strip('-−') else f'({content})'}{after}"
 
 
 def _open_box(text: str, stack: list[tuple[int, int]]) -> Box | None:

@@ -58,7 +58,9 @@ def final_part(completion: str) -> str:
 
 def is_only_part(completion: str) -> bool:
     """Tell whether a completion that ends in an answer in the asked format has no other part, at a glance."""
-    return completion.lstrip()[:1] != "<" and (":" not in completion or _QUESTION.search(completion) is None)
+    if "<" in completion and _TAG.search(completion):
+        return False
+    return ":" not in completion or _QUESTION.search(completion) is None
 
 
 def until_end_marker(text: str) -> str:

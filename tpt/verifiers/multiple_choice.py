@@ -36,6 +36,8 @@ _SECOND = re.compile(
     r"[)\]}.:]*[*_`$}]*\s*(?:,|;|&|/|\+|(?:,\s*)?\b(?:and|or|und|oder|et|ou|y|o)\b|\s)\s*(?:also\s+|option\s+|\\text\{)?"
     r"[(\[*_`$]*[A-J][)\]*_`$]*(?=\s*(?:$|[.,;:)\n!?*_`$}/&]|\b(?:and|or|are|is)\b))"
 )
+# Before the letter, another one: "(B) and (C)".
+_FIRST = re.compile(r"(?<![A-Za-z])[(\[]?[A-J][)\]]?\s*(?:,|;|&|/|\band\b|\bor\b)(?:\s*\b(?:and|or)\b)?\s*[(\[]?\Z")
 _NOT_BUT = re.compile(r"\bnot\s+(?:option\s+|choice\s+)?[(\[]?[A-J][)\]]?,?\s+but\s+(?:rather\s+)?(?=[(\[]?[A-J]\b)")
 # What follows a letter that is turned down.
 _REFUSED = re.compile(r"[)\]]?\s*(?:is|are|was)\s*(?:not|n't|wrong|incorrect|false|out)|[)\]]?\s*isn't", re.IGNORECASE)
@@ -164,7 +166,12 @@ def _said(completion: str) -> str:
     text = completion[-2_000:]
     for said in reversed(list(_SAID.finditer(text))):
         group = next(index for index, value in enumerate(said.groups(), 1) if value)
-        if _SECOND.match(text, said.end(group)) or _REFUSED.match(text, said.end(group)):
+        end = said.end(group)
+        if (
+            _FIRST.search(text, max(0, said.start(group) - 40), said.start(group))
+            or _SECOND.match(text, end)
+            or _REFUSED.match(text, end)
+        ):
             return ""
         return said[group]
     return ""

@@ -97,7 +97,8 @@ def _opening(line: str, number: int) -> _Open | None:
     if fence is not None:
         info = fence["info"].strip()
         exact = line.rstrip() == "```python"
-        return _Open(number + 1, fence["mark"], info, fence["indent"], (fence["lead"] or "").startswith(">"), exact)
+        lead = fence["lead"] or ""
+        return _Open(number + 1, fence["mark"], info, fence["indent"] + lead, lead.startswith(">"), exact)
     behind = _BEHIND_PROSE.fullmatch(line)
     if behind is None or not (_is_python(behind["info"].strip()) or not behind["info"].strip()):
         return None
