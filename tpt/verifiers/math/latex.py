@@ -32,7 +32,7 @@ MAX_ANSWER = 2_000
 
 _LOOSE_BLANK = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")
 _NAME = r"\\?[A-Za-z]+(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?(?:\([A-Za-z,]{1,5}\))?"
-_LABEL = re.compile(rf"{_NAME}(?::{_NAME})*=(?!=)")
+_LABEL = re.compile(rf"(?:{_NAME}(?::{_NAME})*|\\text\{{[^{{}}]*\}})=(?!=)")
 _DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 _MEMBER = re.compile(r"[A-Za-z](?:\\in|=)(?=[(\[\\{])")
 _COLON = re.compile(r"(-?\d+(?:\.\d+)?)((?::-?\d+(?:\.\d+)?)+)(?:[ap][.m]{0,4})?", re.IGNORECASE)

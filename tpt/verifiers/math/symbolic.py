@@ -32,9 +32,10 @@ _NORMALIZED = NormalizationConfig(
 )
 # Written as sums, because numbers side by side are a product in everything else (``_Reader``).
 _MIXED = re.compile(r"(?<![\d.}^_/])(\d+)\s?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<=\s)(\d+)/(\d+))(?![\d/.])")
-# Two numbers with nothing between them, a number with two points, words, dots: not one value to anybody.
+# Two numbers with nothing between them, a number with two points, dots: not one value to anybody. Words and letters that a
+# zero would make vanish are a part of the answer too.
 _UNREADABLE = re.compile(
-    r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\d%\s*[%\d]"
+    r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]"
 )
 _APPROX = re.compile(r"\\approx|≈")
 _RELATIVE = sympy.Rational(1, 10**5)

@@ -103,7 +103,7 @@ _UNCLEAR_AFTER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _DIGIT = re.compile("[0-9]")
-_BULLET = re.compile(r"(?:[-+*•–‣◦]|1[.)])[ \t]+(?=[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ \t]*(?:[-+*•–‣◦]|2[.)])[ \t])")
+_BULLET = re.compile(r"(?:[-+*•–‣◦]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ \t]*(?:[-+*•–‣◦]|2[.)])[ \t])")
 # Words before a number that make it another one: minus 5, not 5 (but 6), more than 5.
 _TURNED = re.compile(
     r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])|(?P<but>not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\]))"
