@@ -67,9 +67,20 @@ QUESTION = "Which?\n(A) {}\n(B) {}\n(C) {}\n(D) {}"
 def whole(rng: random.Random, value: Value) -> str:
     """Spell a whole number."""
     number = int(value.parts[0])
-    forms = [str(number), f"{number:,}", f"{number}.0", rf"\text{{{number}}}", f"{number}.00", f"+{number}" if number > 0 else str(number)]
+    forms = [
+        str(number),
+        f"{number:,}",
+        f"{number}.0",
+        rf"\text{{{number}}}",
+        f"{number}.00",
+        f"+{number}" if number > 0 else str(number),
+    ]
     if abs(number) >= 1000:
-        forms += [f"{number:,}".replace(",", r"{,}"), f"{number:,}".replace(",", r"\,"), f"{number:,}".replace(",", r",\!")]
+        forms += [
+            f"{number:,}".replace(",", r"{,}"),
+            f"{number:,}".replace(",", r"\,"),
+            f"{number:,}".replace(",", r",\!"),
+        ]
     if number < 0:
         forms += [rf"- {-number}", rf"\text{{negative }} {-number}"]
     if number and number % 1000 == 0:
@@ -112,7 +123,9 @@ def radical(rng: random.Random, value: Value) -> str:
 def product(rng: random.Random, value: Value) -> str:
     """Spell a product of two numbers, or what it comes to."""
     one, other = (int(part) for part in value.parts)
-    return rng.choice([f"{one}({other})", f"({one})({other})", rf"{one} \cdot {other}", rf"{one} \times {other}", str(one * other)])
+    return rng.choice(
+        [f"{one}({other})", f"({one})({other})", rf"{one} \cdot {other}", rf"{one} \times {other}", str(one * other)]
+    )
 
 
 def point(rng: random.Random, value: Value) -> str:
@@ -125,7 +138,9 @@ def numbers(rng: random.Random, value: Value) -> str:
     """Spell a set of numbers."""
     inside = [str(part) for part in value.parts]
     rng.shuffle(inside)
-    return rng.choice([", ".join(inside), rf"\{{{', '.join(inside)}\}}", rf"{', '.join(inside[:-1])} \text{{ and }} {inside[-1]}"])
+    return rng.choice(
+        [", ".join(inside), rf"\{{{', '.join(inside)}\}}", rf"{', '.join(inside[:-1])} \text{{ and }} {inside[-1]}"]
+    )
 
 
 def interval(rng: random.Random, value: Value) -> str:
@@ -142,7 +157,9 @@ def interval(rng: random.Random, value: Value) -> str:
 def quantity(rng: random.Random, value: Value) -> str:
     """Spell a number with a unit."""
     number, unit = value.parts
-    return rng.choice([rf"{number} \text{{ {unit}}}", rf"{number}\text{{ {unit}}}", rf"{number}\ \mathrm{{{unit}}}", str(number)])
+    return rng.choice(
+        [rf"{number} \text{{ {unit}}}", rf"{number}\text{{ {unit}}}", rf"{number}\ \mathrm{{{unit}}}", str(number)]
+    )
 
 
 def scaled(rng: random.Random, value: Value) -> str:
@@ -177,7 +194,9 @@ def matrix(rng: random.Random, value: Value) -> str:
 def signed(rng: random.Random, value: Value) -> str:
     """Spell a number whose sign stands before it, before its box, or in words."""
     number = int(value.parts[0])
-    return rng.choice([str(number), f"{'-' if number < 0 else ''}{abs(number)}", f"{'minus ' if number < 0 else ''}{abs(number)}"])
+    return rng.choice(
+        [str(number), f"{'-' if number < 0 else ''}{abs(number)}", f"{'minus ' if number < 0 else ''}{abs(number)}"]
+    )
 
 
 def letter(rng: random.Random, value: Value) -> str:
@@ -331,8 +350,12 @@ def main() -> None:
     missed = Counter(row[0].kind for row in rejects)
     for name, rows in (("false accepts", accepts), ("false rejects", rejects)):
         for each, outcome, extracted in rows[: options.show]:
-            print(f"  {name}: {each.kind}: gold {each.problem.answer!r}, {each.completion!r}: {outcome}, read {extracted!r}")
-    print(f"{len(found)} pairs, {sum(made.values())} of them equal; false accepts {len(accepts)}, false rejects {len(rejects)}")
+            print(
+                f"  {name}: {each.kind}: gold {each.problem.answer!r}, {each.completion!r}: {outcome}, read {extracted!r}"
+            )
+    print(
+        f"{len(found)} pairs, {sum(made.values())} of them equal; false accepts {len(accepts)}, false rejects {len(rejects)}"
+    )
     for name in MADE:
         print(f"  {name:<10} {missed[name]:>5} of {made[name]:>5} equal pairs rejected")
     sys.exit(1 if accepts else 0)

@@ -205,7 +205,7 @@ AROUND: list[Row] = [
     ("3", r"$\sqrt{\boxed{9}}$", True),
     ("9", r"$2 \cdot \boxed{9}$", False),
     ("18", r"$2 \cdot \boxed{9}$", True),
-    ("18", r"$2\boxed{9}$", True),
+    ("18", r"$2\boxed{9}$", False),
     ("9", r"$2\boxed{9}$", False),
     ("9", r"$\frac{\boxed{9}}{2}$", False),
     ("4.5", r"$\frac{\boxed{9}}{2}$", True),

@@ -33,19 +33,20 @@ _LETTER = r"alpha|beta|gamma|delta|theta|lambda|mu|pi|rho|sigma|tau|phi|omega|in
 _BEGIN = re.compile(
     r"\\\\(?![a-zA-Z])|\\\[|\\\(|(?<!\\)\$+|\n|&|\*\*|[=<>≤≥≈:,;]"
     r"|\\(?:approx|leq?|geq?|leqslant|geqslant|ne|neq|equiv|in|implies|Rightarrow|Longrightarrow|rightarrow|to|iff|quad|qquad"
-    r"|therefore|because|displaystyle|left|begin\{[^}]*\}|text(?:bf|it|rm)?\s?\{[^{}]*\}|mbox\{[^{}]*\}|color\{[^}]*\}"
+    r"|therefore|because|displaystyle)(?![a-zA-Z])|\\(?:begin\{[^}]*\}|text(?:bf|it|rm)?\s?\{[^{}]*\}|mbox\{[^{}]*\}|color\{[^}]*\}"
     r"|textcolor\{[^}]*\}\{?|hspace\{[^}]*\}|(?:Large|large|huge|bf|it|rm)(?![a-zA-Z]))"
 )
 _END = re.compile(
     r"\\\\(?![a-zA-Z])|\\\]|\\\)|(?<!\\)\$|\n|&|\*\*|[=<>≤≥≈:,;。]|\.(?![0-9])|\?"
     r"|\\(?:approx|leq?|geq?|leqslant|geqslant|ne|neq|equiv|in|implies|Rightarrow|Longrightarrow|rightarrow|to|iff|quad|qquad"
-    r"|text\w*|mbox|mathrm|boxed|fbox|end|tag|right|blacksquare|square|checkmark|because|therefore)(?![a-zA-Z])"
+    r"|text\w*|mbox|mathrm|boxed|fbox|end|tag|blacksquare|square|checkmark|because|therefore)(?![a-zA-Z])"
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ \t'’]*")
-_SPACE = re.compile(r"\\[,;:! ]|~|\\\$")
+_SPACE = re.compile(r"\\[,;:! ]|~|\\\$|\\(?:left|right|big|Big)(?![a-zA-Z])")
+_NOT = re.compile(r"\b(?:not|never)[\s$]*\Z", re.IGNORECASE)
 _FACTOR = re.compile(r"(?:[0-9)}]|(?<![A-Za-z\\])[A-Za-z])\s*\Z")
 _BINDS_BEFORE = re.compile(
-    rf"(?:[-−+/^_±×·÷√]|(?<!\*)\*|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?:\[[^\]]*\])?(?:[_^]\{{?\w+\}}?)?"
+    rf"(?:[0-9]\.|[-−+/^_±×·÷√]|(?<!\*)\*|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?:\[[^\]]*\])?(?:[_^]\{{?\w+\}}?)?"
     r"|\\[dtc]?frac\s?\{[^{}]*\}|[0-9)}|!]|(?<![A-Za-z])[A-Za-z])[\s({\[]*\Z"
 )
 # In running text a hyphen or a star is a bullet or a dash unless it touches the box, and a digit an item's number.
@@ -53,16 +54,16 @@ _BINDS_IN_TEXT = re.compile(
     rf"(?:(?<![-\w*])[-−–]\$?|[0-9a-z)}}]\s*[-−+*/^×·÷]\s*|[±√×·÷]\s*|\\(?:{_FUNCTION}|{_SIGN})\s*[({{\[]*)\Z"
 )
 _BINDS_AFTER = re.compile(
-    rf"\^|_[0-9{{]|!(?!\w)|[±×·÷√%]|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER}|choose)(?![a-zA-Z])|\\%"
+    rf"\^|\.[0-9]|_[0-9{{]|!(?!\w)|[±×·÷√%]|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER}|choose)(?![a-zA-Z])|\\%"
     r"|[-−+*/]\s?(?=[0-9(\\{]|[a-zA-Z](?![a-zA-Z]))|[0-9(]|[a-zA-Z](?![a-zA-Z])"
 )
 _AFTER_IN_TEXT = re.compile(
-    rf"\^|_[0-9{{]|[±×·÷√%]|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?![a-zA-Z])|\\%"
+    rf"\^|_[0-9{{]|\.[0-9]|[±×·÷√%]|\s?\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?![a-zA-Z])|\\%"
     r"|\s?[*/+]\s?(?=[0-9(\\])|[-−](?=[0-9(\\])|\s[-−]\s(?=[0-9(\\])|[0-9]|[a-zA-Z](?![a-zA-Z'’])"
 )
 _SCALE = re.compile(
     r"(?:\s|~|\\[,;:! ]|\$|\\\)|\*)*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*"
-    r"(dozen|hundred|thousand|million|billion|trillion|percent|per cent|or (?:more|less|fewer|greater|higher|lower))s?(?![A-Za-z])"
+    r"(dozen|hundred|thousand|million|billion|trillion|percent|per cent|or (?:more|less|fewer|greater|higher|lower)|is (?:wrong|incorrect|false))s?(?![A-Za-z])"
 )
 
 
@@ -113,7 +114,9 @@ def with_surroundings(text: str, box: Box, content: str) -> str:
     if not before and not after:
         return content
     simple = re.fullmatch(r"[0-9.,]+|[A-Za-z]|\\[A-Za-z]+(?:\{[^{}+]*\})*", content.strip())
-    factor = "\\cdot " if _FACTOR.search(before) else ""
+    # Digits that touch are neither a product nor two numbers.
+    touching = before[-1:].isdigit() and content[:1].isdigit()
+    factor = "?" if touching else "\\cdot " if _FACTOR.search(before) else ""
     return f"{before}{factor}{content if simple or not before.strip('-−') else f'({content})'}{after}"
 
 
@@ -142,6 +145,8 @@ def _before(text: str, start: int) -> tuple[str, bool]:
         rest, mark = rest[words[-1].end() :], ""
     in_formula = mark[:1] in tuple("$\\&=<>≤≥≈")
     plain = _SPACE.sub(" ", rest).strip(" \t")
+    if _NOT.search(piece):
+        return r"\text{not }", in_formula
     if not plain:
         # "-$\boxed{5}$": a sign that touches the formula.
         outside = re.search(r"(?<![-\w*])[-−–]\Z", piece[: begin - len(mark)]) if mark == "$" else None

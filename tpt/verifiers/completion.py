@@ -16,11 +16,11 @@ _END_MARKERS = (
     "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<|EOT|>", "<|eom_id|>",
     "<|user|>", "<|assistant|>", "<|start_header_id|>", "<|begin_of_text|>", "<|end_of_turn|>", "<|return|>",
     "</s>", "<eos>", "<EOS>", "<end_of_turn>", "<start_of_turn>", "[/INST]", "[INST]", "<|eos|>", "<|endofprompt|>",
-    "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
+    "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<pad>", "<|pad|>", "<unk>",
 )  # fmt: skip
 _END_MARKER = re.compile("|".join(map(re.escape, _END_MARKERS)))
 _QUESTION = re.compile(
-    r"\n[ \t]{0,8}(?:[#*]{1,4}[ \t]{0,4})?(?:(?:New |Next |Another )?(?:Question|Problem|Exercise|Example)(?:[ \t]{0,4}\d{1,4})?"
+    r"\n[ \t]{0,8}(?:[#*]{1,4}[ \t]{0,4})?(?:(?:New |Next |Another )?(?:[Qq]uestion|[Pp]roblem|Exercise|Example)(?:[ \t]{0,4}\d{1,4})?"
     r"|Q\d{0,3}|Human|User|Instruction|Input)[ \t]{0,4}\*{0,2}[ \t]{0,4}[:：]"
 )
 # An answer that is complete, so that a question behind it is the next one.
@@ -34,11 +34,15 @@ _TAKING_LEAVE = (
 )  # fmt: skip
 _LEAVES = 4
 """Lines of leave-taking that are cut."""
-_TAG = re.compile(r"<[|/esEat｜]")
+_TAG = re.compile(r"<[|/esEatpu｜]")
 """How every end marker and tag begins, but those in square brackets."""
 _TAGGED = re.compile(r"<answer>((?:[^<]|<(?!/?answer>))*)</answer>", re.IGNORECASE)
 _LATER = re.compile(r"####|\\boxed")
 _FENCED_JSON = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
+# The last pair of an object that is no JSON, such as a Python dictionary.
+_PAIR = re.compile(
+    r"['\"](?:final[_ ])?answer['\"]\s{0,4}:\s{0,4}['\"]([^'\"\n{}]{1,200})['\"]\s{0,4},?\s{0,4}\}\s*\Z", re.IGNORECASE
+)
 _KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Final Answer")
 
 
@@ -53,7 +57,7 @@ def final_part(completion: str) -> str:
         text = _until_next_question(text)
     if ">" in text[-2_000:] and "</" in text:
         text = _tagged(text)
-    return _from_json(text) if "}" in text[-8:] and '"' in text else text
+    return _from_json(text) if "}" in text[-8:] and ('"' in text or "'" in text) else text
 
 
 def is_only_part(completion: str) -> bool:
@@ -137,7 +141,8 @@ def _from_json(text: str) -> str:
             return value.strip()
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
-    return text
+    pair = _PAIR.search(whole, max(0, len(whole) - 1_000))
+    return pair[1].strip() if pair else text
 
 
 def _json_object(text: str) -> dict[str, object]:

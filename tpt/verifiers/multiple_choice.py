@@ -51,13 +51,18 @@ _CHOSEN = re.compile(
     re.IGNORECASE,
 )
 _MEASURE = re.compile(r"[$€£]?\s?(-?[0-9][0-9.,/]*|-?\\[dt]?frac\{\d+\}\{\d+\})\s?([A-Za-z°%/.²³^0-9 ]*)")
+_LETTER = r"[(\[]?([A-J])(?![A-Za-z'’])"
+_ANSWER_WORD = r"antwort|respuesta|réponse|risposta|resposta|jawaban|ответ|答案|回答|答え|答|정답|الجواب|đáp án|odpowiedź|odpověď|cevap|svar|antwoord"
 _SAID = re.compile(
-    r"(?:option|choice|answer)\s+[(\[]?([A-J])\b(?!')|\(([A-J])\)|(?:^|\n)[ \t*]*([A-J])[.)]?[ \t*]*(?:\n|$)"
-    r"|(?:(?i:\b(?:pick|choose|select|go with|going with|chose|picked|selected))|选择?|選擇?|選)\s*(?:option\s+|choice\s+)?[(\[]?([A-J])(?![A-Za-z'’])"
-    r"|(?i:antwort|respuesta|réponse|risposta|resposta|jawaban|ответ|答案|答え|정답|الجواب)[*_\s]*(?:(?:ist|lautet|es|est|è|é|adalah|是|为|は)\b)?"
-    r"[*_\s]*[:：]?[*_\s]*[(\[]?([A-J])(?![A-Za-z'’])"
-    r"|(?:^|[.!?\n]\s*)(?:So|Thus|Hence|Therefore|Then)(?:,| it is| it must be)?\s+[(\[]?([A-J])[)\]]?\s*(?:[.!]\s*)?$"
+    rf"(?i:option|choice|answer)s?(?:\s+(?:is|would be|must be|should be))?(?:\s+(?:therefore|thus|then|clearly))?\s*:?\s+[(\[]?([A-J])\b(?!')"
+    r"|\(([A-J])\)|(?:^|\n)[ \t]*([A-J])[.)]?[ \t]*(?:\n|$)"
+    rf"|(?:(?i:\b(?:pick|choose|select|go with|going with|chose|picked|selected))|选择?|選擇?)\s*[:：]?\s*(?:option\s+|choice\s+)?{_LETTER}"
+    rf"|(?i:{_ANSWER_WORD})(?:\s+correct[ao])?\s*(?:(?:ist|lautet|es|est|è|é|adalah|是|为|は)(?![a-z]))?\s*[:：]?\s*{_LETTER}"
+    r"|(?:^|[.!?\n,]\s*)(?i:so|thus|hence|therefore|then)(?:,| it is| it must be)?\s+[(\[]?([A-J])[)\]]?\s*(?:[.!]\s*)?$"
+    r"|(?i:\b(?:it|that|this)(?:'s|’s| is| must be))\s+[(\[]?([A-J])[)\]]?(?=\s*(?:$|[.,;:!\n]))"
+    r"|(?:^|[.!?\n]\s*)(?i:(?:so|thus|therefore),?\s+)?[(\[]?([A-J])[)\]]?\s+is\s+(?:the\s+)?(?:correct|right|best|answer)"
 )
+_TURNED_DOWN = re.compile(r"(?:\bnot|n't|n’t|\bnever|\bneither|\bnor|\bcannot(?:\s+be)?)\s*\Z", re.IGNORECASE)
 # An option's text as a sentence of its own: "It is a car."
 _IT_IS = re.compile(
     r"(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|it must be|the one)\s*(?:is|'s|was|must be)\s+(?!not\b)(.{1,200})",
@@ -163,12 +168,13 @@ def _plain(text: str) -> str:
 
 def _said(completion: str) -> str:
     """Return the letter that the last words which choose one name; empty when two are named or it is turned down."""
-    text = completion[-2_000:]
+    text = re.sub(r"[*_`]", "", completion[-2_000:])
     for said in reversed(list(_SAID.finditer(text))):
         group = next(index for index, value in enumerate(said.groups(), 1) if value)
         end = said.end(group)
         if (
-            _FIRST.search(text, max(0, said.start(group) - 40), said.start(group))
+            _TURNED_DOWN.search(text, max(0, said.start() - 20), said.start())
+            or _FIRST.search(text, max(0, said.start(group) - 40), said.start(group))
             or _SECOND.match(text, end)
             or _REFUSED.match(text, end)
         ):

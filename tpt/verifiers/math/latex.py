@@ -90,6 +90,8 @@ def compare_exactly(gold: str, answer: str) -> bool | None:
         return same_number(ours.scalar, theirs.scalar)
     if (ours.scalar or theirs.scalar) and _with_point(ours.text) == _with_point(theirs.text):
         return True
+    if (ours.scalar and _is_list(theirs)) or (theirs.scalar and _is_list(ours)):
+        return False  # 5 is not "5, 5", however sets are compared
     if _other_brackets(ours.text, theirs.text):
         return False
     if ours.parts and theirs.parts:
@@ -229,6 +231,10 @@ def _other_brackets(gold: str, answer: str) -> bool:
     sets = [text.startswith("\\{") and text.endswith("\\}") for text in (gold, answer)]
     tuples = [text[:1] in _PAIRS and text[-1:] in _PAIRS.values() and "," in text for text in (gold, answer)]
     return (sets[0] and tuples[1]) or (tuples[0] and sets[1])
+
+
+def _is_list(answer: ReadAnswer) -> bool:
+    return bool(answer.parts and len(answer.parts) > 1) or _DECIMAL_COMMA.fullmatch(answer.text) is not None
 
 
 def _compare_parts(gold: ReadAnswer, answer: ReadAnswer) -> bool | None:

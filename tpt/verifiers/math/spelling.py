@@ -24,7 +24,9 @@ _CHARACTERS = {
     }.items()},
 }  # fmt: skip
 
-_WRAPPERS = re.compile(r"\\\[|\\\]|\\\(|\\\)|(?<!\\)\$+|\\displaystyle(?![a-zA-Z])|\\limits(?![a-zA-Z])")
+_WRAPPERS = re.compile(
+    r"\A\s*\\(?:therefore|Rightarrow|implies)(?![a-zA-Z])|\\\[|\\\]|\\\(|\\\)|(?<!\\)\$+|\\displaystyle(?![a-zA-Z])|\\limits(?![a-zA-Z])"
+)
 _SIZES = re.compile(
     r"\\(?:left|right|mleft|mright|middle|bigl?|bigr?|Bigl?|Bigr?|biggl?|biggr?|Biggl?|Biggr?)(?![a-zA-Z])\.?"
 )
@@ -41,6 +43,12 @@ _TEXT_OF_DIGITS = re.compile(r"\\text\s*\{\s*([-+]?[0-9][0-9.,/ ]*%?)\s*\}")
 _LEAD_IN = re.compile(
     r"\\text\s*\{\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+)?"
     r"(?:answer|result|value|solution|total|sum)\s*(?:is|:|=|equals|is:)\s*\}\s*(?=\S)",
+    re.IGNORECASE,
+)
+# A text that is a whole answer: "\\text{5 cm}", "\\text{x = 5}", "\\text{Answer: 5}".
+_ALL_TEXT = re.compile(
+    r"\s*\\text\s*\{\s*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*:)\s*|(?P<name>[a-zA-Z])\s*=\s*)?"
+    r"(?P<number>[-+]?[0-9][0-9.,/]*%?)(?P<words>\s+[A-Za-z][A-Za-z ./]*)?\s*\}\s*",
     re.IGNORECASE,
 )
 _SIGN_WORD = re.compile(
@@ -118,6 +126,9 @@ def _without_latex(text: str) -> str:
     text = _TEXT_COMMAND.sub(r"\\text", text)
     text = _LEAD_IN.sub("", text, count=1)
     text = _TEXT_OF_DIGITS.sub(r"\1", text)
+    if whole := _ALL_TEXT.fullmatch(text):
+        name, words = whole["name"], whole["words"]
+        text = f"{f'{name}=' if name else ''}{whole['number']}{f'{chr(92)}text{{ {words.strip()}}}' if words else ''}"
     text = _SPACES.sub(" ", text)
     text = _DEGREES.sub("", text)
     text = _FRAC.sub(r"\\frac", text)

@@ -32,7 +32,7 @@ _MEASURES = {
 _CASED = {"L": "l", "J": "j", "W": "w", "V": "v", "N": "n", "m": "m", "g": "g", "s": "s", "h": "h", "l": "l"}
 """Letters that are units in ``\\text{}``, written so and not otherwise; a letter outside of it is a variable."""
 _THINGS = """
-unit point way edge vertex vertice vertices face side angle diagonal digit number integer element solution root subset
+pair unit point way edge vertex vertice vertices face side angle diagonal digit number integer element solution root subset
 permutation combination arrangement triangle square rectangle circle line segment term page book student child children
 person people man men woman women boy girl kid friend player team teacher worker employee member adult guest customer
 passenger apple orange banana pear peach lemon egg cookie cake pie pizza slice piece candy candie cupcake muffin donut
@@ -52,7 +52,28 @@ vehicle motorcycle token loaf loave quarter nickel dime
 _COUNTED = frozenset(_THINGS.split())
 """Things that answers count; no two of them are told apart."""
 _MODIFIERS = frozenset(
-    ("square", "cubic", "sq", "cu", "fluid", "us", "nautical", "whole", "different", "distinct", "total")
+    (
+        "square",
+        "cubic",
+        "sq",
+        "cu",
+        "fluid",
+        "us",
+        "nautical",
+        "whole",
+        "different",
+        "distinct",
+        "total",
+        "positive",
+        "real",
+        "ordered",
+        "possible",
+        "valid",
+        "complex",
+        "rational",
+        "even",
+        "odd",
+    )
 )
 _JOINTS = frozenset(("per", "/", "a", "an", "each", "every", "of", "·"))
 _BEHIND = frozenset(("tall", "long", "wide", "high", "deep", "old", "total", "each", "away", "altogether"))
@@ -96,7 +117,7 @@ def unit_of(words: str, *, is_text: bool) -> Unit | None:
         elif lower in _JOINTS:
             known = bool(nouns) or lower in ("per", "/", "each")
             name.append("/" if lower != "·" else "·")
-        elif (digit := re.fullmatch(r"\^?\{?(-?[0-9])\}?", token)) is not None:
+        elif (digit := re.fullmatch(r"\^\{?(-?[0-9])\}?", token)) is not None:
             known = bool(nouns) and last not in ("/", "per")
             name.append(digit[1])
         else:

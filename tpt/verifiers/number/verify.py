@@ -94,7 +94,10 @@ _NOT_ONE = "the final answer is not one number"
 # In front of a number in running text: minus 5 is -5 where nothing is taken from, and "not 5" is anything but 5.
 _TURNING = ("not", "n't", "never", "minus", "plus", "times", "by", "egative")
 _MINUS_BEFORE = re.compile(r"(?:\A|(?<![0-9)\]}%$*])\s)(?:negative|minus)\Z", re.IGNORECASE)
-_TURNED_BEFORE = re.compile(r"(?:(?:\bnot|n't|\bnever)(?:\s+(?:minus|negative))?|[0-9][)\]}%$*]*\s+(?:minus|plus|times|divided by))\Z", re.IGNORECASE)
+_TURNED_BEFORE = re.compile(
+    r"(?:(?:\bnot|n't|\bnever)(?:\s+(?:minus|negative))?|[0-9][)\]}%$*]*\s+(?:minus|plus|times|divided by))\Z",
+    re.IGNORECASE,
+)
 _ASCII_DIGITS = "0123456789"
 _DIGITS = _ASCII_DIGITS + "½¼¾⅓⅔" + "".join(map(chr, DIGITS))
 _BEFORE = 40
