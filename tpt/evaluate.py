@@ -5,6 +5,7 @@ Evaluation is thinking and verifying on held-out problems: the traces come from 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,7 +15,6 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
-from tpt.engines import Sampling
 from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
 from tpt.records import EvalReport, Problem, Trace, Verdict
@@ -95,7 +95,7 @@ def _passes(config: RunConfig, round_dir: RoundDir, problem_ids: list[str], watc
     sampling = sampling_of(section)
     passes = [Pass(Fixed(problem_ids, section.samples), sampling, round_dir.evaluate, watch)]
     if section.greedy and section.temperature > 0:
-        greedy = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_tokens=section.max_tokens)
+        greedy = dataclasses.replace(sampling, temperature=0.0, top_p=1.0, top_k=0)
         passes.append(Pass(Fixed(problem_ids, 1), greedy, round_dir.evaluate_greedy))
     return passes
 

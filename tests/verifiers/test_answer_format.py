@@ -75,9 +75,9 @@ def test_formats_of_a_manifest_change_only_where_strict_means_something_else() -
     kinds = {"number", "math", "code"}
     assert formats_of(kinds) == {kind: FORMATS[kind] for kind in sorted(kinds)}
     boxed = formats_of(kinds, VerifyConfig(answer_format="boxed"))
-    assert boxed["number"].startswith("number/1 boxed: '\\boxed{ANSWER}'")
+    assert boxed["number"].startswith("number/2 boxed: '\\boxed{ANSWER}'")
     assert (boxed["math"], boxed["code"]) == (FORMATS["math"], FORMATS["code"])
-    assert formats_of(kinds, VerifyConfig(answer_format="last"))["math"].startswith("math/1 last: none")
+    assert formats_of(kinds, VerifyConfig(answer_format="last"))["math"].startswith("math/2 last: none")
 
 
 def asked(answer_format: str, **prompt: object) -> str:

@@ -112,7 +112,7 @@ def test_a_checker_of_the_problems_own():
     assert outcome(tests, "print(3, 1)")[0] is Outcome.WRONG
     broken = [{**tests[0], "checker": "def check(input, expected, got): return 1 / 0"}]
     result, detail = outcome(broken, "print(3)")
-    assert result is Outcome.ERROR and "ZeroDivisionError" in detail
+    assert result is Outcome.WRONG and "ZeroDivisionError" in detail
 
 
 def test_asserts_may_use_the_programs_own_objects_and_change_arguments():

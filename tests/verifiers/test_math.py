@@ -277,7 +277,7 @@ def test_only_the_tail_is_read() -> None:
 
 
 def test_format_is_versioned() -> None:
-    assert FORMATS["math"].startswith("math/1: ")
+    assert FORMATS["math"].startswith("math/2: ")
 
 
 def measurements() -> ModuleType:

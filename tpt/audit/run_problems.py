@@ -11,6 +11,7 @@ from tpt.errors import ProblemError
 from tpt.mix import require_solutions
 from tpt.problems import check_disjoint, load_problems
 from tpt.records import Problem
+from tpt.sandbox.bubblewrap import hide_source
 from tpt.verifiers.judge import judge
 
 
@@ -44,6 +45,8 @@ def load_both(config: RunConfig) -> Loaded:
 def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
     """Load the training and the held-out problems, which must be disjoint; their golds are not checked."""
     source = config.problems
+    for each in filter(None, (source.train, source.heldout)):
+        hide_source(each)
     load = partial(load_problems, columns=source.columns, kind=source.kind or None, seed=config.seed)
     heldout = load(source.heldout, limit=source.max_heldout or None)
     if not source.train:

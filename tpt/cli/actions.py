@@ -27,9 +27,11 @@ from tpt.report.summary import Summary
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
 from tpt.sandbox import Mode
+from tpt.sandbox.bubblewrap import hide_source
 from tpt.scoring.score import count_verdicts, default_ks, read_counts
 from tpt.store import address_of
 from tpt.system.jsonl import iterate_records, to_table, write_text
+from tpt.verifiers.code.tests import tests_of
 from tpt.verifiers.judge import judge
 
 _BATCH = 500
@@ -130,6 +132,11 @@ def check_sources(
     heldout = load_problems(against, columns=columns) if against else None
     wrong_programs = load_wrong_programs(problems)
     loaded = load_problems(problems, columns=columns)
+    for source in filter(None, (problems, against)):
+        hide_source(source)
+    for each in (*loaded, *(heldout or ())):
+        if each.kind == "code":
+            tests_of(each)  # also where there is no solution to try them with
     judge_here = partial(judge, limits=VerifyConfig(sandbox=sandbox))
     found = check(loaded, heldout, judge=judge_here, wrong_programs=wrong_programs)
     by_id = {problem.id: problem for problem in loaded}
@@ -147,6 +154,7 @@ def verify_file(source: str, traces: Path, *, kind: str, sandbox: Mode) -> Itera
         RunError: the file is missing or a line is no trace of these problems.
     """
     loaded = load_problems(source, kind=kind or None)
+    hide_source(source)
     problems = {each.id: replace(each, kind=kind) if kind else each for each in loaded}
     given = _foreign_traces(traces, problems, source)
     while batch := list(islice(given, _BATCH)):

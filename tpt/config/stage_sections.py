@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tpt.config.answer_format import AnswerFormat
 from tpt.config.section import Count, Fraction, Section
+
+StopString = Annotated[str, Field(min_length=1)]
 
 
 class ThinkConfig(Section):
@@ -23,6 +25,10 @@ class ThinkConfig(Section):
     top_p: Fraction = Field(1.0, description="nucleus mass; 1: off")
     top_k: int = Field(0, ge=0, description="most likely tokens to sample from; 0: off")
     max_tokens: Count = Field(512, description="longest completion in tokens")
+    stop: list[StopString] = Field(
+        default_factory=list,
+        description='a completion ends before the first of these, such as "\\nQuestion:"; []: at its end-of-turn token alone',
+    )
 
 
 VERIFY_OPERATIONAL = ("workers", "where", "node_cpus")
@@ -37,7 +43,7 @@ class VerifyConfig(Section):
         description='how answers are written, for the prompt (unless prompt.template is your own) and for "strict": hash '
         "(#### N), boxed (\\boxed{N}), last (any way: the last answer counts); auto: by kind, number hash, math boxed",
     )
-    timeout_s: float = Field(2.0, gt=0, description="wall clock of one answer; beyond: TIMEOUT")
+    timeout_s: float = Field(2.0, gt=0, description="processor time of one answer; beyond: TIMEOUT")
     memory_mb: int = Field(2048, ge=256, description="address space of a verifier's process; beyond: ERROR")
     workers: int = Field(
         0, ge=0, description='answers verified at once, by each node where = "ray" judges on; 0: one a core'
@@ -172,6 +178,10 @@ class EvaluateConfig(Section):
     top_p: Fraction = Field(1.0, description="nucleus mass; 1: off")
     top_k: int = Field(0, ge=0, description="most likely tokens to sample from; 0: off")
     max_tokens: Count = Field(512, description="longest completion in tokens")
+    stop: list[StopString] = Field(
+        default_factory=list,
+        description='a completion ends before the first of these, such as "\\nQuestion:"; []: at its end-of-turn token alone',
+    )
     greedy: bool = Field(
         True,
         description="score one greedy sample of every held-out problem too: it tells skill from sharpening, "

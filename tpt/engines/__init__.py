@@ -37,6 +37,8 @@ class Sampling:
     """0 means off."""
     max_tokens: int
     """Most tokens sampled for one completion, the end-of-turn token included."""
+    stop_strings: tuple[str, ...] = ()
+    """Strings before the first of which a completion's text ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Completion:
 
     id: RequestId
     token_ids: tuple[int, ...]
-    """The sampled tokens, the end-of-turn token included when the finish reason is ``stop``."""
+    """The sampled tokens, with the end-of-turn token or the tokens of the stop string when the finish reason is ``stop``."""
     text: str
     """The decoded tokens without the end-of-turn token."""
     finish_reason: FinishReason

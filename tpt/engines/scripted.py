@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tpt.engines import Completion, Guarantee, Request, RequestId
+from tpt.engines.stops import ended_by_text
 from tpt.errors import EngineError
 from tpt.records import FinishReason
 
@@ -106,5 +107,7 @@ def text_of(token_ids: tuple[int, ...]) -> str:
 
 def _completed(request: Request, text: str) -> Completion:
     token_ids = (*ids_of(text), STOP_ID)[: request.sampling.max_tokens]
+    if stopped := ended_by_text(request, token_ids, text_of):
+        return stopped
     reason: FinishReason = "stop" if token_ids[-1:] == (STOP_ID,) else "length"
     return Completion(request.id, token_ids, text_of(token_ids), reason)

@@ -20,6 +20,7 @@ import transformers
 from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.requests import check_request
+from tpt.engines.stops import ended_by_text
 from tpt.errors import EngineError, ModelError, did_you_mean
 from tpt.model import adapter_folder
 from tpt.model.chat import Chat
@@ -204,8 +205,8 @@ class VLLMEngine:
             # What ends a completion is the chat's affair alone, not that of the model's config.
             ignore_eos=True,
             stop_token_ids=sorted(self._chat.stop_ids),
-            stop=None,
-            detokenize=False,
+            stop=list(sampling.stop_strings) or None,
+            detokenize=bool(sampling.stop_strings),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -218,6 +219,8 @@ class VLLMEngine:
                 f"problem {request.id[0]!r}, sample {request.id[1]}: vLLM ended it with finish_reason "
                 f"{done.finish_reason!r} after {len(token_ids)} tokens; its messages above may say why"
             )
+        if stopped := ended_by_text(request, token_ids, self._chat.decode):
+            return stopped
         reason: FinishReason = "stop" if token_ids[-1] in self._chat.stop_ids else "length"
         return Completion(request.id, token_ids, self._chat.decode(token_ids), reason)
 

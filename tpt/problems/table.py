@@ -71,17 +71,30 @@ def _problem(row: Row, index: int, mapping: Mapping[str, str], *, path: Path, ki
     problem_id = texts.get("id", f"{path.stem}/{index:05d}")
     if not problem_id:
         raise ProblemError(f"{row.where}: the id (column {mapping['id']!r}) is missing or empty.")
+    own = texts.get("kind") or ""
+    if ":" in own and not _is_named(own, kind):
+        raise ProblemError(
+            f"{row.where}: the kind (column {mapping['kind']!r}) is {own[:200]!r}, which names a function to be imported. A data "
+            f'file runs no code by itself. If the function is yours, name it where you start: problems.kind = "{own[:200]}" in '
+            f"the config, or --kind; else take it out of the column."
+        )
     source = texts.get("source")
     return Problem(
         id=problem_id,
         question=question,
         answer=answer or "",
-        kind=texts.get("kind") or kind or ("code" if tests else "number"),
+        kind=own or kind or ("code" if tests else "number"),
         tests=tests,
         solution=texts.get("solution"),
         source=path.name if source is None else source,
         cluster=texts.get("cluster") or "",
     )
+
+
+def _is_named(own: str, kind: str | None) -> bool:
+    """Tell whether a row's own verifier is the one that the user named, the path of its file written either way."""
+    file, _, function = own.rpartition(":")
+    return kind is not None and kind in (own, f"{Path(file).absolute()}:{function}")
 
 
 def _tests(row: Row, column: str) -> list[Any] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tpt.errors import RunError
+from tpt.sandbox.bubblewrap import hide
 
 STAGES = ("think", "prune", "train", "evaluate")
 """The stages of a round, in order."""
@@ -21,6 +22,7 @@ class RunDir:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        hide(self.path)  # from the programs that are judged: it holds the gold answers
         self.config = self.path / "config.toml"
         self.base = self.path / "base.json"
         self.problems = self.path / "problems.jsonl"

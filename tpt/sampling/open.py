@@ -13,6 +13,7 @@ from tpt.engines import Engine, Sampling
 from tpt.model.adapter_folder import seen_by_all
 from tpt.model.chat import Chat, open_chat
 from tpt.records import Problem
+from tpt.sandbox.bubblewrap import hide_source
 from tpt.system.child_python import is_installed
 from tpt.verifiers import Judge
 from tpt.verifiers.judge import judge
@@ -112,6 +113,8 @@ def open_judge(config: RunConfig, problems: Mapping[str, Problem], *, every_test
         problems: id to problem.
         every_test: see ``tpt.verifiers.judge.judge``.
     """
+    for source in filter(None, (config.problems.train, config.problems.heldout)):
+        hide_source(source)
     if config.verify.where == "here":
         yield partial(judge, limits=config.verify, every_test=every_test)
         return
@@ -132,4 +135,5 @@ def sampling_of(section: ThinkConfig | EvaluateConfig) -> Sampling:
         top_p=section.top_p,
         top_k=section.top_k,
         max_tokens=section.max_tokens,
+        stop_strings=tuple(section.stop),
     )

@@ -9,7 +9,8 @@ What it does not protect from:
 
 - holes in the kernel: the programs run on it, with fewer system calls but not few; use a virtual machine for those;
 - holes in the processor and other side channels (timing, caches), and weak fingerprints of the machine: its kernel
-  version, processor and load can be seen, and the files of /usr and of the Python installation can be read;
+  version, processor and load can be seen, and the files of /usr and of the Python installation can be read, but for the
+  current folder, run directories and problem files, which are covered where they lie there (bubblewrap.hide);
 - heat: a task uses one processor fully until its time is up, and memory bandwidth with it; several sandboxes at once use
   several times the memory limit;
 - weak tests: a program that returns the right value for the wrong reason is right, and a test that accepts everything

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from tpt.sandbox.inside.confine import MACHINES
 
 INSIDE = Path(__file__).parent / "inside"
 INSTALL = "install it (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap; Arch: pacman -S bubblewrap)"
+_HIDDEN: set[Path] = set()
 _PACKAGES = ("numpy",)
 """What a program may import beyond the standard library, where it is installed here."""
 
@@ -49,6 +51,20 @@ def require(mode: Mode) -> None:
         raise VerifierError(f"sandbox = 'rlimits' needs Linux on {' or '.join(MACHINES)}, got {platform.machine()}")
 
 
+def hide(path: str | Path) -> None:
+    """Keep a folder or a file out of every container to come, wherever it lies: it holds gold answers, or what else is ours."""
+    _HIDDEN.add(Path(path).expanduser().absolute())
+
+
+def hide_source(source: str) -> None:
+    """Keep the file of a problem source out of every container to come, if the source is one."""
+    path = Path(source.partition("?")[0])
+    named = Path(source.partition(":")[2].partition("?")[0])
+    for each in (path, named):
+        if each.parts and each.expanduser().exists():
+            hide(each)
+
+
 def container() -> list[str]:
     """Return the bubblewrap command, ready for the program to run in it."""
     command = ["bwrap", "--unshare-all", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox"]
@@ -69,7 +85,41 @@ def container() -> list[str]:
     for number, stream in enumerate(("stdin", "stdout", "stderr")):
         command += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{stream}"]
     command += ["--symlink", "/proc/self/fd", "/dev/fd", "--ro-bind", str(INSIDE), "/sandbox/tpt/sandbox/inside"]
-    return [*command, *_python_view(), "--remount-ro", "/", "--chdir", "/"]
+    return [*command, *_python_view(), *_masks(), "--remount-ro", "/", "--chdir", "/"]
+
+
+def _masks() -> list[str]:
+    """Cover what is hidden and lies below a folder that programs see, such as a project in /usr/src/app.
+
+    Raises:
+        VerifierError: a hidden folder holds what programs need.
+    """
+    shown = {
+        Path("/usr"): Path("/usr"),
+        **{path: path for name in ("lib", "lib64", "bin") if (path := Path("/", name)).is_dir()},
+    }
+    if sys.base_prefix != "/usr":
+        shown[Path(sys.base_prefix).resolve()] = Path("/python")
+    needed = [
+        Path(os.__file__).resolve().parent,
+        Path(interpreter_file()),
+        *packages(),
+        Path("/usr/lib"),
+        Path("/usr/bin"),
+    ]
+    masks: list[str] = []
+    for path in sorted({each.resolve() for each in (*_HIDDEN, Path.cwd())}):
+        for outside, inside in shown.items():
+            if not path.is_relative_to(outside) or not path.exists():
+                continue
+            if any(each.is_relative_to(path) for each in needed):
+                raise VerifierError(
+                    f"{path} cannot be hidden from the programs of a model, for they need the system's files in it. Start from "
+                    "another folder, and keep runs and problem files out of the folders of the system and of Python"
+                )
+            where = str(inside / path.relative_to(outside))
+            masks += ["--tmpfs", where, "--remount-ro", where] if path.is_dir() else ["--ro-bind", "/dev/null", where]
+    return masks
 
 
 def _python_view() -> list[str]:
@@ -89,9 +139,14 @@ def packages() -> list[Path]:
     return [path for folder in folders for path in (folder, folder.with_name(f"{folder.name}.libs"))]
 
 
+def interpreter_file() -> str:
+    """Return the path of the Python interpreter outside of the container."""
+    return str(Path(sys._base_executable).resolve())  # type: ignore[attr-defined]
+
+
 def interpreter() -> str:
     """Return the path of the Python interpreter inside the container."""
-    real = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+    real = Path(interpreter_file())
     if sys.base_prefix == "/usr":
         return str(real)
     return str(Path("/python") / real.relative_to(Path(sys.base_prefix).resolve()))

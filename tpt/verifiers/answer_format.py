@@ -14,6 +14,7 @@ from functools import partial
 from tpt.config.answer_format import OWN_FORMAT, AnswerFormat
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
+from tpt.verifiers.completion import final_part
 from tpt.verifiers.math.final_answer import final_answer
 from tpt.verifiers.math.verify import verify_math_behind_hashes
 from tpt.verifiers.pool.call import PoolCall
@@ -25,7 +26,7 @@ DESCRIBED = {
     "boxed": "'\\boxed{ANSWER}', the last \\boxed of the completion, its braces closed; read alone, it is the right answer.",
     "last": "none: the last answer that can be read counts, and a right value is strict.",
 }
-"""What strict means where the format is not the kind's own; each such description begins with ``KIND/1 FORMAT: ``."""
+"""What strict means where the format is not the kind's own; each such description begins with ``KIND/2 FORMAT: ``."""
 
 
 def in_format(opening: Opening, kind: str, answer_format: AnswerFormat) -> Opening:
@@ -55,7 +56,7 @@ def _boxed(opening: Opening, problem: Problem, completion: str) -> Judgement | P
     assert isinstance(found, Judgement)
     if found.outcome is not Outcome.CORRECT:
         return found
-    last = final_answer(completion)
+    last = final_answer(final_part(completion))
     if last is None or last.how != "boxed":
         return replace(found, strict=False)
     alone = opening(problem, f"\\boxed{{{last.text}}}")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from tpt.config import VerifyConfig
 from tpt.config.answer_format import format_of
 from tpt.errors import VerifierError, did_you_mean
-from tpt.records import Problem, Trace, Verdict
+from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.verifiers import Judgement
 from tpt.verifiers.answer_format import DESCRIBED, Opening, in_format
 from tpt.verifiers.code.verify import CODE_FORMAT, judge_completions, verify_code
@@ -48,6 +48,7 @@ FORMATS = {
 }
 """Kind to the versioned description of the answer format that ``strict`` asks for where the config names none."""
 
+_LONGEST_DETAIL = 300
 _KEPT = 100_000
 """Results of the pool that are kept: the samples of a problem often end in the same few answers."""
 _results: OrderedDict[str, PoolResult] = OrderedDict()
@@ -61,7 +62,7 @@ def formats_of(kinds: set[str], limits: VerifyConfig = VerifyConfig()) -> dict[s
 def _described(kind: str, limits: VerifyConfig) -> str:
     asked = format_of(kind, limits.answer_format)
     if asked != format_of(kind, "auto"):
-        return f"{kind}/1 {asked}: {DESCRIBED[asked]}"
+        return f"{kind}/2 {asked}: {DESCRIBED[asked]}"
     return FORMATS[kind] if kind in FORMATS else describe_custom(kind)
 
 
@@ -112,11 +113,22 @@ def _judgements(
     of_code = [row for row in rows if row[0].kind == "code"]
     programs = iter(judge_completions(of_code, limits=limits, every_test=every_test))  # all processors at once
     opened = [
-        next(programs) if problem.kind == "code" else _opening(problem.kind, limits)(problem, completion)
+        next(programs) if problem.kind == "code" else _opened(_opening(problem.kind, limits), problem, completion)
         for problem, completion in rows
     ]
     results = iter(_make([each for each in opened if isinstance(each, PoolCall)], limits))
     return [each.to_judgement(next(results)) if isinstance(each, PoolCall) else each for each in opened]
+
+
+def _opened(opening: Opening, problem: Problem, completion: str) -> Judgement | PoolCall:
+    """Open one item; whatever its completion breaks is this item's ERROR, and the batch goes on."""
+    try:
+        return opening(problem, completion)
+    except VerifierError:
+        raise
+    except Exception as error:
+        detail = f"the verifier {problem.kind} failed on this completion: {type(error).__name__}: {str(error)[:_LONGEST_DETAIL]}"
+        return Judgement(Outcome.ERROR, False, None, detail)
 
 
 def _make(calls: Sequence[PoolCall], limits: VerifyConfig) -> list[PoolResult]:

@@ -11,18 +11,36 @@ from functools import lru_cache
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
+from tpt.verifiers.completion import final_part, without_chatter
 from tpt.verifiers.math.final_answer import final_answer
 from tpt.verifiers.math.latex import MAX_ANSWER, as_words, canonical, compare_exactly
 
 CHOICE_FORMAT = (
-    "choice/1: '#### L', the last '####' of the completion. L is the letter of an option, a capital without brackets; no "
+    "choice/2: '#### L', the last '####' of the completion's final part. L is the letter of an option, a capital without brackets; no "
     "letter or digit right behind it. Words and lines that follow do not matter."
 )
 EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 _LONGEST_QUESTION = 20_000
+_LONGEST_COMPLETION = 20_000
+_FULL_WIDTH = {0xFF21 + index: chr(65 + index) for index in range(26)} | {
+    0xFF08: "(",
+    0xFF09: ")",
+    0xFF1A: ":",
+    0xFF0E: ".",
+}
 _LETTERS = "ABCDEFGHIJ"
 _STRICT = re.compile(r"####[ \t]*([A-J])(?![0-9A-Za-z_'’])")
+# Behind the letter, a second one: "B and C", "B, C", "B or C", "B/C", "B) (C)". Neither is chosen then.
+_SECOND = re.compile(
+    r"[)\]}.:]*[*_`$}]*\s*(?:,|;|&|/|\+|(?:,\s*)?\b(?:and|or|und|oder|et|ou|y|o)\b|\s)\s*(?:also\s+|option\s+|\\text\{)?"
+    r"[(\[*_`$]*[A-J][)\]*_`$]*(?=\s*(?:$|[.,;:)\n!?*_`$}/&]|\b(?:and|or|are|is)\b))"
+)
+# Before the letter, another one: "(B) and (C)".
+_FIRST = re.compile(r"(?<![A-Za-z])[(\[]?[A-J][)\]]?\s*(?:,|;|&|/|\band\b|\bor\b)(?:\s*\b(?:and|or)\b)?\s*[(\[]?\Z")
+_NOT_BUT = re.compile(r"\bnot\s+(?:option\s+|choice\s+)?[(\[]?[A-J][)\]]?,?\s+but\s+(?:rather\s+)?(?=[(\[]?[A-J]\b)")
+# What follows a letter that is turned down.
+_REFUSED = re.compile(r"[)\]]?\s*(?:is|are|was)\s*(?:not|n't|wrong|incorrect|false|out)|[)\]]?\s*isn't", re.IGNORECASE)
 _MARKUP = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textit|mbox|rm|bf)(?![a-zA-Z])\s*|[{}$*_`]|\\[()\[\],;!: ]|\\boxed"
 )
@@ -33,9 +51,25 @@ _CHOSEN = re.compile(
     re.IGNORECASE,
 )
 _MEASURE = re.compile(r"[$€£]?\s?(-?[0-9][0-9.,/]*|-?\\[dt]?frac\{\d+\}\{\d+\})\s?([A-Za-z°%/.²³^0-9 ]*)")
+_LETTER = r"[(\[]?([A-J])(?![A-Za-z'’])"
+_ANSWER_WORD = r"antwort|respuesta|réponse|risposta|resposta|jawaban|ответ|答案|回答|答え|答|정답|الجواب|đáp án|odpowiedź|odpověď|cevap|svar|antwoord"
 _SAID = re.compile(
-    r"(?:option|choice|answer)\s+[(\[]?([A-J])\b(?!')|\(([A-J])\)|(?:^|\n)[ \t*]*([A-J])[.)]?[ \t*]*(?:\n|$)"
+    rf"(?i:option|choice|answer)s?(?:\s+(?:is|would be|must be|should be))?(?:\s+(?:therefore|thus|then|clearly))?\s*:?\s+[(\[]?([A-J])\b(?!')"
+    r"|\(([A-J])\)|(?:^|\n)[ \t]*([A-J])[.)]?[ \t]*(?:\n|$)"
+    rf"|(?:(?i:\b(?:pick|choose|select|go with|going with|chose|picked|selected))|选择?|選擇?)\s*[:：]?\s*(?:option\s+|choice\s+)?{_LETTER}"
+    rf"|(?i:{_ANSWER_WORD})(?:\s+correct[ao])?\s*(?:(?:ist|lautet|es|est|è|é|adalah|是|为|は)(?![a-z]))?\s*[:：]?\s*{_LETTER}"
+    r"|(?:^|[.!?\n,]\s*)(?i:so|thus|hence|therefore|then)(?:,| it is| it must be)?\s+[(\[]?([A-J])[)\]]?\s*(?:[.!]\s*)?$"
+    r"|(?i:\b(?:it|that|this)(?:'s|’s| is| must be))\s+[(\[]?([A-J])[)\]]?(?=\s*(?:$|[.,;:!\n]))"
+    r"|(?:^|[.!?\n]\s*)(?i:(?:so|thus|therefore),?\s+)?[(\[]?([A-J])[)\]]?\s+is\s+(?:the\s+)?(?:correct|right|best|answer)"
 )
+_TURNED_DOWN = re.compile(r"(?:\bnot|n't|n’t|\bnever|\bneither|\bnor|\bcannot(?:\s+be)?)\s*\Z", re.IGNORECASE)
+# An option's text as a sentence of its own: "It is a car."
+_IT_IS = re.compile(
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|it must be|the one)\s*(?:is|'s|was|must be)\s+(?!not\b)(.{1,200})",
+    re.I,
+)
+_ITEM = re.compile(r"[\s*_\-•]*[(\[]?([A-J])[)\].:]+[\s*_]*(\S.*)")
+_LINE_LETTER = re.compile(r"[*_`]*([a-j])[).:]\s+(\S.*)")
 
 
 def verify_choice(problem: Problem, completion: str) -> Judgement:
@@ -47,9 +81,10 @@ def verify_choice(problem: Problem, completion: str) -> Judgement:
             f"the gold answer {problem.answer[:EXTRACTED]!r} of problem {problem.id} is no letter and no option's text"
         )
         return Judgement(Outcome.ERROR, False, None, detail)
+    completion = _latin(final_part(completion))
     start = completion.rfind("####")
     strict = _STRICT.match(completion, start) if start >= 0 else None
-    if strict is not None:
+    if strict is not None and not _SECOND.match(completion, strict.end()):
         right = strict[1] == gold
         return Judgement(Outcome.CORRECT if right else Outcome.WRONG, right, strict[1])
     chosen, text = _chosen(completion, options)
@@ -94,31 +129,103 @@ def _gold_letter(answer: str, options: dict[str, str]) -> str | None:
     return letters[0] if letters else None
 
 
+def _latin(text: str) -> str:
+    """Return a text with full-width letters in their plain form."""
+    return text if text.isascii() else text.translate(_FULL_WIDTH)
+
+
 def _chosen(completion: str, options: dict[str, str]) -> tuple[list[str], str]:
     """Return the letters that the final answer can mean, and the text it was read from."""
+    completion = _NOT_BUT.sub("", without_chatter(_without_list(completion[-_LONGEST_COMPLETION:], options)))
     found = final_answer(completion)
     if found is not None and found.text.strip() and len(found.text) <= MAX_ANSWER:
-        letters = _letters(found.text, options) if found.how in ("boxed", "####", "phrase") else []
+        marked = found.how in ("boxed", "####", "phrase")
+        if marked and (found.earlier or _names_two(found.text)):
+            return [], found.text
+        letters = _letters(found.text, options) if marked else []
         if letters or found.how in ("boxed", "####"):
             return letters, found.text
-    said = list(_SAID.finditer(completion[-2_000:]))
-    letter = next((group for group in said[-1].groups() if group), "") if said else _of_last_line(completion)
+    letter = _said(completion) or _of_last_line(completion, options)
     if letter:
         return ([letter] if not options or letter in options else []), letter
-    if found is None or len(found.text) > MAX_ANSWER:
-        return [], ""
-    return _letters(found.text, options), found.text if found.how == "phrase" else ""
+    return _by_text(completion, options)
 
 
-def _of_last_line(completion: str) -> str:
-    match = _CHOSEN.match(_MARKUP.sub("", completion.rstrip()[-MAX_ANSWER:].rpartition("\n")[2]).strip())
-    return match[1] if match and match[1].isupper() else ""
+def _without_list(text: str, options: dict[str, str]) -> str:
+    """Return a text without the lines in which it only repeats the options: a list of all of them chooses none."""
+    lines = text.split("\n")
+    repeated = [
+        index
+        for index, line in enumerate(lines)
+        if (item := _ITEM.fullmatch(line)) and options.get(item[1]) and _plain(options[item[1]]) == _plain(item[2])
+    ]
+    return "\n".join(line for index, line in enumerate(lines) if index not in repeated) if len(repeated) > 1 else text
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .,;*_")
+
+
+def _said(completion: str) -> str:
+    """Return the letter that the last words which choose one name; empty when two are named or it is turned down."""
+    text = re.sub(r"[*_`]", "", completion[-2_000:])
+    for said in reversed(list(_SAID.finditer(text))):
+        group = next(index for index, value in enumerate(said.groups(), 1) if value)
+        end = said.end(group)
+        if (
+            _TURNED_DOWN.search(text, max(0, said.start() - 20), said.start())
+            or _FIRST.search(text, max(0, said.start(group) - 40), said.start(group))
+            or _SECOND.match(text, end)
+            or _REFUSED.match(text, end)
+        ):
+            return ""
+        return said[group]
+    return ""
+
+
+def _names_two(text: str) -> bool:
+    plain = _MARKUP.sub("", text).strip()
+    first = re.match(r"(?:option|choice|answer)?s?\s*[(\[]?[A-J](?![A-Za-z'])", plain)
+    return first is not None and _SECOND.match(plain, first.end()) is not None
+
+
+def _of_last_line(completion: str, options: dict[str, str]) -> str:
+    line = _MARKUP.sub("", completion.rstrip()[-MAX_ANSWER:].rpartition("\n")[2]).strip()
+    match = _CHOSEN.match(line)
+    if (
+        match
+        and match[1].isupper()
+        and not _SECOND.match(line, match.end(1))
+        and not _REFUSED.match(line, match.end(1))
+    ):
+        return match[1]
+    small = _LINE_LETTER.fullmatch(line)
+    if small and small[1].upper() in options and _same(options[small[1].upper()], small[2]):
+        return small[1].upper()
+    return ""
+
+
+def _by_text(completion: str, options: dict[str, str]) -> tuple[list[str], str]:
+    """Return the option whose text the whole completion is, or its last line says ("It is a car.")."""
+    found = final_answer(completion)
+    if found is not None and found.how == "phrase" and len(found.text) <= MAX_ANSWER:
+        return _letters(found.text, options), found.text
+    line = completion.rstrip()[-MAX_ANSWER:].rpartition("\n")[2].strip()
+    it_is = _IT_IS.fullmatch(line)
+    alone = line if line == completion.strip() else ""
+    for text in (it_is[1] if it_is else "", alone):
+        letters = _matching(text.rstrip(".!"), options) if text else []
+        if letters:
+            return letters, text
+    return [], ""
 
 
 def _letters(text: str, options: dict[str, str]) -> list[str]:
     plain = _MARKUP.sub("", text).strip()
     match = _CHOSEN.match(plain)
     if match and (match[1].isupper() or len(plain.strip("()[]. ")) == 1):
+        if _SECOND.match(plain, match.end(1)) or _REFUSED.match(plain, match.end(1)):
+            return []
         letter = match[1].upper()
         return [letter] if not options or letter in options else []
     return _matching(text, options)

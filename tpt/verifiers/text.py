@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
+from tpt.verifiers.completion import final_part, without_chatter
 from tpt.verifiers.math.final_answer import final_answer
 from tpt.verifiers.pool.call import PoolCall, PoolResult
+from tpt.verifiers.typography import BLANKS, INVISIBLE
 
 EXACT_FORMAT = (
-    "exact/1: '#### TEXT', the last '####' of the completion; TEXT, to the end of its line or of the completion, is the "
+    "exact/2: '#### TEXT', the last '####' of the completion's final part; TEXT, to the end of its line or of the completion, is the "
     "answer, apart from case and white space."
 )
 REGEX_FORMAT = (
-    "regex/1: '#### TEXT', the last '####' of the completion; TEXT, to the end of its line, is the answer, without white "
+    "regex/2: '#### TEXT', the last '####' of the completion's final part; TEXT, to the end of its line, is the answer, without white "
     "space around it."
 )
 TARGET = "tpt.verifiers.text:matches"
@@ -24,23 +27,37 @@ EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 
 
+_END_LIKE = re.compile(r"<[^<>]*>|\[/?INST\]")
+_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|textrm|texttt)\s?\{([^{}]*)\}")
+_SAME = {
+    **dict.fromkeys(map(ord, "‘’‚‛′"), "'"),
+    **dict.fromkeys(map(ord, "“”„‟″«»"), '"'),
+    **dict.fromkeys(map(ord, "‐‑‒–—−"), "-"),
+    **dict.fromkeys(map(ord, BLANKS), " "),
+    **dict.fromkeys(map(ord, INVISIBLE)),
+}
+
+
 def verify_exact(problem: Problem, completion: str) -> Judgement:
     """Judge a completion against a text, apart from case and white space."""
     gold = normalise(problem.answer)
     if not gold:
         return Judgement(Outcome.ERROR, False, None, f"the gold answer of problem {problem.id} is empty")
+    # A gold answer may itself be a tag or an end marker.
+    completion = completion if _END_LIKE.search(problem.answer) else final_part(completion)
     text, marked = text_answer(completion)
     rest = completion.rpartition("####")[2][-LONGEST:]
     if marked and gold in (normalise(text), normalise(rest)):
         return Judgement(Outcome.CORRECT, True, text[:EXTRACTED])
     if not text:
         return Judgement(Outcome.NO_ANSWER, False, None)
-    right = gold in {normalise(each) for each in _readings(text, completion)} or _loose(gold) == _loose(normalise(text))
+    right = gold in {normalise(each) for each in _readings(text, completion)} or _bare(gold) == _bare(normalise(text))
     return Judgement(Outcome.CORRECT if right else Outcome.WRONG, False, text[:EXTRACTED])
 
 
 def verify_regex(problem: Problem, completion: str) -> Judgement | PoolCall:
     """Judge a completion by whether its answer as a whole matches the pattern in ``problem.answer``."""
+    completion = final_part(completion)
     text, marked = text_answer(completion)
     if not text:
         return Judgement(Outcome.NO_ANSWER, False, None)
@@ -62,12 +79,14 @@ def text_answer(completion: str) -> tuple[str, bool]:
     line = after.strip().partition("\n")[0].strip() if mark else ""
     if line:
         return line[:LONGEST], True
-    lines = (before if mark else completion).rstrip().rpartition("\n")
+    lines = without_chatter(before if mark else completion).rstrip().rpartition("\n")
     return lines[2].strip()[-LONGEST:], False
 
 
 def normalise(text: str) -> str:
-    """Return a text in lower case with single blanks."""
+    """Return a text in lower case with single blanks, and one form of every accent, quote, dash and hard blank."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text).translate(_SAME)
     return " ".join(text.casefold().split())
 
 
@@ -75,15 +94,12 @@ def _readings(text: str, completion: str) -> list[str]:
     """Return what else the answer can be: without Markdown, quotes and full stop, or what "the answer is" points at."""
     found = final_answer(completion)
     marked = [found.text] if found is not None and found.how in ("boxed", "phrase") else []
+    marked += [whole[1] for each in marked if (whole := _TEXT_COMMAND.fullmatch(each))]
     return [each for each in (_bare(text), *marked, *map(_bare, marked)) if each]
 
 
 def _bare(text: str) -> str:
     return text.replace("**", "").strip().strip("\"'`“”‘’").rstrip(".").strip("\"'`“”‘’ ")
-
-
-def _loose(text: str) -> str:
-    return _bare(text)
 
 
 def _to_judgement(result: PoolResult, text: str, *, marked: bool, problem: Problem) -> Judgement:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-DIGITS = {0xFF10 + digit: str(digit) for digit in range(10)}
-"""Full-width digits, as a table for ``str.translate``."""
+# Full-width, Arabic-Indic, Persian, Devanagari, Bengali, Tamil, Telugu, Thai, Lao, Tibetan, Burmese, Khmer; each a run of ten.
+_ZEROS = (0xFF10, 0x0660, 0x06F0, 0x0966, 0x09E6, 0x0BE6, 0x0C66, 0x0E50, 0x0ED0, 0x0F20, 0x1040, 0x17E0)
+DIGITS = {zero + digit: str(digit) for zero in _ZEROS for digit in range(10)}
+"""The digits of other scripts, as a table for ``str.translate``."""
 MINUS = "−－–‐‑‒﹣"
 TIMES = "×·⋅✕∗＊"
 OVER = "÷⁄∕／"

@@ -109,6 +109,23 @@ def test_sampling_is_independent_of_other_requests_in_a_padded_mixture() -> None
         assert alone[request.id] == together[request.id]
 
 
+def test_stop_strings_end_a_completion_early_and_others_not_at_all() -> None:
+    model = tiny_model("llama")
+    free = requests_for(PROMPTS, RANDOM, samples=4)
+    before = finish(open_engine(model, slots=8, batch_invariant=False), free)
+    stop = max((each.text for each in before.values()), key=len)[4:9]
+    stopping = [replace(each, sampling=replace(RANDOM, stop_strings=(stop,))) for each in free]
+    after = finish(open_engine(model, slots=8, batch_invariant=False), stopping)
+    cut = [key for key, each in before.items() if stop in each.text]
+    assert cut
+    for key, each in before.items():
+        if key not in cut:
+            assert after[key] == each
+            continue
+        assert (after[key].text, after[key].finish_reason) == (each.text[: each.text.index(stop)], "stop")
+        assert after[key].token_ids == each.token_ids[: len(after[key].token_ids)]
+
+
 @pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (0, 0.7), (6, 0.8)])
 def test_sampled_frequencies(top_k: int, top_p: float) -> None:
     """Chi-square against probabilities computed another way; a filtered token never comes."""

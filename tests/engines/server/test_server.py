@@ -58,6 +58,16 @@ def test_completions_and_what_was_asked_for(stub: Stub, opened: Callable[..., Se
     assert engine.step() == [] and described["token_ids"] == "the text's, tokenised again"
 
 
+def test_stop_strings_are_sent_and_held_to(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    engine = opened()
+    (request,) = requests_for(chat, 1)
+    stub.script.append(lambda _: reply(choice("3 + 4 = 7\nQuestion: 1 + 1?", "length")))
+    asked = replace(request, sampling=replace(request.sampling, stop_strings=("\nQuestion:",)))
+    (done,) = finish(engine, [asked]).values()
+    assert "\nQuestion:" in stub.bodies[-1]["stop"]
+    assert (done.text, done.finish_reason) == ("3 + 4 = 7", "stop")
+
+
 def test_the_guarantee_is_what_the_server_was_seen_to_do(stub: Stub, opened: Callable[..., ServerEngine]) -> None:
     assert opened().guarantee == "seeded"
     stub.usual = lambda handler: reply(choice(f"3 + {len(handler.server.bodies)} = 7"))

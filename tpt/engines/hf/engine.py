@@ -26,6 +26,7 @@ from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
 from tpt.engines.hf.invariance import find_variance
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.requests import check_request
+from tpt.engines.stops import LOOK_EVERY, ended_by_text, stop_in
 from tpt.errors import EngineError
 from tpt.model.chat import Chat
 from tpt.model.load import load_model
@@ -119,6 +120,7 @@ class HFEngine:
             print(self._advice, file=sys.stderr, flush=True)
         self._queue: deque[Request] = deque()
         self._known: set[RequestId] = set()
+        self._steps = 0
         self._allocate(settings.slots or auto_slots(model, max_length))
         self._stops = torch.zeros(self._decoder.vocabulary, dtype=torch.bool, device=model.device)
         self._stops[[token for token in chat.stop_ids if token < self._decoder.vocabulary]] = True
@@ -169,7 +171,24 @@ class HFEngine:
         state[_COUNT] += state[_ACTIVE]
         ended = self._stops[tokens] | (tokens == BROKEN) | (state[_COUNT] >= state[_LIMIT])
         finished = (ended & (state[_ACTIVE] > 0)).nonzero()[:, 0].tolist()
+        finished += self._stopped_by_text(finished)
         return self._complete(finished) if finished else []
+
+    def _stopped_by_text(self, finished: list[int]) -> list[int]:
+        """Return the slots whose text has come to a stop string, looking at it every few steps."""
+        slots = [slot for slot, each in self._running.items() if each.sampling.stop_strings and slot not in finished]
+        self._steps += 1
+        if not slots or self._steps % LOOK_EVERY:
+            return []
+        counts = self._state[_COUNT, slots].tolist()
+        texts = map(
+            self.chat.decode, (self._history[slot, :count].tolist() for slot, count in zip(slots, counts, strict=True))
+        )
+        return [
+            slot
+            for slot, text in zip(slots, texts, strict=True)
+            if stop_in(text, self._running[slot].sampling.stop_strings) >= 0
+        ]
 
     def cancel(self, ids: set[RequestId]) -> int:
         """Drop these requests and return how many tokens they had sampled."""
@@ -312,6 +331,8 @@ class HFEngine:
                 f"problem {request.id[0]!r}, sample {request.id[1]}: the logits for token {len(token_ids)} are not "
                 "finite; the model's weights are damaged, or they overflow in this dtype (try engine.dtype = 'float32')"
             )
+        if stopped := ended_by_text(request, token_ids, self.chat.decode):
+            return stopped
         reason: FinishReason = "stop" if token_ids[-1] in self.chat.stop_ids else "length"
         return Completion(request.id, token_ids, self.chat.decode(token_ids), reason)
 

@@ -226,7 +226,7 @@ class ServerEngine:
             "n": 1,
             "stream": False,
             "stop_token_ids": stop_ids,
-            "stop": self._stop_texts(),
+            "stop": [*self._stop_texts(), *sampling.stop_strings],
             "skip_special_tokens": True,
             "return_token_ids": True,
             **_PLAIN_SAMPLING,

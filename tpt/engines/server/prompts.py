@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tpt.engines import Completion, Request
+from tpt.engines.stops import ended_by_text, stop_in
 from tpt.errors import EngineError
 from tpt.model.chat import Chat
 from tpt.records import FinishReason
@@ -61,7 +62,11 @@ def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[
     if ids is not None:
         stops = (index for index, token in enumerate(ids) if token in chat.stop_ids)
         ids = ids[: next(stops, len(ids))]
+        if stopped := ended_by_text(request, tuple(ids), chat.decode):
+            return stopped, True
         text = chat.decode(ids)
+    elif (at := stop_in(text, request.sampling.stop_strings)) >= 0:
+        text, reason = text[:at], "stop"  # a server that does not know them
     found = ids if ids is not None else list(chat.tokenizer(text, add_special_tokens=False).input_ids)
     if reason == "stop":
         found = [*found, chat.end_of_turn_id]

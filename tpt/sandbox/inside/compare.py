@@ -99,6 +99,8 @@ def _near_value(expected: Any, got: Any, tolerance: float) -> bool:
         return expected.keys() == got.keys() and all(
             _near_value(expected[key], got[key], tolerance) for key in expected
         )
+    if isinstance(expected, int) and isinstance(got, int):
+        return expected == got  # whole numbers are near only when equal: 10**18 + 1 is not 10**18
     numbers = (int, float)
     if isinstance(expected, numbers) and isinstance(got, numbers):
         try:

@@ -167,7 +167,7 @@ def answer_calls(spec: dict[str, Any], link: Link) -> int:
 
 
 def _describe(error: BaseException) -> list[str]:
-    return [type(error).__name__, str(error)[:500]]
+    return [type(error).__name__[:100], str(error)[:500]]
 
 
 def _answer(module: types.ModuleType, objects: list[Any], request: dict[str, Any]) -> dict[str, Any]:

@@ -189,6 +189,8 @@ def _play(limits: dict[str, Any]) -> int:
         return program.run_whole(spec)
     if role == "checker":
         return tester.run_checker(spec, _RESULT)
+    if role == "compare":
+        return tester.run_output_check(spec, _RESULT)
     partner = link.Link(_CHANNEL, limits["output_bytes"])
     if role == "calls":
         os.close(_RESULT)

@@ -10,18 +10,36 @@ import ast
 import builtins
 import contextlib
 import importlib
+import itertools
 import random
 import sys
 import types
+from collections import deque
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from tpt.sandbox.inside.compare import same_value
+from tpt.sandbox.inside.compare import same_output, same_value
 from tpt.sandbox.inside.link import FrameTooLongError, Link, LinkClosedError
 from tpt.sandbox.inside.program import execute
-from tpt.sandbox.inside.values import NotPlainError, decode, dumps, encode
+from tpt.sandbox.inside.values import MAX_DEPTH, NotPlainError, decode, dumps, encode
 
 _Value = TypeVar("_Value")
 _PASSED: dict[str, Any] = {"passed": True, "reason": "", "message": ""}
+_LONGEST_NAME, _LONGEST_TEXT = 100, 1_000
+_MOST_ITEMS = 1_000_000
+_OFFERED = {
+    **dict.fromkeys(("Counter", "defaultdict", "deque", "OrderedDict", "namedtuple"), "collections"),
+    **dict.fromkeys(("isclose", "isnan", "isinf", "inf", "nan", "pi", "sqrt", "ceil", "floor"), "math"),
+    **dict.fromkeys(("chain", "permutations", "combinations", "product", "islice", "zip_longest", "accumulate"), "itertools"),
+    **dict.fromkeys(("reduce", "partial"), "functools"),
+    **dict.fromkeys(("List", "Dict", "Tuple", "Set", "Optional", "Union", "Any"), "typing"),
+    "deepcopy": "copy", "Decimal": "decimal", "Fraction": "fractions",
+}  # fmt: skip
+"""Names that tests use without importing them; what a test compares with must not be the program's own."""
+
+
+class CheckerError(Exception):
+    """Raised for a checker that is no checker, whatever the program did."""
 
 
 class ProgramError(Exception):
@@ -34,11 +52,12 @@ class Remote:
     Equality is identity here, always: no method of the program's decides what is equal.
     """
 
-    __slots__ = ("_caller", "_number")
+    __slots__ = ("_caller", "_items", "_number")
 
     def __init__(self, caller: Caller, number: int) -> None:
         object.__setattr__(self, "_caller", caller)
         object.__setattr__(self, "_number", number)
+        object.__setattr__(self, "_items", None)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Call it with plain values and remote objects."""
@@ -54,13 +73,24 @@ class Remote:
         return self._caller.ask("getitem", self, key)
 
     def __iter__(self) -> Any:
-        return self._caller.ask("iter", self)
+        """Walk the items that it had when it was first walked: an object that changes its mind is not asked again."""
+        items = object.__getattribute__(self, "_items")
+        if items is None:
+            walker = self._caller.ask("iter", self)
+            if walker is self or not isinstance(walker, Remote):
+                return walker
+            if object.__getattribute__(walker, "_number") == object.__getattribute__(self, "_number"):
+                return self  # an iterator, which is walked once by its nature
+            items = list(itertools.islice(_rest_of(walker), _MOST_ITEMS))
+            object.__setattr__(self, "_items", items)
+        return iter(items)
 
     def __next__(self) -> Any:
         return self._caller.ask("next", self)
 
     def __len__(self) -> int:
-        return _exactly(int, self._caller.ask("len", self))
+        items = object.__getattribute__(self, "_items")
+        return _exactly(int, self._caller.ask("len", self)) if items is None else len(items)
 
     def __bool__(self) -> bool:
         return _exactly(bool, self._caller.ask("bool", self))
@@ -76,6 +106,33 @@ class Remote:
 
     def __repr__(self) -> str:
         return _exactly(str, self._caller.ask("repr", self))
+
+
+def _rest_of(walker: Remote) -> Iterator[Any]:
+    with contextlib.suppress(StopIteration):
+        while True:
+            yield next(walker)
+
+
+def frozen(value: Any, depth: int = 0) -> Any:
+    """Return a value as plain data: what is still an object of the program's is walked once, and only once.
+
+    Raises:
+        NotPlainError: it cannot be walked.
+    """
+    if depth > MAX_DEPTH:
+        raise NotPlainError("a value nested too deep")
+    if isinstance(value, Remote):
+        try:
+            items = list(itertools.islice(iter(value), _MOST_ITEMS))
+        except (ProgramError, TypeError, AttributeError):
+            raise NotPlainError("the program returned an object that is no plain data") from None
+        return [frozen(item, depth + 1) for item in items]
+    if isinstance(value, dict):
+        return {frozen(key, depth + 1): frozen(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return type(value)(frozen(item, depth + 1) for item in value)
+    return value
 
 
 def _exactly(kind: type[_Value], value: Any) -> _Value:
@@ -136,7 +193,7 @@ class Caller:
         return reply
 
     def _note(self, error: list[str]) -> BaseException:
-        name, text = str(error[0]), str(error[1])
+        name, text = str(error[0])[:_LONGEST_NAME], str(error[1])[:_LONGEST_TEXT]
         kind = getattr(builtins, name, None)
         plain = isinstance(kind, type) and issubclass(kind, Exception) and kind is not AssertionError
         self.message = f"{name}: {text}"
@@ -170,11 +227,22 @@ def run_test(spec: dict[str, Any], link: Link, result: int) -> int:
     except BaseException as error:
         own = error is caller.raised
         reason = "runtime error" if own or isinstance(error, NameError) else "wrong answer"
+        reason = "sandbox error" if isinstance(error, CheckerError) else reason
         message = caller.message if own else _where(error, spec.get("code", ""))
         verdict = {"passed": False, "reason": reason, "message": message}
-    with open(result, "wb", closefd=False) as file:
-        file.write(dumps(verdict))
+    _write(verdict, result)
     return 0
+
+
+def _write(verdict: dict[str, Any], result: int) -> None:
+    """Write a verdict of bounded size: whatever a program returned or raised, the parent can read it."""
+    told = {
+        "passed": verdict["passed"] is True,
+        "reason": str(verdict["reason"])[:_LONGEST_NAME],
+        "message": str(verdict["message"])[:_LONGEST_TEXT],
+    }
+    with open(result, "wb", closefd=False) as file:
+        file.write(dumps(told))
 
 
 def _run(spec: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -186,7 +254,7 @@ def _run(spec: dict[str, Any], caller: Caller) -> dict[str, Any]:
     sys.modules["test"] = types.ModuleType("test")
     entry = spec["entry_point"]
     setup = spec["setup"] if _compiles(spec["setup"]) else ""
-    _bind(setup + "\n" + spec["code"], space, caller)
+    _bind(setup + "\n" + spec["code"], space, caller, entry)
     execute(setup, "setup.py", space)
     if entry:
         space[entry] = caller.name(entry)
@@ -199,6 +267,7 @@ def _run_function(spec: dict[str, Any], caller: Caller) -> dict[str, Any]:
     got = caller.call_name(spec["name"], spec["args"])
     expected, mode = spec["expected"], spec["compare"]
     if mode == "checker":
+        got = frozen(got)
         same = _ask_checker(spec["checker"], spec["args"], expected, got)
     else:
         same = same_value(expected, got, mode, spec["tolerance"])
@@ -213,8 +282,12 @@ def _brief(value: Any) -> str:
 
 def _ask_checker(source: str, given: Any, expected: Any, got: Any) -> bool:
     space: dict[str, Any] = {"__name__": "checker"}
-    execute(source, "checker.py", space)
-    return bool(space["check"](given, expected, got))
+    try:
+        execute(source, "checker.py", space)
+        check = space["check"]
+    except Exception as error:
+        raise CheckerError(f"the checker cannot be used: {type(error).__name__}: {error}") from None
+    return bool(check(given, expected, got))
 
 
 def _compiles(source: str) -> bool:
@@ -246,22 +319,39 @@ def _free_names(tree: ast.AST) -> list[str]:
     return [name for name in read if name not in bound]
 
 
-def _bind(source: str, space: dict[str, Any], caller: Caller) -> None:
+def _bind(source: str, space: dict[str, Any], caller: Caller, entry: str | None) -> None:
     """Fetch the names that the code leaves free from the program.
 
-    What can only be a module of the standard library (``math.isclose``) is imported here, never asked for.
+    What can only be a module of the standard library (``math.isclose``) is imported here, never asked for, and so is what is
+    known by its name (``Counter``, ``np.allclose``), unless it is all that the code leaves free: then it is what is tested.
     """
     tree = ast.parse(source)
     bases = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     plain = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in bases}
-    for name in _free_names(tree):
+    free = _free_names(tree)
+    tested = [name for name in free if name not in _OFFERED or name == entry]
+    for name in free:
         if name in sys.stdlib_module_names and name not in plain:
             space[name] = importlib.import_module(name)
+            continue
+        if name in ("np", "numpy") and name not in plain:
+            with contextlib.suppress(ImportError):
+                space[name] = importlib.import_module("numpy")
+                continue
+        if name in _OFFERED and tested and name != entry:
+            space[name] = getattr(importlib.import_module(_OFFERED[name]), name)
             continue
         try:
             space[name] = caller.name(name)
         except NameError:
             continue  # the test code fails at the line that needs it
+
+
+def run_output_check(spec: dict[str, Any], result: int) -> int:
+    """Compare a long output with the expected one and write whether they agree."""
+    passed = same_output(spec["expected"], spec["got"], spec["compare"], spec["tolerance"])
+    _write({"passed": passed, "reason": "wrong answer", "message": "another output"}, result)
+    return 0
 
 
 def _where(error: BaseException, code: str) -> str:
@@ -282,12 +372,11 @@ def run_checker(spec: dict[str, Any], result: int) -> int:
     try:
         passed = _ask_checker(spec["checker"], spec["input"], spec["expected"], spec["got"])
         verdict = {"passed": passed, "reason": "wrong answer", "message": "the checker says no"}
+    except CheckerError as error:
+        verdict = {"passed": False, "reason": "sandbox error", "message": str(error)}
     except BaseException as error:
-        verdict = {
-            "passed": False,
-            "reason": "sandbox error",
-            "message": f"the checker failed: {type(error).__name__}: {error}",
-        }
-    with open(result, "wb", closefd=False) as file:
-        file.write(dumps(verdict))
+        # Checkers read what they expect: output that one cannot read is not right.
+        message = f"the checker failed on this output: {type(error).__name__}: {error}"
+        verdict = {"passed": False, "reason": "wrong answer", "message": message}
+    _write(verdict, result)
     return 0

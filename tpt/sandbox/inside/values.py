@@ -7,6 +7,7 @@ Runs inside the sandbox, on the bare standard library.
 from __future__ import annotations
 
 import builtins
+import importlib
 import json
 from collections import deque
 from collections.abc import Callable
@@ -69,6 +70,8 @@ def _encode_compound(value: Any, refer: Refer, depth: int) -> Any:
         return {"t": "Fraction", "v": [encode(value.numerator), encode(value.denominator)]}
     if isinstance(value, Decimal):
         return {"t": "Decimal", "v": str(value)}
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" and value.dtype.kind in "biuf":
+        return {"t": "ndarray", "v": [str(value.dtype.str), encode(value.tolist(), refer, depth)]}
     return {"t": "ref", "v": refer(value)}
 
 
@@ -115,6 +118,8 @@ def _decode_tagged(tag: str, data: Any, refer: Refer, depth: int) -> Any:
         return Fraction(*(decode(part, refer, depth) for part in data))
     if tag == "Decimal":
         return Decimal(data)
+    if tag == "ndarray" and data[0][1:] in _NUMBERS:
+        return importlib.import_module("numpy").array(decode(data[1], refer, depth), dtype=data[0])
     raise KeyError(tag)
 
 
@@ -128,6 +133,7 @@ def _in_order(kind: type[Any], items: list[Any]) -> Any:
     return again if list(again) == items else made
 
 
+_NUMBERS = ("b1", *(f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)))
 _SEQUENCES: dict[str, type[Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
 
 

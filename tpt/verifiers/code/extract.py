@@ -14,21 +14,22 @@ The lenient reading takes, in this order:
 from __future__ import annotations
 
 import re
-import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tpt.verifiers.code.fences import Block, blocks_of
+from tpt.verifiers.completion import program_part
+
 PROGRAM_FORMAT = (
-    "code/1: reasoning, then the program in the completion's only fenced block, opened by '```python' on a line of its own "
+    "code/2: reasoning, then the program in the only fenced block of the completion's final part, opened by '```python' on a line of its own "
     "and closed by '```', with nothing but blanks behind it."
 )
 
-_FENCE = re.compile(r"(?P<indent>[ \t]*)(?:[-*+>][ \t]+)?(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[^`\r\n]*?)[ \t]*\r?")
-_PYTHON = {"python", "python3", "py", "py3", "python2", "pypy", "pypy3"}
 _START = re.compile(r"(?:def|class|import|from|async def)\s|@\w", re.MULTILINE)
 _LONGEST_UNFENCED = 50_000
-_LINES_TRIED = 60
+_STARTS = 20
+_TRIES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +42,10 @@ class Extracted:
     """Where the program was found, or why there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    language: str
-    program: str
-    closed: bool
-    last: bool
-    """Whether only blanks follow."""
-    exact: bool
-    """Whether it was opened by exactly ```python."""
-
-
 def extract_program(completion: str, *, entry_point: str | None = None) -> Extracted:
     """Return the program of a completion; ``entry_point`` is the function that tests call, if they call one."""
-    blocks = _blocks(completion)
+    text = program_part(completion)
+    blocks = blocks_of(text)
     complete = [block for block in blocks if block.closed]
     chosen = _choose(complete, entry_point)
     if chosen is not None:
@@ -64,9 +55,10 @@ def extract_program(completion: str, *, entry_point: str | None = None) -> Extra
     chosen = _choose([block for block in blocks if not block.closed], entry_point)
     if chosen is not None:
         return Extracted(chosen.program, False, "a fenced block that is never closed")
-    if blocks:
+    if any(block.program.strip() for block in blocks):
         return Extracted(None, False, "no fenced block of Python")
-    program = _unfenced(completion, entry_point)
+    # A fence that nothing follows only closes what was never opened.
+    program = _unfenced(text.rstrip().rstrip("`~") if blocks else text, entry_point)
     if program is None:
         return Extracted(None, False, "no fenced block and no program without one")
     return Extracted(program, False, "a program without a fence")
@@ -80,45 +72,12 @@ def defines(program: str, name: str) -> bool:
     )
 
 
-def _choose(blocks: Sequence[_Block], entry_point: str | None) -> _Block | None:
-    marked = [block for block in blocks if block.language in _PYTHON]
+def _choose(blocks: Sequence[Block], entry_point: str | None) -> Block | None:
+    marked = [block for block in blocks if block.is_python]
     fitting = [block for block in marked or [block for block in blocks if not block.language] if block.program.strip()]
     if entry_point is not None:
         fitting = [block for block in fitting if defines(block.program, entry_point)] or fitting
     return fitting[-1] if fitting else None
-
-
-def _blocks(completion: str) -> list[_Block]:
-    """Return the fenced blocks in order; a marked fence inside an open block begins a new one."""
-    lines = completion.split("\n")
-    blocks: list[_Block] = []
-    start, opening = 0, None
-    for number, line in enumerate(lines):
-        fence = _FENCE.fullmatch(line)
-        if fence is None:
-            continue
-        if opening is None:
-            start, opening = number + 1, fence
-        elif fence["mark"].startswith(opening["mark"]) and not fence["info"]:
-            rest = "".join(lines[number + 1 :])
-            blocks.append(_block(opening, lines[start:number], closed=True, last=not rest.strip()))
-            opening = None
-        elif fence["info"].lower() in _PYTHON and fence["mark"] == opening["mark"]:
-            blocks.append(_block(opening, lines[start:number], closed=False, last=False))
-            start, opening = number + 1, fence
-    if opening is not None:
-        blocks.append(_block(opening, lines[start:], closed=False, last=True))
-    return blocks
-
-
-def _block(opening: re.Match[str], lines: list[str], *, closed: bool, last: bool) -> _Block:
-    program = "\n".join(line.removesuffix("\r") for line in lines) + "\n"
-    if opening["indent"]:
-        program = textwrap.dedent(program)
-    info = opening["info"].strip("{}. ").split()
-    language = info[0].lower() if info else ""
-    exact = opening[0].rstrip() == "```python"
-    return _Block(language, program, closed, last, exact)
 
 
 def _unfenced(completion: str, entry_point: str | None) -> str | None:
@@ -130,7 +89,7 @@ def _unfenced(completion: str, entry_point: str | None) -> str | None:
     if not defines(text, entry_point):
         body = text[:1] in " \t" and _compiles(f"def {entry_point}():\n{text}")
         return text + "\n" if body else None
-    for start in [match.start() for match in _START.finditer(text)][:_LINES_TRIED]:
+    for start in [match.start() for match in _START.finditer(text)][:_STARTS]:
         program = _longest_program(text[start:])
         if program is not None and defines(program, entry_point):
             return program
@@ -138,12 +97,14 @@ def _unfenced(completion: str, entry_point: str | None) -> str | None:
 
 
 def _longest_program(text: str) -> str | None:
-    """Drop lines from the end until the rest is Python."""
+    """Drop lines from the first one that is no Python to the end."""
     lines = text.split("\n")
-    for end in range(len(lines), max(0, len(lines) - _LINES_TRIED), -1):
-        program = "\n".join(lines[:end]) + "\n"
-        if _compiles(program):
-            return program
+    for _ in range(_TRIES):
+        program = "\n".join(lines) + "\n"
+        wrong = _first_wrong_line(program)
+        if wrong is None:
+            return program if program.strip() else None
+        lines = lines[: min(wrong, len(lines)) - 1]
     return None
 
 
@@ -153,10 +114,17 @@ def _is_prose(text: str) -> bool:
 
 
 def _compiles(source: str) -> bool:
+    return _first_wrong_line(source) is None
+
+
+def _first_wrong_line(source: str) -> int | None:
+    """Return the number of the line at which a text is no Python; None when it is a program."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the program's odd string escapes
             compile(source, "completion", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    except SyntaxError as error:
+        return max(1, error.lineno or 1)
+    except (ValueError, RecursionError, MemoryError):
+        return 1
+    return None

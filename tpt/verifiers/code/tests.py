@@ -24,6 +24,8 @@ from tpt.verifiers.code.extract import defines
 TIME_LIMIT_S = 6.0
 MEMORY_MB = 1024
 _BRIEF = 80
+_LONGEST_HERE = 200_000
+"""Longer output is compared in the sandbox, in characters."""
 _KEYS = {
     "stdin": ({"input", "output"}, {"checker"}),
     "function": ({"name", "args", "expected"}, {"checker", "setup"}),
@@ -32,6 +34,7 @@ _KEYS = {
 """Type of a test to its required and its optional fields, beside those that all have."""
 _COMMON = {"type", "compare", "tolerance", "time_limit_s", "memory_mb"}
 
+_DECIMAL = re.compile(r"(?<![\w.])[-+]?\d*\.\d+(?:[eE][-+]?\d+)?(?![\w.])")
 _OUT_OF_MEMORY = re.compile(r"[\w.]*MemoryError\b|OpenBLAS error: Memory allocation")
 
 Jobs = Generator[list[Task], list[Ended], "TestResult"]
@@ -82,6 +85,8 @@ def _test(each: Any, where: str) -> Test:
             f"{where}: want a JSON object whose type is one of {', '.join(_KEYS)}, got {str(each)[:200]}"
         )
     required, optional = _KEYS[kind]
+    # Parquet gives every test of a column the fields of all of them; those of other types are null.
+    each = {key: value for key, value in each.items() if value is not None or key in required}
     for key in sorted(required - each.keys()):
         raise VerifierError(f"{where}: a {kind} test needs {', '.join(sorted(required))}; {key!r} is missing")
     for key in sorted(each.keys() - required - optional - _COMMON):
@@ -89,7 +94,7 @@ def _test(each: Any, where: str) -> Test:
         raise VerifierError(
             f"{where}: unknown field {key!r}, allowed: {', '.join(sorted(known))}.{did_you_mean(key, known)}"
         )
-    mode = each.get("compare") or ("tokens" if kind == "stdin" else "exact")
+    mode = each.get("compare") or _default_comparison(kind, each)
     if mode not in MODES or (mode == "checker" and not each.get("checker")):
         raise VerifierError(
             f"{where}: compare is one of {', '.join(MODES)} (checker needs the field checker), got {mode!r}"
@@ -98,6 +103,18 @@ def _test(each: Any, where: str) -> Test:
         _positive(each, "time_limit_s", TIME_LIMIT_S, where), int(_positive(each, "memory_mb", MEMORY_MB, where))
     )
     return Test({**each, "compare": mode, "tolerance": each.get("tolerance") or TOLERANCE}, limits)
+
+
+def _default_comparison(kind: str, each: dict[str, Any]) -> str:
+    """Return how a test compares that does not say it: decimal numbers within the tolerance, all else exactly."""
+    if kind == "stdin":
+        return "float" if _DECIMAL.search(str(each["output"])) else "tokens"
+    return "float" if kind == "function" and _holds_float(each["expected"]) else "exact"
+
+
+def _holds_float(value: Any) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, float) or any(map(_holds_float, inside))
 
 
 def _positive(each: dict[str, Any], key: str, default: float, where: str) -> float:
@@ -117,6 +134,9 @@ def result_of(test: Test, program: str) -> Jobs:
         return (yield from _run_linked(test, program))
     except SandboxDiedError as error:
         return TestResult("sandbox error", str(error))
+    except Exception as error:
+        # Whatever one program breaks is its own error; the batch goes on.
+        return TestResult("sandbox error", f"{type(error).__name__}: {str(error)[:200]}")
 
 
 def _run_stdin(test: Test, program: str) -> Jobs:
@@ -129,9 +149,33 @@ def _run_stdin(test: Test, program: str) -> Jobs:
     got = ended.stdout.decode(errors="replace")
     if fields["compare"] == "checker":
         return (yield from _ask_checker(test, got))
+    if len(got) > _LONGEST_HERE:
+        return (yield from _compare_inside(test, got))
     if same_output(fields["output"], got, fields["compare"], fields["tolerance"]):
         return PASSED
     return TestResult("wrong answer", f"expected {_brief(fields['output'])}, got {_brief(got)}")
+
+
+def _compare_inside(test: Test, got: str) -> Jobs:
+    """Compare a long output in the sandbox, where time and memory have limits."""
+    fields = test.fields
+    spec = {"role": "compare", "expected": fields["output"], "got": got}
+    spec |= {key: fields[key] for key in ("compare", "tolerance")}
+    (ended,) = yield [Task(spec, _tester_limits(test.limits))]
+    if ended.stopped or not ended.result:
+        return TestResult("wrong answer", f"{len(got)} characters, too many to compare")
+    return _mark_of(_verdict_of(ended))
+
+
+def _verdict_of(ended: Ended) -> dict[str, Any]:
+    """Return what a tester wrote; it is no more to be trusted than the values that it saw."""
+    try:
+        found = json.loads(ended.result)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not {"passed", "reason", "message"} <= found.keys():
+        return {"passed": False, "reason": "sandbox error", "message": "the tester's answer cannot be read"}
+    return found
 
 
 def _ask_checker(test: Test, got: str) -> Jobs:
@@ -140,7 +184,7 @@ def _ask_checker(test: Test, got: str) -> Jobs:
     (ended,) = yield [Task({**spec, "got": got}, _tester_limits(test.limits))]
     if ended.stopped or not ended.result:
         return TestResult("sandbox error", f"the checker did not finish ({ended.stopped or _last_line(ended)})")
-    return _mark_of(json.loads(ended.result))
+    return _mark_of(_verdict_of(ended))
 
 
 def _run_linked(test: Test, program: str) -> Jobs:
@@ -157,6 +201,8 @@ def _run_linked(test: Test, program: str) -> Jobs:
         spec |= {key: fields.get(key) for key in ("name", "args", "expected", "compare", "tolerance", "checker")}
     program_task = Task({"role": "calls", "program": program, "setup": setup}, test.limits)
     ended, tester = yield [program_task, Task(spec, _tester_limits(test.limits))]
+    if tester.stopped and not ended.stopped and fields.get("checker"):
+        return TestResult("sandbox error", f"the checker did not finish ({tester.stopped})")
     return _mark_of_linked(ended, tester, test.limits)
 
 
@@ -174,7 +220,7 @@ def _mark_of_linked(ended: Ended, tester: Ended, limits: Limits) -> TestResult:
         return TestResult(
             "runtime error", f"the test code failed on a value that the program returned: {_last_line(tester)}"
         )
-    verdict = json.loads(tester.result)
+    verdict = _verdict_of(tester)
     if verdict["reason"] == "gone":
         mark = _how_it_ended(ended, limits)
         return mark if mark != PASSED else TestResult("runtime error", verdict["message"])
@@ -182,7 +228,7 @@ def _mark_of_linked(ended: Ended, tester: Ended, limits: Limits) -> TestResult:
 
 
 def _mark_of(verdict: dict[str, Any]) -> TestResult:
-    if verdict["passed"]:
+    if verdict["passed"] is True:
         return PASSED
     reason, message = verdict["reason"], str(verdict["message"])[:300]
     return TestResult("memory limit" if _OUT_OF_MEMORY.match(message) else reason, message)

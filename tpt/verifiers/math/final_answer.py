@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tpt.verifiers.boxes import SPAN, Box, boxes, strip_boxes, with_surroundings
+
 TAIL = 20_000
 """Characters from the end of a completion that are looked at."""
-SPAN = 600
-"""Characters after an answer phrase that can belong to the answer."""
 _NEAR = 80
 """Characters between two boxes of one sentence."""
 _ADJACENT = 10
@@ -30,24 +30,21 @@ class FinalAnswer:
     how: How
     earlier: tuple[str, ...] = ()
     """Boxes of the same sentence before the last one, in order."""
+    alone: str = ""
+    """What stands in the last box, without what stands around it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Box:
-    start: int
-    end: int
-    content: str
-
-
-_BRACES = re.compile(r"\\\\(?!boxed|fbox)|\\[{}]|\\(?:boxed|fbox)\s?(?=\{)|\\boxed\s(?=[^\s{])|[{}]")
-_BARE_BOX = re.compile(r"\\boxed[ \t]+([^\s$\\{}]{1,40})")
 _SENTENCE_END = re.compile(r"[.!?]\s+[A-Z]|\n\s*\n")
 _LISTED = re.compile(r"[,;]|\b(?:and|or)\b")
-_ANSWER = re.compile(r"answer|solution set|final result", re.IGNORECASE)
+_ANSWER = re.compile(
+    r"answer|solution set|final result|antwort|respuesta|réponse|risposta|resposta|jawaban|ответ|答案|答え|정답|الجواب|उत्तर",
+    re.IGNORECASE,
+)
 # How an answer phrase goes on before the answer; anything else and "answer" was just a word.
 _PHRASE = re.compile(
     r"s?(?:\(s\))?[\"'*_`)}\s]{0,4}(?:\s(?:to|of|for|choice|option|in)\b[^\n.:=]{0,120}?)?"
-    r"(?:[:=>]+|\s(?:is|are|was|equals|will be|would be|should be|must be)(?![A-Za-z])[ \t]*:?|\n)[*_`\s]*",
+    r"(?:[:=>：]+|是|为|為|は|\s(?:is|are|was|equals|will be|would be|should be|must be|ist|lautet|es|est|è|é|adalah|هو)"
+    r"(?![A-Za-z])[ \t]*:?|\n)[*_`\s：:]*",
     re.IGNORECASE,
 )
 _FORMULA = re.compile(
@@ -63,7 +60,11 @@ _VERB = re.compile(
 )
 _LATEX = re.compile(r"\\[a-zA-Z]+|[\^_]")
 _JOIN = re.compile(r"\s*(?:,|;)?\s*(?:and|or|,|;)?\s*", re.IGNORECASE)
-_LINE_END = re.compile(r"\n|\.\s+(?=[A-Z])|\.\s*$|(?<=[^.])\s+I hope it is correct|<\||</s>")
+_LINE_END = re.compile(r"\n|。|\.\s+(?=[A-Z])|\.\s*$|(?<=[^.])\s+I hope it is correct|<\||</s>")
+# In front of a number, these make it another one.
+_TURNED = re.compile(
+    r"\b(?:not|never|negative|minus|isn't|least|most|more|less|fewer|over|under|between|or)\b", re.IGNORECASE
+)
 _LEAD = re.compile(
     r"(?:\s*(?:about|approximately|exactly|simply|just|therefore|thus|option|choice)\b\s*,?|[\s:*_`])+", re.I
 )
@@ -77,12 +78,12 @@ _NUMBER = re.compile(
 def final_answer(completion: str) -> FinalAnswer | None:
     """Return the final answer of a completion; None when nothing in it can be one."""
     text = completion[-TAIL:]
-    closed, open_box = _boxes(text)
+    closed, open_box = boxes(text)
     if open_box is not None and (not closed or closed[-1].end < open_box.start):
         return FinalAnswer(open_box.content, "open box")
-    boxes = [box for box in closed if box.content.strip()]
-    if boxes:
-        return _of_boxes(text, boxes)
+    filled = [box for box in closed if box.content.strip()]
+    if filled:
+        return _of_boxes(text, filled)
     return _marked(text) or _unmarked(text)
 
 
@@ -93,16 +94,6 @@ def answer_behind_hashes(completion: str) -> FinalAnswer | None:
     if found is None or found.how not in ("boxed", "####"):
         return None
     return FinalAnswer(found.text, "####", found.earlier)
-
-
-def _strip_boxes(text: str) -> str:
-    r"""Return the content of a text that is one ``\boxed{...}``; other texts as they are."""
-    for _ in range(3):
-        closed, _unclosed = _boxes(text)
-        if len(closed) != 1 or text[: closed[0].start].strip(" $") or text[closed[0].end :].strip(" $."):
-            break
-        text = closed[0].content
-    return text.strip()
 
 
 def _formulas(text: str) -> list[tuple[int, int, str]]:
@@ -121,56 +112,23 @@ def _formulas(text: str) -> list[tuple[int, int, str]]:
     return found
 
 
-def _boxes(text: str) -> tuple[list[_Box], _Box | None]:
-    r"""Return the outermost closed boxes in order, and a last one whose brace is never closed but whose line goes on."""
-    if "boxed" not in text and "fbox" not in text:
-        return [], None
-    closed: list[_Box] = []
-    stack: list[tuple[int, int] | None] = []
-    """For every open brace: where its box and its content begin, or None for another brace."""
-    command: int | None = None
-    for match in _BRACES.finditer(text):
-        token = match.group()
-        if token.startswith(("\\boxed", "\\fbox")):
-            command = match.start() if text.startswith("{", match.end()) else None
-            if command is None and (bare := _BARE_BOX.match(text, match.start())):
-                closed.append(_Box(match.start(), bare.end(), bare[1].rstrip(".,")))
-        elif token == "{":
-            stack.append(None if command is None else (command, match.end()))
-            command = None
-        elif token == "}" and stack:
-            box = stack.pop()
-            if box is not None:
-                while closed and closed[-1].start > box[0]:
-                    closed.pop()
-                closed.append(_Box(box[0], match.end(), text[box[1] : match.start()]))
-    return closed, _open_box(text, [box for box in stack if box is not None])
-
-
-def _open_box(text: str, stack: list[tuple[int, int]]) -> _Box | None:
-    """Return the last unclosed box, if its formula ends: else it may be cut off in the middle of a number."""
-    if not stack:
-        return None
-    start, content = stack[-1]
-    piece = text[content : content + SPAN]
-    end = re.search(r"\$|\\\)|\\\]|\n", piece)
-    if end is None:
-        return _Box(start, start, "")
-    return _Box(start, content + end.start(), piece[: end.start()].strip(" .,"))
-
-
-def _of_boxes(text: str, boxes: list[_Box]) -> FinalAnswer:
+def _of_boxes(text: str, found: list[Box]) -> FinalAnswer:
     r"""Return the last box, with those before it in the same sentence: ``\boxed{2} and \boxed{3}``."""
     earlier: list[str] = []
-    after = boxes[-1]
-    for box in reversed(boxes[:-1]):
+    after = found[-1]
+    for box in reversed(found[:-1]):
         between = text[box.end : after.start]
         listed = len(between) < _ADJACENT or _LISTED.search(between)
         if len(between) > _NEAR or not listed or _SENTENCE_END.search(between):
             break
-        earlier.insert(0, _strip_boxes(box.content))
+        earlier.insert(0, _content(text, box))
         after = box
-    return FinalAnswer(_strip_boxes(boxes[-1].content), "boxed", tuple(earlier))
+    alone = strip_boxes(found[-1].content)
+    return FinalAnswer(with_surroundings(text, found[-1], alone), "boxed", tuple(earlier), alone)
+
+
+def _content(text: str, box: Box) -> str:
+    return with_surroundings(text, box, strip_boxes(box.content))
 
 
 def _marked(text: str) -> FinalAnswer | None:
@@ -217,6 +175,8 @@ def _end_of_sentence(line: str) -> str:
         return line
     verb = _last_verb(line)
     rest = line[verb:] if verb else line
+    if _TURNED.search(rest):
+        return rest
     numbers = _NUMBER.findall(rest)
     return numbers[0].strip() if len(numbers) == 1 and (not verb or re.match(r"[^A-Za-z]*\d", rest) is None) else rest
 
@@ -241,7 +201,9 @@ def _joined(rest: str, first: re.Match[str]) -> str:
 
 def _unmarked(text: str) -> FinalAnswer | None:
     """Return the last formula of the last paragraph, else the last number of the last lines."""
-    text = text.split("<|im_")[0].rstrip() or text.rstrip()
+    text = text.rstrip()
+    if text.count("\\begin{") > text.count("\\end{") or text.count("\\[") > text.count("\\]"):
+        return None  # cut off in the middle of a formula
     lines = [line for line in text[-2 * SPAN :].split("\n") if line.strip()]
     last = _formulas(text)[-1:]
     if last and last[0][1] >= len(text) - SPAN // 2 and not re.search(r"\d", text[last[0][1] :]):

@@ -1,7 +1,8 @@
 """Compares two final answers by computer algebra (math-verify on sympy). May hang: called in the pool's workers only.
 
-math-verify parses and compares; what it finds equal is looked at a second time, number by number and relative to its
-size, because it rounds differences to zero (it takes 1/2004! for 1/2006!, and 0.0000001 for 0.0000004).
+An answer is parsed as a whole or not at all (``_parsed``): no number is ever picked out of what cannot be read. math-verify
+compares; what it finds equal is looked at a second time, number by number and relative to its size, because it rounds
+differences to zero (it takes 1/2004! for 1/2006!, and 0.0000001 for 0.0000004).
 """
 
 from __future__ import annotations
@@ -9,31 +10,60 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 import sympy
+from antlr4 import Token
 from latex2sympy2_extended import NormalizationConfig
-from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy, normalize_latex
+from math_verify import verify
+from math_verify.grader import should_treat_as_complex
 
 from tpt.verifiers.math.latex import read
 
 # Its warnings say that its own time limits are off; the pool's hold instead.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
-_CONFIG = (
-    LatexExtractionConfig(
-        boxed_match_priority=-1,
-        # Units are taken off before, where it is known what is a unit: to math-verify, 3t is 3 tons.
-        normalization_config=NormalizationConfig(
-            basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
-        ),
-    ),
-    ExprExtractionConfig(),
+# Units are taken off before, where it is known what is a unit: to math-verify, 3t is 3 tons.
+_NORMALIZED = NormalizationConfig(
+    basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
 )
+# Written as sums, because numbers side by side are a product in everything else (``_Reader``).
+_MIXED = re.compile(r"(?<![\d.}^_/])(\d+)\s?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<=\s)(\d+)/(\d+))(?![\d/.])")
+# Two numbers with nothing between them, a number with two points, dots: not one value to anybody. Words and letters that a
+# zero would make vanish are a part of the answer too.
+_UNREADABLE = re.compile(
+    r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]"
+)
+_APPROX = re.compile(r"\\approx|≈")
 _RELATIVE = sympy.Rational(1, 10**5)
 _DIGITS = 30
 _POINTS = (sympy.Rational(7, 11), sympy.Rational(23, 9), sympy.Rational(-5, 13))
+
+
+class _Reader(_Latex2Sympy):  # type: ignore[misc]
+    """latex2sympy's reader, to which 5(2) is 7."""
+
+    def convert_postfix_list(self, arr: Sequence[Any], i: int = 0) -> Any:
+        """Return the product of what stands side by side from the i-th factor on."""
+        first = self.convert_postfix(arr[i])
+        if i == len(arr) - 1:
+            return first
+        if not isinstance(first, sympy.Expr | sympy.MatrixBase):
+            raise TypeError(f"{first!r} is no factor")
+        rest = self.convert_postfix_list(arr, i + 1)
+        if any(isinstance(each, sympy.MatrixBase) for each in (first, rest)):
+            return self.mat_mul_flat(first, rest)
+        return self.mul_flat(first, rest)
+
+
+def before_fork() -> None:
+    """Compare once what needs every part of the machinery, before the workers fork: no judged answer pays for its first use."""
+    equal(r"2\sqrt{3}", [r"\sqrt{12}", r"\frac{6}{\sqrt{3}}"])
+    equal(r"x^2-1", [r"(x+1)(x-1)"])
+    equal(r"(-\infty,2)\cup(3,\infty)", [r"(-\infty, 2) \cup (3, 5)"])
 
 
 def equal(gold: str, answers: Sequence[str]) -> str | None:
@@ -52,26 +82,105 @@ def _rounded(gold: Sequence[Any], answer: str) -> bool:
     """Tell whether an answer is an irrational gold number, rightly rounded to four decimals or more (see latex.py)."""
     scalar = read(answer).scalar
     value = _bare(gold[0]) if gold else None
-    if scalar is None or not scalar.places or scalar.percent or not isinstance(value, sympy.Expr) or value.free_symbols:
+    if scalar is None or not scalar.places or scalar.percent:
         return False
-    exact = value.doit().evalf(_DIGITS + scalar.places)
-    written = sympy.Rational(scalar.value.numerator, scalar.value.denominator)
-    return bool(exact.is_real and abs(exact - written) * 2 <= sympy.Rational(1, 10**scalar.places))
+    return _is_rounded(value, scalar.value, scalar.places)
 
 
 @lru_cache(maxsize=4_096)
 def _parsed(answer: str) -> list[Any]:
-    text = _written(answer)
-    found: list[Any] = parse(f"${text}$", _CONFIG, parsing_timeout=None)
-    return found
-
-
-def _written(answer: str) -> str:
-    """Return the canonical spelling of an answer as math-verify reads it best."""
+    """Return what the whole of an answer says, as a list of one; an empty list where it cannot be read to its end."""
     found = read(answer)
-    text = found.text.replace("$", " ")
-    text = re.sub(r"\\text\s*\{\s*([^{}]*?)\s*\}", r"\\text{\1}", text)
-    return f"{found.label}={text}" if found.label else text
+    try:
+        value = _value(f"{found.label}={found.text}" if found.label else found.text)
+    except (RecursionError, MemoryError):
+        raise
+    except Exception:  # the parser's own errors are bare Exceptions
+        return []
+    return [] if value is None else [value]
+
+
+def _value(text: str) -> Any:
+    text = text.replace("$", " ")
+    if "\\lor" in text:
+        return _union(text)
+    if _APPROX.search(text):
+        return _approximated(text)
+    sides = _sides(text)
+    if len(sides) > 2 and not re.search(r"[,;&]", text):
+        return _end_of_chain(sides)
+    return _whole(text)
+
+
+def _sides(text: str) -> list[str]:
+    """Split an equation at its equality signs, but not inside of braces."""
+    depth, begin, sides = 0, 0, []
+    for match in re.finditer(r"[{}]|(?<![<>!\\])=", text):
+        if match.group() != "=":
+            depth += 1 if match.group() == "{" else -1
+        elif depth == 0:
+            sides.append(text[begin : match.start()])
+            begin = match.end()
+    return [*sides, text[begin:]]
+
+
+def _whole(text: str) -> Any:
+    """Parse LaTeX to its last token; whatever the grammar does not take raises an exception."""
+    text = re.sub(r"_(\d)\s+", r"_{\1}", text)
+    if _UNREADABLE.search(text):
+        return None
+    text = _MIXED.sub(lambda match: f"({match[1]}+\\frac{{{match[2] or match[4]}}}{{{match[3] or match[5]}}})", text)
+    text = re.sub(r"\\text\s*\{\s*([^{}]*?)\s*\}", r"\\text{\1}", text).replace("%", "\\%")
+    text = text.replace("**", "^").replace("*", "\\cdot ")
+    text = re.sub(r"\^(-?\d{2,})", r"^{\1}", text)  # 2^10 as people type it
+    latex = normalize_latex(text, config=_NORMALIZED)
+    reader = _Reader(is_real=not should_treat_as_complex(latex))
+    parser = reader.create_parser(latex)
+    tree = parser.math()
+    if parser.getTokenStream().LA(1) != Token.EOF:
+        return None
+    if relation := tree.set_relation():
+        return reader.convert_set_relation(relation)
+    if elements := tree.set_elements():
+        return reader.convert_set_elements(elements)
+    return reader.convert_set_elements_relation(tree.set_elements_relation())
+
+
+def _union(text: str) -> Any:
+    """Read "x < 1 or x > 2" as the set that it is."""
+    parts = [_whole(part) for part in text.split("\\lor")]
+    if any(not isinstance(part, sympy.Basic) or len(part.free_symbols) != 1 for part in parts):
+        return None
+    return (
+        sympy.Union(*(part.as_set() for part in parts))
+        if len(set.union(*(p.free_symbols for p in parts))) == 1
+        else None
+    )
+
+
+def _approximated(text: str) -> Any:
+    r"""Read ``\frac{8}{3} \approx 2.67`` as what is exact in it; of two decimals or whole numbers neither is."""
+    exact, *decimals = _APPROX.split(text)
+    rounded = read(decimals[0].strip()).scalar if len(decimals) == 1 else None
+    if rounded is None:
+        return None
+    if re.fullmatch(r"\s*(?:\\?[A-Za-z]+\s*=?)?\s*", exact):
+        return sympy.Rational(rounded.value.numerator, rounded.value.denominator)
+    return None if re.fullmatch(r"(?:[^=]*=)?\s*-?[\d.,]+\s*", exact) else _value(exact)
+
+
+def _end_of_chain(sides: list[str]) -> Any:
+    """Read "a = 2 + 3 = 5" as its end, if all between can be read or are names; what begins it is what is asked for."""
+    readable = all(re.fullmatch(r"\s*\\?[A-Za-z]+\s*", side) or _whole(side) is not None for side in sides[1:-1])
+    return _whole(sides[-1]) if readable else None
+
+
+def _is_rounded(value: Any, written: Fraction, places: int) -> bool:
+    if not isinstance(value, sympy.Expr) or value.free_symbols:
+        return False
+    exact = value.doit().evalf(_DIGITS + places)
+    difference = exact - sympy.Rational(written.numerator, written.denominator)
+    return bool(exact.is_real and abs(difference) * 2 <= sympy.Rational(1, 10**places))
 
 
 def _confirmed(gold: Sequence[Any], answer: Sequence[Any]) -> bool:

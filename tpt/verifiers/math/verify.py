@@ -9,32 +9,37 @@ Most answers are decided here by exact comparison (latex.py); the others go to t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
+from tpt.verifiers.completion import final_part
 from tpt.verifiers.math.final_answer import FinalAnswer, How, answer_behind_hashes, final_answer
 from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 MATH_FORMAT = (
-    "math/1: '\\boxed{ANSWER}', the last \\boxed of the completion, its braces closed, ANSWER the whole final answer in "
+    "math/2: '\\boxed{ANSWER}', the last \\boxed of the completion's final part, its braces closed, ANSWER the whole final answer in "
     "LaTeX or plain text. Words and lines around it do not matter."
 )
 TARGET = "tpt.verifiers.math.symbolic:equal"
+_PROSE = 100
+"""A gold answer that is longer may be a whole solution, which ends in "the answer is"."""
 EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 
 
 def verify_math(problem: Problem, completion: str) -> Judgement | PoolCall:
     """Judge a completion, or say what must be compared symbolically to judge it."""
-    return _verify(problem, final_answer(completion), asked="boxed")
+    return _verify(problem, final_answer(final_part(completion)), asked="boxed")
 
 
 def verify_math_behind_hashes(problem: Problem, completion: str) -> Judgement | PoolCall:
     """Judge like ``verify_math`` a completion that was asked for ``#### ANSWER``: what stands there is the answer."""
-    return _verify(problem, answer_behind_hashes(completion) or final_answer(completion), asked="####")
+    part = final_part(completion)
+    return _verify(problem, answer_behind_hashes(part) or final_answer(part), asked="####")
 
 
 def _verify(problem: Problem, found: FinalAnswer | None, *, asked: How) -> Judgement | PoolCall:
@@ -46,6 +51,9 @@ def _verify(problem: Problem, found: FinalAnswer | None, *, asked: How) -> Judge
     if len(found.text) > MAX_ANSWER:
         detail = f"the final answer is longer than {MAX_ANSWER} characters"
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED], detail)
+    if found.alone and "coefficient" in problem.question:
+        # "... so the term is \\boxed{80}x^4": what is asked for is the box alone.
+        found = replace(found, text=found.alone)
     candidates = _candidates(found, gold)
     decided = [compare_exactly(gold, each) for each in candidates]
     if True in decided:
@@ -67,7 +75,8 @@ def _verify(problem: Problem, found: FinalAnswer | None, *, asked: How) -> Judge
 @lru_cache(maxsize=32_768)
 def gold_answer(answer: str) -> str:
     r"""Return a gold answer without the ``\boxed{}``, ``$`` or ``####`` that some sources leave around it."""
-    if "boxed" not in answer:
+    told = len(answer) > _PROSE and "answer is" in answer
+    if "boxed" not in answer and not told:
         return answer.rpartition("####")[2].strip()
     found = final_answer(answer)
     return "" if found is None else ", ".join(dict.fromkeys([*found.earlier, found.text])).strip()

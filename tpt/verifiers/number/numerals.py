@@ -6,7 +6,8 @@ Callers pass a bounded piece (see ``WINDOW``), for some patterns here look back 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from tpt.verifiers.typography import OVER, PLAIN, TIMES
@@ -33,6 +34,10 @@ class Numeral:
 
 
 SCALES = {
+    "万": 10**4,
+    "萬": 10**4,
+    "亿": 10**8,
+    "億": 10**8,
     "k": 1_000,
     "dozen": 12,
     "hundred": 100,
@@ -60,7 +65,7 @@ NUMBER = re.compile(
 )
 _SUFFIX = re.compile(
     r"(?::00\s?[ap]\.?m\b)|[\s$)\]}*]{0,6}(?:(?P<percent>%|percent|per\ cent|pct)"
-    r"|(?P<scale>dozen|hundred|thousand|million|billion|trillion)s?\b)"
+    r"|(?P<scale>dozen|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
     r"|(?P<k>k)(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
@@ -80,6 +85,11 @@ _UNCLEAR_AFTER = re.compile(
     r"""[0-9_&@#\x00-\x08\x0e-\x1f\x7f] | [.,]\s?[0-9] | \([0-9]
       | ![\s]*[})$\]]                                          # a factorial
       | \s*(?:[=>]|<(?![/|])|[:+*/]\s*[-$(\\]*\s*[0-9a-zA-Z(](?<![a-zA-Z])|-\s*[$(\\]*[0-9(])
+      | \.?\s*\\(?:overline|bar|dot|ldots|dots|cdots|pm|mp)(?![a-z])   # 3.\overline{6} is not 3
+      | \s+or\s+(?:more|less|fewer|greater|higher|lower|above|below)\b
+      | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9] | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
+      | \s+(?:squared|cubed)\b | \+(?![0-9A-Za-z])
+      | \s+(?:is|are)\s+(?:not|wrong|incorrect|false)\b
       | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
       | \s*(?:to|or|and|through|vs\.?|versus|[,;&~])\s*[-+$]*\.?[0-9]
       | \s+[-+$]*\.?[0-9]                                      # 10 12
@@ -94,6 +104,18 @@ _UNCLEAR_AFTER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_DIGIT = re.compile("[0-9]")
+_BULLET = re.compile(
+    r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ \t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])"
+)
+# Words before a number that make it another one: minus 5, not 5 (but 6), more than 5.
+_TURNED = re.compile(
+    r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])|(?P<but>not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\]))"
+    r"|(?:not|never|twice|thrice|double|triple|half of|(?:one|two|three|four|five|six|seven|eight|nine|ten|a|an)\s+\w+\s+(?:than|of)|more than|less than|fewer than|greater than|at least|at most|over|under|above|below|between|up to)\s",
+    re.IGNORECASE,
+)
+# 9 eggs * $2 an egg = $18: the number is only the calculation's first.
+_CALCULATION = re.compile(r"[^.,;:(=0-9]{0,40}?[-+*/x]\s?[$(]*[0-9][^(\n]{0,120}?=")
 _ENUMERATION = re.compile(r"[0-9]{1,2}[.):]\s+[*_]*[A-Za-z]")
 
 _CHARACTERS = {
@@ -106,13 +128,26 @@ _CHARACTERS = {
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|bm)\s?\{([^{}]*)\}")
 _LATEX_COMMA = re.compile(r"\{,\}\s?|,\s?\\[!,;: ]\s?|(?<=[0-9])\\,(?=[0-9]{3})")
 _LATEX_SPACE = re.compile(r"\\[!,;: ]|~")
+# Digits grouped by what separates nothing else: thin or hard blanks, apostrophes, underscores, or points that come twice.
+_THIN = re.compile(r"(?<=[0-9])[\u00a0\u2007\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_SEPARATOR = re.compile(r"['_’][0-9]{3}|\.[0-9]{3}\.")
+_SEPARATED = re.compile(
+    r"(?<![0-9.,_'])(?:[1-9][0-9]{0,2}(?:(?:['’_][0-9]{3})+|(?:\.[0-9]{3}){2,}))(?:,([0-9]+))?(?![0-9_']|[.,][0-9])"
+)
+_GROUPED = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?: [0-9]{3})+)(?![0-9]|[.,][0-9]| [0-9])")
+_DECIMAL_COMMA = re.compile(
+    r"(?<![0-9.,])(?:([0-9]+)|([1-9][0-9]{0,2}(?:\.[0-9]{3})+)),(?!(?:[0-9]{3},?)+(?![0-9]))([0-9]+)(?![0-9,]|\.[0-9])"
+)
+_POINT_GROUPS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:\.[0-9]{3})+)(?![0-9]|[.,][0-9])")
 _BOLD = re.compile(r"(?<![0-9])\*\*|\*\*(?![0-9 ])")
 
 
 def tidy(text: str) -> str:
     """Return the text with typographic and LaTeX variants of digits, signs and spaces in their plain form."""
     if not text.isascii():
-        text = text.translate(_CHARACTERS)
+        text = _THIN.sub("", text).translate(_CHARACTERS)
+    if ("'" in text or "_" in text or text.count(".") > 1 or not text.isascii()) and _SEPARATOR.search(text):
+        text = _SEPARATED.sub(_joined, text)
     if "\\" in text or "{,}" in text:
         text = _LATEX_TEXT.sub(r"\1", text.replace("\\$", "$").replace("\\%", "%"))
         text = _LATEX_SPACE.sub(" ", _LATEX_COMMA.sub(",", text))
@@ -120,32 +155,76 @@ def tidy(text: str) -> str:
     return _BOLD.sub("", text) if "**" in text else text
 
 
-def read_start(text: str, *, heading: bool = False, strict_start: bool = False) -> Numeral | None:
+def _joined(match: re.Match[str]) -> str:
+    digits = re.sub(r"[^0-9]", "", match[0].partition(",")[0])
+    return f"{digits}.{match[1]}" if match[1] else digits
+
+
+def other_spellings(text: str, question: str) -> Iterator[str]:
+    """Yield a text with its grouped digits and decimal commas read as other countries write them.
+
+    Each is a reading that must turn out to be the gold answer itself: "118 000" may also be two numbers. A single point is
+    taken for a separator of thousands (``1.234``) only where the question itself writes numbers so.
+    """
+    grouped = _GROUPED.sub(lambda match: match[1].replace(" ", ""), text)
+    if grouped != text:
+        yield grouped
+    comma = _DECIMAL_COMMA.sub(lambda match: f"{match[1] or match[2].replace('.', '')}.{match[3]}", grouped)
+    if comma != grouped:
+        yield comma
+    if _DECIMAL_COMMA.search(question) or len(_POINT_GROUPS.findall(question)) > 1:
+        yield _POINT_GROUPS.sub(lambda match: match[1].replace(".", ""), comma)
+
+
+def read_start(
+    text: str, *, heading: bool = False, strict_start: bool = False, own_line: bool = False
+) -> Numeral | None:
     """Read the answer that a tidied text begins with; None when it does not begin with one.
 
     Args:
         text: What follows an answer mark. Only the first line with content counts.
         heading: The mark may also be a Markdown heading, so ``1. First`` is not an answer.
         strict_start: A text that starts with anything else than a number is unclear, not absent.
+        own_line: The text begins a line, so that ``- 18`` is an item of a list and not minus 18.
     """
     lead = _LEAD.match(text)
     start = lead.end() if lead else 0
-    # A line of its own may be a numbered list: "Answer:\n1. First, ..."
-    enumerated = (heading or "\n" in text[:start]) and _ENUMERATION.match(text, start)
+    if (heading or own_line or "\n" in text[:start]) and not _ENUMERATION.match(text, start):
+        bullet = _BULLET.match(text, start) if own_line or "\n" in text[:start] else None
+        start = bullet.end() if bullet else start
+    elif heading or own_line or "\n" in text[:start]:
+        return None  # a line of its own may begin a numbered list: "Answer:\n1. First, ..."
     end = text.find("\n", start)
     line = text[start:] if end < 0 else text[start:end]
-    if enumerated or not _has_digit(line):
+    if not _DIGIT.search(line):
         return None
+    return _read_line(line, strict_start=strict_start)
+
+
+def _read_line(line: str, *, strict_start: bool) -> Numeral | None:
+    negative = False
     match = NUMBER.match(line)
     if match is None:
-        words = line[0].isalpha() or line[0] in "#<|"
+        turned = _TURNED.match(line)
+        if turned is not None and turned["but"] is not None:
+            return _read_line(line[turned.end() :], strict_start=strict_start)
+        if turned is not None and turned["sign"] is None:
+            return Numeral(None, line.strip())
+        if turned is not None:
+            negative, line = True, line[turned.end() :]
+            match = NUMBER.match(line)
+    if match is None:
+        words = line[:1].isalpha() or line[:1] in "#<|"
         return None if words and not strict_start else Numeral(None, line.strip())
     numeral = numeral_of(match, line)
-    if numeral.value is None and "=" in line:
+    if "=" in line and (numeral.value is None or _CALCULATION.match(line, match.end())):
         right = line[line.rfind("=") + 1 :]
         lead = _LEAD.match(right)
         again = NUMBER.match(right, lead.end() if lead else 0)
-        return numeral_of(again, right) if again else numeral
+        return numeral_of(again, right) if again else Numeral(None, line.strip())
+    if negative:
+        value = None if numeral.value is None or numeral.value < 0 else -numeral.value
+        return replace(numeral, value=value, text=f"-{numeral.text}")
     return numeral
 
 
@@ -160,7 +239,7 @@ def numeral_of(match: re.Match[str], text: str) -> Numeral:
         return Numeral(None, text[match.start() :].strip())
     if suffix is None:
         return Numeral(value, match.group())
-    scale = (suffix["scale"] or suffix["k"] or "").lower()
+    scale = (suffix["scale"] or suffix["wan"] or suffix["k"] or "").lower()
     return Numeral(value * SCALES.get(scale, 1), text[match.start() : end], suffix["percent"] is not None, scale)
 
 
@@ -184,6 +263,8 @@ def plain_number(text: str) -> Fraction | None:
     """Return the value of digits with an optional sign, thousands commas and decimal part; None beyond MAX_DIGITS."""
     if len(text) > MAX_DIGITS:
         return None
+    if text.isdecimal():
+        return Fraction(int(text))
     whole, _, decimals = text.replace(",", "").partition(".")
     if not decimals:
         return Fraction(int(whole or "0"))
@@ -192,19 +273,18 @@ def plain_number(text: str) -> Fraction | None:
 
 def _value(match: re.Match[str]) -> Fraction | None:
     """Return the exact value of a match of NUMBER; None for a zero divisor or a number too large to compute."""
-    group = match.groupdict()
-    if group["number"] is not None:
-        value = plain_number(group["number"])
-        exponent = group["exponent"] or group["power"]
+    if match["number"] is not None:
+        value = plain_number(match["number"])
+        exponent = match["exponent"] or match["power"]
         if exponent is not None and value is not None:
             value = _scaled(value, exponent)
-        value = _ratio(value, group["divisor"])
-    elif group["mixed"] is not None:
-        value = _mixed(group["mixed"], _ratio(plain_number(group["mixed_top"]), group["mixed_bottom"]))
+        value = _ratio(value, match["divisor"])
+    elif match["mixed"] is not None:
+        value = _mixed(match["mixed"], _ratio(plain_number(match["mixed_top"]), match["mixed_bottom"]))
     else:
-        top = plain_number(group["top"] or group["top_digit"])
-        value = _mixed(group["whole"], _ratio(top, group["bottom"] or group["bottom_digit"]))
-    return -value if value is not None and "-" in (group["sign"], group["sign_2"]) else value
+        top = plain_number(match["top"] or match["top_digit"])
+        value = _mixed(match["whole"], _ratio(top, match["bottom"] or match["bottom_digit"]))
+    return -value if value is not None and "-" in (match["sign"], match["sign_2"]) else value
 
 
 def _ratio(top: Fraction | None, divisor: str | None) -> Fraction | None:
@@ -225,7 +305,3 @@ def _scaled(value: Fraction, exponent: str) -> Fraction | None:
     if len(exponent) > 5 or abs(int(exponent)) > MAX_EXPONENT:
         return None
     return value * Fraction(10) ** int(exponent)
-
-
-def _has_digit(text: str) -> bool:
-    return any(digit in text for digit in "0123456789")

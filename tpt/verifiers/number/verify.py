@@ -11,7 +11,8 @@ The *lenient* reading takes the last explicit answer (``#### 18``, ``\boxed{18}`
   are not right for the gold answer 50: a whole gold number in a question of percent counts percent.
 - A clock time is a number only at the full hour: ``2:00 pm`` is 2.
 - ``1.5 million`` is 1500000; it is also 1.5 where the question itself speaks of millions.
-- A decimal comma (``2,74``) and digits grouped by blanks (``1 234``) are not read as numbers.
+- ``2,74`` and ``1 234`` are numbers only where that reading is the gold answer itself; ``1.234.567`` and ``1'234`` always are.
+- What stands around a box is a part of it: ``-\boxed{5}`` is -5, and ``2 \cdot \boxed{5}`` is not one number.
 - Values are compared as exact fractions. Only a gold answer that is no whole number leaves room, for it may be a
   rounded float: one part in a million, at most half a cent.
 """
@@ -20,11 +21,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
+from tpt.verifiers.boxes import Box, boxes, with_surroundings
+from tpt.verifiers.completion import final_part, is_only_part, without_chatter
 from tpt.verifiers.number.numerals import (
     MAX_DIGITS,
     NUMBER,
@@ -32,14 +36,16 @@ from tpt.verifiers.number.numerals import (
     WINDOW,
     Numeral,
     numeral_of,
+    other_spellings,
     plain_number,
     read_all,
     read_start,
     tidy,
 )
+from tpt.verifiers.typography import DIGITS
 
 NUMBER_FORMAT = (
-    "number/1: '#### N', the last '####' of the completion. N is a plain number: digits, with an optional leading '-', "
+    "number/2: '#### N', the last '####' of the completion's final part. N is a plain number: digits, with an optional leading '-', "
     "optional thousands commas in their proper places and an optional decimal part; no currency or markup between '####' "
     "and N, no sign, letter or further digit right behind it. Words and lines that follow do not matter."
 )
@@ -57,6 +63,7 @@ _STRICT = re.compile(
 )
 _MARKS = ("####", "\\boxed", "nswer", "NSWER", "\nA:")
 _MARKS_TRIED = 6
+_BOX = re.compile(r"\\boxed\s?\{([^{}]{0,200})\}")
 # How an answer phrase goes on before its number; anything else and "answer" was just a word.
 _PHRASE = re.compile(
     r"[\"'*_`)}\s]{0,4}(?:\s(?:to|of)\s[^\n.:=]{0,80}?)?"
@@ -83,8 +90,16 @@ _COMPOUND_AFTER = re.compile(
 )
 
 
+_NOT_ONE = "the final answer is not one number"
+# In front of a number in running text: minus 5 is -5 where nothing is taken from, and "not 5" is anything but 5.
+_TURNING = ("not", "n't", "never", "minus", "plus", "times", "by", "egative")
+_MINUS_BEFORE = re.compile(r"(?:\A|(?<![0-9)\]}%$*])\s)(?:negative|minus)\Z", re.IGNORECASE)
+_TURNED_BEFORE = re.compile(
+    r"(?:(?:\bnot|n't|\bnever)(?:\s+(?:minus|negative))?|[0-9][)\]}%$*]*\s+(?:minus|plus|times|divided by))\Z",
+    re.IGNORECASE,
+)
 _ASCII_DIGITS = "0123456789"
-_DIGITS = _ASCII_DIGITS + "½¼¾⅓⅔０１２３４５６７８９"
+_DIGITS = _ASCII_DIGITS + "½¼¾⅓⅔" + "".join(map(chr, DIGITS))
 _BEFORE = 40
 _NEAR = 55
 
@@ -95,16 +110,23 @@ def verify_number(problem: Problem, completion: str) -> Judgement:
     if gold is None:
         detail = f"the gold answer {problem.answer[:EXTRACTED]!r} of problem {problem.id} is not a number"
         return Judgement(Outcome.ERROR, False, None, detail)
-    plain, is_last = _strict_answer(completion)
-    answer = plain if plain and is_last else _last_answer(completion[-TAIL:])
+    part = completion
+    plain, is_last = _strict_answer(part)
+    if not (plain and is_last and is_only_part(part)):
+        part = final_part(completion)
+        plain, is_last = (plain, is_last) if part is completion else _strict_answer(part)
+    answer = plain if plain and is_last else _last_answer(part[-TAIL:])
     if answer is None:
         return Judgement(Outcome.NO_ANSWER, False, None)
     extracted = answer.text[:EXTRACTED]
-    if answer.value is None:
-        return Judgement(Outcome.WRONG, False, extracted, "the final answer is not one number")
     if not _same(gold, answer, problem.question):
-        return Judgement(Outcome.WRONG, False, extracted)
-    return Judgement(Outcome.CORRECT, plain is not None and _same(gold, plain, problem.question), extracted)
+        # Only what is not one plain number, or 1.234, can be one in another spelling.
+        unclear = answer.value is None or extracted[-4:-3] == "."
+        if unclear and (spelled := _spelled_otherwise(gold, part[-TAIL:], problem.question)):
+            return Judgement(Outcome.CORRECT, False, spelled[:EXTRACTED])
+        return Judgement(Outcome.WRONG, False, extracted, "" if answer.value is not None else _NOT_ONE)
+    strict = plain is not None and (plain is answer or _same(gold, plain, problem.question))
+    return Judgement(Outcome.CORRECT, strict, extracted)
 
 
 def gold_number(text: str) -> Fraction | None:
@@ -121,7 +143,16 @@ def canonical_answer(extracted: str) -> str:
 
 @lru_cache(maxsize=32_768)
 def _gold(text: str) -> Numeral | None:
-    return read_all(text)
+    return read_all(text) or next(filter(None, map(read_all, other_spellings(text, ""))), None)
+
+
+def _spelled_otherwise(gold: Numeral, tail: str, question: str) -> str:
+    """Return the answer as another country's spelling of the gold number; empty when it is not that."""
+    for spelling in other_spellings(tidy(tail), question):
+        answer = _last_answer(spelling)
+        if answer is not None and answer.value == gold.value:
+            return answer.text
+    return ""
 
 
 def _strict_answer(completion: str) -> tuple[Numeral | None, bool]:
@@ -138,16 +169,37 @@ def _last_answer(tail: str) -> Numeral | None:
     for position, mark in _marks(tail):
         start = position + len(mark)
         piece = tail[start : start + WINDOW]
-        if mark in ("nswer", "NSWER"):
+        own_line = False
+        if mark == "\\boxed":
+            piece = _boxed(tail, position, piece)
+        elif mark in ("nswer", "NSWER"):
             phrase = _PHRASE.match(piece)
             if phrase is None:
                 continue
-            piece = piece[phrase.end() :]
+            piece, own_line = piece[phrase.end() :], phrase[0].endswith("\n")
         cut = start + WINDOW < len(tail)
-        answer = read_start(tidy(piece), heading=mark == "####", strict_start=mark == "\\boxed")
+        answer = read_start(tidy(piece), heading=mark == "####", strict_start=mark == "\\boxed", own_line=own_line)
         if answer is not None:
             return Numeral(None, answer.text) if cut and tidy(piece).endswith(answer.text) else answer
     return _last_number(tail)
+
+
+def _boxed(tail: str, position: int, piece: str) -> str:
+    """Return what stands in a box, with its sign and whatever else in its formula belongs to it."""
+    if tail.find("}", position) < 0:
+        return piece
+    simple = _BOX.match(tail, position)
+    found = Box(position, simple.end(), simple[1]) if simple else _box_at(tail, position)
+    if found is None:
+        return piece
+    whole = with_surroundings(tail, found, found.content)
+    return piece if whole is found.content else f"{{{whole}}}"
+
+
+def _box_at(tail: str, position: int) -> Box | None:
+    closed, _ = boxes(tail[position:])
+    first = closed[0] if closed and closed[0].start == 0 else None
+    return None if first is None else Box(position, position + first.end, first.content)
 
 
 def _marks(tail: str) -> Iterator[tuple[int, str]]:
@@ -168,6 +220,7 @@ def _marks(tail: str) -> Iterator[tuple[int, str]]:
 
 def _last_number(tail: str) -> Numeral | None:
     """Return the last number, or what looks like one but is only a part of something else."""
+    tail = without_chatter(tail)
     last = max(map(tail.rfind, _ASCII_DIGITS if tail.isascii() else _DIGITS))
     if last < 0:
         return None
@@ -191,7 +244,15 @@ def _in_context(match: re.Match[str], piece: str, before: str) -> Numeral:
     compound = _COMPOUND_AFTER.match(piece, match.end()) and _COMPOUND_BEFORE.search(before)
     if glued or compound or _UNCLEAR_BEFORE.search(before):
         return Numeral(None, (before[-20:] + match.group()).strip())
-    return numeral_of(match, piece)
+    word = before.rstrip(" \t$€£(")
+    if not word.endswith(_TURNING):
+        return numeral_of(match, piece)
+    if _TURNED_BEFORE.search(word):
+        return Numeral(None, (before[-20:] + match.group()).strip())
+    numeral = numeral_of(match, piece)
+    if numeral.value is not None and numeral.value > 0 and _MINUS_BEFORE.search(word):
+        return replace(numeral, value=-numeral.value, text=f"-{numeral.text}")
+    return numeral
 
 
 def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
@@ -210,7 +271,8 @@ def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
 
 
 def _close(gold: Fraction, value: Fraction) -> bool:
-    if gold == value:
+    # Not as fractions, which look up the type of the other side first, at three times the cost.
+    if gold.numerator == value.numerator and gold.denominator == value.denominator:
         return True
     if gold.denominator == 1:
         return False

@@ -1,9 +1,12 @@
-"""Worker processes with a wall clock and a memory limit, for verifiers that can hang or blow up.
+"""Worker processes with limits of processor time and memory, for verifiers that can hang or blow up.
 
 A worker that exceeds a limit is killed from outside, its whole process group with it, and replaced; the items beside
 it go on. There are no alarms and no threads, so it works from any thread, and workers are programs of their own
 (never forks of this process), so it works whatever this process has open and whether or not its main module is
 guarded. The workers end when this process does, however it ends.
+
+A verdict does not depend on what else the machine does: the time limit is one of processor time (clock.py), and an item that
+passes it on a busy machine is tried once more when all others are done, alone.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from tpt.config import VerifyConfig
 from tpt.errors import VerifierError
 from tpt.system import child_python
 from tpt.verifiers.pool.call import PoolResult
+from tpt.verifiers.pool.clock import ItemClock
 
 START_LIMIT_S = 120.0
 """A worker that is not ready by then is a failure; imports can be slow on a busy machine."""
@@ -42,9 +46,10 @@ class _Worker:
     child: int | None = None
     """Process id of the judging child; None until it has said hello."""
     item: int | None = None
-    began: bool = False
-    """The child has read the whole request; the item's time counts from there."""
+    clock: ItemClock | None = None
+    """Runs from the moment at which the child has read the whole request."""
     deadline: float = 0.0
+    """When to look at the clock, or to give up waiting where there is none."""
     request: int = -1
 
 
@@ -53,6 +58,9 @@ class _Batch:
     items: Sequence[Sequence[Any]]
     waiting: deque[int]
     results: dict[int, PoolResult] = field(default_factory=dict)
+    again: set[int] = field(default_factory=set)
+    """Items that ran out of time on a busy machine, to be tried once more."""
+    last_try: bool = False
 
 
 class Pool:
@@ -93,11 +101,20 @@ class Pool:
                     self._workers.append(self._start())
                 while len(batch.results) < len(items):
                     self._turn(batch)
+                for index in sorted(batch.again):
+                    self._try_alone(index, batch)
             except BaseException:
                 # Half-done items would answer into the next batch.
                 self._end()
                 raise
             return [batch.results[index] for index in range(len(items))]
+
+    def _try_alone(self, index: int, batch: _Batch) -> None:
+        del batch.results[index]
+        batch.last_try = True
+        batch.waiting.append(index)
+        while index not in batch.results:
+            self._turn(batch)
 
     def close(self) -> None:
         """End the workers."""
@@ -132,12 +149,16 @@ class Pool:
             idle = worker.child is not None and worker.item is None
             if idle or now <= worker.deadline:
                 continue
-            if worker.child is None or not worker.began:
+            if worker.child is None or worker.clock is None:
                 raise VerifierError(f"the verifier {self._name()} was not ready after {START_LIMIT_S:.0f} s")
-            if worker.item is not None:
-                detail = f"no verdict within {self._limits.timeout_s:g} s"
-                self._finish(worker, batch, PoolResult(problem="timeout", detail=detail))
-                _kill_child(worker)
+            passed = worker.clock.passed()
+            if not passed:
+                worker.deadline = worker.clock.next_look()
+                continue
+            if worker.item is not None and not batch.last_try and worker.clock.on_busy_machine():
+                batch.again.add(worker.item)
+            self._finish(worker, batch, PoolResult(problem="timeout", detail=passed))
+            _kill_child(worker)
 
     def _hand_out(self, worker: _Worker, batch: _Batch) -> None:
         worker.item = batch.waiting.popleft()
@@ -145,7 +166,7 @@ class Pool:
         worker.request = self._requests
         request = {"id": worker.request, "args": batch.items[worker.item]}
         worker.outgoing += json.dumps(request).encode() + b"\n"
-        worker.began = False
+        worker.clock = None
         worker.deadline = time.monotonic() + START_LIMIT_S
         _write(worker)
 
@@ -174,8 +195,9 @@ class Pool:
             worker.child = answer["hello"]
         elif answer.get("id") == worker.request and worker.item is not None:
             if "began" in answer:
-                worker.began = True
-                worker.deadline = time.monotonic() + self._limits.timeout_s
+                assert worker.child is not None
+                worker.clock = ItemClock.start(worker.child, self._limits.timeout_s)
+                worker.deadline = worker.clock.next_look()
             elif answer.get("memory"):
                 detail = f"memory limit of {self._limits.memory_mb} MB"
                 self._finish(worker, batch, PoolResult(problem="memory", detail=detail))

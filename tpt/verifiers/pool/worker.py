@@ -1,7 +1,7 @@
 r"""The far end of the pool: a process that forks a judging child, and another whenever that one has been killed.
 
-The outer process imports what every child needs once (sympy takes a second) and runs no verifier itself, so replacing
-a killed child costs milliseconds. The child reads requests from stdin and answers on stdout, one JSON object a line:
+The outer process imports what every child needs once (sympy takes a second), calls the module's ``before_fork`` where it has
+one, and judges nothing itself, so replacing a killed child costs milliseconds and the new one is as warm as the old. The child reads requests from stdin and answers on stdout, one JSON object a line:
 
     child:  {"hello": pid, "failed": null | traceback}
     pool:   {"id": 7, "args": [...]}
@@ -33,6 +33,8 @@ def main() -> None:
     """Serve ``sys.argv``: module:function of this package, what to warm it up with, and the memory limit in MB."""
     target, warm_up, memory_mb = sys.argv[1], sys.argv[2], int(sys.argv[3])
     module = importlib.import_module(target.partition(":")[0])
+    if "before_fork" in vars(module):
+        module.before_fork()  # before the fork, so that a child which replaces a killed one is warm
     function: Callable[..., Any] = getattr(module, target.partition(":")[2])
     # What a verifier prints must not come between the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -50,8 +52,11 @@ def main() -> None:
             _limit_memory(memory_mb)
             failed = _failure_of(module.warm_up, warm_up) if warm_up else None
             ready[0] = 1
-            # The killed child before this one may have left half a line.
-            _say(answers, b"\n", {"hello": os.getpid(), "failed": failed})
+            # The killed child before this one may have left half a line; the pool may be gone by now.
+            try:
+                _say(answers, b"\n", {"hello": os.getpid(), "failed": failed})
+            except BrokenPipeError:
+                os._exit(0)
             _serve(function, requests, answers)
             os._exit(0)
         _, status = os.waitpid(child, 0)

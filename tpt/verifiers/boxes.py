@@ -1,0 +1,174 @@
+r"""Finds ``\boxed{...}`` in a completion, and what stands around one and belongs to it: the sign of ``-\boxed{5}``.
+
+Everything here is linear in the length of the text, for completions are hostile input.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SPAN = 600
+"""Characters after an answer phrase or an unclosed box that can belong to the answer."""
+_AROUND = 160
+"""Characters on either side of a box that can belong to its formula."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One box: where the command begins, where the closing brace ends, and what is between."""
+
+    start: int
+    end: int
+    content: str
+
+
+_BRACES = re.compile(r"\\\\(?!boxed|fbox)|\\[{}]|\\(?:boxed|fbox)\s?(?=\{)|\\boxed\s(?=[^\s{])|[{}]")
+_BARE_BOX = re.compile(r"\\boxed[ \t]+([^\s$\\{}]{1,40})")
+
+_FUNCTION = r"sqrt|[dtc]?frac|binom|log|ln|exp|(?:arc)?(?:sin|cos|tan)|sec|csc|cot|max|min|gcd"
+_SIGN = r"pm|mp|cdot|times|div|ast|neg|lnot|not|sim|bullet"
+_LETTER = r"alpha|beta|gamma|delta|theta|lambda|mu|pi|rho|sigma|tau|phi|omega|infty"
+# Where the part of a formula that a box stands in begins.
+_BEGIN = re.compile(
+    r"\\\\(?![a-zA-Z])|\\\[|\\\(|(?<!\\)\$+|\n|&|\*\*|[=<>≤≥≈:,;]"
+    r"|\\(?:approx|leq?|geq?|leqslant|geqslant|ne|neq|equiv|in|implies|Rightarrow|Longrightarrow|rightarrow|to|iff|quad|qquad"
+    r"|therefore|because|displaystyle)(?![a-zA-Z])|\\(?:begin\{[^}]*\}|text(?:bf|it|rm)?\s?\{[^{}]*\}|mbox\{[^{}]*\}|color\{[^}]*\}"
+    r"|textcolor\{[^}]*\}\{?|hspace\{[^}]*\}|(?:Large|large|huge|bf|it|rm)(?![a-zA-Z]))"
+)
+_END = re.compile(
+    r"\\\\(?![a-zA-Z])|\\\]|\\\)|(?<!\\)\$|\n|&|\*\*|[=<>≤≥≈:,;。]|\.(?![0-9])|\?"
+    r"|\\(?:approx|leq?|geq?|leqslant|geqslant|ne|neq|equiv|in|implies|Rightarrow|Longrightarrow|rightarrow|to|iff|quad|qquad"
+    r"|text\w*|mbox|mathrm|boxed|fbox|end|tag|blacksquare|square|checkmark|because|therefore)(?![a-zA-Z])"
+)
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ \t'’]*")
+_SPACE = re.compile(r"\\[,;:! ]|~|\\\$|\\(?:left|right|big|Big)(?![a-zA-Z])")
+_NOT = re.compile(r"\b(?:not|never)[\s$]*\Z", re.IGNORECASE)
+_FACTOR = re.compile(r"(?:[0-9)}]|(?<![A-Za-z\\])[A-Za-z])\s*\Z")
+_BINDS_BEFORE = re.compile(
+    rf"(?:[0-9]\.|[-−+/^_±×·÷√]|(?<!\*)\*|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?:\[[^\]]*\])?(?:[_^]\{{?\w+\}}?)?"
+    r"|\\[dtc]?frac\s?\{[^{}]*\}|[0-9)}|!]|(?<![A-Za-z])[A-Za-z])[\s({\[]*\Z"
+)
+# In running text a hyphen or a star is a bullet or a dash unless it touches the box, and a digit an item's number.
+_BINDS_IN_TEXT = re.compile(
+    rf"(?:(?<![-\w*])[-−–]\$?|[0-9a-z)}}]\s*[-−+*/^×·÷]\s*|[±√×·÷]\s*|\\(?:{_FUNCTION}|{_SIGN})\s*[({{\[]*)\Z"
+)
+_BINDS_AFTER = re.compile(
+    rf"\^|\.[0-9]|_[0-9{{]|!(?!\w)|[±×·÷√%]|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER}|choose)(?![a-zA-Z])|\\%"
+    r"|[-−+*/]\s?(?=[0-9(\\{]|[a-zA-Z](?![a-zA-Z]))|[0-9(]|[a-zA-Z](?![a-zA-Z])"
+)
+_AFTER_IN_TEXT = re.compile(
+    rf"\^|_[0-9{{]|\.[0-9]|[±×·÷√%]|\s?\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?![a-zA-Z])|\\%"
+    r"|\s?[*/+]\s?(?=[0-9(\\])|[-−](?=[0-9(\\])|\s[-−]\s(?=[0-9(\\])|[0-9]|[a-zA-Z](?![a-zA-Z'’])"
+)
+_SCALE = re.compile(
+    r"(?:\s|~|\\[,;:! ]|\$|\\\)|\*)*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*"
+    r"(dozen|hundred|thousand|million|billion|trillion|percent|per cent|or (?:more|less|fewer|greater|higher|lower)|is (?:wrong|incorrect|false))s?(?![A-Za-z])"
+)
+
+
+def boxes(text: str) -> tuple[list[Box], Box | None]:
+    r"""Return the outermost closed boxes in order, and a last one whose brace is never closed but whose line goes on."""
+    if "boxed" not in text and "fbox" not in text:
+        return [], None
+    closed: list[Box] = []
+    stack: list[tuple[int, int] | None] = []
+    """For every open brace: where its box and its content begin, or None for another brace."""
+    command: int | None = None
+    for match in _BRACES.finditer(text):
+        token = match.group()
+        if token.startswith(("\\boxed", "\\fbox")):
+            command = match.start() if text.startswith("{", match.end()) else None
+            if command is None and (bare := _BARE_BOX.match(text, match.start())):
+                closed.append(Box(match.start(), bare.end(), bare[1].rstrip(".,")))
+        elif token == "{":
+            stack.append(None if command is None else (command, match.end()))
+            command = None
+        elif token == "}" and stack:
+            box = stack.pop()
+            if box is not None:
+                while closed and closed[-1].start > box[0]:
+                    closed.pop()
+                closed.append(Box(box[0], match.end(), text[box[1] : match.start()]))
+    return closed, _open_box(text, [box for box in stack if box is not None])
+
+
+def strip_boxes(text: str) -> str:
+    r"""Return the content of a text that is one ``\boxed{...}``; other texts as they are."""
+    for _ in range(3):
+        closed, _unclosed = boxes(text)
+        if len(closed) != 1 or text[: closed[0].start].strip(" $") or text[closed[0].end :].strip(" $."):
+            break
+        text = closed[0].content
+    return text.strip()
+
+
+def with_surroundings(text: str, box: Box, content: str) -> str:
+    r"""Return a box's content together with what it is a part of: ``-5`` for ``-\boxed{5}``, ``2 \cdot 5`` for ``2 \cdot \boxed{5}``."""
+    before, in_formula = _before(text, box.start)
+    piece = text[box.end : box.end + _AROUND]
+    scale = _SCALE.match(piece)
+    after = (
+        f"\\text{{ {scale[1]}}}" if scale else _after(piece, in_formula=in_formula, opened=before[-1:] in ("{", "("))
+    )
+    if not before and not after:
+        return content
+    simple = re.fullmatch(r"[0-9.,]+|[A-Za-z]|\\[A-Za-z]+(?:\{[^{}+]*\})*", content.strip())
+    # Digits that touch are neither a product nor two numbers.
+    touching = before[-1:].isdigit() and content[:1].isdigit()
+    factor = "?" if touching else "\\cdot " if _FACTOR.search(before) else ""
+    return f"{before}{factor}{content if simple or not before.strip('-−') else f'({content})'}{after}"
+
+
+def _open_box(text: str, stack: list[tuple[int, int]]) -> Box | None:
+    """Return the last unclosed box, if its formula ends: else it may be cut off in the middle of a number."""
+    if not stack:
+        return None
+    start, content = stack[-1]
+    piece = text[content : content + SPAN]
+    end = re.search(r"\$|\\\)|\\\]|\n", piece)
+    if end is None:
+        return Box(start, start, "")
+    return Box(start, content + end.start(), piece[: end.start()].strip(" .,"))
+
+
+def _before(text: str, start: int) -> tuple[str, bool]:
+    """Return what a box is bound to on its left, and whether it stands in a formula."""
+    # Of "\\boxed", as some files escape it, one backslash is not the box's own.
+    piece = text[max(0, start - _AROUND) : start].removesuffix("\\")
+    begin, mark = 0, ""
+    for match in _BEGIN.finditer(piece):
+        begin, mark = match.end(), match.group()
+    rest = piece[begin:]
+    words = list(_WORD.finditer(rest))
+    if words:
+        rest, mark = rest[words[-1].end() :], ""
+    in_formula = mark[:1] in tuple("$\\&=<>≤≥≈")
+    plain = _SPACE.sub(" ", rest).strip(" \t")
+    if _NOT.search(piece):
+        return r"\text{not }", in_formula
+    if not plain:
+        # "-$\boxed{5}$": a sign that touches the formula.
+        outside = re.search(r"(?<![-\w*])[-−–]\Z", piece[: begin - len(mark)]) if mark == "$" else None
+        return ("-" if outside else ""), in_formula
+    if in_formula:
+        return (plain if _BINDS_BEFORE.search(plain) else ""), True
+    bullet = not words and mark in ("\n", "") and re.fullmatch(r"[-+*−–>][ \t]+", rest)
+    bound = None if bullet else _BINDS_IN_TEXT.search(_SPACE.sub(" ", rest))
+    return (plain if bound else ""), False
+
+
+def _after(piece: str, *, in_formula: bool, opened: bool) -> str:
+    """Return what a box is bound to on its right."""
+    end = _END.search(piece)
+    if opened and end is None:
+        return piece
+    rest = piece[: end.start()] if end else piece
+    in_formula = in_formula or (end is not None and end.group() in ("$", "\\)", "\\]"))
+    plain = _SPACE.sub(" ", rest).strip(" \t")
+    if opened:
+        return plain
+    if in_formula:
+        return plain if _BINDS_AFTER.match(plain) else ""
+    bound = _AFTER_IN_TEXT.match(rest)
+    return rest.split(" ")[0] if bound and not rest[:1].isspace() else rest if bound else ""

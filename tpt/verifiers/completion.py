@@ -1,0 +1,155 @@
+r"""The part of a completion that can hold its final answer: without thoughts, end markers, wrappings and invented questions.
+
+Models write more than an answer: thoughts between ``<think>`` and ``</think>``, the end markers of other chat formats, the
+answer in ``<answer>`` tags or as JSON, and, where nothing stopped them, a next question with its own answer. What is cut
+here is cut for every kind of answer alike. Everything is linear in the length of the completion.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+LONGEST_JSON = 20_000
+"""Longest JSON that is read, in characters."""
+_END_MARKERS = (
+    "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<|EOT|>", "<|eom_id|>",
+    "<|user|>", "<|assistant|>", "<|start_header_id|>", "<|begin_of_text|>", "<|end_of_turn|>", "<|return|>",
+    "</s>", "<eos>", "<EOS>", "<end_of_turn>", "<start_of_turn>", "[/INST]", "[INST]", "<|eos|>", "<|endofprompt|>",
+    "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<pad>", "<|pad|>", "<unk>",
+)  # fmt: skip
+_END_MARKER = re.compile("|".join(map(re.escape, _END_MARKERS)))
+_QUESTION = re.compile(
+    r"\n[ \t]{0,8}(?:[#*]{1,4}[ \t]{0,4})?(?:(?:New |Next |Another )?(?:[Qq]uestion|[Pp]roblem|Exercise|Example)(?:[ \t]{0,4}\d{1,4})?"
+    r"|Q\d{0,3}|Human|User|Instruction|Input)[ \t]{0,4}\*{0,2}[ \t]{0,4}[:：]"
+)
+# An answer that is complete, so that a question behind it is the next one.
+_ANSWERED = re.compile(
+    r"####[ \t]*[^\s#]|\\boxed\s?\{[^{}]|\bA(?:nswer)?:[ \t]*\S|(?:answer|ANSWER|Answer)[^\n.:]{0,60}(?::|\bis\b)[ \t]*\S|</answer>"
+)
+_TAKING_LEAVE = (
+    "Let me know", "I hope", "Hope this", "Hope that", "Feel free", "If you have", "If you need", "If you want", "If you would",
+    "If you'd", "Is there any", "Please let", "Please feel", "Do you have", "Do you need", "Do you want", "Would you like",
+    "Don't hesitate", "Good luck",
+)  # fmt: skip
+_LEAVES = 4
+"""Lines of leave-taking that are cut."""
+_TAG = re.compile(r"<[|/esEatpu｜]")
+"""How every end marker and tag begins, but those in square brackets."""
+_TAGGED = re.compile(r"<answer>((?:[^<]|<(?!/?answer>))*)</answer>", re.IGNORECASE)
+_LATER = re.compile(r"####|\\boxed")
+_FENCED_JSON = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
+# The last pair of an object that is no JSON, such as a Python dictionary.
+_PAIR = re.compile(
+    r"['\"](?:final[_ ])?answer['\"]\s{0,4}:\s{0,4}['\"]([^'\"\n{}]{1,200})['\"]\s{0,4},?\s{0,4}\}\s*\Z", re.IGNORECASE
+)
+_KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Final Answer")
+
+
+def final_part(completion: str) -> str:
+    """Return the part of a completion in which the final answer stands; empty when its thoughts never end."""
+    text = completion
+    if "<" in text and _TAG.search(text):
+        text = until_end_marker(without_thoughts(text))
+    elif "]" in text and "INST]" in text:
+        text = until_end_marker(text)
+    if ":" in text or not text.isascii():
+        text = _until_next_question(text)
+    if ">" in text[-2_000:] and "</" in text:
+        text = _tagged(text)
+    return _from_json(text) if "}" in text[-8:] and ('"' in text or "'" in text) else text
+
+
+def is_only_part(completion: str) -> bool:
+    """Tell whether a completion that ends in an answer in the asked format has no other part, at a glance."""
+    if "<" in completion and _TAG.search(completion):
+        return False
+    return ":" not in completion or _QUESTION.search(completion) is None
+
+
+def until_end_marker(text: str) -> str:
+    """Return the text before the first end marker of any chat format that has text before it."""
+    for marker in _END_MARKER.finditer(text):
+        before = text[: marker.start()]
+        if before.strip():
+            return before
+    return text
+
+
+def program_part(completion: str) -> str:
+    """Return the part of a completion in which a program stands: an end marker inside a program's line is the program's."""
+    text = (
+        without_thoughts(completion.removeprefix("\ufeff"))
+        if "think>" in completion
+        else completion.removeprefix("\ufeff")
+    )
+    for marker in _END_MARKER.finditer(text) if _TAG.search(text) or "INST]" in text else ():
+        behind, before = text[marker.end() : marker.end() + 1], text[max(0, marker.start() - 3) : marker.start()]
+        if before[-1:] in ("\n", "") or before == "```" or behind == "" or (behind == "\n" and "|" in marker[0]):
+            return text[: marker.start()]
+    return text
+
+
+def without_chatter(text: str) -> str:
+    """Return the text before the last lines in which a chat model takes its leave."""
+    rest = text.rstrip()
+    for _ in range(_LEAVES):
+        begin = rest.rfind("\n")
+        if begin < 0 or not rest.startswith(_TAKING_LEAVE, begin + 1):
+            break
+        rest = text = rest[:begin].rstrip()
+    return text
+
+
+def without_thoughts(text: str) -> str:
+    """Return what follows ``</think>``; nothing where the text begins with thoughts that never end."""
+    _, mark, after = text.rpartition("</think>")
+    if mark:
+        return after
+    return "" if text.lstrip()[:7] == "<think>" else text
+
+
+def _until_next_question(text: str) -> str:
+    """Return the text before the first new question that comes after a complete answer."""
+    question = _QUESTION.search(text)
+    if question is None:
+        return text
+    answered = _ANSWERED.search(text)
+    if answered is None:
+        return text
+    question = _QUESTION.search(text, answered.end() - 1)
+    return text if question is None else text[: question.start()]
+
+
+def _tagged(text: str) -> str:
+    """Return what the last ``<answer>`` tags hold, unless a later mark takes it back."""
+    found = list(_TAGGED.finditer(text))
+    last = found[-1] if found else None
+    if last is None or not last[1].strip() or _LATER.search(text, last.end()):
+        return text
+    return last[1].strip()
+
+
+def _from_json(text: str) -> str:
+    """Return the answer in a completion that is a JSON object, or whose last line is one."""
+    whole = text.strip()
+    fenced = _FENCED_JSON.match(whole)
+    for piece in (fenced[1] if fenced else whole, whole.rpartition("\n")[2]):
+        found = _json_object(piece.strip())
+        value = next((found[key] for key in _KEYS if key in found), None)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+    pair = _PAIR.search(whole, max(0, len(whole) - 1_000))
+    return pair[1].strip() if pair else text
+
+
+def _json_object(text: str) -> dict[str, object]:
+    if len(text) > LONGEST_JSON or not (text.startswith("{") and text.endswith("}")):
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
