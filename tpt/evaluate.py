@@ -5,7 +5,6 @@ Evaluation is thinking and verifying on held-out problems: the traces come from 
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -15,19 +14,17 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
+from tpt.config.stage_sections import ALSO_KEYS
 from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
-from tpt.records import EvalReport, Problem, Trace, Verdict
-from tpt.run.directory import RoundDir, RunDir
+from tpt.records import Problem, Trace, Verdict
+from tpt.run.directory import RunDir
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
-from tpt.sampling.collect import Watch
-from tpt.sampling.open import sampling_of
-from tpt.sampling.sample import Pass, sample
-from tpt.sampling.samplers import Fixed
-from tpt.scoring import IntArray
+from tpt.sampling.sample import sample
+from tpt.sampling.score_passes import score_line, score_passes, with_greedy
 from tpt.scoring.drift import probe, probe_traces, spoken
-from tpt.scoring.score import clusters_of, read_counts, score
+from tpt.scoring.score import clusters_of, score
 from tpt.start_model import StartModel, base_model, output_of, trained_model_of
 from tpt.system.jsonl import read_records, replace_records, to_table
 from tpt.verifiers.gold import human_trace
@@ -41,8 +38,8 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
-        # Which problems choose the best round does not change how any is scored; nor do greedy samples besides.
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy"}),
+        # Which problems choose the best round does not change how any is scored; nor does what is sampled besides.
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", *ALSO_KEYS}),
         **verification_settings(config, run.heldout),
     }
     inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
@@ -53,7 +50,8 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     started = time.monotonic()
     problems = problems_by_id(run.heldout)
     clusters = clusters_of(problems.values(), sorted(problems))
-    passes = _passes(config, round_dir, sorted(problems), watch_evaluation(context, problems))
+    watch = watch_evaluation(context, problems)
+    passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
     title = "base model's score" if round_dir.index == 0 else "evaluate"
     with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
         collected, described = sample(context, model, problems, *passes, display=display)
@@ -63,16 +61,14 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
             verdicts,
             ks=config.evaluate.ks,
             seed=config.seed,
-            clusters=clusters_of(problems.values(), sorted(problems)),
+            clusters=clusters,
         )
         replace_records(round_dir.evaluate_diversity, scored.problems)
         sampled = time.monotonic()
         report = replace(
-            _with_greedy(scored.report, round_dir, clusters), probe=probe_round(run, config, model, problems)
+            with_greedy(scored.report, round_dir.scored, clusters), probe=probe_round(run, config, model, problems)
         )
-        strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
-        said = "" if report.greedy_lenient is None else f", greedy {report.greedy_lenient.mean:.1%} lenient"
-        display.finish(f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}{said}")
+        display.finish(score_line(report))
     now = time.monotonic()
     counts = {**to_table(collected[0]), "report": to_table(report), "probe": report.probe}
     counts |= {"greedy_tokens": sum(each.completion_tokens for each in collected[1:])}
@@ -87,25 +83,6 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     return write_manifest(
         round_dir, "evaluate", inputs=inputs, outputs=outputs, settings={**settings, "engine": described}, counts=counts
     )
-
-
-def _passes(config: RunConfig, round_dir: RoundDir, problem_ids: list[str], watch: Watch | None) -> list[Pass]:
-    """Return what is sampled: the samples, and one greedy sample of every problem unless they are greedy themselves."""
-    section = config.evaluate
-    sampling = sampling_of(section)
-    passes = [Pass(Fixed(problem_ids, section.samples), sampling, round_dir.evaluate, watch)]
-    if section.greedy and section.temperature > 0:
-        greedy = dataclasses.replace(sampling, temperature=0.0, top_p=1.0, top_k=0)
-        passes.append(Pass(Fixed(problem_ids, 1), greedy, round_dir.evaluate_greedy))
-    return passes
-
-
-def _with_greedy(report: EvalReport, round_dir: RoundDir, clusters: IntArray | None) -> EvalReport:
-    """Return the report with the scores of the greedy samples that were taken."""
-    if not round_dir.greedy_verdicts.exists():
-        return report
-    greedy = read_counts(round_dir.greedy_verdicts)._replace(clusters=clusters)
-    return replace(report, greedy=greedy.pass_at_k(1, strict=True), greedy_lenient=greedy.pass_at_k(1, strict=False))
 
 
 def base_traces(run: RunDir) -> dict[str, str]:

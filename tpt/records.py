@@ -57,6 +57,8 @@ class Problem(Record, frozen=True):
     cluster: str = ""
     """Problems of one cluster have more in common than chance, such as one template: they count as one unit of
     evidence; empty: the problem stands for itself."""
+    level: str = ""
+    """How hard the source says it is, such as ``5``; empty: it does not say."""
 
 
 class Trace(Record, frozen=True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tpt.audit.run_problems import load_both
+from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.config.answer_format import format_warnings
 from tpt.errors import RunError
@@ -18,8 +18,17 @@ from tpt.run.lock import lock
 from tpt.run.manifest import load_manifest
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import StageServer, do_stage
-from tpt.store import address_of, downloaded, is_url, synced, working_copy_of
-from tpt.system.jsonl import from_table, iterate_records, read_json, read_table, replace_records, write_json, write_text
+from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
+from tpt.system.jsonl import (
+    from_table,
+    iterate_records,
+    read_json,
+    read_records,
+    read_table,
+    replace_records,
+    write_json,
+    write_text,
+)
 
 
 class Run:
@@ -65,16 +74,26 @@ class Run:
                 records: list[RoundRecord] = []
                 while not self.stop_reason(records):
                     round_dir = self.dir.round(len(records))
-                    for stage in round_dir.stages:
-                        sync.before(stage, round_dir)
-                        server.do(stage, round_dir.index)
-                        sync.after(stage, round_dir)
+                    self._do((*round_dir.stages, *self._also(at_end=False)), round_dir, server, sync)
                     records.append(round_record(self.dir, round_dir))
                     write_json(round_dir.record, records[-1])
                     write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
                     sync.recorded(round_dir)
                     yield records[-1]
+                for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
+                    self._do(self._also(at_end=True), self.dir.round(index), server, sync)
             log_event(self.dir, "finished", why=self.stop_reason(records))
+
+    def _do(self, stages: Sequence[str], round_dir: RoundDir, server: StageServer, sync: StoreSync) -> None:
+        for stage in stages:
+            sync.before(stage, round_dir)
+            server.do(stage, round_dir.index)
+            sync.after(stage, round_dir)
+
+    def _also(self, *, at_end: bool) -> list[str]:
+        """Return the stages that score further problems, where this is the time for them."""
+        evaluate = self.config.evaluate
+        return [each.stage for each in evaluate.also] if at_end == (evaluate.also_rounds == "best") else []
 
     def _warn(self) -> None:
         """Say where the prompt asks for another answer format than the one that counts."""
@@ -105,12 +124,16 @@ class Run:
                     f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
                 )
             # Nothing was made from the config that is there, so the one given now takes its place.
-            for path in (self.dir.base, self.dir.problems, self.dir.heldout):
+            further = (self.dir.path / "also").glob("*.jsonl")
+            for path in (self.dir.base, self.dir.problems, self.dir.heldout, *further):
                 path.unlink(missing_ok=True)
         if self.dir.problems.exists() and self.dir.heldout.exists():
+            also = self._load_also(None)
             write_text(self.dir.config, render_toml(self.config))
+            self._freeze_also(also)
             return
         train, heldout, left_out = load_both(self.config)
+        also = self._load_also(train)
         if left_out:
             log_event(self.dir, "left out", problems=left_out)
             if self.progress:
@@ -120,6 +143,18 @@ class Run:
         write_text(self.dir.config, render_toml(self.config))
         replace_records(self.dir.problems, train)
         replace_records(self.dir.heldout, heldout)
+        self._freeze_also(also)
+
+    def _load_also(self, train: list[Problem] | None) -> dict[str, list[Problem]]:
+        """Load the further sets that are not here yet; without training problems, those that are here count."""
+        missing = [each for each in self.config.evaluate.also if not self.dir.also(each.stage).exists()]
+        if missing and train is None:
+            train = read_records(self.dir.problems, Problem)
+        return load_also(self.config, train or [], missing)
+
+    def _freeze_also(self, sets: dict[str, list[Problem]]) -> None:
+        for stage, problems in sets.items():
+            replace_records(self.dir.also(stage), problems)
 
 
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from tpt import errors
+from tpt.also import also_stage
 from tpt.config import load_config
+from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.evaluate import evaluate_stage
 from tpt.prune import prune_stage
@@ -44,12 +46,13 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
 
     run = RunDir(run_path)
     run.require()
-    if stage != "evaluate" and round_index < 1:
+    is_also = stage.startswith(ALSO)
+    if stage != "evaluate" and not is_also and round_index < 1:
         raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
     context = StageContext(run, run.round(round_index), load_config(run.config), progress)
     use_threads(context.config.threads)
     log_event(run, "begin", stage=stage, round=round_index)
-    manifest = _STAGES[stage](context)
+    manifest = also_stage(context, stage) if is_also else _STAGES[stage](context)
     log_event(run, "end", stage=stage, round=round_index)
     return manifest
 

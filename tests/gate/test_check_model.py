@@ -63,7 +63,7 @@ def test_wrong_usage_is_explained(configure: Configure, tpt: Tpt) -> None:
     config = configure(models.good)
     both = tpt("check", config, "--model", "--against", "x.jsonl")
     assert both.code == 2 and "leave out --against" in both.err
-    without = tpt("check", config, "--set", "rounds=2")
-    assert without.code == 2 and "with --model" in without.err
+    source = tpt("check", "word_problems?split=train&size=3", "--set", "rounds=2")
+    assert source.code == 2 and "is a source of problems: name a config file" in source.err
     missing = tpt("check", "nowhere.toml", "--model")
     assert missing.code == 2 and "no such config file" in missing.err

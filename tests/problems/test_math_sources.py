@@ -70,7 +70,9 @@ def test_the_gold_of_math_is_the_last_box_of_the_solution(write: Write, solution
     assert last_boxed(solution) == answer
     path = write("rows.jsonl", [{**MATH, "solution": solution}])
     if answer:
-        problem = Problem("math/rows/00000", "What is $1+1$?", answer, "math", solution=solution, source="math")
+        problem = Problem(
+            "math/rows/00000", "What is $1+1$?", answer, "math", solution=solution, source="math", level="1"
+        )
         assert load_problems(f"math:{path}") == [problem]
     else:
         with pytest.raises(ProblemError, match=r"line 1: no MATH row; expected problem and answer, or a solution with"):

@@ -75,6 +75,28 @@ def test_parameters_tell_ids_apart_but_defaults_do_not():
     assert re.fullmatch(r"reasoning_gym/chain_sum-[0-9a-f]{8}/0/00000", other)
 
 
+@pytest.mark.parametrize(("task", "most"), [("gsm_symbolic", 100), ("arc_1d", 100)])
+def test_problems_of_one_template_are_a_cluster(task, most):
+    clusters = [problem.cluster for problem in load_problems(f"reasoning_gym:{task}?size=200&seed=2")]
+    assert all(each.startswith(f"reasoning_gym/{task}/") for each in clusters)
+    assert 10 < len(set(clusters)) <= most
+
+
+@pytest.mark.parametrize("task", ["chain_sum", "calendar_arithmetic"])
+def test_tasks_without_many_templates_have_no_clusters(task):
+    assert {problem.cluster for problem in load_problems(f"reasoning_gym:{task}?size=20")} == {""}
+
+
+def test_gsm_symbolic_problems_of_a_cluster_differ_in_names_and_numbers_alone():
+    by_cluster = {}
+    for problem in load_problems("reasoning_gym:gsm_symbolic?size=150&seed=1"):
+        last = re.sub(r"[\d,.$]+|[A-Z]\w+", "", problem.question).split()[-3:]
+        by_cluster.setdefault(problem.cluster, []).append(tuple(last))
+    pairs = [ends for ends in by_cluster.values() if len(ends) > 1]
+    assert len(pairs) > 20
+    assert sum(len(set(ends)) == 1 for ends in pairs) > len(pairs) / 2
+
+
 def test_golds_are_right_where_the_library_is_known_to_err():
     for problem in load_problems("reasoning_gym:basic_arithmetic?allow_parentheses=false&size=100"):
         expression = problem.question.removeprefix("Calculate ").removesuffix(".")

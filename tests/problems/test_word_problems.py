@@ -49,6 +49,13 @@ def test_known_problem() -> None:
     assert problem.solution == "55 + 40 = 95\n95 - 25 = 70\n70 / 7 = 10\n#### 10"
 
 
+def test_a_cluster_is_a_plan_of_sentences_whatever_its_names_and_numbers() -> None:
+    assert HELDOUT[0].cluster == "word_problems/has gain lose share"
+    many = {problem.cluster for problem in HELDOUT[:200]}
+    assert 60 < len(many) < 200
+    assert many & {problem.cluster for problem in TRAIN}
+
+
 def test_questions_and_ids_are_distinct() -> None:
     for problems in (TRAIN, HELDOUT):
         assert len({p.question for p in problems}) == len({p.id for p in problems}) == len(problems)

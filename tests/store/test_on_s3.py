@@ -39,6 +39,7 @@ SMALL = [
     "think.samples=2",
     "prune.size=all",
     "evaluate.samples=1",
+    'evaluate.also=["word_problems?split=heldout&seed=9&size=6"]',
     "threads=1",
     # Sampling takes longer than the time between uploads.
     "engine.slots=2",

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tpt.audit.audit import Audit
 from tpt.audit.check import check
 from tpt.audit.label_noise import TraceCheck, check_traces
-from tpt.audit.run_problems import load_both
+from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, VerifyConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.plan import outline
@@ -69,6 +69,7 @@ def config_and_folder(path: Path, out: Path | None, overrides: list[str]) -> tup
 def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
     """Return what a run would do, after checking its problems."""
     train, heldout, left_out = load_both(config)
+    load_also(config, train, config.evaluate.also)
     return outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
 
 
@@ -78,7 +79,11 @@ def run_status(run: RunDir) -> dict[str, Any]:
     records = opened.records()
     rounds = {}
     for round_dir in run.rounds():
-        stages = round_dir.stages
+        further = [each.stage for each in opened.config.evaluate.also]
+        if opened.config.evaluate.also_rounds == "best":
+            # Which round that will be is known at the end.
+            further = [stage for stage in further if round_dir.manifest(stage).exists()]
+        stages = (*round_dir.stages, *further)
         done = {stage: round_dir.manifest(stage).exists() for stage in stages}
         rounds[round_dir.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
     return {
@@ -98,10 +103,11 @@ def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     """
     run.require()
     round_dir = run.round(index)
-    problems = {
-        problem.id: problem for path in (run.problems, run.heldout) for problem in iterate_records(path, Problem)
-    }
-    parts = [(round_dir.traces, round_dir.verdicts), (round_dir.evaluate_traces, round_dir.evaluate_verdicts)]
+    further = [each.stage for each in load_config(run.config).evaluate.also if run.also(each.stage).exists()]
+    paths = (run.problems, run.heldout, *map(run.also, further))
+    problems = {problem.id: problem for path in paths for problem in iterate_records(path, Problem)}
+    scored = [round_dir.scored, *map(round_dir.also, further)]
+    parts = [(round_dir.traces, round_dir.verdicts), *((each.traces, each.verdicts) for each in scored)]
     parts = [part for part in parts if part[0].exists()]
     if not parts:
         there = ", ".join(str(each.index) for each in run.rounds())

@@ -13,7 +13,8 @@ from tpt.audit.audit import Audit, marks_path
 from tpt.audit.import_rows import FIELDS
 from tpt.audit.import_samples import ImportedDir, import_samples
 from tpt.cli import actions
-from tpt.cli.model_check import check_model, require_alone
+from tpt.cli.config_check import check_config, is_config, require_alone
+from tpt.cli.model_check import check_model
 from tpt.cli.options import (
     ConfigPath,
     ExportDtype,
@@ -36,7 +37,7 @@ from tpt.errors import ConfigError, TPTError
 from tpt.evidence import compare_runs
 from tpt.export import ExportOptions, export
 from tpt.gate import gate_text
-from tpt.plan import MFU, PlanOptions, plan_run, plan_text
+from tpt.plan import MFU, WORTH_SEEING, PlanOptions, plan_run, plan_text
 from tpt.report.audit import report_text
 from tpt.report.compared import comparison_text
 from tpt.report.noise import trace_check_text
@@ -222,7 +223,7 @@ def compare(
 def check(
     problems: Annotated[
         str,
-        typer.Argument(help="A problem source, such as gsm8k?split=train or mine.jsonl; with --model, a config file."),
+        typer.Argument(help="A problem source, such as gsm8k?split=train or mine.jsonl; or a config file."),
     ],
     model: Annotated[
         bool, typer.Option("--model", help="Sample the config's model: is a run worth it, and what to change.")
@@ -236,13 +237,18 @@ def check(
         Path | None,
         typer.Option("--traces", help="JSONL of traces: list doubtful gold answers and verifiers that disagree."),
     ] = None,
+    detect: Annotated[
+        float, typer.Option("--detect", help="Of a config: a gain in points that should be seen.", min=0.01)
+    ] = WORTH_SEEING,
     sandbox: SandboxOption = SandboxMode.bubblewrap,
     format: FormatOption = Format.table,
 ) -> None:
     """Prove that every gold answer passes its own verifier; find duplicates, overlap; --model: is a run worth it."""
-    if model or sets:
-        require_alone(model=model, against=against, column=columns, traces=traces)
-        _check_model(downloaded(problems), sets, format)
+    if model or sets or is_config(problems):
+        require_alone(problems, model=model, sets=sets, against=against, column=columns, traces=traces)
+        if model:
+            _check_model(downloaded(problems), sets, format)
+        _check_config(downloaded(problems), sets, detect, format)
     named = actions.parse_columns(columns)
     found, told = actions.check_sources(problems, against, named, traces, sandbox=sandbox.value)
     if told and format is Format.json:
@@ -252,6 +258,16 @@ def check(
         print(f"\n{trace_check_text(told)}")
     if not found["ok"]:
         raise typer.Exit(1)
+
+
+def _check_config(path: Path, sets: list[str], detect: float, format: Format) -> NoReturn:
+    loaded, out = actions.config_and_folder(path, None, sets)
+    found = check_config(loaded, out, detect=detect)
+    if format is Format.table:
+        for warning in found.pop("warnings"):
+            print(f"warning: {warning}", file=sys.stderr)
+    print_result(found, format)
+    raise typer.Exit(0 if found["ok"] else 1)
 
 
 def _check_model(path: Path, sets: list[str], format: Format) -> NoReturn:

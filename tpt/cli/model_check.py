@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tpt.config import RunConfig
 from tpt.config.answer_format import format_warnings
-from tpt.errors import ConfigError
 from tpt.gate import EarlySamples, GateReport, early_problems, gate_report
 from tpt.gate.watch import seen_of
 from tpt.records import Trace, Verdict
@@ -39,14 +38,6 @@ def check_model(config: RunConfig) -> GateReport:
         context = StageContext(run.dir, run.dir.round(0), run.config, progress=True)
         use_threads(run.config.threads)
         return gate_report(_seen(context), warnings=_warnings(run.dir, run.config))
-
-
-def require_alone(*, model: bool, **given: object) -> None:
-    """Raise ConfigError for options of ``tpt check`` that don't go together."""
-    if not model:
-        raise ConfigError("--set changes a config: give one, with --model")
-    if names := [f"--{name}" for name, value in given.items() if value]:
-        raise ConfigError(f"--model checks a config with its model: leave out {', '.join(names)}")
 
 
 def _seen(context: StageContext) -> EarlySamples:

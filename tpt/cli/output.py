@@ -13,6 +13,7 @@ from tpt.cli import actions
 from tpt.cli.options import Format
 from tpt.cli.render import render
 from tpt.report.collapse import alarm_lines
+from tpt.report.groups import also_text
 from tpt.report.summary import Summary, summary_json, summary_of, write_report
 from tpt.report.text import notes, printable, round_table
 from tpt.run.directory import RunDir
@@ -34,11 +35,10 @@ def report_run(run: RunDir, format: Format, *, page: Path | None = None, most_tr
         print(json.dumps(summary_json(summary), indent=2))
         return
     print_rounds(summary, file=sys.stdout)
-    print(
-        "\n".join(
-            ["", summary.headline, *alarm_lines(summary.alarms), *notes(summary.evidence), f"Report: {run.report}"]
-        )
-    )
+    further = also_text(summary.evidence)
+    lines = ["", *further, "", summary.headline] if further else ["", summary.headline]
+    lines += [*alarm_lines(summary.alarms), *notes(summary.evidence), f"Report: {run.report}"]
+    print("\n".join(lines))
 
 
 def print_rounds(summary: Summary, *, file: Any) -> None:

@@ -91,7 +91,7 @@ def _scoring(table: dict[str, Any], asked: dict[str, Any], sets: list[str]) -> R
     table["rounds"] = 0
     table["problems"] |= {"train": "", "max_train": 0}
     # Only held against a base model does a probe say anything.
-    table["evaluate"] = {**table.get("evaluate", {}), "probe": 0, "ks": [], **asked}
+    table["evaluate"] = {**table.get("evaluate", {}), "probe": 0, "ks": [], "also": [], **asked}
     return parse_config(table, sets, where="tpt score")
 
 

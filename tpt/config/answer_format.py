@@ -21,6 +21,8 @@ REQUESTS = {
     "boxed": r"Please reason step by step, and put your final answer within \boxed{}.",
 }
 """What is put after the question where the prompt's template is only the question."""
+PROGRAM_REQUEST = "First say in one line what the result is, then write one fenced Python program."
+"""What is put after the question where programs are asked for beside problems of other kinds."""
 _SPOKEN = {"hash": re.compile(r"####"), "boxed": re.compile(r"boxed", re.IGNORECASE)}
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from tpt.config.prompt_templates import TEMPLATES
+from tpt.config.prompt_templates import template_text
 from tpt.config.section import Section
-from tpt.errors import did_you_mean
 
 
 class ProblemsConfig(Section):
@@ -35,7 +34,7 @@ class ProblemsConfig(Section):
     )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description="your own files: our field = your column, for id, question, answer, solution, cluster",
+        description="your own files: our field = your column, for id, question, answer, solution, cluster, level",
     )
 
 
@@ -61,13 +60,7 @@ class PromptConfig(Section):
     @classmethod
     def _named_or_with_question(cls, template: str) -> str:
         """Put the text in place of a name, so that a run's config says what was asked."""
-        text = TEMPLATES.get(template, template)
-        if "{question}" not in text:
-            raise ValueError(
-                f"must contain {{question}} or be one of {', '.join(TEMPLATES)}, got {template!r}; put "
-                f"{{question}} where the problem's text belongs.{did_you_mean(template, TEMPLATES)}"
-            )
-        return text
+        return template_text(template)
 
     @property
     def is_own(self) -> bool:

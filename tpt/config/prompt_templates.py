@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tpt.errors import did_you_mean
+
 _MATHEMATICIAN = "You are an expert mathematician."
 _GIVEN = "You are provided with a math problem."
 _TASK = "Your task is to solve the problem step-by-step, clearly showing all relevant calculations and reasoning."
@@ -34,3 +36,18 @@ TEMPLATES = {
     ),
 }
 """Name to template. ``paper``: appendix B.4 as printed; ``paper-code``: what the published code sends, blank for blank."""
+
+
+def template_text(template: str) -> str:
+    """Return a template's text, given that or the name of one.
+
+    Raises:
+        ValueError: nothing in it stands for the question.
+    """
+    text = TEMPLATES.get(template, template)
+    if "{question}" not in text:
+        raise ValueError(
+            f"must contain {{question}} or be one of {', '.join(TEMPLATES)}, got {template!r}; put "
+            f"{{question}} where the problem's text belongs.{did_you_mean(template, TEMPLATES)}"
+        )
+    return text

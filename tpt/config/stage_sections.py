@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tpt.config.also_section import AlsoSource, with_sources
 from tpt.config.answer_format import AnswerFormat
 from tpt.config.section import Count, Fraction, Section
 
@@ -199,6 +200,34 @@ class EvaluateConfig(Section):
         "better it is. 1: no split, and the claim is biased upwards",
     )
 
+    also: list[AlsoSource] = Field(
+        default_factory=list,
+        description='further sources to score on, to see what is forgotten, such as ["svamp", "mbpp:PATH"]; or tables of '
+        "source, name, max, samples, max_tokens, template. See docs/evidence.md",
+    )
+    also_rounds: Literal["best", "all"] = Field(
+        "best",
+        description="which models are scored on those, beside the base model: at the end the best round's (where none is better "
+        "than the base, the last one's), or every round's",
+    )
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _plain_sources(cls, entries: Any) -> Any:
+        return with_sources(entries)
+
+    @field_validator("also")
+    @classmethod
+    def _told_apart(cls, also: list[AlsoSource]) -> list[AlsoSource]:
+        labels = [each.label for each in also]
+        doubled = sorted({label for label in labels if labels.count(label) > 1})
+        if doubled:
+            raise ValueError(
+                f"{labels.count(doubled[0])} sources are called {doubled[0]!r}: give each a name of its own, such as "
+                f'{{source = "{also[labels.index(doubled[0])].source}", name = "{doubled[0]} 2"}}'
+            )
+        return also
+
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
         too_large = [k for k in self.ks if k > self.samples]
@@ -208,6 +237,10 @@ class EvaluateConfig(Section):
                 f"got samples = {self.samples}: raise evaluate.samples or lower evaluate.ks"
             )
         return self
+
+
+ALSO_KEYS = ("also", "also_rounds")
+"""Keys of ``evaluate`` that the held-out problems' scores don't depend on."""
 
 
 class StopConfig(Section):

@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from tpt.config.also_section import AlsoSource
 from tpt.config.problem_sections import Shot
 from tpt.config.run_config import PRESETS, RunConfig
 from tpt.config.section import Section
@@ -141,8 +142,9 @@ def _said(item: ErrorDetails) -> str:
 
 def _known_keys(path: list[str]) -> list[str]:
     model: type[BaseModel] = RunConfig
-    if path[:2] == ["prompt", "few_shot"]:
-        return list(Shot.model_fields)
+    for rows, of in ((["prompt", "few_shot"], Shot), (["evaluate", "also"], AlsoSource)):
+        if path[:2] == rows:
+            return list(of.model_fields)
     for name in path:
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tpt.evidence.cards import Claim, Comparison, Coverage, Difference, Evidence, Finding, RoundCard
+from tpt.evidence.cards import Claim, Comparison, Coverage, Difference, Evidence, Finding, Group, GroupRound, RoundCard
 from tpt.evidence.rounds import evidence_of
 from tpt.evidence.runs import Pair, RunComparison, Side, compare_runs
 
@@ -13,6 +13,8 @@ __all__ = [
     "Difference",
     "Evidence",
     "Finding",
+    "Group",
+    "GroupRound",
     "Pair",
     "RoundCard",
     "RunComparison",

@@ -135,6 +135,33 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRound:
+    """What one round scored on one group of problems."""
+
+    round: int
+    strict: Estimate
+    """pass@1."""
+    lenient: Estimate
+    greedy: Estimate | None
+    """Lenient, of one greedy sample a problem; None: not taken."""
+    to_base: Comparison | None
+    """Against the base model, Holm over the group's rounds; None for the base model itself, and where a single problem
+    leaves nothing to pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Problems that are looked at by themselves: a further set of them, or the held-out problems of one level."""
+
+    name: str
+    problems: int
+    samples: int
+    """Samples of every problem."""
+    rounds: list[GroupRound]
+    """In order, the base model first; those that were scored on it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What the finished rounds of a run have shown."""
 
@@ -164,3 +191,7 @@ class Evidence:
     never_solved: list[str]
     """Problems without a strictly right sample in any round."""
     never_solved_lenient: list[str]
+    also: list[Group]
+    """The further sets that were scored (``evaluate.also``), in the config's order."""
+    levels: list[Group]
+    """The held-out problems by their level, where they have one; empty where there are fewer than 2 levels or too many."""

@@ -10,6 +10,7 @@ import numpy as np
 from tpt.config import load_config
 from tpt.evidence.best_round import best_round_of, split_heldout
 from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
+from tpt.evidence.groups import also_groups, level_groups
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
 from tpt.evidence.scored import scored_counts
 from tpt.records import RoundRecord
@@ -40,7 +41,7 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
     config = load_config(run.config)
     level, share = config.stop.alpha, config.evaluate.choose_share
     if not records:
-        return Evidence([], 0, level, FAMILY, 0, 0, 0, None, None, 0, None, [], [])
+        return Evidence([], 0, level, FAMILY, 0, 0, 0, None, None, 0, None, [], [], [], [])
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
     problem_ids, clusters = counts[0].problem_ids, counts[0].clusters
@@ -66,6 +67,8 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
         claim=_claim(claiming, best, level=level, independent=parts.independent),
         never_solved=_never_solved(everything, STRICT),
         never_solved_lenient=_never_solved(everything, LENIENT),
+        also=also_groups(run, config, rounds),
+        levels=level_groups(run, everything, level=level),
     )
 
 

@@ -99,6 +99,7 @@ def _write(
         records=records,
         rows=report_rows(records, evidence),
         claim=evidence.claim,
+        also=evidence.also,
         record=record,
         best=best,
         form=form,

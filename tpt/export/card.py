@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tpt.config import RunConfig
-from tpt.evidence import Claim
+from tpt.evidence import Claim, Group
 from tpt.model.chat import Chat
 from tpt.problems.math import aqua, gsm8k, gsm_hard, math
 from tpt.problems.spec import parse_spec
 from tpt.records import Estimate, Message, Problem, RoundRecord
+from tpt.report.groups import groups_table
 from tpt.report.rows import RoundRow
 from tpt.report.sentences import bounds, claim_text, gain_text
 
@@ -38,6 +39,8 @@ class Card:
     records: list[RoundRecord]
     rows: list[RoundRow]
     claim: Claim | None
+    also: list[Group]
+    """The further sets that rounds were scored on."""
     record: RoundRecord
     """The round that is exported."""
     best: int
@@ -118,7 +121,17 @@ def _scores(card: Card) -> str:
         scores = [row.strict, row.lenient, row.greedy, row.pass_at_k]
         cells = [*map(_percent, scores), *map(gain_text, (row.gain, row.format, row.sharpening, row.skill))]
         lines.append(f"| {row.round}{mark} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join(lines + _further(card))
+
+
+def _further(card: Card) -> list[str]:
+    """Return what this model and the base model scored on further sets."""
+    shown = {0, card.record.index}
+    groups = [replace(group, rounds=[each for each in group.rounds if each.round in shown]) for group in card.also]
+    if not groups:
+        return []
+    said = "Scored besides, on problems that were not trained on either; differences are paired by problem:"
+    return ["", said, "", groups_table("set", groups)]
 
 
 def _percent(estimate: Estimate | None) -> str:
@@ -215,7 +228,9 @@ def _caveats(card: Card) -> str:
         "- Solutions were judged by their final answer: a wrong derivation with a right answer was kept and trained on."
     )
     lines.append("- The interval covers the choice of problems alone, not another training seed.")
-    lines.append("- Nothing outside this kind of problem was measured; other abilities may have changed.")
+    measured = any(each.round == card.record.index for group in card.also for each in group.rounds)
+    beside = " and the further sets above" if measured else ""
+    lines.append(f"- Nothing outside this kind of problem{beside} was measured; other abilities may have changed.")
     return "\n".join(lines)
 
 

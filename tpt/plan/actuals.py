@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tpt.plan.hardware import Gpu, known_gpu
 from tpt.plan.history import Done, History
-from tpt.plan.stages import StagePlan
+from tpt.plan.stages import StagePlan, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def corrected(expected: Sequence[StagePlan], history: History, gpu: Gpu | None) 
                 )
             )
         else:
-            found.append(_at_pace(stage, paces[stage.stage]))
+            found.append(_at_pace(stage, paces[kind_of(stage.stage)]))
     return found
 
 

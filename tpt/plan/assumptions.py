@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from tpt.plan.hardware import BANDWIDTH_SHARE, DECODING_SHARE, MFU
 from tpt.plan.history import History
-from tpt.plan.power import GAIN_SPREAD
+from tpt.plan.power import GAIN_SPREAD, SOLVE_RATE
 from tpt.plan.stages import Setting
-
-SOLVE_RATE = 0.3
-"""Mean solve rate where nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tpt.errors import RunError
 from tpt.plan.sampling import Lengths, Rates, fit_rates, shifted
 from tpt.prune import is_keepable
 from tpt.records import Problem, Trace, Verdict
-from tpt.run.directory import STAGES, RoundDir, RunDir
+from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import load_manifest
 from tpt.system.jsonl import read_records
 
@@ -98,7 +98,7 @@ def read_history(run: RunDir, config: RunConfig) -> History:
         for problem in read_records(path, Problem)
     }
     for round_dir in run.rounds():
-        for stage in STAGES if round_dir.index else ("evaluate",):
+        for stage in (*round_dir.stages, *(each.stage for each in config.evaluate.also)):
             path = round_dir.manifest(stage)
             if not path.exists():
                 continue

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from tpt.config import RunConfig
+from tpt.plan.history import read_history
 from tpt.plan.sampling import Rates
+from tpt.run.directory import RunDir
 from tpt.scoring import expected_detectable
 
+SOLVE_RATE = 0.3
+"""Mean solve rate where nothing is known of it."""
 GAIN_SPREAD = 0.1
 """Standard deviation over problems of their true gains: nothing is known of it before a run."""
+WORTH_SEEING = 5.0
+"""A gain in points that a held-out set should be able to show, where nobody says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,53 @@ def power_of(config: RunConfig, rates: Rates, *, problems: int, asked: float | N
         problems_for_word=needed,
         problems_for_star=None if needed is None else math.ceil(needed / share),
     )
+
+
+def expected_power(config: RunConfig, out: Path, *, problems: int, asked: float | None) -> Power:
+    """Return what so many held-out problems can show, by the solve rates that a run's evaluations have shown so far.
+
+    Args:
+        config: The run's.
+        out: The run directory; where nothing is scored yet, the rates are a guess.
+        problems: Held-out problems.
+        asked: A true gain in points that is to be found.
+
+    Raises:
+        RunError: a manifest or a file of traces is damaged.
+    """
+    seen = read_history(RunDir(out), config).evaluated
+    rates = seen[max(seen)].rates if seen else Rates.of_mean(SOLVE_RATE)
+    return power_of(config, rates, problems=problems, asked=None if asked is None else asked / 100)
+
+
+def power_warnings(power: Power, *, choosing_units: int, needed_for_star: int) -> list[str]:
+    """Return what the held-out problems are too few for; nothing where they show the gain that was asked for.
+
+    Args:
+        power: What they can show, a gain being asked for.
+        choosing_units: How many of them, or of their clusters, choose the best round.
+        needed_for_star: Below so many, no round can become the best one.
+    """
+    said = []
+    if choosing_units < needed_for_star:
+        said.append(
+            f"{choosing_units} held-out problems (or clusters) choose the best round; with fewer than {needed_for_star} none can "
+            "become it, whatever its gain. Set problems.heldout or problems.max_heldout: more problems"
+        )
+    # As printed: a tenth of a point.
+    word, star = (round(100 * each, 1) for each in (power.word, power.star))
+    if power.asked is not None and 100 * power.asked < star:
+        points, asked = f"{100 * power.asked:g} points", 100 * power.asked
+        called = f"called a gain less than 8 times in 10: that takes {word}"
+        unstarred = f"make a round the best one less than 8 times in 10: that takes {star}"
+        missed = f"be {called}; and {unstarred}" if asked < word else unstarred
+        said.append(
+            f"{power.problems:,} held-out problems with {power.samples} samples are few: a true gain of {points} would {missed}. "
+            f"To see {points} takes {power.problems_for_word:,} held-out problems (problems.heldout, problems.max_heldout), and "
+            f"{power.problems_for_star:,} to make a round the best one; or more samples of each (evaluate.samples). Other gains: "
+            "tpt plan CONFIG --detect POINTS"
+        )
+    return said
 
 
 def power_sentence(power: Power) -> str:

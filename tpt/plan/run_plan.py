@@ -13,11 +13,11 @@ from typing import Any, Literal
 from tpt.config import RunConfig
 from tpt.mix import wanted_size
 from tpt.plan.actuals import Compared, compare_stages, corrected
-from tpt.plan.assumptions import SOLVE_RATE, PlanOptions, assumptions
+from tpt.plan.assumptions import PlanOptions, assumptions
 from tpt.plan.hardware import GPUS, Hardware
-from tpt.plan.history import Belief, read_history
+from tpt.plan.history import Belief, History, read_history
 from tpt.plan.memory import Fit, free_for_slots, memory_of, sampling_fit, training_fit
-from tpt.plan.power import Power, power_of
+from tpt.plan.power import SOLVE_RATE, Power, power_of
 from tpt.plan.sampling import Lengths, Rates
 from tpt.plan.stages import START_S, Setting, StagePlan, disk_bytes, plan_stages
 from tpt.plan.target_machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
@@ -127,11 +127,16 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
         before=_total(before, setting),
         power=power_of(
             config,
-            newest.rates,
+            _scored_rates(history, guess),
             problems=work.heldout.count,
             asked=None if options.detect is None else options.detect / 100,
         ),
     )
+
+
+def _scored_rates(history: History, guess: Belief) -> Rates:
+    """Return the solve rates of the held-out problems: as the last evaluation showed them."""
+    return history.evaluated[max(history.evaluated)].rates if history.evaluated else guess.rates
 
 
 def _guess(work: Work, options: PlanOptions) -> Belief:

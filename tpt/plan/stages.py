@@ -11,7 +11,7 @@ from tpt.mix import human_size, own_size
 from tpt.plan.hardware import Hardware, Speed
 from tpt.plan.history import Belief
 from tpt.plan.sampling import Draws, Lengths, Rates, Spent, simulate
-from tpt.plan.work import Prompts, Work
+from tpt.plan.work import Further, Prompts, Work
 
 TRACE_S = 0.0004
 """Of every trace, besides decoding: its random stream, its text, its records and a plain verdict."""
@@ -35,7 +35,8 @@ class StagePlan:
     """What one stage takes."""
 
     round: int
-    stage: Literal["think", "train", "evaluate"]
+    stage: str
+    """think, train, evaluate, or that which scores a further set of problems."""
     samples: int
     """Completions, or examples."""
     tokens: int
@@ -83,7 +84,15 @@ def plan_stages(setting: Setting, belief: Callable[[int], Belief]) -> list[Stage
         )
         planned.append(_train(setting, index, examples, expected))
         planned.append(_evaluate(setting, index, expected))
-    return planned
+    config = setting.work.config
+    # Which round will be the best one is not known; any costs as much as the last.
+    scored = range(config.rounds + 1) if config.evaluate.also_rounds == "all" else sorted({0, config.rounds})
+    return planned + [_also(setting, index, each, belief(index)) for index in scored for each in setting.work.also]
+
+
+def kind_of(stage: str) -> Literal["think", "train", "evaluate"]:
+    """Return the stage that another one works like: what scores further problems works like evaluation."""
+    return "think" if stage == "think" else "train" if stage == "train" else "evaluate"
 
 
 def disk_bytes(setting: Setting, planned: list[StagePlan]) -> dict[str, int]:
@@ -152,9 +161,14 @@ def _evaluate(setting: Setting, index: int, expected: Belief) -> StagePlan:
     return StagePlan(index, "evaluate", planned.samples, planned.tokens, planned.prompt_tokens, flops, seconds)
 
 
-def _sampled(
-    setting: Setting, stage: Literal["think", "evaluate"], index: int, spent: Spent, prompts: Prompts, lengths: Lengths
-) -> StagePlan:
+def _also(setting: Setting, index: int, further: Further, expected: Belief) -> StagePlan:
+    """Return what a further set takes, its problems taken to be as hard as the held-out ones."""
+    draws = Draws(further.prompts.count, further.samples, None, "fixed", setting.slots["evaluate"])
+    spent = simulate(draws, expected.rates, expected.evaluate)
+    return _sampled(setting, further.stage, index, spent, further.prompts, expected.evaluate)
+
+
+def _sampled(setting: Setting, stage: str, index: int, spent: Spent, prompts: Prompts, lengths: Lengths) -> StagePlan:
     """Return what sampling takes."""
     work, speed = setting.work, setting.speed
     cost = work.cost(setting.width)
@@ -164,7 +178,7 @@ def _sampled(
     read = round(spent.prompts * own) + (0 if fixed else prompts.prefix)
     rows = sum(rows * steps for rows, steps in spent.busy)
     if fixed:
-        rows = setting.slots[stage] * sum(steps for _, steps in spent.busy)
+        rows = setting.slots[kind_of(stage)] * sum(steps for _, steps in spent.busy)
     flops = rows * cost.forward(context) + read * cost.forward(prompts.mean / 2)
     seconds = None
     if speed is not None and setting.sampled_here:

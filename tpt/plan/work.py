@@ -7,8 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tpt.audit.run_problems import load_sources
+from tpt.audit.run_problems import load_also_sources, load_sources
 from tpt.config import RunConfig
+from tpt.config.also_section import AlsoSource
 from tpt.errors import ModelError
 from tpt.model.chat import Chat
 from tpt.plan.flops import Cost, cost_of
@@ -43,12 +44,25 @@ class Prompts:
 
 
 @dataclass(frozen=True, slots=True)
+class Further:
+    """A further set of problems that is scored (``evaluate.also``)."""
+
+    stage: str
+    """The name of the stage that scores it."""
+    prompts: Prompts
+    samples: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """Everything of a run that can be known before it starts."""
 
     config: RunConfig
     train: Prompts
     heldout: Prompts
+    also: list[Further]
+    """The further sets that are scored, in the config's order."""
     solutions: int
     """Training problems with a human solution."""
     completion: float
@@ -65,13 +79,13 @@ class Work:
         return cost_of(self.shape, self.config.train, width=width)
 
     def length(self, stage: str) -> int:
-        """Return the longest prompt + completion that a stage's engine makes room for."""
-        prompts, most = (
-            (self.train, self.config.think.max_tokens)
-            if stage == "think"
-            else (self.heldout, self.config.evaluate.max_tokens)
-        )
-        return engine_length(self.config.engine, prompts.longest + most)
+        """Return the longest prompt + completion that a stage's engine makes room for; further sets count as evaluation."""
+        sets = [(self.train, self.config.think.max_tokens)]
+        if stage == "evaluate":
+            sets = [(self.heldout, self.config.evaluate.max_tokens)]
+            sets += [(each.prompts, each.max_tokens) for each in self.also]
+        longest = max(prompts.longest + most for prompts, most in sets)
+        return engine_length(self.config.engine, longest)
 
     def slots(self, stage: str, *, free: float, width: int) -> int:
         """Return how many completions are in flight where ``free`` bytes are left beside the weights."""
@@ -101,6 +115,8 @@ def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens
     else:
         train, heldout = load_sources(config)
     architecture = read_architecture(config.model)
+    missing = [each for each in config.evaluate.also if not run.also(each.stage).exists()]
+    loaded = load_also_sources(config, train, missing)
     chat = _open_chat(config) if _is_here(config.model) else None
     counted_by = "the model's tokenizer" if chat else f"guessing {_CHARACTERS_A_TOKEN} characters a token"
     completion, source = _guess_completion(config, train, chat, completion_tokens)
@@ -110,6 +126,7 @@ def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens
         config=config,
         train=_count(config, train, chat),
         heldout=_count(config, heldout, chat),
+        also=[_further(config, each, loaded.get(each.stage), run, chat) for each in config.evaluate.also],
         solutions=sum(problem.solution is not None for problem in train),
         completion=completion,
         completion_source=source,
@@ -177,6 +194,15 @@ def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Pro
     before = (shots + len(prompt.system)) / _CHARACTERS_A_TOKEN
     lengths = [round(before + len(prompt.user(problem.question)) / _CHARACTERS_A_TOKEN) for problem in problems]
     return Prompts(len(lengths), fmean(lengths), max(lengths), round(before))
+
+
+def _further(
+    config: RunConfig, source: AlsoSource, problems: list[Problem] | None, run: RunDir, chat: Chat | None
+) -> Further:
+    """Return a further set, counted with the run's own prompt, of whose length its own is about."""
+    there = read_records(run.also(source.stage), Problem) if problems is None else problems
+    samples, most = config.evaluate.samples, config.evaluate.max_tokens
+    return Further(source.stage, _count(config, there, chat), source.samples or samples, source.max_tokens or most)
 
 
 def _guess_completion(

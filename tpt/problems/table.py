@@ -12,7 +12,7 @@ from tpt.problems.rows import Row, cell_text, parse_json, plain, read_rows
 from tpt.problems.spec import Spec, allow_params, choice_param
 from tpt.records import Problem
 
-FIELDS = ("question", "answer", "id", "solution", "kind", "tests", "source", "cluster")
+FIELDS = ("question", "answer", "id", "solution", "kind", "tests", "source", "cluster", "level")
 """What a column can be mapped to; all but question and answer are optional."""
 
 
@@ -88,6 +88,7 @@ def _problem(row: Row, index: int, mapping: Mapping[str, str], *, path: Path, ki
         solution=texts.get("solution"),
         source=path.name if source is None else source,
         cluster=texts.get("cluster") or "",
+        level=texts.get("level") or "",
     )
 
 

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from tpt.audit.import_samples import ImportedDir
 from tpt.evidence import Evidence, evidence_of
 from tpt.evidence.alarms import Alarm, alarms_of
+from tpt.evidence.groups import forgetting
 from tpt.records import RoundRecord, Trace, Verdict
 from tpt.report.collapse import collapse_section
+from tpt.report.groups import groups_markdown
 from tpt.report.markdown import markdown_report
 from tpt.report.rows import RoundRow, report_rows
 from tpt.report.text import headline
@@ -35,7 +37,7 @@ def summary_of(run: RunDir) -> Summary:
     opened = Run(run.path)
     records = opened.records()
     evidence = evidence_of(run, records)
-    alarms = alarms_of(run, records, opened.config.alarms)
+    alarms = alarms_of(run, records, opened.config.alarms) + forgetting(evidence.also, level=evidence.level)
     stopped = opened.stop_reason(records)
     return Summary(report_rows(records, evidence), records, evidence, stopped, headline(evidence), alarms)
 
@@ -84,4 +86,5 @@ def write_report(run: RunDir, summary: Summary) -> None:
     text = markdown_report(
         summary.rows, summary.records, summary.evidence, title=run.path.name, stopped=summary.stopped
     )
-    write_text(run.report, text + collapse_section(summary.records, summary.alarms))
+    further = groups_markdown(summary.evidence)
+    write_text(run.report, text + further + collapse_section(summary.records, summary.alarms))

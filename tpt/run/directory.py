@@ -32,6 +32,10 @@ class RunDir:
         self.logs = self.path / "logs"
         self.lock = self.path / "lock"
 
+    def also(self, stage: str) -> Path:
+        """Return where the problems of a further set that is scored lie, frozen."""
+        return self.path / "also" / f"{stage}.jsonl"
+
     def round(self, index: int) -> RoundDir:
         """Return the layout of one round."""
         return RoundDir(self.path / f"round-{index}", index)
@@ -49,6 +53,28 @@ class RunDir:
             )
 
 
+class ScoredDir:
+    """The layout of what one model was scored by on one set of problems."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.traces = path / "traces.jsonl"
+        self.verdicts = path / "verdicts.jsonl"
+        self.greedy = path / "greedy"
+        self.greedy_traces = self.greedy / "traces.jsonl"
+        self.greedy_verdicts = self.greedy / "verdicts.jsonl"
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Its files, by the names that a manifest has for them."""
+        return {
+            "traces": self.traces,
+            "verdicts": self.verdicts,
+            "greedy_traces": self.greedy_traces,
+            "greedy_verdicts": self.greedy_verdicts,
+        }
+
+
 class RoundDir:
     """The layout of one round of a run."""
 
@@ -61,11 +87,10 @@ class RoundDir:
         self.examples = path / "examples.jsonl"
         self.checkpoint = path / "checkpoint"
         self.evaluate = path / "evaluate"
-        self.evaluate_traces = self.evaluate / "traces.jsonl"
-        self.evaluate_verdicts = self.evaluate / "verdicts.jsonl"
-        self.evaluate_greedy = self.evaluate / "greedy"
-        self.greedy_traces = self.evaluate_greedy / "traces.jsonl"
-        self.greedy_verdicts = self.evaluate_greedy / "verdicts.jsonl"
+        self.scored = ScoredDir(self.evaluate)
+        self.evaluate_traces, self.evaluate_verdicts = self.scored.traces, self.scored.verdicts
+        self.evaluate_greedy = self.scored.greedy
+        self.greedy_traces, self.greedy_verdicts = self.scored.greedy_traces, self.scored.greedy_verdicts
         self.record = path / "round.json"
 
     @property
@@ -78,6 +103,10 @@ class RoundDir:
         """Where the diversity of each held-out problem's traces lies; runs of before had another name for the file."""
         old = self.evaluate / "variety.jsonl"
         return old if old.exists() else self.evaluate / "diversity.jsonl"
+
+    def also(self, stage: str) -> ScoredDir:
+        """Return what a further set of problems was scored by."""
+        return ScoredDir(self.path / stage)
 
     def manifest(self, stage: str) -> Path:
         """Return where a stage's manifest lies; the stage is done when it is there."""

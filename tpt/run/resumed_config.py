@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tpt.config import AlarmConfig, RunConfig, load_config
 from tpt.config.engine_section import OPERATIONAL
-from tpt.config.stage_sections import VERIFY_OPERATIONAL
+from tpt.config.stage_sections import ALSO_KEYS, VERIFY_OPERATIONAL
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import to_table
@@ -19,6 +19,7 @@ _MAY_CHANGE = (
     "rounds",
     "stop.patience",
     "evaluate.greedy",
+    *(f"evaluate.{key}" for key in ALSO_KEYS),
     "stop.gate",
     "threads",
     *(f"engine.{key}" for key in OPERATIONAL),

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from tpt.config.also_section import ALSO
 from tpt.run.directory import RoundDir
 from tpt.store.objects import Store
 
@@ -91,7 +92,14 @@ def delete_parts(store: Store, prefix: str) -> None:
 
 def sampled_into(round_dir: RoundDir, stage: str) -> Path:
     """Return the folder that a sampling stage writes to."""
+    if stage.startswith(ALSO):
+        return round_dir.also(stage).path
     return round_dir.evaluate if stage == "evaluate" else round_dir.path
+
+
+def samples(stage: str) -> bool:
+    """Return whether a stage samples."""
+    return stage in ("think", "evaluate") or stage.startswith(ALSO)
 
 
 def is_part(name: str) -> bool:

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 
 from tpt.config import load_config
+from tpt.config.also_section import ALSO
 from tpt.errors import RunError, RunLockedError
 from tpt.run.directory import RoundDir, RunDir
 from tpt.start_model import start_round_of
 from tpt.store.binding import Timing, bound_to
 from tpt.store.lease import Lease
-from tpt.store.part_uploads import PartUploads, sampled_into
+from tpt.store.part_uploads import PartUploads, sampled_into, samples
 from tpt.store.working_copy import WorkingCopy
 
 
@@ -78,7 +79,7 @@ class _OnStore(StoreSync):
             return
         if (model := _model_read(self._copy.run, round_dir, stage)) is not None:
             self._copy.download_checkpoint(model)
-        if stage in ("think", "evaluate"):
+        if samples(stage):
             there = self._copy.store.list()
             paths = (sampled_into(round_dir, stage) / name for name in ("traces.jsonl", "verdicts.jsonl"))
             traces, verdicts = (PartUploads(self._copy.store, path, self._copy.name(path), there) for path in paths)
@@ -199,7 +200,8 @@ def _interrupt() -> None:
 
 def _model_read(run: RunDir, round_dir: RoundDir, stage: str) -> RoundDir | None:
     """Return the round whose checkpoint a stage reads; None when it needs the base model alone."""
-    if stage != "evaluate" and round_dir.index < 1:
+    scores = stage == "evaluate" or stage.startswith(ALSO)
+    if not scores and round_dir.index < 1:
         return None
-    index = round_dir.index if stage == "evaluate" else start_round_of(run, round_dir, load_config(run.config))
+    index = round_dir.index if scores else start_round_of(run, round_dir, load_config(run.config))
     return run.round(index) if index else None

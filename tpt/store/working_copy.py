@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.model.adapter_folder import find_adapter
 from tpt.run.directory import STAGES, RoundDir, RunDir
 from tpt.run.manifest import fingerprint, load_manifest
 from tpt.store.objects import Store
-from tpt.store.part_uploads import delete_parts, is_part, restore, sampled_into
+from tpt.store.part_uploads import delete_parts, is_part, restore, sampled_into, samples
 from tpt.system.folders import take_place
 from tpt.system.jsonl import write_text
 
@@ -103,7 +104,8 @@ class WorkingCopy:
             # Nobody may see the config of another attempt with the problems of this one.
             for name in ("config.toml", "base.json"):
                 self.store.delete(name)
-        for name in _FROZEN:
+        further = [self.name(path) for path in sorted((self.run.path / "also").glob("*.jsonl"))]
+        for name in (*_FROZEN, *further):
             path = self.run.path / name
             if path.is_file() and (anew or self._differs(path, there.get(name))):
                 self.store.put(name, path)
@@ -153,7 +155,7 @@ class WorkingCopy:
         managed: set[str] = {*_FROZEN, "config.toml"}
         for index in _rounds(there):
             round_dir = self.run.round(index)
-            for stage in STAGES:
+            for stage in (*STAGES, *_also_stages(there, index)):
                 paths = [round_dir.manifest(stage), *outputs_of(round_dir, stage).values()]
                 managed.update(map(self.name, paths))
                 self._download_stage(round_dir, stage, there)
@@ -170,7 +172,7 @@ class WorkingCopy:
                 # Its manifest was deleted from the store, to have the round trained again.
                 manifest.unlink(missing_ok=True)
                 shutil.rmtree(round_dir.checkpoint)
-            if stage in ("think", "evaluate") and not manifest.exists():
+            if samples(stage) and not manifest.exists():
                 folder = sampled_into(round_dir, stage)
                 restore(self.store, there, folder, self.name(folder))
             return
@@ -236,7 +238,13 @@ def outputs_of(round_dir: RoundDir, stage: str) -> dict[str, Path]:
             "greedy_verdicts": round_dir.greedy_verdicts,
         },
     }
-    return outputs[stage]
+    return round_dir.also(stage).files if stage.startswith(ALSO) else outputs[stage]
+
+
+def _also_stages(there: dict[str, ObjectMeta], index: int) -> list[str]:
+    """Return the stages that scored further problems in a round, or have begun to."""
+    names = [name.removeprefix(f"round-{index}/") for name in there if name.startswith(f"round-{index}/{ALSO}")]
+    return sorted({name.partition("/")[0].removesuffix(".json") for name in names})
 
 
 def _rounds(there: dict[str, ObjectMeta]) -> list[int]:

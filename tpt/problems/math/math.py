@@ -129,8 +129,11 @@ def _trait(row: Row, name: str) -> str:
     text = (cell_text(row, "type") or cell_text(row, "subject")) if name == "subject" else cell_text(row, "level")
     if text is None:
         raise ProblemError(f"{row.where}: no {name} here, so the filter {name}= cannot be used. Leave it out.")
-    text = text.lower().replace("&", "and").replace(" ", "_")
-    return text.removeprefix("level_") if name == "level" else text
+    return _spelt(text).removeprefix("level_") if name == "level" else _spelt(text)
+
+
+def _spelt(text: str) -> str:
+    return text.lower().replace("&", "and").replace(" ", "_")
 
 
 def _problem(row: Row, problem_id: str, *, source: str, kind: str) -> Problem:
@@ -142,4 +145,12 @@ def _problem(row: Row, problem_id: str, *, source: str, kind: str) -> Problem:
             f"{row.where}: no MATH row; expected problem and answer, or a solution with \\boxed{{...}}, got columns "
             f"{', '.join(row.cells)}."
         )
-    return Problem(problem_id, _INSTRUCTION.sub("", question), answer.strip(), kind, solution=solution, source=source)
+    return Problem(
+        problem_id,
+        _INSTRUCTION.sub("", question),
+        answer.strip(),
+        kind,
+        solution=solution,
+        source=source,
+        level=_spelt(cell_text(row, "level") or "").removeprefix("level_"),
+    )

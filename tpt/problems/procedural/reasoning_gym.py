@@ -37,6 +37,9 @@ UNSTABLE = {
 }
 """Tasks whose item i is not a function of its seed, and on what it depends (measured with reasoning-gym 0.1.19)."""
 
+_TEMPLATE_KEYS = {"arc_1d": "task_name", "arc_agi": "task_id", "rearc": "task_id"}
+"""Tasks of many templates that are drawn from again and again, and where an item says which is its own. The two or seven
+sorts of question of other tasks are no clusters: they are all there are, not a sample of those there might be."""
 _OWN_PARAMS = ("seed", "size", "split")
 _PROBES = 32
 _NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?")
@@ -89,9 +92,11 @@ def load_reasoning_gym(spec: Spec, *, kind: str | None, seed: int, default_size:
     kind = kind or _usual_kind(spec, task, settings)
     prefix = f"reasoning_gym/{task}{_fingerprint(task, settings)}/{seed}"
     problems: list[Problem] = []
-    for index, item in _distinct_items(spec, task, settings, seed):
+    dataset = _dataset(spec, task, settings, seed)
+    for index, item in _distinct_items(spec, task, dataset):
         if split in ("all", hash_split(item["question"])):
-            problems.append(_problem(spec, item, problem_id=f"{prefix}/{index:05d}", kind=kind))
+            cluster = _template(task, dataset, index, item)
+            problems.append(_problem(spec, item, problem_id=f"{prefix}/{index:05d}", kind=kind, cluster=cluster))
         if len(problems) == size:
             return problems
     raise ProblemError(
@@ -205,11 +210,8 @@ def _usual_kind(spec: Spec, task: str, settings: Mapping[str, Any]) -> str:
     return "number" if all(isinstance(gold, str) and _NUMBER.fullmatch(gold) for gold in golds) else "exact"
 
 
-def _distinct_items(
-    spec: Spec, task: str, settings: Mapping[str, Any], seed: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _distinct_items(spec: Spec, task: str, dataset: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield index and item of each new question, until new ones have become too rare to wait for."""
-    dataset = _dataset(spec, task, settings, seed)
     seen: set[str] = set()
     repeats = 0
     for index in range(STRIDE):
@@ -273,7 +275,14 @@ def _evaluate(expression: str) -> Fraction:
     return value(ast.parse(expression.strip(), mode="eval").body)
 
 
-def _problem(spec: Spec, item: Mapping[str, Any], *, problem_id: str, kind: str) -> Problem:
+def _template(task: str, dataset: Any, index: int, item: Mapping[str, Any]) -> str:
+    """Return which of a task's many templates an item was made from, as a cluster; empty: each stands for itself."""
+    if task == "gsm_symbolic":
+        return f"reasoning_gym/{task}/{dataset.task_indices[index]}"
+    return f"reasoning_gym/{task}/{item['metadata'][_TEMPLATE_KEYS[task]]}" if task in _TEMPLATE_KEYS else ""
+
+
+def _problem(spec: Spec, item: Mapping[str, Any], *, problem_id: str, kind: str, cluster: str) -> Problem:
     answer = item["answer"]
     if not isinstance(answer, str) or not answer.strip():
         raise ProblemError(
@@ -285,5 +294,10 @@ def _problem(spec: Spec, item: Mapping[str, Any], *, problem_id: str, kind: str)
             f'problem source {spec.text!r}: the gold of {problem_id} is no number: {answer[:60]!r}. Use kind = "exact".'
         )
     return Problem(
-        id=problem_id, question=item["question"], answer=answer, kind=kind, source=f"reasoning_gym/{spec.rest}"
+        id=problem_id,
+        question=item["question"],
+        answer=answer,
+        kind=kind,
+        source=f"reasoning_gym/{spec.rest}",
+        cluster=cluster,
     )

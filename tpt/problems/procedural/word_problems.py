@@ -72,6 +72,8 @@ class Story:
     question: str
     steps: tuple[Step, ...]
     results: tuple[int, ...]
+    structure: str
+    """Its kinds of sentences, in order."""
 
 
 def word_problems(*, split: Split, size: int, seed: int = 0) -> list[Problem]:
@@ -104,6 +106,7 @@ def _problem(split: Split, index: int, seed: int, seen: set[str]) -> Problem:
         kind="number",
         solution=write_solution(story),
         source="word_problems",
+        cluster=f"word_problems/{story.structure}",
     )
 
 
@@ -124,7 +127,7 @@ def draw_story(rng: Random, share: Share, step_counts: Sequence[int] = STEP_COUN
     while share_of(moves) != share:
         moves = _draw_plan(rng, count)
     steps, results = _solve(moves)
-    return Story(_tell(rng, moves, names), steps, results)
+    return Story(_tell(rng, moves, names), steps, results, " ".join(kind for kind, _, _ in moves))
 
 
 def share_of(moves: Sequence[Move]) -> Share:

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from tpt.report.html.cost import cost_figures
+from tpt.report.html.groups import group_tables
 from tpt.report.html.markup import node, rendered
 from tpt.report.html.origin import origin_parts
 from tpt.report.html.page_data import Findings, PageData, page_data
@@ -73,12 +74,13 @@ def _parts(data: PageData, traces: TraceData) -> Iterator[str]:
 
 def _sections(data: PageData) -> dict[str, str]:
     if not data.evidence.rounds:
-        measured = dict.fromkeys(("rounds", "verdicts", "scores", "alarms", "watch", "cost"), "")
+        measured = dict.fromkeys(("rounds", "verdicts", "scores", "groups", "alarms", "watch", "cost"), "")
     else:
         measured = {
             "rounds": rendered([rounds_element(data)]),
             "verdicts": rendered([verdicts(data)]),
             "scores": rendered([*score_figures(data), *verdict_figures(data)]),
+            "groups": rendered(group_tables(data.evidence)),
             "alarms": rendered([alarm_list(data)]),
             "watch": rendered(watch_figures(data)),
             "cost": rendered(cost_figures(data)),

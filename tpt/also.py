@@ -1,0 +1,112 @@
+"""Also: score the round's model on further problems (``evaluate.also``), so that what it has forgotten is seen.
+
+Every set is a stage of its own, named after its settings: one that is added or changed later is scored anew, and what
+is there stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from tpt.config import PromptConfig, RunConfig
+from tpt.config.also_section import AlsoSource
+from tpt.config.answer_format import OWN_FORMAT, PROGRAM_REQUEST, REQUESTS, format_of
+from tpt.config.engine_section import OPERATIONAL
+from tpt.config.stage_sections import ALSO_KEYS
+from tpt.errors import RunError
+from tpt.records import Trace, Verdict
+from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.stage import StageContext, problems_by_id, verification_settings
+from tpt.sampling.sample import sample
+from tpt.sampling.score_passes import score_line, score_passes, with_greedy
+from tpt.scoring.score import clusters_of, score
+from tpt.start_model import base_model, trained_model_of
+from tpt.system.jsonl import read_records, to_table
+
+
+def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
+    """Sample one further set of problems from the round's model, judge them, and compute the scores.
+
+    Raises:
+        RunError: no set of that name is asked for, or its problems are gone.
+    """
+    run, round_dir = context.run, context.round_dir
+    source, path = _source(context.config, stage), run.also(stage)
+    if not path.exists():
+        raise RunError(f"{path}: missing. Have it made again: tpt run {run.path}")
+    model = base_model(run, context.config) if round_dir.index == 0 else trained_model_of(round_dir)
+    problems = problems_by_id(path)
+    heldout = {problem.kind for problem in problems_by_id(run.heldout).values()}
+    config = _config_for(context.config, source, {problem.kind for problem in problems.values()}, heldout)
+    settings = {
+        "seed": config.seed,
+        "prompt": config.asked_prompt.model_dump(),
+        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "probe", *ALSO_KEYS}),
+        **verification_settings(config, path),
+    }
+    inputs = {"problems": fingerprint(path), "model": model.digest, "settings": digest_of(settings)}
+    if done := read_manifest(round_dir, stage, inputs):
+        return done
+    started = time.monotonic()
+    at, ids = round_dir.also(stage), sorted(problems)
+    clusters = clusters_of(problems.values(), ids)
+    passes = score_passes(config.evaluate, ids, at)
+    with context.display(f"also {source.label}", total=sum(each.sampler.target for each in passes)) as display:
+        collected, described = sample(replace(context, config=config), model, problems, *passes, display=display)
+        traces, verdicts = read_records(at.traces, Trace), read_records(at.verdicts, Verdict)
+        scored = score(traces, verdicts, ks=[], seed=config.seed, clusters=clusters)
+        report = with_greedy(scored.report, at, clusters)
+        display.finish(score_line(report))
+    counts = {**to_table(collected[0]), "report": to_table(report)}
+    counts |= {"greedy_tokens": sum(each.completion_tokens for each in collected[1:])}
+    counts |= {"wall_s": round(time.monotonic() - started, 3)}
+    outputs = {name: file for name, file in at.files.items() if file.exists()}
+    settings |= {"engine": described, "source": source.source}
+    return write_manifest(round_dir, stage, inputs=inputs, outputs=outputs, settings=settings, counts=counts)
+
+
+def prompt_for(config: RunConfig, source: AlsoSource, kinds: Collection[str], heldout: Collection[str]) -> PromptConfig:
+    """Return what is asked of a further set's problems.
+
+    The run's own prompt, where the set's answers are written as those of the held-out problems are, so that nothing but
+    the problems differs. Else its worked examples would show the wrong form: then its system text, the question, and a
+    request for the answer format.
+
+    Args:
+        config: the run's.
+        source: the set; its own template goes first.
+        kinds: of its problems.
+        heldout: the kinds of the held-out problems.
+    """
+    plain = PromptConfig(system=config.prompt.system)
+    if source.template:
+        return plain.model_copy(update={"template": source.template})
+    formats = _formats(kinds, config)
+    written_alike = len(formats) == 1 and formats <= _formats(heldout, config) and set(kinds) <= OWN_FORMAT.keys()
+    if set(kinds) <= set(heldout) or written_alike:
+        return config.prompt
+    request = PROGRAM_REQUEST if set(kinds) == {"code"} else REQUESTS.get(min(formats)) if len(formats) == 1 else None
+    return plain if request is None else plain.model_copy(update={"template": f"{plain.template}\n\n{request}"})
+
+
+def _formats(kinds: Collection[str], config: RunConfig) -> set[str]:
+    return {format_of(kind, config.verify.answer_format) for kind in kinds}
+
+
+def _source(config: RunConfig, stage: str) -> AlsoSource:
+    for each in config.evaluate.also:
+        if each.stage == stage:
+            return each
+    there = ", ".join(each.stage for each in config.evaluate.also) or "none"
+    raise RunError(f"no stage {stage}: evaluate.also asks for {there}")
+
+
+def _config_for(config: RunConfig, source: AlsoSource, kinds: Collection[str], heldout: Collection[str]) -> RunConfig:
+    """Return the run's config with the set's own prompt, samples and limit."""
+    own = {"samples": source.samples, "max_tokens": source.max_tokens}
+    section = config.evaluate.model_copy(update={"ks": [], **{key: value for key, value in own.items() if value}})
+    return config.model_copy(update={"prompt": prompt_for(config, source, kinds, heldout), "evaluate": section})
