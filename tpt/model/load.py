@@ -28,7 +28,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    GgufConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -36,10 +35,13 @@ from transformers.utils import logging as transformers_logging
 
 from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
+from tpt.model.quantised import dequantisation, forget_quantisation
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 
 _BFLOAT16_FROM_HIDDEN_SIZE = 512
 """From here on a CPU with instructions for bfloat16 is faster in it; below, casting costs more."""
+_BUFFERS = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+"""What older versions of transformers saved besides weights: it is computed anew."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -96,6 +98,11 @@ def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cac
     source = _cached(resolve(spec), cache)
     if source.kind == "gguf":
         raise ModelError(f"model = {spec!r}: a GGUF file is quantised already; load it through a cache folder")
+    if dequantisation(source, _config(source)) is not None:
+        raise ModelError(
+            f'model = {spec!r} is quantised already, and train.method = "qlora" would quantise it a second time: set '
+            'train.method = "lora", or take the checkpoint that it was quantised from'
+        )
     settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -118,9 +125,7 @@ def load_architecture(spec: str, *, cache: Path | None = None) -> PreTrainedConf
     """Return a model's config, that of the base model for an adapter; no weights are read unless a cache is made."""
     adapter = find_adapter(spec)
     source = _cached(resolve(adapter.base if adapter else spec), cache)
-    with _explained(source), _quiet():
-        config: PreTrainedConfig = AutoConfig.from_pretrained(source.location, gguf_file=source.gguf_file)
-    return config
+    return _config(source)
 
 
 def use_threads(count: int) -> None:
@@ -167,9 +172,7 @@ def _has_bfloat16() -> bool:
 def _is_faster_in_bfloat16(source: ModelSource) -> bool:
     if not _has_bfloat16():
         return False
-    with _explained(source), _quiet():
-        config = AutoConfig.from_pretrained(source.location, gguf_file=source.gguf_file, trust_remote_code=False)
-    return gains_by_bfloat16(_hidden_size(config))
+    return gains_by_bfloat16(_hidden_size(_config(source)))
 
 
 def _hidden_size(config: PreTrainedConfig) -> int:
@@ -199,8 +202,8 @@ def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Pat
 
 
 def _load(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
-    # Without dequantize a GGUF model may keep its weights packed, and could then neither be trained nor saved.
-    quantization = GgufConfig(dequantize=True) if source.kind == "gguf" else None
+    config = None if source.kind == "gguf" else _config(source)
+    quantization = dequantisation(source, config)
     with _explained(source), _quiet():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.location,
@@ -212,24 +215,35 @@ def _load(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
             output_loading_info=True,
         )
     model: PreTrainedModel = loaded[0]
-    report: dict[str, set[str]] = loaded[1]
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+    _check_weights(source, model, loaded[1])
+    if quantization is not None:
+        forget_quantisation(model)
+        # Some methods leave their own precision behind, whatever was asked for.
+        model.to(dtype)  # type: ignore[arg-type]
+    return model
+
+
+def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str, set[str]]) -> None:
+    """Refuse a checkpoint that does not hold this architecture's weights, all of them and no others."""
+    if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"model = {source.spec!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]!r}; "
             "they would be random. Is it the checkpoint of another architecture, or an adapter without its base model?"
         )
-    if source.kind == "gguf":
-        _forget_quantization(model)
-    return model
+    if unexpected := sorted(name for name in report["unexpected_keys"] if not name.endswith(_BUFFERS)):
+        raise ModelError(
+            f"model = {source.spec!r} has {len(unexpected)} weights that {type(model).__name__} does not know, such as "
+            f"{unexpected[0]!r}; they would be dropped. Is it quantised in a way that its config does not name, an "
+            "adapter, or the checkpoint of another architecture?"
+        )
 
 
-def _forget_quantization(model: PreTrainedModel) -> None:
-    """Make a dequantised model an ordinary one, so that save_pretrained writes what from_pretrained reads."""
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    if hasattr(model, "hf_quantizer"):
-        del model.hf_quantizer
+def _config(source: ModelSource) -> PreTrainedConfig:
+    with _explained(source), _quiet():
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            source.location, gguf_file=source.gguf_file, trust_remote_code=False
+        )
+    return config
 
 
 def _cached(source: ModelSource, cache: Path | None) -> ModelSource:
