@@ -111,7 +111,7 @@ def probe_round(run: RunDir, config: RunConfig, model: StartModel, problems: Map
     )
     human = [human_trace(problem) for _, problem in sorted(problems.items()) if problem.solution]
     load = partial(load_model, dtype=config.engine.dtype, device=config.engine.device, cache=cache)
-    chat, base = open_chat(config, spec, cache), load(spec)
+    chat, base = open_chat(config.asked_prompt, spec, cache), load(spec)
     own_texts, human_texts = (
         [[*chat.messages(problems[trace.problem_id]), spoken(trace)] for trace in traces]
         for traces in (own, human[:count])

@@ -64,7 +64,8 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
     pruning = Pruning(problems, config.prune, config.seed, round_dir.index, human, config.verify)
     found, chosen = pruning.survey(journal.problems())
     _check_yield(context, found)
-    chat = open_chat(config, sampled_model_of(context.run, context.round_dir, context.config).spec, run.path / "cache")
+    sampled = sampled_model_of(context.run, context.round_dir, context.config)
+    chat = open_chat(config.asked_prompt, sampled.spec, run.path / "cache")
     examples = pruning.examples(journal.problems(), chosen, chat.messages)
     kept = sum(1 for _ in iterate_records(earlier, Example)) if earlier else 0
     total = replace_records(round_dir.examples, chain(iterate_records(earlier, Example) if earlier else (), examples))

@@ -19,7 +19,7 @@ from tpt.config import EngineConfig, PromptConfig, TrainConfig
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.errors import TrainError
 from tpt.model.adapter_folder import seen_by_all
-from tpt.model.chat import Chat
+from tpt.model.chat import open_chat
 from tpt.records import Example, Problem
 from tpt.run.manifest import digest_of, read_manifest, versions, write_manifest
 from tpt.run.stage import StageContext, problems_by_id
@@ -151,12 +151,12 @@ class _Training:
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
         """Do it; in all processes but the first, what is returned says nothing."""
         from tpt import sft
-        from tpt.model.load import load_architecture, load_tokenizer
+        from tpt.model.load import load_architecture
         from tpt.system.memory import peak_bytes
 
         config, start, out, ranks = self.config, self.start, self.out, sft.ranks()
         clock, device = _Clock(), sft.device_of(ranks)
-        chat = Chat(load_tokenizer(start.model, cache=start.cache), self.prompt)
+        chat = open_chat(self.prompt, start.model, start.cache)
         encoded = sft.encode(self.examples, self.problems, chat, max_length=config.max_length)
         clock.lap("encode_s")
         sft.check_installed(config, device)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tpt.config import RunConfig, load_config
 from tpt.errors import ModelError
-from tpt.model.chat import Chat
+from tpt.model.chat import Chat, open_chat
 from tpt.records import Problem, Trace
 from tpt.run.directory import RunDir
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
@@ -111,7 +111,7 @@ def _train(
     from tpt.sft import save_checkpoint
 
     cache, round_dir = run.path / "cache", run.round(1)
-    chat = Chat(load_tokenizer(spec, cache=cache), config.asked_prompt)
+    chat = open_chat(config.asked_prompt, spec, cache)
     tokenizer: Any = load_tokenizer(spec, cache=cache)
     # The trainer ends a completion at one token only; the template's end of turn is the one that is trained and sampled.
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(chat.end_of_turn_id)

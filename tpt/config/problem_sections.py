@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, field_validator
 
 from tpt.config.prompt_templates import template_text
@@ -38,6 +40,22 @@ class ProblemsConfig(Section):
     )
 
 
+OUR_TEMPLATE_ARGS = frozenset(
+    {
+        *(
+            "add_generation_prompt",
+            "chat_template",
+            "continue_final_message",
+            "conversation",
+            "date_string",
+            "messages",
+        ),
+        *("padding", "return_dict", "return_tensors", "sanitize_control_tokens", "strftime_now", "tokenize"),
+    }
+)
+"""What decides how a prompt is rendered and tokenised: no variables of a template."""
+
+
 class Shot(Section):
     """One worked example shown before the question."""
 
@@ -55,6 +73,18 @@ class PromptConfig(Section):
         "paper's appendix B.4, or paper-code, as its published code lays them out",
     )
     few_shot: list[Shot] = Field(default_factory=list, description="worked examples, as earlier turns of the chat")
+    template_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="variables for the model's own chat template, such as { enable_thinking = false }",
+    )
+
+    @field_validator("template_args")
+    @classmethod
+    def _not_ours(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name in given:
+            if name in OUR_TEMPLATE_ARGS:
+                raise ValueError(f"{name} is set by the loop itself; leave it out")
+        return given
 
     @field_validator("template")
     @classmethod

@@ -64,7 +64,7 @@ def prune(
     same one, as it stops sampling a problem there.
     """
     policy = config.prune.model_copy(update={"pick": "first"})
-    chat = open_chat(config, model)
+    chat = open_chat(config.asked_prompt, model)
     return select(
         traces,
         verdicts,
@@ -107,7 +107,7 @@ def sample(
 ) -> tuple[list[Trace], list[Verdict]]:
     """Sample every problem so many times, at the stage's temperature, and judge the traces."""
     sampling = sampling_of(config.think if stage == "think" else config.evaluate)
-    chat = open_chat(config, model)
+    chat = open_chat(config.asked_prompt, model)
     prompts = {problem_id: tuple(chat.prompt_ids(problem)) for problem_id, problem in problems.items()}
     longest = max(map(len, prompts.values())) + sampling.max_tokens
     seeds = {

@@ -10,7 +10,7 @@ from typing import Any
 from tpt.config import RunConfig
 from tpt.errors import RunError, StaleStageError
 from tpt.model.adapter_folder import CONFIG as ADAPTER_CONFIG
-from tpt.model.chat import Chat
+from tpt.model.chat import open_chat
 from tpt.run.directory import RoundDir, RunDir
 from tpt.start_model import base_model, model_digest
 from tpt.system.jsonl import read_json, write_json
@@ -56,7 +56,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     Raises:
         StaleStageError: its files are others than those the run was made with.
     """
-    from tpt.model.load import load_model, load_tokenizer
+    from tpt.model.load import load_model
     from tpt.sft import save_checkpoint
 
     recorded = base_model(run, config).digest
@@ -69,7 +69,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     cache = run.path / "cache"
     model = load_model(config.model, dtype="float32", device="cpu", cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(model, Chat(load_tokenizer(config.model, cache=cache), config.asked_prompt), folder)
+    save_checkpoint(model, open_chat(config.asked_prompt, config.model, cache), folder)
 
 
 def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Path) -> None:
@@ -78,14 +78,13 @@ def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Pa
     Raises:
         ModelError: peft is missing, or the adapter does not fit its base model.
     """
-    from tpt.model.load import load_model, load_tokenizer
+    from tpt.model.load import load_model
     from tpt.sft import save_checkpoint
 
     cache = run.path / "cache"
     merged = load_model(str(round_dir.checkpoint), dtype="float32", device="cpu", cache=cache)
-    tokenizer = load_tokenizer(str(round_dir.checkpoint), cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(merged, Chat(tokenizer, config.asked_prompt), folder)
+    save_checkpoint(merged, open_chat(config.asked_prompt, str(round_dir.checkpoint), cache), folder)
 
 
 def cast(folder: Path, dtype: str) -> None:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from tpt.config import PromptConfig, RunConfig
+from tpt.config import PromptConfig
 from tpt.errors import ModelError
 from tpt.records import Message, Problem
 
@@ -26,10 +27,24 @@ IGNORED_LABEL = -100
 _PROBE_SYSTEM = "Probe of the system text."
 _PROBE_QUESTION = "Probe of the question."
 _PROBE_ANSWER = "Probe of the answer."
-_FIXED_DATE = "26 Jul 2024"
-# Some templates write today's date, but a prompt must not change from one day to the next: the macro hides the clock
-# function of the renderer, and date_string is what Llama 3's templates take instead of it.
-_NO_CLOCK = f"{{% macro strftime_now(pattern) %}}{_FIXED_DATE}{{% endmacro %}}"
+FIXED_TIME = datetime(2024, 7, 26)
+"""What templates that write today's date get instead: a prompt must not change from one day to the next."""
+_FIXED_DATE = FIXED_TIME.strftime("%d %b %Y")
+"""What Llama 3's templates take as ``date_string``."""
+_DIRECTIVES = "aAwdbBmyYHIpMSfzZjUWcxXGuV"
+
+
+def _frozen_clock() -> str:
+    """Return a macro that hides the renderer's clock and writes the fixed time in whatever format it is asked for.
+
+    Templates are rendered in a sandbox that takes no functions, so it is put together from text.
+    """
+    written = [("%%", "\\0"), *((f"%{each}", FIXED_TIME.strftime(f"%{each}")) for each in _DIRECTIVES), ("\\0", "%")]
+    replaced = "".join(f"|replace('{directive}', '{value}')" for directive, value in written)
+    return f"{{% macro strftime_now(pattern) %}}{{{{ pattern{replaced} }}}}{{% endmacro %}}"
+
+
+_CLOCK = _frozen_clock()
 
 
 class Chat:
@@ -41,12 +56,19 @@ class Chat:
     template_name: Literal["tokenizer", "plain"]
     """``tokenizer``: the tokenizer's own chat template. ``plain``: it has none; each turn is its text and a newline."""
     stop_ids: frozenset[int]
-    """The tokens that end a completion: the template's end-of-turn and the tokenizer's end-of-sequence."""
+    """The tokens that end a completion: the template's end-of-turn, the tokenizer's end-of-sequence, and what the model's
+    own files declare."""
     end_of_turn_id: int
     """The stop token that training puts after a completion."""
 
-    def __init__(self, tokenizer: Any, prompt: PromptConfig) -> None:
-        """Probe the tokenizer's template once; the tokenizer object is kept, not copied."""
+    def __init__(self, tokenizer: Any, prompt: PromptConfig, declared_stops: Iterable[int] = ()) -> None:
+        """Probe the tokenizer's template once; the tokenizer object is kept, not copied.
+
+        Args:
+            tokenizer: Of the model.
+            prompt: The config's.
+            declared_stops: What the model's own files say to end a completion too.
+        """
         self.tokenizer = tokenizer
         self.prompt = prompt
         if tokenizer.eos_token_id is None:
@@ -55,11 +77,12 @@ class Chat:
                 "never end; set eos_token in its tokenizer_config.json"
             )
         self.template_name = "plain" if tokenizer.chat_template is None else "tokenizer"
-        self._template = "" if tokenizer.chat_template is None else _NO_CLOCK + tokenizer.get_chat_template()
+        self._template = "" if tokenizer.chat_template is None else _CLOCK + tokenizer.get_chat_template()
+        self._template_args = {**prompt.template_args, "date_string": _FIXED_DATE}
         self._has_system_role = self._probe_system_role()
         self._bos = self._probe_bos()
         self.end_of_turn_id = self._probe_end_of_turn()
-        self.stop_ids = frozenset((self.end_of_turn_id, int(tokenizer.eos_token_id)))
+        self.stop_ids = frozenset((self.end_of_turn_id, int(tokenizer.eos_token_id), *declared_stops))
 
     def messages(self, problem: Problem) -> list[Message]:
         """Return the turns that ask a problem: the system text, the worked examples, the question.
@@ -103,6 +126,7 @@ class Chat:
         """Return the sha256 over everything that decides how a problem becomes tokens, the vocabulary apart."""
         parts = {
             "template": self._template,
+            "template_args": self.prompt.template_args,
             "system": self.prompt.system or None,
             "user": self.prompt.template,
             "few_shot": [(shot.question, shot.answer) for shot in self.prompt.few_shot],
@@ -141,14 +165,14 @@ class Chat:
             return_dict=False,
             sanitize_control_tokens=True,
             chat_template=self._template,
-            date_string=_FIXED_DATE,
+            **self._template_args,
         )
         return [int(token) for token in ids]
 
     def _template_text(self, turns: list[Message]) -> str:
         """Return the template's text for probe turns, generation prompt left out."""
         text = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, chat_template=self._template, date_string=_FIXED_DATE
+            turns, tokenize=False, chat_template=self._template, **self._template_args
         )
         return str(text)
 
@@ -216,8 +240,8 @@ class Chat:
         return next((int(token) for token in ids if token in control), eos)
 
 
-def open_chat(config: RunConfig, model: str, cache: Path | None = None) -> Chat:
-    """Load a model's tokenizer and put the config's prompt to it."""
-    from tpt.model.load import load_tokenizer
+def open_chat(prompt: PromptConfig, model: str, cache: Path | None = None) -> Chat:
+    """Load a model's tokenizer and the tokens that it declares to stop at, and put a prompt to it."""
+    from tpt.model.load import load_stop_ids, load_tokenizer
 
-    return Chat(load_tokenizer(model, cache=cache), config.asked_prompt)
+    return Chat(load_tokenizer(model, cache=cache), prompt, load_stop_ids(model, cache=cache))

@@ -35,6 +35,7 @@ from transformers.utils import logging as transformers_logging
 
 from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
+from tpt.model.declared import declared_stop_ids, declared_template
 from tpt.model.quantised import dequantisation, forget_quantisation
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 
@@ -57,7 +58,23 @@ def load_tokenizer(spec: str, *, cache: Path | None = None) -> Any:
         return load_tokenizer(adapter.base, cache=cache)
     source = ModelSource(spec, "folder", str(adapter.folder)) if adapter else _cached(resolve(spec), cache)
     with _explained(source), _quiet():
-        return AutoTokenizer.from_pretrained(source.location, gguf_file=source.gguf_file, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            source.location, gguf_file=source.gguf_file, trust_remote_code=False
+        )
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = declared_template(source)
+    return tokenizer
+
+
+def load_stop_ids(spec: str, *, cache: Path | None = None) -> frozenset[int]:
+    """Return the tokens that a model declares to end a completion, besides its tokenizer's; ``cache`` as in ``load_model``.
+
+    Raises:
+        ModelError: one of them is no token of the model.
+    """
+    adapter = find_adapter(spec)
+    source = _cached(resolve(adapter.base if adapter else spec), cache)
+    return declared_stop_ids(source, _config(source))
 
 
 def load_model(spec: str, *, dtype: str, device: str, cache: Path | None = None) -> PreTrainedModel:

@@ -11,7 +11,7 @@ from tpt.audit.run_problems import load_also_sources, load_sources
 from tpt.config import RunConfig
 from tpt.config.also_section import AlsoSource
 from tpt.errors import ModelError
-from tpt.model.chat import Chat
+from tpt.model.chat import Chat, open_chat
 from tpt.plan.flops import Cost, cost_of
 from tpt.plan.hardware import Engine
 from tpt.records import Problem
@@ -117,7 +117,8 @@ def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens
     architecture = read_architecture(config.model)
     missing = [each for each in config.evaluate.also if not run.also(each.stage).exists()]
     loaded = load_also_sources(config, train, missing)
-    chat = _open_chat(config) if _is_here(config.model) else None
+    # Without a cache: a plan writes nothing.
+    chat = open_chat(config.asked_prompt, config.model) if _is_here(config.model) else None
     counted_by = "the model's tokenizer" if chat else f"guessing {_CHARACTERS_A_TOKEN} characters a token"
     completion, source = _guess_completion(config, train, chat, completion_tokens)
     from tpt.sft.memory import shape_of
@@ -158,13 +159,6 @@ def read_architecture(model: str) -> PreTrainedConfig:
             f"{error}\nTo plan, the model's config.json is enough: put it into a folder and give that, "
             "--set model=FOLDER"
         ) from error
-
-
-def _open_chat(config: RunConfig) -> Chat:
-    from tpt.model.load import load_tokenizer
-
-    # Without a cache: a plan writes nothing.
-    return Chat(load_tokenizer(config.model), config.asked_prompt)
 
 
 def _is_here(model: str) -> bool:

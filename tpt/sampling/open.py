@@ -39,7 +39,7 @@ def open_engine(
     name = engine_name(config)
     if name == "ray":
         return _open_ray(config, model, cache=cache, max_length=max_length)
-    chat = chat or open_chat(config, model, cache)
+    chat = chat or open_chat(config.asked_prompt, model, cache)
     if name == "server":
         from tpt.engines.server.engine import ServerEngine
 

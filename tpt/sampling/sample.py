@@ -55,7 +55,7 @@ def sample(
     """
     config, index, cache = context.config, context.round_dir.index, context.run.path / "cache"
     stage = "think" if passes[0].at == context.round_dir.path else "evaluate"
-    chat = open_chat(config, model.spec, cache)
+    chat = open_chat(config.asked_prompt, model.spec, cache)
     for each in passes:
         each.at.mkdir(parents=True, exist_ok=True)
     asked = ((problem_id, chat.prompt_ids(problem)) for problem_id, problem in problems.items())
