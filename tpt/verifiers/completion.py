@@ -20,12 +20,14 @@ _END_MARKERS = (
 )  # fmt: skip
 _END_MARKER = re.compile("|".join(map(re.escape, _END_MARKERS)))
 _QUESTION = re.compile(
-    r"\n[ \t]{0,8}(?:[#*]{1,4}[ \t]{0,4})?(?:(?:New |Next |Another )?(?:[Qq]uestion|[Pp]roblem|Exercise|Example)(?:[ \t]{0,4}\d{1,4})?"
+    r"\n[ \t]{0,8}(?:[#*]{1,4}[ \t]{0,4})?(?:(?:New |Next |Another )?(?:[Qq]uestion|[Pp]roblem|Exercise"
+    r"|Example)(?:[ \t]{0,4}\d{1,4})?"
     r"|Q\d{0,3}|Human|User|Instruction|Input)[ \t]{0,4}\*{0,2}[ \t]{0,4}[:：]"
 )
 # An answer that is complete, so that a question behind it is the next one.
 _ANSWERED = re.compile(
-    r"####[ \t]*[^\s#]|\\boxed\s?\{[^{}]|\bA(?:nswer)?:[ \t]*\S|(?:answer|ANSWER|Answer)[^\n.:]{0,60}(?::|\bis\b)[ \t]*\S|</answer>"
+    r"####[ \t]*[^\s#]|\\boxed\s?\{[^{}]|\bA(?:nswer)?:[ \t]*\S|(?:answer|ANSWER|Answer)[^\n.:]{0,60}(?::|\bis\b)[ "
+    r"\t]*\S|</answer>"
 )
 _TAKING_LEAVE = (
     "Let me know", "I hope", "Hope this", "Hope that", "Feel free", "If you have", "If you need", "If you want", "If you would",

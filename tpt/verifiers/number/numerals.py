@@ -87,7 +87,8 @@ _UNCLEAR_AFTER = re.compile(
       | \s*(?:[=>]|<(?![/|])|[:+*/]\s*[-$(\\]*\s*[0-9a-zA-Z(](?<![a-zA-Z])|-\s*[$(\\]*[0-9(])
       | \.?\s*\\(?:overline|bar|dot|ldots|dots|cdots|pm|mp)(?![a-z])   # 3.\overline{6} is not 3
       | \s+or\s+(?:more|less|fewer|greater|higher|lower|above|below)\b
-      | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9] | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
+      | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9]
+      | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
       | \s+(?:squared|cubed)\b | \+(?![0-9A-Za-z])
       | \s+(?:is|are)\s+(?:not|wrong|incorrect|false)\b
       | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
@@ -106,12 +107,16 @@ _UNCLEAR_AFTER = re.compile(
 )
 _DIGIT = re.compile("[0-9]")
 _BULLET = re.compile(
-    r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ \t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])"
+    r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ "
+    r"\t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])"
 )
 # Words before a number that make it another one: minus 5, not 5 (but 6), more than 5.
 _TURNED = re.compile(
-    r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])|(?P<but>not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\]))"
-    r"|(?:not|never|twice|thrice|double|triple|half of|(?:one|two|three|four|five|six|seven|eight|nine|ten|a|an)\s+\w+\s+(?:than|of)|more than|less than|fewer than|greater than|at least|at most|over|under|above|below|between|up to)\s",
+    r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])"
+    r"|(?P<but>not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\]))"
+    r"|(?:not|never|twice|thrice|double|triple|half of|(?:one|two|three|four|five|six|seven|eight|nine|ten|a"
+    r"|an)\s+\w+\s+(?:than|of)|more than|less than|fewer than|greater than|at least|at most|over|under|above|below"
+    r"|between|up to)\s",
     re.IGNORECASE,
 )
 # 9 eggs * $2 an egg = $18: the number is only the calculation's first.

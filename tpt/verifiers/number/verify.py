@@ -45,7 +45,8 @@ from tpt.verifiers.number.numerals import (
 from tpt.verifiers.typography import DIGITS
 
 NUMBER_FORMAT = (
-    "number/2: '#### N', the last '####' of the completion's final part. N is a plain number: digits, with an optional leading '-', "
+    "number/2: '#### N', the last '####' of the completion's final part. N is a plain number: digits, with an "
+    "optional leading '-', "
     "optional thousands commas in their proper places and an optional decimal part; no currency or markup between '####' "
     "and N, no sign, letter or further digit right behind it. Words and lines that follow do not matter."
 )
