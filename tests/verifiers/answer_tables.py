@@ -447,6 +447,26 @@ NUMBER: dict[str, list[Row]] = {
         ),
         *(("8", f"#### 8{end}\n#### 9", True) for end in ("<eos>", "<end_of_turn>\n<start_of_turn>user", "<|im_end|>")),
         ("9", "#### 8<|im_end|>\n#### 9", False),
+        *(
+            (gold, f"{answer}{question}", gold == "8")
+            for gold in ("8", "9")
+            for answer in (
+                "#### 8",
+                "The answer is 8.",
+                "So \\boxed{8}.",
+            )
+            for question in (
+                "\n\nProblem: And then?\n#### 9",
+                "\n### Instruction: And then?\n#### 9",
+                "\nQ2: And then?\n#### 9",
+                "\nHuman: And then?\n#### 9",
+                "\nNext question: And then?\nThe answer is 9.",
+                "\n问题：然后？\n#### 9",
+                "\n**Question 2:** And then?\n#### 9",
+                "\n## Question 2\nAnd then?\n#### 9",
+                "\n[INST] And then? [/INST] #### 9",
+            )
+        ),
     ],
 }
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from tpt.verifiers.typography import OVER, PLAIN, TIMES
 
@@ -20,8 +20,7 @@ MAX_EXPONENT = 300
 """Largest absolute power of ten; ``1e999999999`` must not be computed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Numeral:
+class Numeral(NamedTuple):
     """One answer as read: a number, or a text that holds digits but is not one number (``2:30``, ``3-4``)."""
 
     value: Fraction | None
@@ -40,6 +39,8 @@ SCALES = {
     "億": 10**8,
     "k": 1_000,
     "dozen": 12,
+    "lakh": 10**5,
+    "crore": 10**7,
     "hundred": 100,
     "thousand": 1_000,
     "million": 10**6,
@@ -65,7 +66,7 @@ NUMBER = re.compile(
 )
 _SUFFIX = re.compile(
     r"(?::00\s?[ap]\.?m\b)|[\s$)\]}*]{0,6}(?:(?P<percent>%|percent|per\ cent|pct)"
-    r"|(?P<scale>dozen|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
+    r"|(?P<scale>dozen|lakh|crore|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
     r"|(?P<k>k)(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
@@ -229,7 +230,7 @@ def _read_line(line: str, *, strict_start: bool) -> Numeral | None:
         return numeral_of(again, right) if again else Numeral(None, line.strip())
     if negative:
         value = None if numeral.value is None or numeral.value < 0 else -numeral.value
-        return replace(numeral, value=value, text=f"-{numeral.text}")
+        return numeral._replace(value=value, text=f"-{numeral.text}")
     return numeral
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -159,7 +158,7 @@ def _spelled_otherwise(gold: Numeral, tail: str, question: str) -> str:
 def _strict_answer(completion: str) -> tuple[Numeral | None, bool]:
     """Return the answer of a completion that kept NUMBER_FORMAT, and whether nothing but blanks follows it."""
     start = completion.rfind("####")
-    match = _STRICT.match(completion[start : start + WINDOW]) if start >= 0 else None
+    match = _STRICT.match(completion, start, start + WINDOW) if start >= 0 else None
     if match is None or len(match[1]) > MAX_DIGITS:
         return None, False
     return Numeral(plain_number(match[1]), match[1]), match["last"] is not None and start + WINDOW >= len(completion)
@@ -252,7 +251,7 @@ def _in_context(match: re.Match[str], piece: str, before: str) -> Numeral:
         return Numeral(None, (before[-20:] + match.group()).strip())
     numeral = numeral_of(match, piece)
     if numeral.value is not None and numeral.value > 0 and _MINUS_BEFORE.search(word):
-        return replace(numeral, value=-numeral.value, text=f"-{numeral.text}")
+        return numeral._replace(value=-numeral.value, text=f"-{numeral.text}")
     return numeral
 
 
