@@ -34,7 +34,8 @@ _MIXED = re.compile(r"(?<![\d.}^_/])(\d+)\s?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<=\s)(
 # Two numbers with nothing between them, a number with two points, dots: not one value to anybody. Words and letters that a
 # zero would make vanish are a part of the answer too.
 _UNREADABLE = re.compile(
-    r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]"
+    r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text"
+    r"|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]|(?<!_)\d\s?_|[A-Za-z)}]\s?'|\\[bp]?mod(?![a-z])"
 )
 _APPROX = re.compile(r"\\approx|≈")
 _END_OF_TEXT = -1
