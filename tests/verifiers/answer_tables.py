@@ -62,6 +62,12 @@ WHOLE = boxed(
         ("8", r"\sqrt[3]{8}", False),
         ("2", r"\sqrt[3]{8}", True),
         ("8", r"8 \mod 5", False),
+        ("8", r"8 \text{ or}", False),
+        ("8", r"\text{or } 8", False),
+        ("x+1", r"x+1 \mod 3", False),
+        ("x+1", r"x'+1", False),
+        ("x+1", r"x+1_8", False),
+        ("0", "0x", False),
         ("8", r"8 9", False),
         ("17", r"8 9", False),
         ("8", r"8.5.3", False),
@@ -397,6 +403,10 @@ NUMBER: dict[str, list[Row]] = {
         ("8", r"**\boxed{8}**", True),
         ("8", r"\boxed{8} apples", True),
         ("8", r"\boxed{8.\overline{3}}", False),
+        *(
+            ("8", rf"\boxed{{{each}}}", False)
+            for each in ("> 8", "< 8", "8 x", r"8 \ne", "8 √", "√8", "±8", "8 ± 1", "8 k")
+        ),
         ("8", r"#### 8.\overline{3}", False),
     ],
     "grouping": [

@@ -71,7 +71,8 @@ _SUFFIX = re.compile(
     re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"""(?: [\s:*_`"'“”‘’(){\[=≈~>]
+    r"""(?: [\s:*_`"'“”‘’(){\[=≈~]
+      | (?<![A-Za-z {])> | \A>
       | \\[(\[]
       | \\(?:boxed|fbox|approx|displaystyle|left)(?![A-Za-z])
       | \$ | [€£¥₹](?=\s*-?\s*[0-9.])
@@ -90,6 +91,7 @@ _UNCLEAR_AFTER = re.compile(
       | \s+or\s+(?:more|less|fewer|greater|higher|lower|above|below)\b
       | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9]
       | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
+      | \s[bdeijknopqrtuvxyz](?=\s*(?:[}$)]|\\\)|\.?\s*\Z)) | \s?[±√∞≠≤≥∈∪∩→]   # 18 x in a formula
       | \s+(?:squared|cubed)\b | \+(?![0-9A-Za-z])
       | \s+(?:is|are)\s+(?:not|wrong|incorrect|false)\b
       | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
@@ -97,7 +99,7 @@ _UNCLEAR_AFTER = re.compile(
       | \s+[-+$]*\.?[0-9]                                      # 10 12
       | \s?x\s?[0-9(]
       | [a-fijn-rt-vx-z](?![A-Za-z])                           # 3x: algebra, not a unit
-      | \s*\\(?!(?:text|math|mbox|quad|qquad|right|approx|degree|end|big|n)|[%$),;!:\]\s\\])
+      | \s*\\(?!(?:text|math|mbox|quad|qquad|right|approx|degree|end|big|n(?![a-z]))|[%$),;!:\]\s\\])
       | \s*(?:[+*-]\s*)\\
       # 2 hours and 30 minutes; 18 eggs or 20
       | \s+(?!(?:for|in|per|of|since|because|as|from|by|at|after|with|on|out|than|if|when|over|is|are|means|which

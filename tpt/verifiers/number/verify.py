@@ -73,6 +73,7 @@ _PHRASE = re.compile(
 # A number that only continues something: the other end of a range, an operand, a list item, an argument.
 _UNCLEAR_BEFORE = re.compile(
     r"""(?: [0-9][)\]}%$*]*[ \t]*(?:to|or|and|through|vs\.?|[-+*/^:,;&x~.<]|\\times|\\cdot|\\div)?[ \t]*[-+$(]*
+      | [±√≠≤≥][ \t]*
       | [+*/^][ \t]*[-$({\\]* | =[ \t]*-[ \t]+
       | [A-Za-z][({] | [\x00-\x08\x0e-\x1f\x7f]
     )\Z""",
