@@ -538,6 +538,7 @@ CHOICE: dict[str, list[Row]] = {
         ("A", "The answer is B.\n\nQuestion: Which one sinks?\nThe answer is A.", False),
         ("A", "A swan flies.", False),
         ("B", "B is wrong.", False),
+        ("B", "#### B is wrong", False),
         ("B", "The answer isn't B.", False),
     ],
 }

@@ -91,7 +91,7 @@ def verify_choice(problem: Problem, completion: str) -> Judgement:
     completion = _latin(final_part(completion))
     start = completion.rfind("####")
     strict = _STRICT.match(completion, start) if start >= 0 else None
-    if strict is not None and not _SECOND.match(completion, strict.end()):
+    if strict is not None and not (_SECOND.match(completion, strict.end()) or _REFUSED.match(completion, strict.end())):
         right = strict[1] == gold
         return Judgement(Outcome.CORRECT if right else Outcome.WRONG, right, strict[1])
     chosen, text = _chosen(completion, options)
