@@ -286,9 +286,11 @@ SPOILT: dict[str, list[Callable[[str], str]]] = {
         lambda text: rf"{text} \\ 7", lambda text: rf"{text} + \cdots", lambda text: rf"{text}\text{{ or more}}",
         lambda text: rf"{text} \text{{ is wrong}}", lambda text: rf"\text{{not }} {text}", lambda text: rf"{text} \cup 77",
         lambda text: rf"{text} \pm", lambda text: rf"\sim {text}", lambda text: rf"{text}\mathbf{{v}}",
-        lambda text: rf"{text} \text{{ score}}", lambda text: rf"77 + {text}", lambda text: rf"{text}, 77", lambda text: rf"{text} = 77",
+        lambda text: rf"{text} \text{{ score}}", lambda text: rf"77 + {text}", lambda text: rf"{text}, 77",
+        lambda text: rf"{text} = 77",
     ],
-    "number": [lambda text: f"not {text}", lambda text: f"{text} or 77", lambda text: f"{text} to 77", lambda text: f"{text} or more"],
+    "number": [lambda text: f"not {text}", lambda text: f"{text} or 77", lambda text: f"{text} to 77",
+               lambda text: f"{text} or more"],
     "choice": [lambda text: f"{text} and {'A' if text != 'A' else 'B'}", lambda text: f"{text}, {'A' if text != 'A' else 'B'}"],
 }  # fmt: skip
 """What makes a right answer another one, or none."""

@@ -62,6 +62,12 @@ WHOLE = boxed(
         ("8", r"\sqrt[3]{8}", False),
         ("2", r"\sqrt[3]{8}", True),
         ("8", r"8 \mod 5", False),
+        ("8", r"8 \text{ or}", False),
+        ("8", r"\text{or } 8", False),
+        ("x+1", r"x+1 \mod 3", False),
+        ("x+1", r"x'+1", False),
+        ("x+1", r"x+1_8", False),
+        ("0", "0x", False),
         ("8", r"8 9", False),
         ("17", r"8 9", False),
         ("8", r"8.5.3", False),
@@ -397,6 +403,10 @@ NUMBER: dict[str, list[Row]] = {
         ("8", r"**\boxed{8}**", True),
         ("8", r"\boxed{8} apples", True),
         ("8", r"\boxed{8.\overline{3}}", False),
+        *(
+            ("8", rf"\boxed{{{each}}}", False)
+            for each in ("> 8", "< 8", "8 x", r"8 \ne", "8 √", "√8", "±8", "8 ± 1", "8 k")
+        ),
         ("8", r"#### 8.\overline{3}", False),
     ],
     "grouping": [
@@ -447,6 +457,26 @@ NUMBER: dict[str, list[Row]] = {
         ),
         *(("8", f"#### 8{end}\n#### 9", True) for end in ("<eos>", "<end_of_turn>\n<start_of_turn>user", "<|im_end|>")),
         ("9", "#### 8<|im_end|>\n#### 9", False),
+        *(
+            (gold, f"{answer}{question}", gold == "8")
+            for gold in ("8", "9")
+            for answer in (
+                "#### 8",
+                "The answer is 8.",
+                "So \\boxed{8}.",
+            )
+            for question in (
+                "\n\nProblem: And then?\n#### 9",
+                "\n### Instruction: And then?\n#### 9",
+                "\nQ2: And then?\n#### 9",
+                "\nHuman: And then?\n#### 9",
+                "\nNext question: And then?\nThe answer is 9.",
+                "\n问题：然后？\n#### 9",
+                "\n**Question 2:** And then?\n#### 9",
+                "\n## Question 2\nAnd then?\n#### 9",
+                "\n[INST] And then? [/INST] #### 9",
+            )
+        ),
     ],
 }
 
@@ -508,6 +538,7 @@ CHOICE: dict[str, list[Row]] = {
         ("A", "The answer is B.\n\nQuestion: Which one sinks?\nThe answer is A.", False),
         ("A", "A swan flies.", False),
         ("B", "B is wrong.", False),
+        ("B", "#### B is wrong", False),
         ("B", "The answer isn't B.", False),
     ],
 }

@@ -44,9 +44,11 @@ READERS: dict[str, Callable[[str], object]] = {
 PIECES = [
     "`", "```", "~~~", " ", "\t", "\n", "```python\n", "```\n", "> ", '"', "'", "\\", '"""', "'''", "#", "####", "#### ",
     "\\boxed{", "{", "}", "$", "\\[", "\\(", "<answer>", "</answer>", "<think>", "</think>", "<", "</s>", "<|im_end|>", "[/INST]",
-    "Question", "\nQuestion", "\nQ:", "\nQuestion ", "Answer:", "answer is ", "A", "(A)", "A) ", "1", "1,", "1.", "1 000 ", "-", "*",
-    "**", "\\frac{", "\\text{", "\nI hope", "def f():\n", "    return 1\n", '{"answer": ', "[", "(", "=", ",", "\\approx ", "and ",
-    "or ", "not ", "is ", "\ufeff", "١", "é", "\x00", "  \n", "0.", "'answer': '", "import a\n", "@a\n", "\\left(", "_", "^", "%",
+    "Question", "\nQuestion", "\nQ:", "\nQuestion ", "Answer:", "answer is ", "A", "(A)", "A) ", "1", "1,", "1.", "1 000 ", "-",
+    "*", "**", "\\frac{", "\\text{", "\nI hope", "def f():\n", "    return 1\n", '{"answer": ', "[", "(",
+    "=", ",", "\\approx ",
+    "and ", "or ", "not ", "is ", "\ufeff", "١", "é", "\x00", "  \n", "0.", "'answer': '",
+    "import a\n", "@a\n", "\\left(", "_", "^", "%",
     "/", ":", "\r", "<<1+", "x",
 ]  # fmt: skip
 STARTS = ["", "```python\n", "\\boxed{", "#### ", "The answer is ", "\nQuestion", "```"]

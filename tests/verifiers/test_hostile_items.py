@@ -137,7 +137,7 @@ def test_a_data_file_runs_no_code(tmp_path: Path) -> None:
     rows.write_text(json.dumps({"question": "q", "answer": "1", "kind": f"{evil}:f"}), encoding="utf-8")
     with pytest.raises(ProblemError, match="A data file runs no code by itself"):
         load_problems(str(rows))
-    with pytest.raises(ProblemError, match="problems.kind = "):
+    with pytest.raises(ProblemError, match=r"problems\.kind = "):
         load_problems(str(rows), kind="number")
     assert load_problems(str(rows), kind=f"{evil}:f")[0].kind == f"{evil}:f"
 

@@ -33,7 +33,8 @@ _LETTER = r"alpha|beta|gamma|delta|theta|lambda|mu|pi|rho|sigma|tau|phi|omega|in
 _BEGIN = re.compile(
     r"\\\\(?![a-zA-Z])|\\\[|\\\(|(?<!\\)\$+|\n|&|\*\*|[=<>≤≥≈:,;]"
     r"|\\(?:approx|leq?|geq?|leqslant|geqslant|ne|neq|equiv|in|implies|Rightarrow|Longrightarrow|rightarrow|to|iff|quad|qquad"
-    r"|therefore|because|displaystyle)(?![a-zA-Z])|\\(?:begin\{[^}]*\}|text(?:bf|it|rm)?\s?\{[^{}]*\}|mbox\{[^{}]*\}|color\{[^}]*\}"
+    r"|therefore|because|displaystyle)(?![a-zA-Z])|\\(?:begin\{[^}]*\}|text(?:bf|it|rm)?\s?\{[^{}]*\}"
+    r"|mbox\{[^{}]*\}|color\{[^}]*\}"
     r"|textcolor\{[^}]*\}\{?|hspace\{[^}]*\}|(?:Large|large|huge|bf|it|rm)(?![a-zA-Z]))"
 )
 _END = re.compile(
@@ -63,7 +64,8 @@ _AFTER_IN_TEXT = re.compile(
 )
 _SCALE = re.compile(
     r"(?:\s|~|\\[,;:! ]|\$|\\\)|\*)*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*"
-    r"(dozen|hundred|thousand|million|billion|trillion|percent|per cent|or (?:more|less|fewer|greater|higher|lower)|is (?:wrong|incorrect|false))s?(?![A-Za-z])"
+    r"(dozen|hundred|thousand|million|billion|trillion|percent|per cent|or (?:more|less|fewer|greater|higher|lower)"
+    r"|is (?:wrong|incorrect|false))s?(?![A-Za-z])"
 )
 
 
@@ -104,7 +106,7 @@ def strip_boxes(text: str) -> str:
 
 
 def with_surroundings(text: str, box: Box, content: str) -> str:
-    r"""Return a box's content together with what it is a part of: ``-5`` for ``-\boxed{5}``, ``2 \cdot 5`` for ``2 \cdot \boxed{5}``."""
+    r"""Return a box's content together with what it is a part of: ``-5`` for ``-\boxed{5}``."""
     before, in_formula = _before(text, box.start)
     piece = text[box.end : box.end + _AROUND]
     scale = _SCALE.match(piece)

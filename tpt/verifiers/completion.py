@@ -20,18 +20,23 @@ _END_MARKERS = (
 )  # fmt: skip
 _END_MARKER = re.compile("|".join(map(re.escape, _END_MARKERS)))
 _QUESTION = re.compile(
-    r"\n[ \t]{0,8}(?:[#*]{1,4}[ \t]{0,4})?(?:(?:New |Next |Another )?(?:[Qq]uestion|[Pp]roblem|Exercise|Example)(?:[ \t]{0,4}\d{1,4})?"
-    r"|Q\d{0,3}|Human|User|Instruction|Input)[ \t]{0,4}\*{0,2}[ \t]{0,4}[:：]"
+    r"\n[ \t]{0,8}(?:[#*>-]{1,4}[ \t]{0,4})?(?:"
+    r"(?:(?:(?:New |Next |Another )?(?:[Qq]uestion|[Pp]roblem|Exercise|Example)|Frage|Aufgabe|Pregunta|Problème|Pergunta"
+    r"|问题|題目|题目|問題)"
+    r"(?:[ \t]{0,4}\d{1,4})?|Q\d{0,3}|Human|User|Instruction|Input)[ \t]{0,4}\*{0,2}[ \t]{0,4}[:：]"
+    r"|(?<=[#*] )(?:Question|Problem|Exercise)[ \t]{0,4}\d{1,4}\b)"
 )
 # An answer that is complete, so that a question behind it is the next one.
 _ANSWERED = re.compile(
-    r"####[ \t]*[^\s#]|\\boxed\s?\{[^{}]|\bA(?:nswer)?:[ \t]*\S|(?:answer|ANSWER|Answer)[^\n.:]{0,60}(?::|\bis\b)[ \t]*\S|</answer>"
+    r"####[ \t]*[^\s#]|\\boxed\s?\{[^{}]|\bA(?:nswer)?:[ \t]*\S|(?:answer|ANSWER|Answer)[^\n.:]{0,60}(?::|\bis\b)[ "
+    r"\t]*\S|</answer>"
 )
 _TAKING_LEAVE = (
     "Let me know", "I hope", "Hope this", "Hope that", "Feel free", "If you have", "If you need", "If you want", "If you would",
     "If you'd", "Is there any", "Please let", "Please feel", "Do you have", "Do you need", "Do you want", "Would you like",
     "Don't hesitate", "Good luck",
 )  # fmt: skip
+_HASHES = len("####")
 _LEAVES = 4
 """Lines of leave-taking that are cut."""
 _TAG = re.compile(r"<[|/esEatpu｜]")
@@ -53,7 +58,7 @@ def final_part(completion: str) -> str:
         text = until_end_marker(without_thoughts(text))
     elif "]" in text and "INST]" in text:
         text = until_end_marker(text)
-    if ":" in text or not text.isascii():
+    if ":" in text or text.count("#") > _HASHES or not text.isascii():
         text = _until_next_question(text)
     if ">" in text[-2_000:] and "</" in text:
         text = _tagged(text)
@@ -62,6 +67,8 @@ def final_part(completion: str) -> str:
 
 def is_only_part(completion: str) -> bool:
     """Tell whether a completion that ends in an answer in the asked format has no other part, at a glance."""
+    if not completion.isascii() or "]" in completion or completion.count("#") > _HASHES:
+        return False
     if "<" in completion and _TAG.search(completion):
         return False
     return ":" not in completion or _QUESTION.search(completion) is None
@@ -86,8 +93,9 @@ def program_part(completion: str) -> str:
     for marker in _END_MARKER.finditer(text) if _TAG.search(text) or "INST]" in text else ():
         behind, before = text[marker.end() : marker.end() + 1], text[max(0, marker.start() - 3) : marker.start()]
         if before[-1:] in ("\n", "") or before == "```" or behind == "" or (behind == "\n" and "|" in marker[0]):
-            return text[: marker.start()]
-    return text
+            text = text[: marker.start()]
+            break
+    return _tagged(text) if text.rstrip().endswith("</answer>") else text
 
 
 def without_chatter(text: str) -> str:

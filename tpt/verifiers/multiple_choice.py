@@ -13,10 +13,12 @@ from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.completion import final_part, without_chatter
 from tpt.verifiers.math.final_answer import final_answer
-from tpt.verifiers.math.latex import MAX_ANSWER, as_words, canonical, compare_exactly
+from tpt.verifiers.math.latex import MAX_ANSWER, as_words, compare_exactly
+from tpt.verifiers.math.spelling import canonical
 
 CHOICE_FORMAT = (
-    "choice/2: '#### L', the last '####' of the completion's final part. L is the letter of an option, a capital without brackets; no "
+    "choice/2: '#### L', the last '####' of the completion's final part. L is the letter of an option, a capital "
+    "without brackets; no "
     "letter or digit right behind it. Words and lines that follow do not matter."
 )
 EXTRACTED = 200
@@ -52,11 +54,16 @@ _CHOSEN = re.compile(
 )
 _MEASURE = re.compile(r"[$€£]?\s?(-?[0-9][0-9.,/]*|-?\\[dt]?frac\{\d+\}\{\d+\})\s?([A-Za-z°%/.²³^0-9 ]*)")
 _LETTER = r"[(\[]?([A-J])(?![A-Za-z'’])"
-_ANSWER_WORD = r"antwort|respuesta|réponse|risposta|resposta|jawaban|ответ|答案|回答|答え|答|정답|الجواب|đáp án|odpowiedź|odpověď|cevap|svar|antwoord"
+_ANSWER_WORD = (
+    r"antwort|respuesta|réponse|risposta|resposta|jawaban|ответ|答案|回答|答え|答|정답|الجواب|đáp án|odpowiedź|odpověď|cevap"
+    r"|svar|antwoord"
+)
 _SAID = re.compile(
-    rf"(?i:option|choice|answer)s?(?:\s+(?:is|would be|must be|should be))?(?:\s+(?:therefore|thus|then|clearly))?\s*:?\s+[(\[]?([A-J])\b(?!')"
+    rf"(?i:option|choice|answer)s?(?:\s+(?:is|would be|must be|should be))?(?:\s+(?:therefore|thus|then"
+    rf"|clearly))?\s*:?\s+[(\[]?([A-J])\b(?!')"
     r"|\(([A-J])\)|(?:^|\n)[ \t]*([A-J])[.)]?[ \t]*(?:\n|$)"
-    rf"|(?:(?i:\b(?:pick|choose|select|go with|going with|chose|picked|selected))|选择?|選擇?)\s*[:：]?\s*(?:option\s+|choice\s+)?{_LETTER}"
+    rf"|(?:(?i:\b(?:pick|choose|select|go with|going with|chose|picked|selected))|选择?|選擇?)\s*[:：]?\s*(?:option\s+"
+    rf"|choice\s+)?{_LETTER}"
     rf"|(?i:{_ANSWER_WORD})(?:\s+correct[ao])?\s*(?:(?:ist|lautet|es|est|è|é|adalah|是|为|は)(?![a-z]))?\s*[:：]?\s*{_LETTER}"
     r"|(?:^|[.!?\n,]\s*)(?i:so|thus|hence|therefore|then)(?:,| it is| it must be)?\s+[(\[]?([A-J])[)\]]?\s*(?:[.!]\s*)?$"
     r"|(?i:\b(?:it|that|this)(?:'s|’s| is| must be))\s+[(\[]?([A-J])[)\]]?(?=\s*(?:$|[.,;:!\n]))"
@@ -84,7 +91,7 @@ def verify_choice(problem: Problem, completion: str) -> Judgement:
     completion = _latin(final_part(completion))
     start = completion.rfind("####")
     strict = _STRICT.match(completion, start) if start >= 0 else None
-    if strict is not None and not _SECOND.match(completion, strict.end()):
+    if strict is not None and not (_SECOND.match(completion, strict.end()) or _REFUSED.match(completion, strict.end())):
         right = strict[1] == gold
         return Judgement(Outcome.CORRECT if right else Outcome.WRONG, right, strict[1])
     chosen, text = _chosen(completion, options)

@@ -13,11 +13,13 @@ from tpt.verifiers.pool.call import PoolCall, PoolResult
 from tpt.verifiers.typography import BLANKS, INVISIBLE
 
 EXACT_FORMAT = (
-    "exact/2: '#### TEXT', the last '####' of the completion's final part; TEXT, to the end of its line or of the completion, is the "
+    "exact/2: '#### TEXT', the last '####' of the completion's final part; TEXT, to the end of its line or of the "
+    "completion, is the "
     "answer, apart from case and white space."
 )
 REGEX_FORMAT = (
-    "regex/2: '#### TEXT', the last '####' of the completion's final part; TEXT, to the end of its line, is the answer, without white "
+    "regex/2: '#### TEXT', the last '####' of the completion's final part; TEXT, to the end of its line, is the "
+    "answer, without white "
     "space around it."
 )
 TARGET = "tpt.verifiers.text:matches"

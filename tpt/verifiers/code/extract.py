@@ -22,7 +22,8 @@ from tpt.verifiers.code.fences import Block, blocks_of
 from tpt.verifiers.completion import program_part
 
 PROGRAM_FORMAT = (
-    "code/2: reasoning, then the program in the only fenced block of the completion's final part, opened by '```python' on a line of its own "
+    "code/2: reasoning, then the program in the only fenced block of the completion's final part, opened by "
+    "'```python' on a line of its own "
     "and closed by '```', with nothing but blanks behind it."
 )
 

@@ -65,6 +65,7 @@ _LINE_END = re.compile(r"\n|。|\.\s+(?=[A-Z])|\.\s*$|(?<=[^.])\s+I hope it is c
 _TURNED = re.compile(
     r"\b(?:not|never|negative|minus|isn't|least|most|more|less|fewer|over|under|between|or)\b", re.IGNORECASE
 )
+_NOT_BUT = re.compile(r"not\s[^.;\n]{1,60}?\bbut\s+(?:rather\s+)?", re.IGNORECASE)
 _LEAD = re.compile(
     r"(?:\s*(?:about|approximately|exactly|simply|just|therefore|thus|option|choice)\b\s*,?|[\s:*_`])+", re.I
 )
@@ -171,6 +172,8 @@ def _of_phrase(rest: str) -> str:
 
 def _end_of_sentence(line: str) -> str:
     """Return what a sentence of several words comes to: what follows its verb, else its only number."""
+    if but := _NOT_BUT.match(line):
+        line = line[but.end() :]
     if len(re.findall(r"[A-Za-z]{2,}", line)) < 3 or _LATEX.search(line):
         return line
     verb = _last_verb(line)

@@ -151,7 +151,9 @@ def _with_commas(text: str) -> str:
     # In a text of words, "and" is one of them: "Monday and Tuesday".
     if re.search(r"(?<![\\A-Za-z])(?!(?:and|or)\b)[A-Za-z]{3}", text) and not re.search(r"[0-9\\=]", text):
         return text
-    return _AND.sub(lambda match: match["words"] or ",", text)
+    listed = _AND.sub(lambda match: match["words"] or ",", text)
+    # An "or" with nothing on one side of it is no comma that may be left off.
+    return text if listed.strip().startswith(",") or listed.rstrip().endswith(",") else listed
 
 
 def _without_grouping(text: str) -> str:

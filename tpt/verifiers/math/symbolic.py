@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 import sympy
-from antlr4 import Token
 from latex2sympy2_extended import NormalizationConfig
 from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy, normalize_latex
 from math_verify import verify
@@ -35,9 +34,12 @@ _MIXED = re.compile(r"(?<![\d.}^_/])(\d+)\s?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<=\s)(
 # Two numbers with nothing between them, a number with two points, dots: not one value to anybody. Words and letters that a
 # zero would make vanish are a part of the answer too.
 _UNREADABLE = re.compile(
-    r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]"
+    r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text"
+    r"|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]|(?<!_)\d\s?_|[A-Za-z)}]\s?'|\\[bp]?mod(?![a-z])"
 )
 _APPROX = re.compile(r"\\approx|≈")
+_END_OF_TEXT = -1
+"""The parser's token type behind the last token."""
 _RELATIVE = sympy.Rational(1, 10**5)
 _DIGITS = 30
 _POINTS = (sympy.Rational(7, 11), sympy.Rational(23, 9), sympy.Rational(-5, 13))
@@ -137,7 +139,7 @@ def _whole(text: str) -> Any:
     reader = _Reader(is_real=not should_treat_as_complex(latex))
     parser = reader.create_parser(latex)
     tree = parser.math()
-    if parser.getTokenStream().LA(1) != Token.EOF:
+    if parser.getTokenStream().LA(1) != _END_OF_TEXT:
         return None
     if relation := tree.set_relation():
         return reader.convert_set_relation(relation)

@@ -10,7 +10,8 @@ import re
 from typing import NamedTuple
 
 SCALES = {
-    "dozen": 12, "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+    "dozen": 12, "lakh": 10**5, "crore": 10**7,
+    "hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
 }  # fmt: skip
 PERCENT = ("percent", "percentage", "pct", "per cent")
 _MEASURES = {

@@ -21,7 +21,8 @@ from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 MATH_FORMAT = (
-    "math/2: '\\boxed{ANSWER}', the last \\boxed of the completion's final part, its braces closed, ANSWER the whole final answer in "
+    "math/2: '\\boxed{ANSWER}', the last \\boxed of the completion's final part, its braces closed, ANSWER the "
+    "whole final answer in "
     "LaTeX or plain text. Words and lines around it do not matter."
 )
 TARGET = "tpt.verifiers.math.symbolic:equal"

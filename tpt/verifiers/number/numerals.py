@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from tpt.verifiers.typography import OVER, PLAIN, TIMES
 
@@ -20,8 +20,7 @@ MAX_EXPONENT = 300
 """Largest absolute power of ten; ``1e999999999`` must not be computed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Numeral:
+class Numeral(NamedTuple):
     """One answer as read: a number, or a text that holds digits but is not one number (``2:30``, ``3-4``)."""
 
     value: Fraction | None
@@ -40,6 +39,8 @@ SCALES = {
     "億": 10**8,
     "k": 1_000,
     "dozen": 12,
+    "lakh": 10**5,
+    "crore": 10**7,
     "hundred": 100,
     "thousand": 1_000,
     "million": 10**6,
@@ -65,12 +66,13 @@ NUMBER = re.compile(
 )
 _SUFFIX = re.compile(
     r"(?::00\s?[ap]\.?m\b)|[\s$)\]}*]{0,6}(?:(?P<percent>%|percent|per\ cent|pct)"
-    r"|(?P<scale>dozen|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
+    r"|(?P<scale>dozen|lakh|crore|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
     r"|(?P<k>k)(?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"""(?: [\s:*_`"'“”‘’(){\[=≈~>]
+    r"""(?: [\s:*_`"'“”‘’(){\[=≈~]
+      | (?<![A-Za-z {])> | \A>
       | \\[(\[]
       | \\(?:boxed|fbox|approx|displaystyle|left)(?![A-Za-z])
       | \$ | [€£¥₹](?=\s*-?\s*[0-9.])
@@ -87,7 +89,9 @@ _UNCLEAR_AFTER = re.compile(
       | \s*(?:[=>]|<(?![/|])|[:+*/]\s*[-$(\\]*\s*[0-9a-zA-Z(](?<![a-zA-Z])|-\s*[$(\\]*[0-9(])
       | \.?\s*\\(?:overline|bar|dot|ldots|dots|cdots|pm|mp)(?![a-z])   # 3.\overline{6} is not 3
       | \s+or\s+(?:more|less|fewer|greater|higher|lower|above|below)\b
-      | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9] | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
+      | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9]
+      | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
+      | \s[bdeijknopqrtuvxyz](?=\s*(?:[}$)]|\\\)|\.?\s*\Z)) | \s?[±√∞≠≤≥∈∪∩→]   # 18 x in a formula
       | \s+(?:squared|cubed)\b | \+(?![0-9A-Za-z])
       | \s+(?:is|are)\s+(?:not|wrong|incorrect|false)\b
       | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
@@ -95,7 +99,7 @@ _UNCLEAR_AFTER = re.compile(
       | \s+[-+$]*\.?[0-9]                                      # 10 12
       | \s?x\s?[0-9(]
       | [a-fijn-rt-vx-z](?![A-Za-z])                           # 3x: algebra, not a unit
-      | \s*\\(?!(?:text|math|mbox|quad|qquad|right|approx|degree|end|big|n)|[%$),;!:\]\s\\])
+      | \s*\\(?!(?:text|math|mbox|quad|qquad|right|approx|degree|end|big|n(?![a-z]))|[%$),;!:\]\s\\])
       | \s*(?:[+*-]\s*)\\
       # 2 hours and 30 minutes; 18 eggs or 20
       | \s+(?!(?:for|in|per|of|since|because|as|from|by|at|after|with|on|out|than|if|when|over|is|are|means|which
@@ -106,12 +110,16 @@ _UNCLEAR_AFTER = re.compile(
 )
 _DIGIT = re.compile("[0-9]")
 _BULLET = re.compile(
-    r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ \t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])"
+    r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ "
+    r"\t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])"
 )
 # Words before a number that make it another one: minus 5, not 5 (but 6), more than 5.
 _TURNED = re.compile(
-    r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])|(?P<but>not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\]))"
-    r"|(?:not|never|twice|thrice|double|triple|half of|(?:one|two|three|four|five|six|seven|eight|nine|ten|a|an)\s+\w+\s+(?:than|of)|more than|less than|fewer than|greater than|at least|at most|over|under|above|below|between|up to)\s",
+    r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])"
+    r"|(?P<but>not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\]))"
+    r"|(?:not|never|twice|thrice|double|triple|half of|(?:one|two|three|four|five|six|seven|eight|nine|ten|a"
+    r"|an)\s+\w+\s+(?:than|of)|more than|less than|fewer than|greater than|at least|at most|over|under|above|below"
+    r"|between|up to)\s",
     re.IGNORECASE,
 )
 # 9 eggs * $2 an egg = $18: the number is only the calculation's first.
@@ -224,7 +232,7 @@ def _read_line(line: str, *, strict_start: bool) -> Numeral | None:
         return numeral_of(again, right) if again else Numeral(None, line.strip())
     if negative:
         value = None if numeral.value is None or numeral.value < 0 else -numeral.value
-        return replace(numeral, value=value, text=f"-{numeral.text}")
+        return numeral._replace(value=value, text=f"-{numeral.text}")
     return numeral
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -45,7 +44,8 @@ from tpt.verifiers.number.numerals import (
 from tpt.verifiers.typography import DIGITS
 
 NUMBER_FORMAT = (
-    "number/2: '#### N', the last '####' of the completion's final part. N is a plain number: digits, with an optional leading '-', "
+    "number/2: '#### N', the last '####' of the completion's final part. N is a plain number: digits, with an "
+    "optional leading '-', "
     "optional thousands commas in their proper places and an optional decimal part; no currency or markup between '####' "
     "and N, no sign, letter or further digit right behind it. Words and lines that follow do not matter."
 )
@@ -73,6 +73,7 @@ _PHRASE = re.compile(
 # A number that only continues something: the other end of a range, an operand, a list item, an argument.
 _UNCLEAR_BEFORE = re.compile(
     r"""(?: [0-9][)\]}%$*]*[ \t]*(?:to|or|and|through|vs\.?|[-+*/^:,;&x~.<]|\\times|\\cdot|\\div)?[ \t]*[-+$(]*
+      | [±√≠≤≥][ \t]*
       | [+*/^][ \t]*[-$({\\]* | =[ \t]*-[ \t]+
       | [A-Za-z][({] | [\x00-\x08\x0e-\x1f\x7f]
     )\Z""",
@@ -158,7 +159,7 @@ def _spelled_otherwise(gold: Numeral, tail: str, question: str) -> str:
 def _strict_answer(completion: str) -> tuple[Numeral | None, bool]:
     """Return the answer of a completion that kept NUMBER_FORMAT, and whether nothing but blanks follows it."""
     start = completion.rfind("####")
-    match = _STRICT.match(completion[start : start + WINDOW]) if start >= 0 else None
+    match = _STRICT.match(completion, start, start + WINDOW) if start >= 0 else None
     if match is None or len(match[1]) > MAX_DIGITS:
         return None, False
     return Numeral(plain_number(match[1]), match[1]), match["last"] is not None and start + WINDOW >= len(completion)
@@ -251,7 +252,7 @@ def _in_context(match: re.Match[str], piece: str, before: str) -> Numeral:
         return Numeral(None, (before[-20:] + match.group()).strip())
     numeral = numeral_of(match, piece)
     if numeral.value is not None and numeral.value > 0 and _MINUS_BEFORE.search(word):
-        return replace(numeral, value=-numeral.value, text=f"-{numeral.text}")
+        return numeral._replace(value=-numeral.value, text=f"-{numeral.text}")
     return numeral
 
 

@@ -71,7 +71,7 @@ class Pool:
 
         Args:
             target: ``module:function`` of this package.
-            limits: wall clock and memory of an item, and how many are worked on at once.
+            limits: processor time and memory of an item, and how many are worked on at once.
             warm_up: handed to the module's ``warm_up`` once in every worker, outside the time limit of the items.
         """
         self._target = target

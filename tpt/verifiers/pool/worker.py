@@ -1,7 +1,8 @@
 r"""The far end of the pool: a process that forks a judging child, and another whenever that one has been killed.
 
 The outer process imports what every child needs once (sympy takes a second), calls the module's ``before_fork`` where it has
-one, and judges nothing itself, so replacing a killed child costs milliseconds and the new one is as warm as the old. The child reads requests from stdin and answers on stdout, one JSON object a line:
+one, and judges nothing itself, so replacing a killed child costs milliseconds and the new one is as warm as the old. The child
+reads requests from stdin and answers on stdout, one JSON object a line:
 
     child:  {"hello": pid, "failed": null | traceback}
     pool:   {"id": 7, "args": [...]}
