@@ -3,8 +3,9 @@
     python benchmarks/think_tokens.py [--verdicts RUN/round-1/verdicts.jsonl --samples 10 --size 200]
 
 Replays recorded verdicts through the real samplers, `collect` and `prune` on the scripted engine: the k-th sample of a
-problem is the k-th of its recorded ones in a random order, and comes after a step for every eight of its tokens, so that
-short ones, which are right more often, come first. Without --verdicts: a table sampled from the embedded model, one of
+problem is the k-th of its recorded ones in a random order, and comes after a random number of steps, whatever is in it. With
+--delay length it takes a step for every eight of its tokens: short ones, which are right more often, then come first, as
+where a model decodes them. Without --verdicts: a table sampled from the embedded model, one of
 Qwen2.5-Math on MATH where TPT_DATA has it, the samples published with the paper where --published has a clone of
 github.com/soheilzi/TPT, and one made to the paper's pass@1 and pass@10. Prints Markdown.
 """
@@ -39,6 +40,8 @@ from tpt.verifiers.judge import judge_one
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("TPT_DATA", "data"))
 Arm = Literal["until_full", "fixed", "first to finish"]
+Delay = Literal["random", "length"]
+DELAYS: dict[Delay, str] = {"random": "chance", "length": "length"}
 PERMUTATIONS = 2000
 TOKENS_A_STEP = 8
 WRONG_LENGTH = 1.3
@@ -61,6 +64,8 @@ class Setting:
     size: int
     """M."""
     slots: int
+    delay: Delay
+    """What the engine's delay of a sample goes by."""
 
 
 class Drawn(NamedTuple):
@@ -115,7 +120,12 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
     job = SamplingJob(
         problems=problems,
         prompt_ids=dict.fromkeys(problems, (0,)),
-        engine=ScriptedEngine(script, slots=setting.slots, order_seed=seed, tokens_a_step=TOKENS_A_STEP),
+        engine=ScriptedEngine(
+            script,
+            slots=setting.slots,
+            order_seed=seed,
+            tokens_a_step=TOKENS_A_STEP if setting.delay == "length" else 0,
+        ),
         sampling=Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=longest + 8),
         seed_of=lambda key: 0,
         judge=lambda traces, problems: [_verdict(trace) for trace in traces],
@@ -281,8 +291,8 @@ def report(table: Table, setting: Setting, *, replicates: int, seed: int = 0) ->
     covered = np.mean([any(good for _, good in each) for each in rows])
     print(
         f"\n### {table.name}\n\n{len(rows):,} problems, {fewest} recorded samples each (pass@1 {pass_1:.3f}, "
-        f"pass@{fewest} {covered:.3f}); N = {setting.samples}, M = {setting.size}, {setting.slots} in flight; means over "
-        f"{replicates} replicates; lengths in {table.unit}.\n"
+        f"pass@{fewest} {covered:.3f}); N = {setting.samples}, M = {setting.size}, {setting.slots} in flight; delays by "
+        f"{DELAYS[setting.delay]}; means over {replicates} replicates; lengths in {table.unit}.\n"
     )
     print("| sampler | samples | of them surplus | cancelled | tokens | of them surplus | cancelled | examples |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
@@ -323,9 +333,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10, help="N")
     parser.add_argument("--size", type=int, default=200, help="M")
     parser.add_argument("--slots", type=int, default=64, help="samples in flight")
+    parser.add_argument(
+        "--delay", choices=DELAYS, default="random", help="of a sample in the engine: by chance or length"
+    )
     parser.add_argument("--replicates", type=int, default=100)
     arguments = parser.parse_args()
-    setting = Setting(arguments.samples, arguments.size, arguments.slots)
+    setting = Setting(arguments.samples, arguments.size, arguments.slots, arguments.delay)
     if arguments.verdicts:
         report(verdict_table(arguments.verdicts), setting, replicates=arguments.replicates)
         return
@@ -333,12 +346,14 @@ def main() -> None:
         report(embedded_table(Path(folder)), setting, replicates=arguments.replicates)
     qwen = DATA / "model_outputs" / "qwen_math_cot_100x8.jsonl"
     if qwen.exists():
-        report(qwen_table(qwen), Setting(8, 30, 8), replicates=10 * arguments.replicates)
+        report(qwen_table(qwen), Setting(8, 30, 8, arguments.delay), replicates=10 * arguments.replicates)
     if arguments.published:
         # 2,000 of 7,473 problems is 134 of 500.
-        report(published_table(arguments.published), Setting(10, 134, 17), replicates=arguments.replicates)
+        report(
+            published_table(arguments.published), Setting(10, 134, 17, arguments.delay), replicates=arguments.replicates
+        )
     paper = paper_table(problems=7473, samples=10, pass_1=0.446, pass_n=0.7598, seed=0)
-    report(paper, Setting(10, 2000, 256), replicates=max(3, arguments.replicates // 20))
+    report(paper, Setting(10, 2000, 256, arguments.delay), replicates=max(3, arguments.replicates // 20))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import random
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def table(bench: ModuleType) -> Any:
 
 
 def test_fixed_spends_every_sample_and_until_full_only_what_it_needs(bench: Any, table: Any, tmp_path: Path) -> None:
-    setting = bench.Setting(samples=4, size=8, slots=4)
+    setting = bench.Setting(samples=4, size=8, slots=4, delay="random")
     fixed = bench.draw(table, setting, "fixed", seed=1, folder=tmp_path)
     assert fixed.samples == 160
     assert fixed.collected.surplus_traces == fixed.collected.cancelled_requests == 0
@@ -50,8 +51,11 @@ def test_fixed_spends_every_sample_and_until_full_only_what_it_needs(bench: Any,
         assert all(table.recorded[problem][index][1] for problem, index in drawn.chosen)
 
 
-def test_the_tests_find_a_biased_sampler_and_pass_the_right_one(bench: Any, table: Any, tmp_path: Path) -> None:
-    setting = bench.Setting(samples=4, size=8, slots=24)
+@pytest.mark.parametrize("delay", ["random", "length"])
+def test_the_tests_find_a_biased_sampler_and_pass_the_right_one(
+    bench: Any, table: Any, tmp_path: Path, delay: str
+) -> None:
+    setting = bench.Setting(samples=4, size=8, slots=24, delay=delay)
     arms = {
         arm: [bench.draw(table, setting, arm, seed=3 * n + at, folder=tmp_path) for n in range(40)]
         for at, arm in enumerate(("fixed", "until_full", "first to finish"))
@@ -61,6 +65,19 @@ def test_the_tests_find_a_biased_sampler_and_pass_the_right_one(bench: Any, tabl
     assert set(right) == {"problems", "traces", "solve rate", "length"}
     assert min(right.values()) > 0.01
     assert wrong["solve rate"] < 0.01
+
+
+@pytest.mark.parametrize(("delay", "tied"), [("random", False), ("length", True)])
+def test_only_delays_by_length_let_right_samples_overtake_wrong_ones(
+    bench: Any, tmp_path: Path, delay: str, tied: bool
+) -> None:
+    """Of 200 problems with a sample each, the right ones are short: do wrong ones come in before the first 20 right ones?"""
+    recorded = {f"p{number:03}": [(20, True) if number % 2 else (60, False)] for number in range(200)}
+    table = bench.Table("made up", "tokens", recorded)
+    bench.draw(table, bench.Setting(1, 20, 200, delay), "first to finish", seed=1, folder=tmp_path)
+    surplus = tmp_path / "surplus.jsonl"
+    left = [json.loads(line)["completion"] for line in surplus.read_text().splitlines()] if surplus.exists() else []
+    assert any(each.startswith("0:0") for each in left) != tied
 
 
 def test_the_papers_table_has_the_papers_scores(bench: Any) -> None:
