@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from transformers import GenerationConfig, PreTrainedConfig
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from tpt.errors import ModelError
 from tpt.model.spec import ModelSource

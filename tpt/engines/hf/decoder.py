@@ -122,7 +122,7 @@ def check_supported(config: Any, max_length: int) -> None:
             "load the model with attn_implementation = 'sdpa'"
         )
     longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and max_length > longest:
+    if longest is not None and 0 < longest < max_length:
         raise EngineError(
             f"prompt and completion need {max_length} positions, and this {name!r} model has {longest}; lower max_tokens "
             f"(of think and evaluate), or set engine.max_length = {longest}"

@@ -22,6 +22,7 @@ from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.hf.decoder import RowDecoder
 from tpt.engines.hf.fixed_decoder import FixedDecoder
+from tpt.engines.hf.forward_check import check_forward, foreign_explained
 from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
 from tpt.engines.hf.invariance import find_variance
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
@@ -241,13 +242,10 @@ class HFEngine:
         # Matrix products of odd heights round their last rows by other kernels; the rows added here stay empty.
         rows = _up(slots, _ROW_STEP)
         self._slots = slots
-        self._decoder = row_decoder(
-            model,
-            slots=rows,
-            max_length=self._max_length,
-            prompt_store_mb=self._prompt_store_mb,
-            fixed=invariant,
-        )
+        length, store_mb = self._max_length, self._prompt_store_mb
+        with foreign_explained(model):
+            self._decoder = row_decoder(model, slots=rows, max_length=length, prompt_store_mb=store_mb, fixed=invariant)
+            check_forward(model, self._decoder, rows=rows if invariant else _ROW_STEP, max_length=length)
         self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
         if invariant:
             self._require_invariance()
