@@ -142,12 +142,15 @@ def _folder(point: ResumePoint | None) -> Iterator[Path]:
 def _prepared(model: PreTrainedModel, *, packing: bool) -> Iterator[bool]:
     """Make the model attend row by row where it can and may, and yield whether it does; undo it all afterwards."""
     own_attention = use_packed_attention(model) if packing else None
-    use_cache = model.config.use_cache
+    # The config of a multimodal model keeps it in its text part.
+    caching = [config for config in (model.config, model.config.get_text_config()) if hasattr(config, "use_cache")]
+    before = [config.use_cache for config in caching]
     try:
         yield own_attention is not None
     finally:
         detach_target_loss(model)
-        model.config.use_cache = use_cache
+        for config, use_cache in zip(caching, before, strict=True):
+            config.use_cache = use_cache
         if own_attention is not None:
             model.set_attn_implementation(own_attention)
 
