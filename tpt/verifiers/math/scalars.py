@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tpt.verifiers.number.verify import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE
+
 MAX_DIGITS = 300
 MAX_EXPONENT = 300
-RELATIVE_TOLERANCE = Fraction(1, 10**6)
-ABSOLUTE_TOLERANCE = Fraction(1, 200)
 
 _NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _SCALAR = re.compile(
