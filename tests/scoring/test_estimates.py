@@ -109,6 +109,14 @@ def test_strictness_may_differ_within_one_answer() -> None:
     assert maj_at_k([["18", "18", "17"]], [[True, False, False]], 3).mean == 0.5
 
 
+def test_problems_of_a_cluster_vote_as_one() -> None:
+    answers, right = [["1"]] * 4 + [["2"]] * 4, [[True]] * 4 + [[False]] * 4
+    alone = maj_at_k(answers, right, 1)
+    together = maj_at_k(answers, right, 1, clusters=np.array([0, 0, 0, 0, 1, 1, 1, 1]))
+    assert together.mean == alone.mean == 0.5
+    assert together.stderr > 2 * alone.stderr
+
+
 def test_crossing_k() -> None:
     before = {1: 0.5, 2: 0.6, 4: 0.7, 8: 0.8}
     assert crossing_k(before, {1: 0.6, 2: 0.65, 4: 0.69, 8: 0.75}) == 4

@@ -142,6 +142,7 @@ def maj_at_k(
     *,
     draws: int = 1000,
     seed: int = 0,
+    clusters: IntArray | None = None,
 ) -> Estimate:
     """Return the expected score of the most frequent answer among k samples of each problem.
 
@@ -155,6 +156,7 @@ def maj_at_k(
         k: How many samples vote.
         draws: Subsets per problem.
         seed: Problem i draws from the stream ``(seed, i)``.
+        clusters: See ``mean_and_stderr``.
     """
     _require_samples(np.array([len(row) for row in answers], dtype=np.int64), k, None, metric="maj")
     scores = []
@@ -163,7 +165,7 @@ def maj_at_k(
         votes = np.array([codes.get(answer, len(codes)) if answer is not None else len(codes) for answer in row])
         subsets = _subsets(len(row), k, draws, (seed, index))
         scores.append(_plurality(votes, np.asarray(right, dtype=np.float64), subsets, len(codes)))
-    return mean_and_stderr(scores)
+    return mean_and_stderr(scores, clusters)
 
 
 def crossing_k(before: Mapping[int, float], after: Mapping[int, float]) -> int | None:

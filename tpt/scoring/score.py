@@ -97,13 +97,14 @@ def score(
     answers = [[voted_answer(verdict) for verdict in group] for group in grouped.values()]
     correct = [[is_correct(verdict) for verdict in group] for group in grouped.values()]
     found = diversity_of(traces, grouped, voted_answer)
+    voters, vote_seed = chosen[-1], seed_for(seed, "maj", chosen[-1]) % 2**32
     report = EvalReport(
         problems=len(grouped),
         samples=min(map(len, grouped.values())),
         outcomes={str(outcome): counts[str(outcome)] for outcome in Outcome},
         pass_at_k={k: right.pass_at_k(k, strict=True) for k in chosen},
         pass_at_k_lenient={k: right.pass_at_k(k, strict=False) for k in chosen},
-        maj_at_k={k: maj_at_k(answers, correct, k, seed=seed_for(seed, "maj", k) % 2**32) for k in (chosen[-1],)},
+        maj_at_k={voters: maj_at_k(answers, correct, voters, seed=vote_seed, clusters=clusters)},
         diversity=found.diversity,
         lengths=found.lengths,
     )
