@@ -85,9 +85,9 @@ class FirstToFinish(UntilFull):
         super().__init__(order, samples=samples, size=size)
         self.first: list[RequestId] = []
 
-    def record(self, key: RequestId, *, keepable: bool) -> None:
-        super().record(key, keepable=keepable)
-        if keepable and len(self.first) < self.target:
+    def record(self, key: RequestId, mark: int | None) -> None:
+        super().record(key, mark)
+        if mark is not None and len(self.first) < self.target:
             self.first.append(key)
 
     def finished(self) -> bool:

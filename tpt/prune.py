@@ -13,7 +13,7 @@ import random
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
@@ -325,14 +325,19 @@ def _how_many(traces: Sequence[Trace], policy: PruneConfig) -> int:
     return len(traces) if policy.per_problem == "all" else min(policy.per_problem, len(traces))
 
 
-def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:
+def distinct_by(trace: Trace, dedupe: str) -> Hashable:
+    """Return what the traces of a problem that count as one have in common; see ``prune.dedupe``."""
     if dedupe == "none":
-        return traces
-    seen: dict[object, Trace] = {}
+        return trace.sample
+    chain = tuple(equation_chain(trace.completion)) if dedupe == "equations" else ()
+    # Traces without any equation have no chain to compare, so their text stands for it.
+    return chain or trace.completion.strip()
+
+
+def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:
+    seen: dict[Hashable, Trace] = {}
     for trace in sorted(traces, key=lambda trace: trace.sample):
-        chain = tuple(equation_chain(trace.completion)) if dedupe == "equations" else ()
-        # Traces without any equation have no chain to compare, so their text stands for it.
-        seen.setdefault(chain or trace.completion.strip(), trace)
+        seen.setdefault(distinct_by(trace, dedupe), trace)
     return list(seen.values())
 
 

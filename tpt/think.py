@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
-from tpt.config.stage_sections import NEEDED_TO_THINK, data_needed_to_think
+from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_think
 from tpt.errors import ConfigError
 from tpt.gate import watch_thinking
 from tpt.mix import human_part, own_size, require_solutions
-from tpt.prune import is_keepable, problem_order
+from tpt.prune import distinct_by, is_keepable, problem_order
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
@@ -47,7 +47,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
-        "prune": config.prune.model_dump(include=set(NEEDED_TO_THINK)),
+        "prune": pruning_needed_to_think(config.prune, config.think),
         **verification_settings(config, run.problems),
     }
     inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
@@ -87,7 +87,9 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
         sampler, unit = Fixed(order, config.think.samples), "samples"
     else:
         size = own_size(config, round_dir.index)
-        sampler, unit = UntilFull(order, samples=config.think.samples, size=size), "solved"
+        most = config.prune.per_problem
+        assert most != "all", "which the config refuses"
+        sampler, unit = UntilFull(order, samples=config.think.samples, size=size, per_problem=most), "solved"
     with context.display(f"think ({unit})", total=sampler.target) as display:
         (collected,), described = sample(
             context,
@@ -98,6 +100,7 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
             keepable=lambda trace, verdict: is_keepable(
                 trace, verdict, problems[trace.problem_id], config.prune, config.verify
             ),
+            mark=lambda trace: hash(distinct_by(trace, config.prune.dedupe)),
             every_test=_needs_every_test(config),
         )
         rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)

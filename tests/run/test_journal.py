@@ -220,19 +220,19 @@ def test_until_full_asks_what_it_asked_when_the_cutoff_was_counted_anew(tmp_path
             key = in_flight.pop(source.randrange(len(in_flight)))
             good = source.random() < 0.4
             for each in samplers:
-                each.record(key, keepable=good)
+                each.record(key, 0 if good else None)
         assert samplers[1].finished()
 
 
 def test_fixed_goes_on_with_what_is_missing_and_refuses_what_it_did_not_ask_for() -> None:
     sampler = Fixed(["a", "b"], samples=3)
-    sampler.restore([(("b", 1), False), (("a", 0), True)])
+    sampler.restore([(("b", 1), None), (("a", 0), 0)])
     assert sampler.reached() == 2 and not sampler.finished()
     assert sampler.next_requests(3) == [("a", 1), ("a", 2), ("b", 0)]
     assert sampler.next_requests(3) == [("b", 2)]
     for key in [("a", 1), ("a", 2), ("b", 0), ("b", 2)]:
-        sampler.record(key, keepable=False)
+        sampler.record(key, None)
     assert sampler.finished()
     for key in [("a", 3), ("c", 0), ("a", -1), ("b", 1)]:
         with pytest.raises(RunError, match="not to be sampled, or is there twice"):
-            sampler.restore([(key, False)])
+            sampler.restore([(key, None)])

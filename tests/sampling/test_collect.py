@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tpt.engines import Completion, Request, Sampling
@@ -24,59 +26,142 @@ from tpt.verifiers.judge import judge
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=50)
 
 
-def drive(sampler: Sampler, keepable: dict[tuple[str, int], bool], *, room: int, order: random.Random) -> None:
+Marks = dict[tuple[str, int], int | None]
+"""What each sample of each problem would be: equal marks are duplicates, None may not be kept."""
+
+
+def drive(sampler: Sampler, marks: Marks, *, room: int, order: random.Random) -> None:
     """Answer the sampler's requests from a table, several in flight, finishing in a random order."""
     in_flight: list[tuple[str, int]] = []
     while not sampler.finished():
         in_flight += sampler.next_requests(room - len(in_flight))
         key = in_flight.pop(order.randrange(len(in_flight)))
-        sampler.record(key, keepable=keepable[key])
+        sampler.record(key, marks[key])
 
 
 def chosen_by_until_full(
-    keepable: dict[tuple[str, int], bool], problems: list[str], *, samples: int, size: int, room: int, finishing: int
+    marks: Marks, problems: list[str], *, samples: int, size: int, room: int, finishing: int, per_problem: int = 1
 ) -> tuple[tuple[str, int], ...]:
-    asked: dict[tuple[str, int], bool] = {}
+    """Return what pruning takes of what was sampled: the first keepable traces of each problem, one of each mark."""
+    asked: Marks = {}
 
     class Recording(UntilFull):
-        def record(self, key: tuple[str, int], *, keepable: bool) -> None:
-            asked[key] = keepable
-            super().record(key, keepable=keepable)
+        def record(self, key: tuple[str, int], mark: int | None) -> None:
+            asked[key] = mark
+            super().record(key, mark)
 
-    sampler = Recording(problems, samples=samples, size=size)
-    drive(sampler, keepable, room=room, order=random.Random(finishing))
-    return tuple(sorted(key for key, good in asked.items() if good and sampler.belongs(key)))
+    sampler = Recording(problems, samples=samples, size=size, per_problem=per_problem)
+    drive(sampler, marks, room=room, order=random.Random(finishing))
+    assert len(asked) == len(set(asked))
+    return first_of({key: mark for key, mark in asked.items() if sampler.belongs(key)}, problems, size, per_problem)
 
 
-def test_until_full_draws_the_distribution_of_sampling_everything_and_picking() -> None:
-    """Enumerate every outcome of 3 problems x 2 samples: both ways give each training set the same probability."""
-    chances = {"a": Fraction(1, 4), "b": Fraction(1, 2), "c": Fraction(3, 4)}
-    samples, size = 2, 2
+def first_of(marks: Marks, order: list[str], size: int, per_problem: int) -> tuple[tuple[str, int], ...]:
+    """Return the first different keepable samples of the first solved problems: ``prune.pick = "first"``."""
+    chosen: list[tuple[str, int]] = []
+    solved = 0
+    for problem in order:
+        seen: dict[int, tuple[str, int]] = {}
+        for key in sorted(key for key in marks if key[0] == problem):
+            mark = marks[key]
+            if mark is not None:
+                seen.setdefault(mark, key)
+        solved += bool(seen)
+        if seen and solved <= size:
+            chosen += list(seen.values())[:per_problem]
+    return tuple(sorted(chosen))
+
+
+@pytest.mark.parametrize("per_problem", [1, 2, 3])
+def test_until_full_draws_the_distribution_of_sampling_everything_and_picking(per_problem: int) -> None:
+    """Enumerate every outcome of 2 problems x 3 samples: both ways give each training set the same probability.
+
+    A sample is wrong, or one of two right texts; no two count as one, as with ``prune.dedupe = "none"``.
+    """
+    chances = {
+        "a": {None: Fraction(1, 2), "short": Fraction(1, 8), "long": Fraction(3, 8)},
+        "b": {None: Fraction(1, 3), "short": Fraction(1, 2), "long": Fraction(1, 6)},
+    }
+    samples, size = 3, 1
     keys = [(problem, sample) for problem in chances for sample in range(samples)]
     orders = list(itertools.permutations(chances))
     until_full: Counter[tuple[object, ...]] = Counter()
     everything: Counter[tuple[object, ...]] = Counter()
-    for good in itertools.product([False, True], repeat=len(keys)):
-        table = dict(zip(keys, good, strict=True))
+    for texts in itertools.product([None, "short", "long"], repeat=len(keys)):
+        table = dict(zip(keys, texts, strict=True))
         chance = Fraction(1)
-        for (problem, _), is_good in table.items():
-            chance *= chances[problem] if is_good else 1 - chances[problem]
+        for (problem, _), text in table.items():
+            chance *= chances[problem][text]
+        marks: Marks = {key: None if text is None else key[1] for key, text in table.items()}
         for order in orders:
-            picked = chosen_by_until_full(table, list(order), samples=samples, size=size, room=4, finishing=7)
-            until_full[tuple(problem for problem, _ in picked)] += chance / len(orders)
-        solved = [problem for problem in chances if any(table[problem, sample] for sample in range(samples))]
-        sets = list(itertools.combinations(solved, min(size, len(solved))))
-        for problems in sets:
-            everything[problems] += chance / len(sets)
+            share = chance / len(orders)
+            picked = chosen_by_until_full(
+                marks, list(order), samples=samples, size=size, room=4, finishing=7, per_problem=per_problem
+            )
+            until_full[tuple(sorted((problem, str(table[problem, sample])) for problem, sample in picked))] += share
+            right = {problem: [table[problem, each] for each in range(samples)] for problem in order}
+            kept = {problem: [text for text in texts if text] for problem, texts in right.items()}
+            solved = [problem for problem in order if kept[problem]][:size]
+            sets = [
+                tuple(sorted((problem, text) for text in chosen))
+                for problem in solved
+                for chosen in itertools.combinations(kept[problem], min(per_problem, len(kept[problem])))
+            ]
+            for each in sets or [()]:
+                everything[each] += share / max(1, len(sets))
     assert until_full == everything
     assert sum(until_full.values()) == 1
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda problems: st.tuples(
+            *[st.lists(st.sampled_from([None, 0, 1, 2]), min_size=4, max_size=4) for _ in range(problems)]
+        )
+    ),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(1, 9),
+    st.integers(0, 9),
+)
+def test_until_full_takes_what_sampling_everything_and_picking_the_first_takes(
+    drawn: tuple[list[int | None], ...], per_problem: int, size: int, room: int, finishing: int
+) -> None:
+    marks: Marks = {(f"p{at}", sample): row[sample] for at, row in enumerate(drawn) for sample in range(4)}
+    order = [f"p{at}" for at in range(len(drawn))]
+    taken = chosen_by_until_full(
+        marks, order, samples=4, size=size, room=room, finishing=finishing, per_problem=per_problem
+    )
+    assert taken == first_of(marks, order, size, per_problem)
+
+
+@given(st.data())
+def test_until_full_goes_on_from_any_samples_in_any_order(data: st.DataObject) -> None:
+    """An interrupted attempt leaves samples on disk in the order that they came in, or with gaps where lines were torn."""
+    order = ["a", "b", "c"]
+    marks: Marks = {
+        (problem, sample): data.draw(st.sampled_from([None, 0, 1])) for problem in order for sample in range(3)
+    }
+    left = data.draw(st.lists(st.sampled_from(sorted(marks)), unique=True))
+    sampler = UntilFull(order, samples=3, size=2, per_problem=2)
+    sampler.restore([(key, marks[key]) for key in left])
+    known = {key: marks[key] for key in left}
+    while not sampler.finished():
+        for key in sampler.next_requests(2):
+            assert key not in known, "asked for twice"
+            known[key] = marks[key]
+            sampler.record(key, marks[key])
+    belonging = {key: mark for key, mark in known.items() if sampler.belongs(key)}
+    assert first_of(belonging, order, 2, 2) == first_of(marks, order, 2, 2)
 
 
 @pytest.mark.parametrize("room", [1, 3, 16])
 def test_finishing_order_cannot_leak_into_the_selection(room: int) -> None:
     problems = [f"p{number}" for number in range(12)]
     source = random.Random(1)
-    table = {(problem, sample): source.random() < 0.35 for problem in problems for sample in range(3)}
+    table: Marks = {
+        (problem, sample): 0 if source.random() < 0.35 else None for problem in problems for sample in range(3)
+    }
     picked = {
         chosen_by_until_full(table, problems, samples=3, size=5, room=room, finishing=finishing)
         for finishing in range(60)
@@ -88,23 +173,23 @@ def test_finishing_order_cannot_leak_into_the_selection(room: int) -> None:
 def test_until_full_stops_at_the_first_solved_problems_and_never_asks_beyond_need() -> None:
     sampler = UntilFull(["a", "b", "c", "d"], samples=3, size=2)
     assert sampler.next_requests(2) == [("a", 0), ("b", 0)]
-    sampler.record(("b", 0), keepable=True)
+    sampler.record(("b", 0), 0)
     assert sampler.next_requests(2) == [("c", 0), ("d", 0)]
-    sampler.record(("c", 0), keepable=True)
+    sampler.record(("c", 0), 0)
     # b and c would do, but a comes before them and may yet be solved; nothing behind c can be needed.
     assert not sampler.finished()
-    sampler.record(("d", 0), keepable=False)
+    sampler.record(("d", 0), None)
     assert sampler.next_requests(5) == []
-    sampler.record(("a", 0), keepable=False)
+    sampler.record(("a", 0), None)
     assert sampler.next_requests(5) == [("a", 1)]
-    sampler.record(("a", 1), keepable=True)
+    sampler.record(("a", 1), 0)
     assert sampler.finished()
     assert [sampler.belongs((problem, 0)) for problem in "abcd"] == [True, True, False, False]
 
 
 def test_until_full_ends_when_every_problem_is_used_up() -> None:
     sampler = UntilFull(["a", "b"], samples=2, size=None)
-    drive(sampler, {(p, s): False for p in "ab" for s in range(2)}, room=4, order=random.Random(0))
+    drive(sampler, {(p, s): None for p in "ab" for s in range(2)}, room=4, order=random.Random(0))
     assert sampler.finished()
     assert sampler.reached() == 0
 
@@ -115,7 +200,7 @@ def test_fixed_takes_every_sample_once() -> None:
     assert asked == [(problem, sample) for problem in "ab" for sample in range(3)]
     assert sampler.next_requests(100) == []
     for key in asked:
-        sampler.record(key, keepable=False)
+        sampler.record(key, None)
     assert sampler.finished()
 
 

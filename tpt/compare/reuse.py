@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable
 
 from tpt.config import RunConfig, load_config
-from tpt.config.stage_sections import NEEDED_TO_THINK, data_needed_to_think
+from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_think
 from tpt.run.directory import RoundDir, RunDir
 from tpt.system.folders import sync_folder
 
@@ -37,7 +37,7 @@ def _base_key(config: RunConfig) -> object:
 
 
 def _think_key(config: RunConfig) -> object:
-    chosen = config.prune.model_dump(include=set(NEEDED_TO_THINK))
+    chosen = pruning_needed_to_think(config.prune, config.think)
     return [chosen, config.think.model_dump(), config.data.model_dump(include=set(data_needed_to_think(config.data)))]
 
 

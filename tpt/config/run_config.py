@@ -71,12 +71,12 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sampler_feeds_the_policy(self) -> Self:
-        one_suffices = self.prune.per_problem == 1 and self.prune.pick in ("random", "first")
-        if self.data.source == "self" and self.think.sampler == "until_full" and not one_suffices:
+        first_suffice = self.prune.per_problem != "all" and self.prune.pick in ("random", "first")
+        if self.data.source == "self" and self.think.sampler == "until_full" and not first_suffice:
             raise ValueError(
-                'think.sampler = "until_full" draws one keepable trace of a problem, but '
-                f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} chooses among "
-                'several: set think.sampler = "fixed"'
+                'think.sampler = "until_full" stops at the first prune.per_problem keepable traces of a problem, but '
+                f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} chooses among all "
+                'of them: set think.sampler = "fixed"'
             )
         return self
 

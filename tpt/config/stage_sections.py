@@ -18,7 +18,8 @@ class ThinkConfig(Section):
 
     sampler: Literal["until_full", "fixed"] = Field(
         "until_full",
-        description="until_full: each problem until its first keepable trace, until prune.size problems have one; "
+        description="until_full: each problem until it has prune.per_problem keepable traces, until prune.size problems "
+        "have any; "
         "fixed: think.samples of every problem",
     )
     samples: Count = Field(10, description="samples of one problem, at most (until_full) or exactly (fixed)")
@@ -64,13 +65,6 @@ class VerifyConfig(Section):
         description="how a model's programs are confined; rlimits: by resource limits alone, so that they can read every "
         "file of yours",
     )
-
-
-NEEDED_TO_THINK = (
-    *("correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed"),
-    *("size", "growth"),
-)
-"""Keys of ``prune`` that say which traces are keepable and how many problems are wanted: thinking stops by them."""
 
 
 class PruneConfig(Section):
@@ -163,6 +157,14 @@ class DataConfig(Section):
                 f'mix = {self.mix:g} and mode = "accumulate" would bring a human solution again and again: set mode = "replace"'
             )
         return self
+
+
+def pruning_needed_to_think(prune: PruneConfig, think: ThinkConfig) -> dict[str, Any]:
+    """Return what of ``prune`` says which traces are keepable and how many are wanted: thinking stops by it."""
+    keys = {"correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed", "size", "growth"}
+    if think.sampler == "until_full" and prune.per_problem != 1:
+        keys |= {"per_problem", "dedupe"}
+    return prune.model_dump(include=keys)
 
 
 def data_needed_to_think(data: DataConfig) -> tuple[str, ...]:

@@ -112,7 +112,9 @@ def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Ve
     asked = float(seen.train_problems)
     if think.sampler == "until_full":
         asked = min(asked, size / share) if share else asked
-        tries = sum(_missed_share(rates, tried) for tried in range(think.samples)) if share else float(think.samples)
+        per_problem = seen.config.prune.per_problem
+        most = think.samples if per_problem == "all" else per_problem
+        tries = sum(_below(rates, tried, most) for tried in range(think.samples)) if share else float(think.samples)
     else:
         tries = float(think.samples)
     minutes = None if seen.seconds_per_sample is None else asked * tries * seen.seconds_per_sample / 60
@@ -120,14 +122,18 @@ def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Ve
     return TrainingSet(held, least, most, size, asked * tries, minutes)
 
 
-def _missed_share(rates: Rates, tries: int) -> float:
-    """Return the share of problems that so many tries leave unsolved: the mean of ``(1 - p) ** tries``."""
+def _below(rates: Rates, tries: int, hits: int) -> float:
+    """Return the share of problems that so many tries solve fewer than ``hits`` times: of a beta-binomial distribution."""
     a, b = rates.a, rates.b
-    return math.exp(math.lgamma(b + tries) - math.lgamma(b) + math.lgamma(a + b) - math.lgamma(a + b + tries))
+    whole = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) + math.lgamma(a + b + tries)
+    return sum(
+        math.comb(tries, hit) * math.exp(math.lgamma(a + hit) + math.lgamma(b + tries - hit) - whole)
+        for hit in range(min(hits, tries + 1))
+    )
 
 
 def _solved_share(rates: Rates, tries: int) -> float:
-    return 1 - _missed_share(rates, tries)
+    return 1 - _below(rates, tries, 1)
 
 
 def _verdict(seen: EarlySamples, right: Share, solved: Share, keepable: Share) -> str:

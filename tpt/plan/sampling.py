@@ -92,6 +92,8 @@ class Draws:
     """Problems in the training set; None: all that are solved."""
     sampler: Literal["until_full", "fixed"]
     slots: int
+    per_problem: int = 1
+    """Keepable traces of a problem that until_full stops at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +165,12 @@ def simulate(draws: Draws, rates: Rates, lengths: Lengths, seed: int = 0) -> Spe
 
 def _simulate_until_full(draws: Draws, chances: list[float], lengths: Lengths, source: random.Random) -> Spent:
     keys = [str(number) for number in range(draws.problems)]
-    sampler = UntilFull(keys, samples=draws.samples, size=draws.size)
+    sampler = UntilFull(keys, samples=draws.samples, size=draws.size, per_problem=draws.per_problem)
     running: list[tuple[int, int, tuple[str, int], bool]] = []
     busy: Counter[int] = Counter()
     asked: set[str] = set()
     now = samples = tokens = 0
-    solved: set[int] = set()
+    solved: Counter[int] = Counter()
     while not sampler.finished():
         for key in sampler.next_requests(draws.slots - len(running)):
             keepable = source.random() < chances[int(key[0])]
@@ -181,12 +183,11 @@ def _simulate_until_full(draws: Draws, chances: list[float], lengths: Lengths, s
         while running and running[0][0] == now:
             _, begun, key, keepable = heapq.heappop(running)
             tokens += now - begun
-            sampler.record(key, keepable=keepable)
-            if keepable:
-                solved.add(int(key[0]))
+            sampler.record(key, key[1] if keepable else None)
+            solved[int(key[0])] += keepable
     tokens += sum(now - begun for _, begun, _, _ in running)
-    kept = sorted(solved)[: draws.size]
-    return Spent(samples, tokens, len(asked), (1,) * len(kept), tuple(sorted(busy.items())))
+    kept = sorted(number for number, hits in solved.items() if hits)[: draws.size]
+    return Spent(samples, tokens, len(asked), tuple(solved[number] for number in kept), tuple(sorted(busy.items())))
 
 
 def _simulate_fixed(draws: Draws, chances: list[float], lengths: Lengths, source: random.Random) -> Spent:

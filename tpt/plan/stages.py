@@ -116,7 +116,9 @@ def _think_spent(setting: Setting, index: int, expected: Belief) -> Spent | None
     if config.data.source != "self":
         return None
     closed = human_size(config, index) if config.data.mix_problems == "apart" else 0
+    per_problem = config.prune.per_problem
     draws = Draws(
+        per_problem=1 if per_problem == "all" else per_problem,
         problems=work.train.count - closed,
         samples=config.think.samples,
         size=own_size(config, index) if config.think.sampler == "until_full" else None,

@@ -66,6 +66,8 @@ class SamplingJob:
     seed_of: Callable[[RequestId], int]
     judge: Judge
     keepable: Callable[[Trace, Verdict], bool]
+    mark: Callable[[Trace], int] = field(default=lambda trace: trace.sample)
+    """Equal for the traces of a problem that count as one."""
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     watch: Watch | None = None
 
@@ -112,19 +114,19 @@ def collect(
     )
 
 
-def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterator[tuple[RequestId, bool]]:
+def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterator[tuple[RequestId, int | None]]:
     """Yield what is on disk as the sampler wants it, and count it."""
     for trace, verdict in journal.recovered(lambda traces: job.judge(traces, job.problems)):
         progress.traces += 1
         if job.watch:
             job.watch.take(trace, verdict)
-        yield (trace.problem_id, trace.sample), job.keepable(trace, verdict)
+        yield (trace.problem_id, trace.sample), _mark(trace, verdict, job)
 
 
 def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress: Progress) -> None:
     """Tell the sampler of the traces that came in, and count them."""
     for trace, verdict in pairs:
-        sampler.record((trace.problem_id, trace.sample), keepable=job.keepable(trace, verdict))
+        sampler.record((trace.problem_id, trace.sample), _mark(trace, verdict, job))
         progress.traces += 1
         progress.correct += verdict.outcome == "CORRECT"
         progress.tokens += trace.completion_tokens
@@ -133,6 +135,10 @@ def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress:
     progress.reached = sampler.reached()
     if job.watch:
         job.watch.decide()
+
+
+def _mark(trace: Trace, verdict: Verdict, job: SamplingJob) -> int | None:
+    return job.mark(trace) if job.keepable(trace, verdict) else None
 
 
 def trace_of(completion: Completion, seed: int) -> Trace:

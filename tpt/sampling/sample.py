@@ -40,6 +40,7 @@ def sample(
     *passes: Pass,
     display: Display,
     keepable: Callable[[Trace, Verdict], bool] = lambda trace, verdict: False,
+    mark: Callable[[Trace], int] = lambda trace: trace.sample,
     every_test: bool = False,
 ) -> tuple[list[Collected], dict[str, Any]]:
     """Run the passes on an engine; traces, verdicts and surplus of each go into its folder.
@@ -51,6 +52,7 @@ def sample(
         passes: what is sampled, in order.
         display: where progress is shown.
         keepable: whether a trace may be trained on; a sampler that stops early asks.
+        mark: equal for the traces of a problem that count as one.
         every_test: see ``tpt.verifiers.judge.judge``.
     """
     config, index, cache = context.config, context.round_dir.index, context.run.path / "cache"
@@ -74,6 +76,7 @@ def sample(
                     seed_of=lambda key: seed_for(config.seed, stage, index, *key),
                     judge=judge,
                     keepable=keepable,
+                    mark=mark,
                     on_progress=show,
                     watch=each.watch,
                 )

@@ -19,11 +19,11 @@ class Sampler(Protocol):
     def next_requests(self, room: int) -> list[RequestId]:
         """Return at most ``room`` samples to take next; each is returned once."""
 
-    def record(self, key: RequestId, *, keepable: bool) -> None:
-        """Take in a sample asked for by ``next_requests``."""
+    def record(self, key: RequestId, mark: int | None) -> None:
+        """Take in a sample asked for by ``next_requests``: its mark if it may be kept, which duplicates share; else None."""
 
-    def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
-        """Take in the samples of an interrupted attempt: keys with whether each is keepable, in any order."""
+    def restore(self, found: Iterable[tuple[RequestId, int | None]]) -> None:
+        """Take in the samples of an interrupted attempt with their marks, in any order."""
 
     def reached(self) -> int:
         """Return how far the work is towards ``target``."""
@@ -57,18 +57,18 @@ class Fixed:
             chosen.append((self._problem_ids[at // self._samples], at % self._samples))
         return chosen
 
-    def record(self, key: RequestId, *, keepable: bool) -> None:
-        """See Sampler; what is keepable makes no difference here."""
+    def record(self, key: RequestId, mark: int | None) -> None:
+        """See Sampler; what may be kept makes no difference here."""
         self._recorded += 1
 
-    def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
+    def restore(self, found: Iterable[tuple[RequestId, int | None]]) -> None:
         """See Sampler.
 
         Raises:
             RunError: a key is none of the samples to take, or comes twice.
         """
         first = {problem_id: at * self._samples for at, problem_id in enumerate(self._problem_ids)}
-        for (problem_id, sample), _ in keys:
+        for (problem_id, sample), _ in found:
             at = first.get(problem_id, -1) + sample
             if problem_id not in first or not 0 <= sample < self._samples or self._asked[at]:
                 raise RunError(
@@ -92,22 +92,28 @@ class Fixed:
 
 
 class UntilFull:
-    """Each problem until its first keepable trace or N tries, until the first M solved problems in order are known.
+    """Each problem until its first k different keepable traces or N tries, until the first M solved problems are known.
 
     "First" is by the given order, which must be random: never by which problem happened to finish first, since that
-    would favour easy problems and short traces. The traces of one problem are independent draws, so its first
-    keepable one is distributed as a random one of all its keepable ones, and the first M solved problems of a random
+    would favour easy problems and short traces. The traces of one problem are independent draws, so its first k
+    keepable ones are distributed as a random k of all its keepable ones, and the first M solved problems of a random
     order are a random M of all solved ones: the same training sets as sampling everything N times, for fewer tokens.
+    Of duplicates only the first counts, as with ``prune.pick = "first"``.
     """
 
-    def __init__(self, order: list[str], *, samples: int, size: int | None) -> None:
+    def __init__(self, order: list[str], *, samples: int, size: int | None, per_problem: int = 1) -> None:
         self.target = len(order) if size is None else min(size, len(order))
         self._size = len(order) if size is None else size
         self._order = order
         self._samples = samples
+        self._per_problem = per_problem
         self._position = {problem_id: position for position, problem_id in enumerate(order)}
-        self._tries = [0] * len(order)
+        self._marks: dict[int, dict[int, int | None]] = {}
+        """By position and sample, of the problems that are tried and not done."""
+        self._counted = [0] * len(order)
+        """How many samples of a problem that is done belong to the result; 0: it is not done."""
         self._solved = bytearray(len(order))
+        """1 for each problem with a keepable trace."""
         self._solved_count = 0
         self._cutoff = len(order)
         """The position behind the M-th solved problem known so far: none from there on can be needed."""
@@ -116,7 +122,7 @@ class UntilFull:
         self._retries: list[int] = []
         """Heap of the positions that need another try and have none in flight."""
         self._settled = 0
-        """Every problem before this position is solved or has used up its tries."""
+        """Every problem before this position is done."""
         self._settled_solved = 0
 
     def next_requests(self, room: int) -> list[RequestId]:
@@ -125,30 +131,26 @@ class UntilFull:
         # The lowest positions first: they are sure to be needed.
         while len(chosen) < room and self._retries and self._retries[0] < self._cutoff:
             position = heapq.heappop(self._retries)
-            chosen.append((self._order[position], self._tries[position]))
+            tried = self._marks[position]
+            chosen.append((self._order[position], next(each for each in range(self._samples) if each not in tried)))
         while len(chosen) < room and self._opened < self._cutoff:
-            if not self._tries[self._opened]:
+            if not self._counted[self._opened] and self._opened not in self._marks:
                 chosen.append((self._order[self._opened], 0))
             self._opened += 1
         return chosen
 
-    def record(self, key: RequestId, *, keepable: bool) -> None:
+    def record(self, key: RequestId, mark: int | None) -> None:
         """See Sampler."""
-        position, tries = self._position[key[0]], key[1] + 1
-        self._tries[position] = max(self._tries[position], tries)
-        if keepable and not self._solved[position]:
-            self._solved[position] = 1
-            self._solved_count += 1
-            self._cut(position)
-        self._settle()
-        if not self._is_settled(position):
+        position = self._position[key[0]]
+        self._take(position, key[1], mark)
+        if not self._counted[position]:
             heapq.heappush(self._retries, position)
 
-    def restore(self, keys: Iterable[tuple[RequestId, bool]]) -> None:
-        """Take in the samples of an interrupted attempt: keys with whether each is keepable, in any order."""
-        for key, keepable in keys:
-            self.record(key, keepable=keepable)
-        self._retries = [p for p, tries in enumerate(self._tries) if tries and not self._is_settled(p)]
+    def restore(self, found: Iterable[tuple[RequestId, int | None]]) -> None:
+        """See Sampler."""
+        for key, mark in found:
+            self._take(self._position[key[0]], key[1], mark)
+        self._retries = sorted(self._marks)
 
     def reached(self) -> int:
         """See Sampler: solved problems, those included that may turn out to lie behind the first M."""
@@ -160,15 +162,37 @@ class UntilFull:
 
     def belongs(self, key: RequestId) -> bool:
         """See Sampler."""
-        return self._position[key[0]] < self._settled
+        position = self._position[key[0]]
+        return position < self._settled and key[1] < self._counted[position]
 
-    def _is_settled(self, position: int) -> bool:
-        return self._solved[position] == 1 or self._tries[position] >= self._samples
+    def _take(self, position: int, sample: int, mark: int | None) -> None:
+        if self._counted[position]:
+            return
+        tried = self._marks.setdefault(position, {})
+        tried[sample] = mark
+        if mark is not None and not self._solved[position]:
+            self._solved[position] = 1
+            self._solved_count += 1
+            self._cut(position)
+        self._counted[position] = self._needed(tried)
+        if self._counted[position]:
+            del self._marks[position]
+            self._settle()
+
+    def _needed(self, tried: dict[int, int | None]) -> int:
+        """Return how many of a problem's samples, from its first on, complete it; 0: more must be tried."""
+        kept: set[int] = set()
+        for sample in range(self._samples):
+            if sample not in tried:
+                return 0
+            if (mark := tried[sample]) is not None:
+                kept.add(mark)
+            if len(kept) == self._per_problem:
+                return sample + 1
+        return self._samples
 
     def _settle(self) -> None:
-        while (
-            self._settled < len(self._order) and self._settled_solved < self._size and self._is_settled(self._settled)
-        ):
+        while self._settled < len(self._order) and self._settled_solved < self._size and self._counted[self._settled]:
             self._settled_solved += self._solved[self._settled]
             self._settled += 1
 
