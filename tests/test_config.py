@@ -138,8 +138,8 @@ def test_rendered_toml_has_every_key_with_its_meaning() -> None:
         ({"data": {"source": "file"}}, 'data: file and source = "file" go together, got source = "file", file = ""'),
         ({"data": {"file": "x"}}, 'go together, got source = "self", file = "x": set data.file to'),
         (
-            {"prune": {"per_problem": 2}},
-            "prune.per_problem = 2 with prune.pick = 'random' chooses among several: set think.sampler = \"fixed\"",
+            {"prune": {"per_problem": "all"}},
+            "prune.per_problem = 'all' with prune.pick = 'random' chooses among all of them: set think.sampler = \"fixed\"",
         ),
         ({"prune": {"pick": "shortest"}}, "prune.per_problem = 1 with prune.pick = 'shortest'"),
     ],

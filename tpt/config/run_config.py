@@ -22,18 +22,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "think": {"sampler": "fixed"},
         "prune": {"per_problem": "all", "size": "all", "dedupe": "equations"},
     },
-    "rest-em": {
-        "train": {"start_from": "base"},
-        "think": {"sampler": "fixed"},
-        "prune": {"per_problem": 10, "size": "all"},
-    },
+    "rest-em": {"train": {"start_from": "base"}, "prune": {"per_problem": 10, "size": "all"}},
     "raft": {"prune": {"size": "all"}},
     "accumulate": {"data": {"mode": "accumulate"}},
     "no-prune": {"prune": {"correct_only": False, "require_format": False}},
     "human": {"data": {"source": "human"}},
     "distilled": {"data": {"source": "file"}},
     "mixed": {"data": {"mix": 0.5}},
-    "one-big-round": {"rounds": 1, "think": {"sampler": "fixed"}, "prune": {"per_problem": 4}},
+    "one-big-round": {"rounds": 1, "prune": {"per_problem": 4}},
     "format-only": {"prune": {"correct_only": False, "wrong_only": True}},
 }
 """The literature's methods as points in the space of policies; an explicit key wins over the preset."""
