@@ -187,7 +187,7 @@ def test_a_plan_counts_it(tmp_path: Path) -> None:
         planned = plan_run(config_with(GENERATED, *settings), tmp_path / "none", PlanOptions())
         return [(each.round, each.stage.rsplit("-", 1)[0], each.samples) for each in planned.stages]
 
-    assert stages()[-2:] == [(0, "also-other_seed", 36), (1, "also-other_seed", 36)]
+    assert stages()[-2:] == [(0, "also-other_seed", 48), (1, "also-other_seed", 48)]
     everything = stages('evaluate.also_rounds="all"', "rounds=2")
     assert [index for index, stage, _ in everything if stage.startswith("also")] == [0, 1, 2]
     assert not any(stage.startswith("also") for _, stage, _ in stages("evaluate.also=[]"))

@@ -213,6 +213,11 @@ class EvaluateConfig(Section):
         "than the base, the last one's), or every round's",
     )
 
+    @property
+    def greedy_samples(self) -> int:
+        """Greedy samples of a problem beside the others: one, unless they are not asked for or all are greedy."""
+        return int(self.greedy and self.temperature > 0)
+
     @field_validator("also", mode="before")
     @classmethod
     def _plain_sources(cls, entries: Any) -> Any:

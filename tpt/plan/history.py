@@ -128,6 +128,7 @@ def _done(round_dir: RoundDir, stage: str, manifest: dict[str, Any]) -> Done | N
         return None
     samples = counts["traces"] + counts["surplus_traces"] + counts["cancelled_requests"]
     tokens = counts["completion_tokens"] + counts["surplus_tokens"] + counts["cancelled_tokens"]
+    tokens += counts.get("greedy_tokens", 0)
     described = counts.get("engine") or manifest["settings"].get("engine") or {}
     return Done(round_dir.index, stage, samples, tokens, counts["wall_s"], str(described.get("device_name", "")))
 

@@ -74,7 +74,7 @@ def outline(config: RunConfig, out: Path, *, train: int, heldout: int, left_out:
         **({} if left_out is None else {"bad problems left out": left_out}),
         "samples a round, at most": train * config.think.samples,
         "examples a round": "all that are solved" if size is None else size,
-        "held-out samples a round": heldout * config.evaluate.samples,
+        "held-out samples a round": heldout * (config.evaluate.samples + config.evaluate.greedy_samples),
     }
 
 

@@ -151,7 +151,7 @@ def _think(setting: Setting, index: int, spent: Spent, expected: Belief) -> Stag
 
 def _evaluate(setting: Setting, index: int, expected: Belief) -> StagePlan:
     work, config = setting.work, setting.work.config
-    draws = Draws(work.heldout.count, config.evaluate.samples, None, "fixed", setting.slots["evaluate"])
+    draws = _scoring(setting, work.heldout.count, config.evaluate.samples)
     spent = simulate(draws, expected.rates, expected.evaluate)
     planned = _sampled(setting, "evaluate", index, spent, work.heldout, expected.evaluate)
     texts = min(config.evaluate.probe, work.heldout.count) * (2 if work.solutions else 1) * (2 if index else 1)
@@ -165,9 +165,14 @@ def _evaluate(setting: Setting, index: int, expected: Belief) -> StagePlan:
 
 def _also(setting: Setting, index: int, further: Further, expected: Belief) -> StagePlan:
     """Return what a further set takes, its problems taken to be as hard as the held-out ones."""
-    draws = Draws(further.prompts.count, further.samples, None, "fixed", setting.slots["evaluate"])
-    spent = simulate(draws, expected.rates, expected.evaluate)
+    spent = simulate(_scoring(setting, further.prompts.count, further.samples), expected.rates, expected.evaluate)
     return _sampled(setting, further.stage, index, spent, further.prompts, expected.evaluate)
+
+
+def _scoring(setting: Setting, problems: int, samples: int) -> Draws:
+    """Return what scoring samples: so many of every problem, and the greedy one."""
+    taken = samples + setting.work.config.evaluate.greedy_samples
+    return Draws(problems, taken, None, "fixed", setting.slots["evaluate"])
 
 
 def _sampled(setting: Setting, stage: str, index: int, spent: Spent, prompts: Prompts, lengths: Lengths) -> StagePlan:

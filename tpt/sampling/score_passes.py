@@ -23,9 +23,9 @@ def score_passes(
     """Return the samples, and one greedy sample of every problem unless they are greedy themselves."""
     sampling = sampling_of(section)
     passes = [Pass(Fixed(problem_ids, section.samples), sampling, at.path, watch)]
-    if section.greedy and section.temperature > 0:
+    if section.greedy_samples:
         greedy = dataclasses.replace(sampling, temperature=0.0, top_p=1.0, top_k=0)
-        passes.append(Pass(Fixed(problem_ids, 1), greedy, at.greedy))
+        passes.append(Pass(Fixed(problem_ids, section.greedy_samples), greedy, at.greedy))
     return passes
 
 
