@@ -22,8 +22,8 @@ from command_line import ENTRY, QUICKSTART, TINY, Finished, Tpt, sets
 from tpt.cli.app import app
 from tpt.config import RunConfig, parse_config
 from tpt.records import Outcome, RoundRecord, Trace, Verdict
-from tpt.report.text import printable
 from tpt.system.jsonl import from_table, read_records, replace_records, to_table
+from tpt.system.terminal import printable
 
 COMMANDS = [
     "init",

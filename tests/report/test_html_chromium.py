@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import summary_of
-from tpt.report.text import printable
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import read_records, replace_records
+from tpt.system.terminal import printable
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
 

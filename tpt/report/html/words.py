@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tpt.evidence import Comparison, Difference, Evidence, RoundCard
 from tpt.report.html.page_data import round_name
-from tpt.report.sentences import coverage_text, parts_text
+from tpt.report.sentences import coverage_text, p_text, parts_text
 from tpt.report.text import unclaimed, unclaimed_gain
 
 
@@ -29,8 +29,8 @@ def claim_note(evidence: Evidence) -> str:
     claim = evidence.claim
     strict = claim.comparison.strict
     said = (
-        f"95 % interval {interval(strict)} points; {p_value(strict.p_holm)}. {parts_text(claim.comparison)} Format: right "
-        "values written as asked; sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
+        f"95 % interval {interval(strict)} points; adjusted {p_text(strict.p_holm)}. {parts_text(claim.comparison)} Format: "
+        "right values written as asked; sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
         f"Lenient pass@1 went from {share_text(claim.lenient_before.mean)} to {share_text(claim.lenient_after.mean)}. "
     )
     if claim.independent:
@@ -62,10 +62,10 @@ def against(comparison: Comparison) -> str:
             if found.detectable is None
             else f"a true difference of {100 * found.detectable:.1f} points would be detected 80 % of the time"
         )
-        seen = f"{p_value(found.p_holm)}; {seen}"
+        seen = f"adjusted {p_text(found.p_holm)}; {seen}"
         return f"Within noise of {other}: {signed_points(found.mean)} points [{interval(found)}], {seen}."
     said = f"{found.finding.capitalize()} against {other}: {signed_points(found.mean)} points [{interval(found)}]"
-    return f"{said}, {p_value(found.p_holm)}."
+    return f"{said}, adjusted {p_text(found.p_holm)}."
 
 
 def model_title(index: int) -> str:
@@ -93,8 +93,3 @@ def duration(seconds: float) -> str:
     """Return a length of time as hours, minutes and seconds."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def p_value(value: float) -> str:
-    """Return a Holm-adjusted p-value, not more exact than it is."""
-    return "adjusted p < 0.001" if value < 0.001 else f"adjusted p = {value:.3f}"
