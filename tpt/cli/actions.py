@@ -25,12 +25,10 @@ from tpt.report.answer_form import answer_form
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import Summary
-from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
 from tpt.sandbox import Mode
 from tpt.sandbox.bubblewrap import hide_source
 from tpt.scoring.score import count_verdicts, default_ks, read_counts
-from tpt.store import address_of
 from tpt.system.jsonl import iterate_records, to_table, write_text
 from tpt.system.terminal import columns_of
 from tpt.verifiers.code.tests import tests_of
@@ -73,28 +71,6 @@ def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
     train, heldout, left_out = load_both(config)
     load_also(config, train, config.evaluate.also)
     return outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
-
-
-def run_status(run: RunDir) -> dict[str, Any]:
-    """Return how far a run is."""
-    opened = Run(run.path)
-    records = opened.records()
-    rounds = {}
-    for round_dir in run.rounds():
-        further = [each.stage for each in opened.config.evaluate.also]
-        if opened.config.evaluate.also_rounds == "best":
-            # Which round that will be is known at the end.
-            further = [stage for stage in further if round_dir.manifest(stage).exists()]
-        stages = (*round_dir.stages, *further)
-        done = {stage: round_dir.manifest(stage).exists() for stage in stages}
-        rounds[round_dir.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
-    return {
-        "run directory": address_of(run.path),
-        "rounds": rounds,
-        "finished rounds": len(records),
-        "best": f"round-{best_round(run, records).index}" if records else None,
-        "next": opened.stop_reason(records) or f"go on with: tpt run {address_of(run.path)}",
-    }
 
 
 def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:

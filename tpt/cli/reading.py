@@ -12,13 +12,20 @@ from tpt.cli.options import ExportDtype, Format, FormatOption, RoundOption, RunP
 from tpt.errors import ConfigError
 
 
-def status(path: RunPath, format: FormatOption = Format.table) -> None:
-    """Say how far a run is: which stages of which rounds are done."""
-    from tpt.cli import actions
-    from tpt.cli.output import print_result
+def status(
+    path: RunPath,
+    watch: Annotated[bool, typer.Option("--watch", help="Say it again and again until the run ends.")] = False,
+    every: Annotated[float, typer.Option("--every", help="With --watch: seconds between looks.", min=0.1)] = 2.0,
+    format: FormatOption = Format.table,
+) -> None:
+    """Say how far a run is, whether it is alive, what it is doing and how long that will take."""
+    from tpt.cli.watch import print_status, watch_run
     from tpt.run.directory import RunDir
 
-    print_result(actions.run_status(RunDir(path)), format)
+    if watch:
+        watch_run(RunDir(path), format, every_s=every)
+    else:
+        print_status(RunDir(path), format)
 
 
 def show(
