@@ -157,7 +157,21 @@ def test_an_example_leads_to_its_trace_and_back(browser: Chromium, page: Path, r
     assert browser.run(f"{trace}.querySelector('mark').textContent") in example.messages[-1]["content"].splitlines()[-1]
     browser.run(f"{trace}.querySelector('.trained').click()")
     browser.wait("document.querySelector('#examples .target')")
-    assert browser.run("document.activeElement.closest('li').value") == 2
+    assert browser.run("document.activeElement.closest('tr').firstChild.textContent") == "2"
+
+
+def test_examples_are_searched_like_problems(browser: Chromium, page: Path, run: RunDir) -> None:
+    examples = read_records(run.round(1).examples, Example)
+    browser.open(page)
+    assert browser.run("at('example-count').textContent") == f"{len(examples)} of {len(examples)} examples"
+    wanted = examples[1].problem_id
+    browser.run(f"at('example-query').value = {wanted!r}; at('example-query').dispatchEvent(new Event('input'))")
+    rows = "[...document.querySelectorAll('#examples tr')].map((each) => each.textContent)"
+    assert [wanted in text for text in browser.run(rows)] == [True]
+    browser.run("at('example-query').value = 'nowhere'; at('example-query').dispatchEvent(new Event('input'))")
+    assert browser.run(rows) == [] and browser.run("at('example-count').textContent").startswith("0 of ")
+    browser.open(page, link="#e=1.1")
+    assert browser.run("at('example-query').value") == ""
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tpt.config import RunConfig
 from tpt.errors import TPTError
 from tpt.run.directory import RunDir
 from tpt.sampling.open import engine_name
+from tpt.system.jsonl import count_lines
 
 
 def run_header(run: RunDir, config: RunConfig) -> str:
     """Return the line; what cannot be found out is left for the stage that fails by it."""
-    learn, score = (_lines(path) for path in (run.problems, run.heldout))
+    learn, score = (count_lines(path) for path in (run.problems, run.heldout))
     rounds = f"{config.rounds} round{'' if config.rounds == 1 else 's'}"
     try:
         engine = _engine_text(run, config)
@@ -38,8 +37,3 @@ def _engine_text(run: RunDir, config: RunConfig) -> str:
     hidden_size = int(getattr(architecture.get_text_config(), "hidden_size", 0))
     numbers = resolve_precision(settings.dtype, hidden_size=hidden_size, device=device)
     return f"engine {name} on {device.type} in {numbers}"
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

@@ -9,23 +9,40 @@ from tpt.report.text import unclaimed, unclaimed_gain
 
 
 def short_headline(evidence: Evidence) -> str:
-    """Return what the run achieved, in one sentence."""
+    """Return what the run achieved, in one sentence of plain words."""
     if not evidence.rounds:
         return "No round is finished yet."
-    if evidence.claim is None:
-        return unclaimed(evidence)
     claim = evidence.claim
+    if claim is None:
+        return _no_gain(evidence) if len(evidence.rounds) > 1 else unclaimed(evidence)
     after, before = share_text(claim.strict_after.mean), share_text(claim.strict_before.mean)
     strict, most = claim.comparison.strict, claim.comparison.most
-    verb = {"gain": "rose", "loss": "fell", "within noise": "went, within noise,"}[strict.finding]
+    if strict.finding == "within noise":
+        return (
+            f"Round {claim.round} looks best, but its gain may be chance: strict pass@1 was {before} and is {after}, "
+            f"{signed_points(strict.mean)} points."
+        )
+    verb = "rose" if strict.finding == "gain" else "fell"
     said = f"Round {claim.round} is the best: strict pass@1 {verb} from {before} to {after}, {signed_points(strict.mean)} points"
     return f"{said}, most of it {most}." if most else f"{said}."
+
+
+def _no_gain(evidence: Evidence) -> str:
+    """Return that no round is the best one, and which ones are worse than the base model."""
+    worse = [str(card.round) for card in evidence.rounds if card.to_base and card.to_base.strict.finding == "loss"]
+    last = evidence.rounds[-1].round
+    if worse:
+        which = f"round {worse[0]} is" if len(worse) == 1 else f"rounds {', '.join(worse)} are"
+        return f"Training did not help: {which} worse than the base model, and none is better."
+    none = "round 1 is not" if last == 1 else f"none of {last} rounds is"
+    return f"No gain was found: {none} better than the base model by more than chance."
 
 
 def claim_note(evidence: Evidence) -> str:
     """Return what the headline rests on."""
     if evidence.claim is None:
-        return unclaimed_gain(evidence)
+        said = unclaimed(evidence) if len(evidence.rounds) > 1 else ""
+        return f"{said} {unclaimed_gain(evidence)}".strip() if evidence.rounds else ""
     claim = evidence.claim
     strict = claim.comparison.strict
     said = (
