@@ -122,3 +122,14 @@ def _rendered(console: Console, shown: object) -> list[object]:
 
     lines = console.render_lines(shown.get_renderable(), console.options)  # type: ignore[attr-defined]
     return [Text("".join(segment.text for segment in line if isinstance(segment, Segment))) for line in lines]
+
+
+def test_a_check_of_a_model_and_of_traces_fit_too(finished: Finished, tmp_path: Path) -> None:
+    tiny = sets(*TINY, "problems.max_heldout=8")
+    problems, traces = finished.path / "problems.jsonl", finished.path / "round-1" / "traces.jsonl"
+    told = tmp_path / "told.jsonl"
+    told.write_text("".join(line for line in traces.read_text().splitlines(keepends=True)[:12]))
+    for arguments in (["check", QUICKSTART, "--model", *tiny], ["check", problems, "--traces", told]):
+        _, lines = at_terminal(80, *arguments)
+        assert len(lines) > 5 and not too_wide(lines, 80)
+        assert not any("Traceback" in line for line in lines)

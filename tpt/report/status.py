@@ -10,7 +10,7 @@ from tpt.errors import RunError
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.lock import holder_of
-from tpt.store import address_of
+from tpt.store import address_of, is_url
 from tpt.system.jsonl import read_json
 
 _QUIET_S = 120.0
@@ -43,6 +43,8 @@ def status_in_words(status: dict[str, Any]) -> dict[str, Any]:
     """Return a status with what a person need not read left out, and sizes and times in words."""
     said = dict(status)
     holder = said.pop("process")
+    if status["state"] == "not running" and is_url(status["run directory"]):
+        said["state"] = "not running on this machine"
     if holder and status["state"] == "running":
         said["state"] = f"running, {holder}"
     elif holder:
