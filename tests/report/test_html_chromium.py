@@ -180,6 +180,30 @@ def test_the_page_is_no_wider_than_the_screen(browser: Chromium, page: Path, wid
     assert browser.run("document.documentElement.scrollWidth") == width
 
 
+def test_on_paper_no_column_is_cut_off(browser: Chromium, page: Path) -> None:
+    browser.open(page, width=718)  # of A4 between its margins
+    try:
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        wide = "[...document.querySelectorAll('#rounds table, #cost table')].map((each) => each.getBoundingClientRect().right)"
+        assert max(browser.run(wide)) <= 718
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_on_a_phone_a_wide_table_says_that_it_scrolls(browser: Chromium, page: Path) -> None:
+    hint = "getComputedStyle(document.querySelector('#rounds .scroll'), '::after').content"
+    browser.open(page, width=360)
+    assert "scroll sideways" in browser.run(hint)
+    browser.open(page, width=1280)
+    assert browser.run(hint) == "none"
+
+
+def test_alarms_stand_before_the_charts(browser: Chromium, page: Path) -> None:
+    browser.open(page)
+    order = "[document.querySelector('.alarms, .no-alarm'), document.querySelector('figure')]"
+    assert browser.run(f"(([alarm, chart]) => Boolean(alarm.compareDocumentPosition(chart) & 4))({order})")
+
+
 def test_light_and_dark(browser: Chromium, page: Path) -> None:
     colour = "getComputedStyle(document.body).backgroundColor"
     browser.open(page, dark=True)

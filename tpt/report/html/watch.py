@@ -33,7 +33,7 @@ _DIFFICULTY = (
 def alarm_list(data: PageData) -> Element:
     """Return the alarms, each kind with what its last round has shown."""
     if not data.alarms:
-        return node("p", None, "No alarm: no measure of decay has passed its threshold.")
+        return node("p", {"class": "no-alarm"}, "No alarm: no measure of decay has passed its threshold.")
     items: list[Content] = []
     for alarm in {alarm.name: alarm for alarm in data.alarms}.values():
         rounds = [str(each.round) for each in data.alarms if each.name == alarm.name]

@@ -104,9 +104,3 @@ def signed_points(difference: float) -> str:
 def interval(found: Difference) -> str:
     """Return a 95 % interval in points."""
     return f"{signed_points(found.low)} to {signed_points(found.high)}"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time as hours, minutes and seconds."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
