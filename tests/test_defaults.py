@@ -17,10 +17,10 @@ ROOMS = ("",)
 """Folders and files that keep the rule; ``("",)`` is the whole package."""
 ALLOWED: dict[tuple[str, str], str] = {
     ("engines/scripted.py", "slots"): "an engine for tests, which no config opens",
-    ("cli/app.py", "columns"): "options of commands that read no config; empty, as a list that may be repeated",
-    ("cli/app.py", "model"): "whether a check samples the model, not which",
-    ("cli/app.py", "kind"): "that of imported samples, where the config has none",
-    ("cli/score.py", "problems"): "a source to score on; left out, the run's own",
+    ("cli/samples.py", "columns"): "options of commands that read no config; empty, as a list that may be repeated",
+    ("cli/samples.py", "model"): "whether a check samples the model, not which",
+    ("cli/samples.py", "kind"): "that of imported samples, where the config has none",
+    ("cli/runs.py", "problems"): "a source to score on; left out, the run's own",
     ("compare/arms.py", "preset"): "an arm's preset is its name, a run's is a choice",
     ("export/__init__.py", "dtype"): "of the files written, not of the arithmetic",
     ("sft/memory.py", "device"): "what the config's auto has become",

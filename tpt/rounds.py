@@ -12,12 +12,13 @@ from tpt.config import RunConfig, load_config, render_toml
 from tpt.config.answer_format import format_warnings
 from tpt.errors import RunError
 from tpt.evidence.best_round import BestRound, best_round_of
+from tpt.evidence.telling import told
 from tpt.records import EvalReport, Problem, RoundRecord
 from tpt.run.directory import RoundDir, RunDir, log_event
 from tpt.run.lock import lock
 from tpt.run.manifest import load_manifest
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
-from tpt.stage_process import StageServer, do_stage
+from tpt.stage_process import HEADER, StageServer, do_stage
 from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
 from tpt.system.jsonl import (
     from_table,
@@ -29,6 +30,7 @@ from tpt.system.jsonl import (
     write_json,
     write_text,
 )
+from tpt.system.terminal import tell
 
 
 class Run:
@@ -63,25 +65,30 @@ class Run:
         Raises:
             RunLockedError: another process is writing this run.
         """
-        with lock(self.dir) as held, synced(self.dir) as sync:
+        with lock(self.dir) as held, synced(self.dir) as sync, told(self.dir, self.config) as teller:
             if held.left_by and self.progress:
-                print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
+                tell(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", sys.stderr)
             self.prepare()
             self._warn()
             sync.prepared()
             with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
                 sync.stop_by(server.kill)
+                if self.progress:
+                    server.do(HEADER, 0)
                 records: list[RoundRecord] = []
                 while not self.stop_reason(records):
                     round_dir = self.dir.round(len(records))
+                    is_new = not round_dir.record.exists()
                     self._do((*round_dir.stages, *self._also(at_end=False)), round_dir, server, sync)
                     records.append(round_record(self.dir, round_dir))
                     write_json(round_dir.record, records[-1])
                     write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
                     sync.recorded(round_dir)
+                    teller.round(records, is_new=is_new)
                     yield records[-1]
                 for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
                     self._do(self._also(at_end=True), self.dir.round(index), server, sync)
+            teller.finished(self.stop_reason(records))
             log_event(self.dir, "finished", why=self.stop_reason(records))
 
     def _do(self, stages: Sequence[str], round_dir: RoundDir, server: StageServer, sync: StoreSync) -> None:
@@ -99,7 +106,7 @@ class Run:
         """Say where the prompt asks for another answer format than the one that counts."""
         kinds = {problem.kind for problem in iterate_records(self.dir.heldout, Problem)} if self.progress else set()
         for said in format_warnings(self.config.prompt.texts, self.config.verify.answer_format, kinds):
-            print(f"warning: {said}", file=sys.stderr)
+            tell(f"warning: {said}", sys.stderr)
 
     def records(self) -> list[RoundRecord]:
         """Return the records of the rounds that are finished."""
@@ -137,9 +144,7 @@ class Run:
         if left_out:
             log_event(self.dir, "left out", problems=left_out)
             if self.progress:
-                print(
-                    f"{len(left_out)} problems are left out (problems.drop_bad), see logs/events.jsonl", file=sys.stderr
-                )
+                tell(f"{len(left_out)} problems are left out (problems.drop_bad), see logs/events.jsonl", sys.stderr)
         write_text(self.dir.config, render_toml(self.config))
         replace_records(self.dir.problems, train)
         replace_records(self.dir.heldout, heldout)

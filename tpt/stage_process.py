@@ -29,8 +29,10 @@ from tpt.evaluate import evaluate_stage
 from tpt.prune import prune_stage
 from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
+from tpt.sampling.header import run_header
 from tpt.system import child_python
 from tpt.system.parent import end_with_parent
+from tpt.system.terminal import printable, tell
 from tpt.think import think_stage
 from tpt.train import train_stage
 
@@ -46,6 +48,9 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
 
     run = RunDir(run_path)
     run.require()
+    if stage == HEADER:
+        tell(printable(run_header(run, load_config(run.config))), sys.stderr)
+        return {}
     is_also = stage.startswith(ALSO)
     if stage != "evaluate" and not is_also and round_index < 1:
         raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
@@ -57,6 +62,8 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
     return manifest
 
 
+HEADER = "header"
+"""No stage: the line that a run begins with, said by a process that may look at devices."""
 _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
     "think": think_stage,
     "prune": prune_stage,
@@ -93,8 +100,13 @@ class StageServer:
         try:
             with theirs:
                 # The server and its children share the run's lock: while one of them lives, nobody else can write.
+                # What a library prints in a stage, such as a tracker its address, is no result: it goes to stderr.
                 self._process = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL, env=environment
+                    command,
+                    pass_fds=[theirs.fileno(), lock_descriptor],
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,
+                    env=environment,
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

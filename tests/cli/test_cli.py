@@ -22,8 +22,8 @@ from command_line import ENTRY, QUICKSTART, TINY, Finished, Tpt, sets
 from tpt.cli.app import app
 from tpt.config import RunConfig, parse_config
 from tpt.records import Outcome, RoundRecord, Trace, Verdict
-from tpt.report.text import printable
 from tpt.system.jsonl import from_table, read_records, replace_records, to_table
+from tpt.system.terminal import printable
 
 COMMANDS = [
     "init",
@@ -306,8 +306,8 @@ def test_ctrl_c_ends_everything_and_says_how_to_go_on(what: str, to_group: bool,
 
 
 def test_ctrl_c_in_any_other_command_is_130_too(finished: Finished) -> None:
-    code = "import os, signal; from tpt.cli import actions, app"
-    code += "; actions.run_status = lambda run: os.kill(os.getpid(), signal.SIGINT)"
+    code = "import os, signal; from tpt.cli import app, watch"
+    code += "; watch.run_status = lambda run: os.kill(os.getpid(), signal.SIGINT)"
     command = [sys.executable, "-c", f"{code}; app.main()", "status", str(finished.path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 130 and "Traceback" not in done.stderr

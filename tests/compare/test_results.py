@@ -208,3 +208,13 @@ def test_the_bootstraps_spread_is_that_of_seeds_and_problems() -> None:
 def test_two_arms_alike_differ_by_nothing() -> None:
     (gain,) = gains([[{"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0}]], seed=0)
     assert (gain.mean, gain.low, gain.high, gain.p_value, gain.p_holm) == (0, 0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("width", [80, 100, 200, 260])
+def test_the_tables_fit_a_terminal(found: Study, width: int) -> None:
+    lines = study_text(found, width=width).split("\n")
+    assert max(map(len, lines)) <= width
+    headings = [line.split()[0:2] for line in lines if line.startswith("arm")]
+    assert headings == [["arm", "round"], ["arm", "round"]]
+    assert all("strict pass@1" in line for line in lines if line.startswith("arm"))
+    assert any(line.startswith("(no room for: ") for line in lines) == (width < 260)

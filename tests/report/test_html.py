@@ -18,12 +18,14 @@ from command_line import Tpt
 from made_run import EXAMPLES, RIGHT, TRAINING, make_run
 
 from tpt.errors import RunError
-from tpt.evidence import Comparison, Coverage, Difference, Finding, evidence_of
-from tpt.records import EvalReport, RoundRecord, Trace
+from tpt.evidence import Claim, Comparison, Coverage, Difference, Finding, RoundCard, evidence_of
+from tpt.records import Estimate, EvalReport, RoundRecord, Trace
 from tpt.report.html import Findings, WrittenPage, write_page
 from tpt.report.html.axes import doubling_axis, number_axis, share_axis, spread
 from tpt.report.html.series import diversity_series, length_series, probe_series
-from tpt.report.html.words import duration, short_headline, signed_points, verdict
+from tpt.report.html.words import against, claim_note, short_headline, signed_points, verdict
+from tpt.report.sentences import p_cell, p_text, won_and_lost
+from tpt.report.status import clock_text
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import read_records, replace_records
@@ -327,16 +329,88 @@ def test_axes_cover_their_values_with_round_ticks() -> None:
 
 def test_labels_that_would_overlap_are_moved_apart() -> None:
     moved = spread([100.0, 101.0, 40.0], low=0, high=110)
-    assert moved[2] == 40 and moved[1] - moved[0] == pytest.approx(13) and max(moved) <= 110
+    assert moved[2] == 40 and moved[1] - moved[0] == pytest.approx(15) and max(moved) <= 110
     assert spread([], low=0, high=1) == []
 
 
 def test_words() -> None:
-    assert (signed_points(0.0123), signed_points(-0.2), duration(3725.4)) == ("+1.2", "−20.0", "1:02:05")
+    assert (signed_points(0.0123), signed_points(-0.2), clock_text(3725.4)) == ("+1.2", "−20.0", "1:02:05")
 
 
 def test_the_headline_never_claims_what_is_noise(run: RunDir) -> None:
     evidence = summary_of(run).evidence
-    assert (
-        evidence.claim is None and "no round beat the base model by more than noise" in short_headline(evidence).lower()
-    )
+    said = short_headline(evidence)
+    assert evidence.claim is None
+    assert said == "No gain was found: none of 2 rounds is better than the base model by more than chance."
+    assert "so the base model stays the best" in claim_note(evidence)
+    lost = compared("loss", -0.1).strict
+    cards = [card if card.round != 2 else with_strict(card, lost) for card in evidence.rounds]
+    said = short_headline(replace(evidence, rounds=cards))
+    assert said == "Training did not help: round 2 is worse than the base model, and none is better."
+
+
+def with_strict(card: RoundCard, strict: Difference) -> RoundCard:
+    assert card.to_base
+    return replace(card, to_base=replace(card.to_base, strict=strict))
+
+
+@pytest.mark.parametrize(("finding", "verb"), [("gain", "rose"), ("loss", "fell"), ("within noise", "may be chance")])
+def test_a_claim_is_as_sure_as_its_test(run: RunDir, finding: Finding, verb: str) -> None:
+    evidence = summary_of(run).evidence
+    before, after = (Estimate(share, 0.01) for share in (0.4, 0.45))
+    comparison = compared(finding, 0.05)
+    claim = Claim(2, 50, True, before, after, before, after, None, None, comparison)
+    assert verb in short_headline(replace(evidence, claim=claim))
+
+
+def test_the_first_screen_names_model_data_date_and_duration(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "first")
+    log = run.logs / "events.jsonl"
+    run.logs.mkdir()
+    log.write_text('{"time": "2026-03-01T23:58:10Z"}\n{torn\n{"time": "2026-03-02T01:02:03Z"}\n')
+    page, _ = written(run, tmp_path / "report.html")
+    head = page.text[: page.text.index("Round by round")]
+    for said in (
+        "Model embedded",
+        "Learned from word_problems?split=train",
+        ": 3 problems",
+        "Scored on",
+        ": 6 problems",
+    ):
+        assert said in head
+    assert "Date 2026-03-01 23:58 to 2026-03-02 01:02 UTC" in head and "Computing time 0:" in head
+    assert "No alarm" in head
+
+
+def test_what_the_source_solves_is_not_called_human(page: Page) -> None:
+    script = next(text for text in [*page.texts, *page.blocks.values()] if "function showProblem" in text)
+    assert "The source's own solution" in script and "human" not in script
+    assert "human" not in page.text[: page.text.index("Where it comes from")]  # the config has keys of that name
+
+
+def test_charts_say_which_way_is_good(page: Page) -> None:
+    assert "↑ higher is better" in page.text and "↓ lower is better" in page.text
+    told = {"self_bleu": 0.5, "distinct_2_in_1000": 0.5, "answer_entropy": 1.0}
+    records = [RoundRecord(0, "m", EvalReport(1, 1, {}, {}, {}, {}, told, {}))]
+    by_label = {each.label: each.better for each in diversity_series(records)}
+    assert by_label["likeness of right traces (self-BLEU)"] == "down"
+    assert by_label["different runs of 2 words in 1000 words, %"] == "up"
+    assert by_label["entropy of the answers (nats)"] == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence", "cell"),
+    [
+        (0.0, "p < 0.001", "< 0.001"),
+        (0.00099, "p < 0.001", "< 0.001"),
+        (0.001, "p = 0.001", "0.0010"),
+        (0.0456, "p = 0.046", "0.0456"),
+        (1.0, "p = 1.000", "1.0000"),
+    ],
+)
+def test_no_p_value_is_zero(value: float, sentence: str, cell: str) -> None:
+    assert (p_text(value), p_cell(value)) == (sentence, cell)
+    found = replace(compared("gain", 0.1), strict=replace(compared("gain", 0.1).strict, p_holm=value))
+    assert f"adjusted {sentence}" in against(found)
+    sets = replace(found.coverage, p_value=value)
+    assert f"({sentence})" in won_and_lost(sets)

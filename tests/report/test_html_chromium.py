@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import summary_of
-from tpt.report.text import printable
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import read_records, replace_records
+from tpt.system.terminal import printable
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
 
@@ -157,13 +157,51 @@ def test_an_example_leads_to_its_trace_and_back(browser: Chromium, page: Path, r
     assert browser.run(f"{trace}.querySelector('mark').textContent") in example.messages[-1]["content"].splitlines()[-1]
     browser.run(f"{trace}.querySelector('.trained').click()")
     browser.wait("document.querySelector('#examples .target')")
-    assert browser.run("document.activeElement.closest('li').value") == 2
+    assert browser.run("document.activeElement.closest('tr').firstChild.textContent") == "2"
+
+
+def test_examples_are_searched_like_problems(browser: Chromium, page: Path, run: RunDir) -> None:
+    examples = read_records(run.round(1).examples, Example)
+    browser.open(page)
+    assert browser.run("at('example-count').textContent") == f"{len(examples)} of {len(examples)} examples"
+    wanted = examples[1].problem_id
+    browser.run(f"at('example-query').value = {wanted!r}; at('example-query').dispatchEvent(new Event('input'))")
+    rows = "[...document.querySelectorAll('#examples tr')].map((each) => each.textContent)"
+    assert [wanted in text for text in browser.run(rows)] == [True]
+    browser.run("at('example-query').value = 'nowhere'; at('example-query').dispatchEvent(new Event('input'))")
+    assert browser.run(rows) == [] and browser.run("at('example-count').textContent").startswith("0 of ")
+    browser.open(page, link="#e=1.1")
+    assert browser.run("at('example-query').value") == ""
 
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_is_no_wider_than_the_screen(browser: Chromium, page: Path, width: int) -> None:
     browser.open(page, width=width)
     assert browser.run("document.documentElement.scrollWidth") == width
+
+
+def test_on_paper_no_column_is_cut_off(browser: Chromium, page: Path) -> None:
+    browser.open(page, width=718)  # of A4 between its margins
+    try:
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        wide = "[...document.querySelectorAll('#rounds table, #cost table')].map((each) => each.getBoundingClientRect().right)"
+        assert max(browser.run(wide)) <= 718
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_on_a_phone_a_wide_table_says_that_it_scrolls(browser: Chromium, page: Path) -> None:
+    hint = "getComputedStyle(document.querySelector('#rounds .scroll'), '::after').content"
+    browser.open(page, width=360)
+    assert "scroll sideways" in browser.run(hint)
+    browser.open(page, width=1280)
+    assert browser.run(hint) == "none"
+
+
+def test_alarms_stand_before_the_charts(browser: Chromium, page: Path) -> None:
+    browser.open(page)
+    order = "[document.querySelector('.alarms, .no-alarm'), document.querySelector('figure')]"
+    assert browser.run(f"(([alarm, chart]) => Boolean(alarm.compareDocumentPosition(chart) & 4))({order})")
 
 
 def test_light_and_dark(browser: Chromium, page: Path) -> None:

@@ -21,16 +21,16 @@ from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.plan import outline
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Example, Problem, Trace, Verdict, well_formed
+from tpt.report.answer_form import answer_form
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import Summary
-from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
 from tpt.sandbox import Mode
 from tpt.sandbox.bubblewrap import hide_source
 from tpt.scoring.score import count_verdicts, default_ks, read_counts
-from tpt.store import address_of
 from tpt.system.jsonl import iterate_records, to_table, write_text
+from tpt.system.terminal import columns_of
 from tpt.verifiers.code.tests import tests_of
 from tpt.verifiers.judge import judge
 
@@ -73,28 +73,6 @@ def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
     return outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
 
 
-def run_status(run: RunDir) -> dict[str, Any]:
-    """Return how far a run is."""
-    opened = Run(run.path)
-    records = opened.records()
-    rounds = {}
-    for round_dir in run.rounds():
-        further = [each.stage for each in opened.config.evaluate.also]
-        if opened.config.evaluate.also_rounds == "best":
-            # Which round that will be is known at the end.
-            further = [stage for stage in further if round_dir.manifest(stage).exists()]
-        stages = (*round_dir.stages, *further)
-        done = {stage: round_dir.manifest(stage).exists() for stage in stages}
-        rounds[round_dir.path.name] = {stage: "done" if is_done else "to do" for stage, is_done in done.items()}
-    return {
-        "run directory": address_of(run.path),
-        "rounds": rounds,
-        "finished rounds": len(records),
-        "best": f"round-{best_round(run, records).index}" if records else None,
-        "next": opened.stop_reason(records) or f"go on with: tpt run {address_of(run.path)}",
-    }
-
-
 def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     """Return a problem's traces with verdicts in a round; without an id, every problem's score.
 
@@ -103,7 +81,8 @@ def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     """
     run.require()
     round_dir = run.round(index)
-    further = [each.stage for each in load_config(run.config).evaluate.also if run.also(each.stage).exists()]
+    config = load_config(run.config)
+    further = [each.stage for each in config.evaluate.also if run.also(each.stage).exists()]
     paths = (run.problems, run.heldout, *map(run.also, further))
     problems = {problem.id: problem for path in paths for problem in iterate_records(path, Problem)}
     scored = [round_dir.scored, *map(round_dir.also, further)]
@@ -122,12 +101,15 @@ def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     verdicts = {each.sample: each for each in judged if each.problem_id == problem_id}
     examples = iterate_records(round_dir.examples, Example) if round_dir.examples.exists() else iter(())
     trained = {example.sample for example in examples if example.problem_id == problem_id}
-    found = []
+    found, verify = [], config.verify
     for path, _ in parts:
         for trace in iterate_records(path, Trace):
             if trace.problem_id == problem_id:
-                verdict = to_table(verdicts.get(trace.sample))
-                found.append({**to_table(trace), "verdict": verdict, "trained_on": trace.sample in trained})
+                verdict = verdicts.get(trace.sample)
+                form = answer_form(trace, verdict, problems[problem_id], verify) if verdict else ""
+                trained_on = trace.sample in trained
+                told = {"verdict": to_table(verdict), "answer_format": form, "trained_on": trained_on}
+                found.append({**to_table(trace), **told})
     return {"problem": to_table(problems[problem_id]), "traces": found}
 
 
@@ -238,13 +220,16 @@ def do_audit(opened: Audit, marks: list[str], html: Path | None, *, keyboard: Te
                 f"--mark {pair}: expected ID:SAMPLE=MARK, such as --mark gsm8k/train/00042:3=false_accept"
             )
         opened.store(opened.find(problem_id, int(sample)), mark)
+    limits = load_config(opened.run.config).verify
     if html:
         title = f"Audit of {opened.run.path.name}, round {opened.round}"
-        write_text(html, html_page(title, opened.drawn, opened.marks(), opened.report()))
+        write_text(html, html_page(title, opened.drawn, opened.marks(), opened.report(), limits=limits))
     elif not marks and keyboard.isatty():
-        ask_marks(opened.unread(), keyboard=keyboard, screen=screen, store=opened.store)
+        ask_marks(opened.unread(), keyboard=keyboard, screen=screen, store=opened.store, limits=limits)
     elif not marks:
-        print("\n\n".join(item_text(item) for item in opened.drawn), end="\n\n", file=screen)
+        width = columns_of(screen)
+        texts = (item_text(item, limits=limits, width=width) for item in opened.drawn)
+        print("\n\n".join(texts), end="\n\n", file=screen)
 
 
 def parse_ks(text: str) -> list[int]:

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from tpt.store import downloaded, working_copy_of
+
+def local_copy(path: str) -> Path:
+    """Return the path, of an object store's run its copy on this machine."""
+    from tpt.store import downloaded
+
+    return downloaded(path)
+
+
+def _working_copy(path: str) -> Path:
+    from tpt.store import working_copy_of
+
+    return working_copy_of(path)
 
 
 class Format(StrEnum):
@@ -19,16 +30,16 @@ class Format(StrEnum):
 
 
 RunPath = Annotated[
-    Path, typer.Argument(parser=downloaded, help="A run directory, or its URL on an object store.", metavar="RUN")
+    Path, typer.Argument(parser=local_copy, help="A run directory, or its URL on an object store.", metavar="RUN")
 ]
 ConfigPath = Annotated[
-    Path, typer.Argument(parser=downloaded, help="A config file, or a run directory to go on with.", metavar="CONFIG")
+    Path, typer.Argument(parser=local_copy, help="A config file, or a run directory to go on with.", metavar="CONFIG")
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        parser=working_copy_of,
+        parser=_working_copy,
         help="The run directory, or a URL such as s3://bucket/name; default runs/ and the config's name.",
         metavar="PATH",
     ),

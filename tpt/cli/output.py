@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import Any, TextIO
 
 from tpt.cli import actions
 from tpt.cli.options import Format
@@ -15,13 +13,11 @@ from tpt.cli.render import render
 from tpt.report.collapse import alarm_lines
 from tpt.report.groups import also_text
 from tpt.report.summary import Summary, summary_json, summary_of, write_report
-from tpt.report.text import notes, printable, round_table
+from tpt.report.text import notes, round_table
 from tpt.run.directory import RunDir
 from tpt.store import share
 from tpt.system.jsonl import to_table
-
-_UNBOUNDED = 250
-"""Characters of a line that goes to a file: the whole round table."""
+from tpt.system.terminal import columns_of, printable, wrapped
 
 
 def report_run(run: RunDir, format: Format, *, page: Path | None = None, most_traces: int = 0) -> None:
@@ -35,17 +31,16 @@ def report_run(run: RunDir, format: Format, *, page: Path | None = None, most_tr
         print(json.dumps(summary_json(summary), indent=2))
         return
     print_rounds(summary, file=sys.stdout)
-    further = also_text(summary.evidence)
+    width = columns_of(sys.stdout)
+    further = also_text(summary.evidence, width=width)
     lines = ["", *further, "", summary.headline] if further else ["", summary.headline]
     lines += [*alarm_lines(summary.alarms), *notes(summary.evidence), f"Report: {run.report}"]
-    print("\n".join(lines))
+    print("\n".join(line if line in further else wrapped(line, width) for line in lines))
 
 
-def print_rounds(summary: Summary, *, file: Any) -> None:
+def print_rounds(summary: Summary, *, file: TextIO) -> None:
     """Print the round table, as wide as the terminal."""
-    on_terminal = file.isatty()
-    console = Console(file=file, width=None if on_terminal else _UNBOUNDED)
-    console.print(round_table(summary.rows, width=console.width if on_terminal else None))
+    print("\n".join(round_table(summary.rows, width=columns_of(file))), file=file, flush=True)
 
 
 def print_result(result: Any, format: Format) -> None:
@@ -55,4 +50,5 @@ def print_result(result: Any, format: Format) -> None:
         # ASCII alone: what a model wrote may hold characters that a terminal would obey.
         print(json.dumps(table, indent=2))
     else:
-        print(printable(render(table)))
+        # Made printable first: characters that are written out take more room.
+        print(printable(render(table, width=columns_of(sys.stdout))))

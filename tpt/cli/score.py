@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from tpt.cli.options import Format, FormatOption, OutOption, SetOption
+from tpt.cli.options import Format
 from tpt.cli.output import report_run
 from tpt.config import RunConfig, load_config, parse_config
 from tpt.errors import ConfigError, RunError
@@ -20,27 +18,19 @@ from tpt.run.manifest import digest_of
 from tpt.start_model import trained_model_of
 from tpt.store import downloaded, is_url
 from tpt.system.jsonl import read_json, to_table
+from tpt.system.terminal import tell
 
 
-def score(
-    model: Annotated[
-        str,
-        typer.Argument(help="A run directory, an export, a model folder, a .gguf file, or a Hub id.", metavar="MODEL"),
-    ],
-    problems: Annotated[
-        str, typer.Argument(help="A source of problems; of a run: default its held-out ones.", metavar="PROBLEMS")
-    ] = "",
-    round: Annotated[int | None, typer.Option("--round", help="Of a run: which; default the best.", min=0)] = None,
-    samples: Annotated[int | None, typer.Option("--samples", help="Samples of every problem.", min=1)] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", help="0: greedy.", min=0)] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest completion.", min=1)] = None,
-    out: OutOption = None,
-    sets: SetOption = [],  # noqa: B006
-    format: FormatOption = Format.table,
+def score_model(
+    model: str,
+    problems: str,
+    round: int | None,
+    asked: dict[str, Any],
+    out: Path | None,
+    sets: list[str],
+    format: Format,
 ) -> None:
-    """Score a model on problems; the result is a run of no rounds, for tpt report and tpt report --compare. Resumes."""
-    asked = {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
-    asked = {key: value for key, value in asked.items() if value is not None}
+    """Score a model, a run's round or an export on problems, and report what came of it; ``asked``: keys of evaluate."""
     if is_url(model) or (Path(model) / "config.toml").is_file():
         run = RunDir(downloaded(model) if is_url(model) else model)
         config = _config_of_run(run, problems, round, asked, sets)
@@ -53,7 +43,7 @@ def score(
     out = out or Path("runs") / f"score-{name}-{digest_of(to_table(config.model_dump()))[:8]}"
     for _ in Run(out, config, progress=True).rounds():
         pass
-    print(f"scored into {out}", file=sys.stderr)
+    tell(f"scored into {out}", sys.stderr)
     report_run(RunDir(out), format)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from tpt.compare.bootstrap import Gain
 from tpt.compare.results import ArmResult, Scores, Study
 from tpt.records import Estimate
+from tpt.report.sentences import p_cell
+from tpt.system.terminal import text_table, wrapped
 
 COLUMNS = (
     "Scores in percent, differences in points. greedy: one greedy sample a problem, its value right. diversity: different "
@@ -18,16 +20,17 @@ COLUMNS = (
 """What the columns mean."""
 _LEFT = 1
 """Columns that hold words."""
+_DROP = (15, 14, 13, 12, 7, 6, 11, 10, 5, 9, 3, 4)
+"""Columns that a narrow terminal goes without, the first to go first."""
 
 
-def study_text(found: Study) -> str:
-    """Return the comparison for a terminal."""
-    parts = [_budget(found)]
+def study_text(found: Study, *, width: int | None = None) -> str:
+    """Return the comparison for a terminal, ``width`` characters wide; None: as wide as it needs."""
+    parts = [wrapped(_budget(found), width)]
     for title, rows in _tables(found):
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(_padded(row, widths)).rstrip() for row in rows]
-        parts.append("\n".join([title, *lines]))
-    return "\n\n".join([*parts, "\n".join(explanations(found))])
+        lines = text_table(rows, width=width, left=range(_LEFT), drop=_DROP)
+        parts.append("\n".join([wrapped(title, width), *lines]))
+    return "\n\n".join([*parts, wrapped("\n".join(explanations(found)), width)])
 
 
 def study_markdown(found: Study, *, figure: str) -> str:
@@ -107,7 +110,7 @@ def _row(arm: ArmResult, scores: Scores) -> list[str]:
         "" if votes else _percent(scores.maj_at_k),
         _number(scores.variety),
         _gain(scores.strict_gain),
-        "" if scores.strict_gain is None else f"{scores.strict_gain.p_holm:.4f}",
+        "" if scores.strict_gain is None else p_cell(scores.strict_gain.p_holm),
         _gain(scores.lenient_gain),
         _gain(scores.greedy_gain),
         _count(cost.tokens_sampled),
@@ -172,10 +175,3 @@ def _count(found: Estimate) -> str:
 
 def _gain(gain: Gain | None) -> str:
     return "" if gain is None else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-
-
-def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [
-        cell.ljust(width) if column < _LEFT else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]

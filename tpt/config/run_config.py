@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tpt.config.alarm_section import AlarmConfig
 from tpt.config.answer_format import REQUESTS
 from tpt.config.engine_section import EngineConfig
+from tpt.config.notify_section import NotifyConfig
 from tpt.config.problem_sections import ProblemsConfig, PromptConfig
 from tpt.config.section import Section
 from tpt.config.stage_sections import DataConfig, EvaluateConfig, PruneConfig, StopConfig, ThinkConfig, VerifyConfig
@@ -56,6 +57,7 @@ class RunConfig(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     stop: StopConfig = StopConfig()
     alarms: AlarmConfig = AlarmConfig()
+    notify: NotifyConfig = NotifyConfig()
 
     @property
     def asked_prompt(self) -> PromptConfig:

@@ -17,6 +17,16 @@ from tpt.config.run_config import PRESETS, RunConfig
 from tpt.config.section import Section
 from tpt.errors import ConfigError, did_you_mean
 
+OFTEN_SET: dict[str, tuple[str, ...]] = {
+    "": ("model", "rounds", "seed"),
+    "problems": ("train", "heldout", "max_train", "max_heldout"),
+    "prompt": ("system", "template"),
+    "think": ("samples", "temperature", "max_tokens"),
+    "prune": ("per_problem", "size"),
+    "train": ("method", "learning_rate", "epochs", "batch_size"),
+    "evaluate": ("samples", "temperature", "max_tokens"),
+}
+"""Section to the keys that most people set; "": keys of no section."""
 _BRANCHES = ("constrained-int", "literal[")
 
 
@@ -54,24 +64,34 @@ def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, w
         raise ConfigError(_explain(error, where)) from None
 
 
-def render_toml(config: RunConfig) -> str:
-    """Write a config as TOML with every key, each under a comment that says what it means."""
+def render_toml(config: RunConfig, *, short: bool = False) -> str:
+    """Write a config as TOML, each key under a comment that says what it means.
+
+    Args:
+        config: The config.
+        short: Only the keys that most people set, and those with another value than the preset's; read again, it is the
+            same config.
+    """
     lines: list[str] = []
     sections: list[str] = []
+    preset = PRESETS[config.preset]
     for name, field in RunConfig.model_fields.items():
         value = getattr(config, name)
         if isinstance(value, Section):
-            sections += ["", f"[{name}]  # {type(value).__doc__}", *_render_keys(value)]
-        else:
+            keys = _render_keys(name, value, preset.get(name, {}), short=short)
+            sections += ["", f"[{name}]  # {type(value).__doc__}", *keys] if keys else []
+        elif not short or name in OFTEN_SET[""] or value != preset.get(name, field.default):
             lines += [f"# {field.description}", _render_value(name, value)]
     return "\n".join(lines + sections) + "\n"
 
 
-def _render_keys(section: Section) -> list[str]:
+def _render_keys(name: str, section: Section, preset: dict[str, Any], *, short: bool) -> list[str]:
     lines: list[str] = []
     for key, field in type(section).model_fields.items():
         value = section.model_dump()[key]
-        lines += [f"# {field.description}", _render_value(key, value)]
+        default = preset.get(key, field.get_default(call_default_factory=True))
+        if not short or key in OFTEN_SET.get(name, ()) or value != default:
+            lines += [f"# {field.description}", _render_value(key, value)]
     return lines
 
 

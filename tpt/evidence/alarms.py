@@ -134,7 +134,7 @@ def _model_collapse(base: Observed, now: Observed, config: AlarmConfig) -> Alarm
     return Alarm(
         now.round,
         "model collapse",
-        f"{told}, and the human solutions became less likely: {before:.3f} to {after:.3f} nats a token "
+        f"{told}, and the source's own solutions became less likely: {before:.3f} to {after:.3f} nats a token "
         f"({rise / before:+.0%})"
         if before
         else told,

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from tpt.plan.hardware import GIB
 from tpt.plan.power import power_sentence
 from tpt.plan.run_plan import RunPlan, Total
+from tpt.system.terminal import text_table, wrapped
 
 
-def plan_text(plan: RunPlan, outline: str) -> str:
-    """Return a plan's tables; ``outline`` is what the run does, rendered."""
-    parts = [outline, f"on: {plan.hardware}", _stage_table(plan), _memory_text(plan)]
+def plan_text(plan: RunPlan, outline: str, *, width: int | None = None) -> str:
+    """Return a plan's tables, ``width`` characters wide; ``outline`` is what the run does, rendered."""
+    parts = [outline, wrapped(f"on: {plan.hardware}", width), _stage_table(plan, width), _memory_text(plan, width)]
     disk = ", ".join(f"{name} {_size(size)}" for name, size in plan.disk.items())
-    parts.append(f"disk: {disk}")
+    parts.append(wrapped(f"disk: {disk}", width))
     if plan.reality:
-        parts.append(_reality_table(plan))
-    parts.append("assumed:\n" + "\n".join(f"  - {each}" for each in plan.assumptions))
-    parts.append(power_sentence(plan.power))
-    parts.append(_verdict(plan))
+        parts.append(_reality_table(plan, width))
+    assumed = "assumed:\n" + "\n".join(f"  - {each}" for each in plan.assumptions)
+    parts += [wrapped(each, width) for each in (assumed, power_sentence(plan.power), _verdict(plan))]
     return "\n\n".join(parts)
 
 
-def _stage_table(plan: RunPlan) -> str:
+def _stage_table(plan: RunPlan, width: int | None) -> str:
     rows = [["round", "stage", "samples", "tokens", "prompt tokens", "TFLOP", "minutes", ""]]
     rows += [
         [
@@ -40,10 +40,10 @@ def _stage_table(plan: RunPlan) -> str:
     total = plan.total
     tokens = f"{total.sampled_tokens + total.trained_tokens:,}"
     rows.append(["total", "", "", tokens, "", f"{total.flops / 1e12:,.1f}", _minutes(total.seconds), ""])
-    return _table(rows)
+    return _table(rows, width, drop=(5, 4, 2))
 
 
-def _reality_table(plan: RunPlan) -> str:
+def _reality_table(plan: RunPlan, width: int | None) -> str:
     rows = [["round", "stage", "tokens planned", "measured", "ratio", "minutes planned", "measured", "ratio"]]
     rows += [
         [
@@ -73,10 +73,10 @@ def _reality_table(plan: RunPlan) -> str:
             _ratio(ratio),
         ]
     )
-    return "planned before the run, and measured:\n" + _table(rows)
+    return "planned before the run, and measured:\n" + _table(rows, width, drop=(4, 7))
 
 
-def _memory_text(plan: RunPlan) -> str:
+def _memory_text(plan: RunPlan, width: int | None) -> str:
     rows = [["memory of a device", "needed GiB", "there", "devices", "fits", "of that, GiB"]]
     rows += [
         [
@@ -89,7 +89,7 @@ def _memory_text(plan: RunPlan) -> str:
         ]
         for fit in plan.memory
     ]
-    return _table(rows)
+    return _table(rows, width, drop=(5, 3))
 
 
 def _verdict(plan: RunPlan) -> str:
@@ -132,11 +132,8 @@ def _size(size: int) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def _table(rows: Sequence[Sequence[str]], width: int | None, *, drop: Sequence[int]) -> str:
     """Return rows as columns, numbers to the right."""
-    columns = []
-    for cells in zip(*rows, strict=True):
-        width = max(map(len, cells))
-        is_text = not any(cell[:1].isdigit() for cell in cells[1:])
-        columns.append([cell.ljust(width) if is_text else cell.rjust(width) for cell in cells])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+    columns = list(zip(*rows, strict=True))
+    words = [at for at, cells in enumerate(columns) if not any(cell[:1].isdigit() for cell in cells[1:])]
+    return "\n".join(text_table(rows, width=width, left=words, drop=drop))

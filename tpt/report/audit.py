@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from tpt.audit.audit import FEW, AuditItem, AuditReport, Rate
+from tpt.config import VerifyConfig
 from tpt.records import Mark
-from tpt.report.text import printable
+from tpt.report.answer_form import answer_form
+from tpt.system.terminal import columns_of, printable, text_table, wrapped
 
+_HEADINGS = ("verdicts of this sort", "all", "marked", "mistaken", "skipped")
 _KEYS = {"g": "good", "a": "false_accept", "r": "false_reject", "s": "skip"}
 _QUESTION = "[g]ood, {mistake}, [s]kip, [q]uit? "
 _STYLE = (
@@ -22,45 +25,62 @@ _STYLE = (
 
 
 def ask_marks(
-    items: Sequence[AuditItem], *, keyboard: TextIO, screen: TextIO, store: Callable[[AuditItem, str], None]
+    items: Sequence[AuditItem],
+    *,
+    keyboard: TextIO,
+    screen: TextIO,
+    store: Callable[[AuditItem, str], None],
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
 ) -> None:
     """Show verdicts one after the other and store what the person says of each, at once; ends at [q]uit or end of file."""
     for number, item in enumerate(items, start=1):
-        print(f"\n=== {number} of {len(items)} ===\n{item_text(item)}\n", file=screen)
+        print(
+            f"\n=== {number} of {len(items)} ===\n{item_text(item, limits=limits, width=columns_of(screen))}\n",
+            file=screen,
+        )
         mark = _asked(item, keyboard, screen)
         if mark is None:
             return
         store(item, mark)
 
 
-def item_text(item: AuditItem) -> str:
-    """Return a verdict with all that is needed to judge it, safe to print."""
-    lines = [f"{item.problem.id}, sample {item.trace.sample}: {item.stratum}", "", item.problem.question, ""]
-    lines += [f"{name}: {value}" for name, value in _facts(item)]
-    return printable("\n".join([*lines, "", item.trace.completion]))
+def item_text(
+    item: AuditItem,
+    *,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
+    width: int | None = None,
+) -> str:
+    """Return a verdict with all that is needed to judge it, safe to print; programs keep their lines."""
+    text_width = None if item.problem.kind == "code" else width
+    question, completion = (
+        wrapped(text, text_width, hanging="") for text in (item.problem.question, item.trace.completion)
+    )
+    lines = [f"{item.problem.id}, sample {item.trace.sample}: {item.stratum}", "", question, ""]
+    lines += [wrapped(f"{name}: {value}", width) for name, value in _facts(item, limits)]
+    return printable("\n".join([*lines, "", completion]))
 
 
-def report_text(report: AuditReport) -> str:
-    """Return what the marks say of the verifier."""
-    columns = [("verdicts of this sort", "all", "marked", "mistaken", "skipped"), *_rows(report)]
-    widths = [max(len(row[column]) for row in columns) for column in range(5)]
-    lines = [
-        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in cells)
-        for cells in (list(enumerate(zip(row, widths, strict=True))) for row in columns)
-    ]
-    lines += ["", *(f"{name}: {value}" for name, value in _estimates(report))]
-    return "\n".join(lines + [f"note: {note}" for note in report.notes])
+def report_text(report: AuditReport, *, width: int | None = None) -> str:
+    """Return what the marks say of the verifier, ``width`` characters wide."""
+    table = text_table([_HEADINGS, *_rows(report)], width=width, drop=(4,))
+    said = [f"{name}: {value}" for name, value in _estimates(report)] + [f"note: {note}" for note in report.notes]
+    return "\n".join([*table, "", *(wrapped(each, width) for each in said)])
 
 
 def html_page(
-    title: str, items: Sequence[AuditItem], marks: Mapping[tuple[str, int], Mark], report: AuditReport
+    title: str,
+    items: Sequence[AuditItem],
+    marks: Mapping[tuple[str, int], Mark],
+    report: AuditReport,
+    *,
+    limits: VerifyConfig = VerifyConfig(),  # noqa: B008
 ) -> str:
     """Return the drawn verdicts and the estimates as one page that loads nothing and runs nothing."""
-    header = "".join(f"<th>{name}</th>" for name in ("verdicts of this sort", "all", "marked", "mistaken", "skipped"))
+    header = "".join(f"<th>{name}</th>" for name in _HEADINGS)
     rows = "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in _rows(report))
     estimates = "".join(f"<dt>{name}</dt><dd>{_safe(value)}</dd>" for name, value in _estimates(report))
     notes = "".join(f"<p>Note: {_safe(note)}</p>" for note in report.notes)
-    sections = "".join(_section(item, marks.get(item.key)) for item in items)
+    sections = "".join(_section(item, marks.get(item.key), limits) for item in items)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
@@ -83,11 +103,13 @@ def _asked(item: AuditItem, keyboard: TextIO, screen: TextIO) -> str | None:
         print(f"press one of {', '.join(keys)} or q, then Enter", file=screen)
 
 
-def _facts(item: AuditItem) -> list[tuple[str, str]]:
-    kept = "kept" if item.verdict.strict else "not kept"
+def _facts(item: AuditItem, limits: VerifyConfig) -> list[tuple[str, str]]:
+    form = answer_form(item.trace, item.verdict, item.problem, limits)
     read = "none" if item.verdict.extracted is None else item.verdict.extracted
     facts = [("gold answer", item.problem.answer), ("answer read", read)]
-    facts.append(("verdict", f"{item.verdict.outcome.value}, asked format {kept}, ended by {item.trace.finish_reason}"))
+    facts.append(
+        ("verdict", ", ".join(filter(None, (item.verdict.outcome.value, form, f"ended by {item.trace.finish_reason}"))))
+    )
     return [*facts, ("detail", item.verdict.detail)] if item.verdict.detail else facts
 
 
@@ -114,8 +136,8 @@ def _rate_text(rate: Rate | None, missing: str) -> str:
     return f"{rough}{rate.value:.1%}, 95 % interval {rate.low:.1%} to {rate.high:.1%}, from {rate.marks} marks"
 
 
-def _section(item: AuditItem, mark: Mark | None) -> str:
-    facts = [*_facts(item), ("mark", mark.mark if mark else "none")]
+def _section(item: AuditItem, mark: Mark | None, limits: VerifyConfig) -> str:
+    facts = [*_facts(item, limits), ("mark", mark.mark if mark else "none")]
     listed = "".join(f"<dt>{name}</dt><dd>{_safe(value)}</dd>" for name, value in facts)
     return (
         f"<section><h2>{_safe(item.problem.id)}, sample {item.trace.sample}: {_safe(item.stratum)}</h2>"

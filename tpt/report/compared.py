@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tpt.evidence import Difference, Pair, RunComparison
 from tpt.evidence.alarms import in_words
-from tpt.report.sentences import coverage_text, gain_text, parts_text, points, score_text
+from tpt.report.sentences import coverage_text, gain_text, p_cell, parts_text, points, score_text
+from tpt.system.terminal import text_table, wrapped
 
 _HEADINGS = (
     *("round", "first strict", "second strict", "second - first [95 %]", "p, Holm", ""),
@@ -12,29 +13,28 @@ _HEADINGS = (
 )
 
 
-def comparison_text(found: RunComparison) -> str:
-    """Return the rounds of two runs and what their best rounds differ by."""
-    lines = [_HEADINGS, *(_line(pair) for pair in found.rounds)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    table = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+def comparison_text(found: RunComparison, *, width: int | None = None) -> str:
+    """Return the rounds of two runs and what their best rounds differ by, ``width`` characters wide."""
+    rows = [_HEADINGS, *(_line(pair) for pair in found.rounds)]
+    table = text_table(rows, width=width, left=(), drop=(8, 7, 6, 4))
     left_out = [
         f"{count:,} only in the {name}"
         for count, name in ((found.only_first, "first"), (found.only_second, "second"))
         if count
     ]
-    return "\n".join(
-        [
-            f"first: {found.first}",
-            f"second: {found.second}",
-            f"on {_problems(found.shared, 'shared held-out ')}" + (f" ({', '.join(left_out)})" if left_out else ""),
-            "",
-            *table,
-            "",
-            _best(found),
-            *(in_words(alarm, subject=f"Second against first (rounds {_rounds(found)})") for alarm in found.alarms),
-            f"Scores in percent, differences in points, tested by problem, Holm over the rounds, level {found.level:g}.",
-        ]
-    )
+    heads = [
+        f"first: {found.first}",
+        f"second: {found.second}",
+        f"on {_problems(found.shared, 'shared held-out ')}" + (f" ({', '.join(left_out)})" if left_out else ""),
+        "",
+    ]
+    said = [
+        "",
+        _best(found),
+        *(in_words(alarm, subject=f"Second against first (rounds {_rounds(found)})") for alarm in found.alarms),
+        f"Scores in percent, differences in points, tested by problem, Holm over the rounds, level {found.level:g}.",
+    ]
+    return "\n".join([*heads, *table, *(wrapped(each, width) for each in said)])
 
 
 def _rounds(found: RunComparison) -> str:
@@ -47,7 +47,7 @@ def _line(pair: Pair) -> tuple[str, ...]:
     if found is None:
         return (*scores, *[""] * (len(_HEADINGS) - len(scores)))
     parts = map(_part, (found.format, found.sharpening, found.skill))
-    return (*scores, gain_text(found.strict), f"{found.strict.p_holm:.4f}", found.strict.finding, *parts)
+    return (*scores, gain_text(found.strict), p_cell(found.strict.p_holm), found.strict.finding, *parts)
 
 
 def _part(part: Difference | None) -> str:

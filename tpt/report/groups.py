@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from tpt.evidence import Difference, Evidence, Group, GroupRound
 from tpt.report.markdown import aligned_table
 from tpt.report.sentences import gain_text, score_text
-from tpt.report.text import printable
+from tpt.system.terminal import printable, text_table
 
 _SCORES = ("round", "strict", "lenient", "greedy", "lenient, less base [95 %]", "", "greedy, less base [95 %]", "")
+_DROP = (1, 9, 8, 5, 3, 7)
+"""Columns of the whole table that a narrow terminal goes without, the first to go first."""
 ALSO_NOTE = (
     "Further sets (evaluate.also): never trained on, scored to see what else a round changes. Differences in points, paired by "
     "problem against the base model; the word is of their own tests, Holm over the rounds of a set."
@@ -34,18 +36,12 @@ def group_cells(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     ]
 
 
-def also_text(evidence: Evidence) -> list[str]:
+def also_text(evidence: Evidence, *, width: int | None = None) -> list[str]:
     """Return the further sets as lines for a terminal; none where there are none."""
     if not evidence.also:
         return []
-    lines = [group_headings("also scored"), *group_cells(evidence.also)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells)
-        ).rstrip()
-        for cells in (list(zip(line, widths, strict=True)) for line in lines)
-    ]
+    rows = [group_headings("also scored"), *group_cells(evidence.also)]
+    return text_table(rows, width=width, drop=_DROP)
 
 
 def groups_markdown(evidence: Evidence) -> str:

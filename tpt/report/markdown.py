@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from tpt.evidence import Comparison, Coverage, Difference, Evidence, RoundCard
 from tpt.records import RoundRecord
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import count, gain_text, score_text
-from tpt.report.text import cells, headings, headline, notes, printable
+from tpt.report.sentences import count, gain_text, p_cell, score_text
+from tpt.report.text import cells, headings, headline, notes
+from tpt.system.terminal import printable
 
 _IDS = 20
 """Ids of each list that are written; JSON has all."""
@@ -60,8 +61,8 @@ def _differences(evidence: Evidence) -> str:
             name,
             score,
             gain_text(found),
-            _p(found.p_value),
-            _p(found.p_holm),
+            p_cell(found.p_value),
+            p_cell(found.p_holm),
             found.finding,
             "none" if found.detectable is None else f"{100 * found.detectable:.1f}",
         )
@@ -132,11 +133,7 @@ def _compared(card: RoundCard) -> list[tuple[str, Comparison]]:
 
 
 def _sets(sets: Coverage | None) -> tuple[str, str, str]:
-    return ("", "", "") if sets is None else (count(sets.gained), count(sets.lost), _p(sets.p_value))
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}"
+    return ("", "", "") if sets is None else (count(sets.gained), count(sets.lost), p_cell(sets.p_value))
 
 
 def _code(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tpt.audit.label_noise import Disagreement, Suspect, TraceCheck
-from tpt.report.text import printable
+from tpt.system.terminal import printable
 
 SHOWN = 20
 """Entries of each list that are printed; JSON has all."""

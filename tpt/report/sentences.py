@@ -5,6 +5,8 @@ from __future__ import annotations
 from tpt.evidence import Claim, Comparison, Coverage, Difference, Evidence
 from tpt.records import Estimate
 
+_SMALLEST_P = 0.001
+
 
 def score_text(estimate: Estimate) -> str:
     """Return a score in percent with its 95 % interval: as ± where it is about even, as bounds at the edges."""
@@ -71,8 +73,18 @@ def won_and_lost(coverage: Coverage) -> str:
     tries = "greedily or by one sample" if coverage.k == 1 else f"by {coverage.k} samples of each"
     return (
         f"{count(coverage.gained)} problems gained and {count(coverage.lost)} lost, solved {tries} "
-        f"(p = {coverage.p_value:.3f})"
+        f"({p_text(coverage.p_value)})"
     )
+
+
+def p_text(value: float) -> str:
+    """Return a p-value for a sentence, not more exact than it is."""
+    return f"p {p_cell(value)}" if value < _SMALLEST_P else f"p = {value:.3f}"
+
+
+def p_cell(value: float) -> str:
+    """Return a p-value for a table; none is ever 0."""
+    return f"< {_SMALLEST_P:g}" if value < _SMALLEST_P else f"{value:.4f}"
 
 
 def count(expected: float) -> str:

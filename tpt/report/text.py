@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
-
-from rich.table import Table
 
 from tpt.evidence import Difference, Evidence
 from tpt.records import Estimate
 from tpt.report.rows import RoundRow
 from tpt.report.sentences import claim_text, coverage_text, gain_text, points, power_text, score_text
+from tpt.system.terminal import text_table
 
 
 class _Column(NamedTuple):
@@ -53,26 +51,17 @@ _COLUMNS = (
     _Column("tokens", 13, lambda row: _short(row.tokens)),
     _Column("min", 11, lambda row: f"{row.wall_s / 60:.1f}"),
 )
-_GAP = 2
 
 
-def round_table(rows: Sequence[RoundRow], *, width: int | None = None) -> Table:
-    """Return the rounds as a rich table; the best one is marked with a star.
+def round_table(rows: Sequence[RoundRow], *, width: int | None = None) -> list[str]:
+    """Return the rounds as lines of a table; the best one is marked with a star.
 
     Args:
         rows: One of each finished round.
         width: Characters that it may take; the least important columns are left out. None: all of them stay.
     """
-    shown = list(range(len(_COLUMNS)))
-    wide = [max(map(len, column)) + _GAP for column in zip(headings(rows), *map(cells, rows), strict=True)]
-    while width is not None and sum(wide[index] for index in shown) - _GAP > width and len(shown) > 2:
-        shown.remove(max(shown, key=lambda index: _COLUMNS[index].place))
-    table = Table(box=None, pad_edge=False)
-    for index in shown:
-        table.add_column(headings(rows)[index], justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cells(row)[index] for index in shown), style="bold" if row.best else "")
-    return table
+    order = sorted(range(len(_COLUMNS)), key=lambda index: -_COLUMNS[index].place)
+    return text_table([headings(rows), *map(cells, rows)], width=width, left=(), drop=order[:-2])
 
 
 def headings(rows: Sequence[RoundRow]) -> list[str]:
@@ -147,15 +136,6 @@ def notes(evidence: Evidence) -> list[str]:
         if card.to_base:
             found.append(f"Round {card.round} against the base model: {coverage_text(card.to_base)}.")
     return found + power_text(evidence)
-
-
-def printable(text: str) -> str:
-    """Return model output without anything a terminal would obey: control, bidi and invisible format characters."""
-    return "".join(char if char in "\n\t" or not _is_control(char) else f"\\u{{{ord(char):x}}}" for char in text)
-
-
-def _is_control(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 def _short(count: int) -> str:

@@ -30,6 +30,7 @@ class RunDir:
         self.best = self.path / "best"
         self.report = self.path / "report.md"
         self.logs = self.path / "logs"
+        self.progress = self.logs / "progress.json"
         self.lock = self.path / "lock"
 
     def also(self, stage: str) -> Path:

@@ -50,6 +50,24 @@ def lock(run: RunDir, *, wait_s: float = 5.0) -> Iterator[HeldLock]:
         os.close(descriptor)
 
 
+def holder_of(run: RunDir) -> tuple[str, bool]:
+    """Return who wrote the run last without saying that it ended, "" for nobody, and whether that process is at it now."""
+    try:
+        descriptor = os.open(run.lock, os.O_RDONLY)
+    except OSError:
+        return "", False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor) or "unknown", True
+    except OSError:
+        return _holder(descriptor), False
+    else:
+        return _holder(descriptor), False
+    finally:
+        os.close(descriptor)
+
+
 def _holder(descriptor: int) -> str:
     return os.pread(descriptor, 1000, 0).decode(errors="replace")
 

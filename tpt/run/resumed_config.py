@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tpt.config import AlarmConfig, RunConfig, load_config
+from tpt.config import AlarmConfig, NotifyConfig, RunConfig, load_config
 from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import ALSO_KEYS, VERIFY_OPERATIONAL
 from tpt.config.train_section import TRAIN_OPERATIONAL
@@ -26,6 +26,7 @@ _MAY_CHANGE = (
     *(f"verify.{key}" for key in VERIFY_OPERATIONAL),
     *(f"train.{key}" for key in TRAIN_OPERATIONAL),
     *(f"alarms.{name}" for name in AlarmConfig.model_fields),
+    *(f"notify.{name}" for name in NotifyConfig.model_fields),
 )
 """Keys that a run may be resumed with other values of: no finished stage depends on them."""
 _CHOOSING = ("stop.rule", "stop.alpha", "evaluate.choose_share")

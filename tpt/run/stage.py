@@ -26,7 +26,8 @@ class StageContext:
 
     def display(self, stage: str, total: int) -> Display:
         """Return the stage's progress display."""
-        return Display(f"round {self.round_dir.index} {stage}", total=total, enabled=self.progress)
+        title = f"round {self.round_dir.index} {stage}"
+        return Display(title, total=total, enabled=self.progress, file=self.run.progress)
 
 
 def verification_settings(config: RunConfig, problems: Path) -> dict[str, Any]:

@@ -139,6 +139,12 @@ def write_parts(path: Path, parts: Iterable[str]) -> None:
     replace_lines(path, (part.encode() for part in parts))
 
 
+def count_lines(path: Path) -> int:
+    """Return how many lines a file has."""
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; RunError when it is missing or damaged."""
     try:

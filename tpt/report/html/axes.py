@@ -13,7 +13,7 @@ WIDTH = 440.0
 HEIGHT = 270.0
 """Of a chart in its own units: about the width of a phone, so that text stays readable there."""
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 62.0, 14.0, 44.0
-_LABEL_GAP = 13.0
+_LABEL_GAP = 15.0
 
 
 @dataclass(frozen=True, slots=True)

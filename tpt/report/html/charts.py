@@ -10,6 +10,7 @@ from tpt.report.html.axes import BOTTOM, HEIGHT, TOP, WIDTH, Frame, spread
 from tpt.report.html.markup import Attributes, Content, node
 
 _FLOW_TOP, _FLOW_GAP, _FLOW_WIDTH = 26.0, 10.0, 8.0
+_LABEL_MOVED = 3.0
 _FLOW_NAMED = 6
 """Columns, at most, between which there is room for numbers."""
 
@@ -190,10 +191,13 @@ def _end_labels(frame: Frame, lines: Sequence[Line]) -> list[Content]:
     positions = [frame.down(line.points[-1][1]) for line in ends]
     moved = spread(positions, low=TOP + 4, high=frame.height - BOTTOM)
     x = frame.width - frame.right + 8
-    return [
-        node("text", {"class": f"label {line.look}", "x": x, "y": y + 4}, line.label)
-        for line, y in zip(ends, moved, strict=True)
-    ]
+    found: list[Content] = []
+    for line, end, y in zip(ends, positions, moved, strict=True):
+        if abs(y - end) > _LABEL_MOVED:
+            # Moved away from its curve, a label says by a line which one it is of.
+            found.append(node("line", {"class": f"leader {line.look}", "x1": x - 7, "x2": x - 1, "y1": end, "y2": y}))
+        found.append(node("text", {"class": f"label {line.look}", "x": x, "y": y + 4}, line.label))
+    return found
 
 
 def _interval_bar(frame: Frame, bar: Bar, left: float, width: float) -> list[Content]:

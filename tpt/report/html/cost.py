@@ -9,7 +9,8 @@ from tpt.report.html.charts import Line, Part, legend, line_chart, stacked_rows
 from tpt.report.html.markup import Content, node, table
 from tpt.report.html.page_data import PageData, StageCost, round_name
 from tpt.report.html.scores import figure, ramp
-from tpt.report.html.words import duration, model_title
+from tpt.report.html.words import model_title
+from tpt.report.status import clock_text
 from tpt.run.directory import STAGES
 
 _TOKENS = "What was sampled, the unneeded ones too, and what one accepted trace cost."
@@ -98,7 +99,8 @@ def _stage_times(cost: StageCost) -> tuple[str, list[Part]]:
     name = round_name(cost.round)
     times = [(stage, cost.seconds.get(stage, 0.0)) for stage in STAGES]
     parts = [
-        Part(duration(taken), f"stage-{stage}", taken, f"{name}, {stage}: {duration(taken)}") for stage, taken in times
+        Part(clock_text(taken), f"stage-{stage}", taken, f"{name}, {stage}: {clock_text(taken)}")
+        for stage, taken in times
     ]
     return "base" if cost.round == 0 else str(cost.round), parts
 
@@ -113,7 +115,7 @@ def _cost_row(cost: StageCost) -> list[Content]:
         f"{cost.evaluate_tokens:,}",
         accepted,
         each,
-        duration(sum(cost.seconds.values())),
+        clock_text(sum(cost.seconds.values())),
     ]
 
 

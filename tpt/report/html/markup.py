@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from xml.etree.ElementTree import Element, tostring
 
-from tpt.report.text import printable
+from tpt.system.terminal import printable
 
 Content = Element | str
 Attributes = Mapping[str, str | float]

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from tpt.report.html.cost import cost_figures
+from tpt.report.html.facts import facts_element
 from tpt.report.html.groups import group_tables
 from tpt.report.html.markup import node, rendered
 from tpt.report.html.origin import origin_parts
@@ -91,6 +92,7 @@ def _sections(data: PageData) -> dict[str, str]:
         "name": rendered([node("p", {"class": "name"}, data.name)]),
         "headline": rendered([node("h1", None, short_headline(data.evidence))]),
         "claim": rendered([node("p", {"class": "lead"}, _lead(data))]),
+        "facts": rendered([facts_element(data.facts)]),
         "origin": rendered(origin_parts(data)),
     }
 
@@ -100,9 +102,6 @@ def _lead(data: PageData) -> str:
     if data.evidence.rounds:
         base = data.evidence.rounds[0]
         parts.append(f"Scored on {base.problems:,} held-out problems, {base.samples} tries each.")
-    if data.alarms:
-        names = ", ".join(dict.fromkeys(alarm.name for alarm in data.alarms))
-        parts.append(f"Alarms: {names}; see below.")
     parts.append(f"Stopped: {data.stopped}." if data.stopped else "The run is not finished.")
     return " ".join(part for part in parts if part)
 

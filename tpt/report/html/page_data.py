@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tpt.evidence import Evidence
 from tpt.evidence.alarms import Alarm
 from tpt.records import RoundRecord
+from tpt.report.html.facts import Facts, run_facts
 from tpt.run.directory import STAGES, RunDir
 from tpt.run.manifest import load_manifest
 from tpt.scoring.score import read_counts
@@ -65,6 +66,8 @@ class PageData:
     trainings: list[Training]
     config: str
     base: dict[str, Any]
+    facts: Facts
+    """Model, data, dates and duration."""
 
 
 def page_data(run: RunDir, findings: Findings) -> PageData:
@@ -81,7 +84,8 @@ def page_data(run: RunDir, findings: Findings) -> PageData:
         for stage in STAGES
         if round_dir.manifest(stage).exists()
     }
-    base = read_json(run.base) if run.base.exists() else {}
+    found = read_json(run.base) if run.base.exists() else {}
+    base = found if isinstance(found, dict) else {}
     return PageData(
         name=run.path.resolve().name,
         records=records,
@@ -100,7 +104,8 @@ def page_data(run: RunDir, findings: Findings) -> PageData:
             if record.train
         ],
         config=run.config.read_text(encoding="utf-8"),
-        base=base if isinstance(base, dict) else {},
+        base=base,
+        facts=run_facts(run, list(records), base),
     )
 
 

@@ -13,6 +13,8 @@ from tpt.report.html.page_data import PageData, round_name
 from tpt.report.html.words import interval, model_title, signed_points, verdict
 from tpt.report.sentences import bounds, score_text
 
+_LABELLED = 5
+"""Curves that are all named at their ends."""
 _RAMP = 6
 """Shades that tell rounds apart, from the first to the last."""
 
@@ -111,9 +113,13 @@ def _learning_curves(data: PageData) -> Element:
 
 def _pass_at_k(data: PageData) -> Element:
     cards = data.evidence.rounds
+    names = {card.round: round_name(card.round).removesuffix(" model") for card in cards}
+    # More labels than can be told apart at the end of the curves: those that matter stay, a legend has them all.
+    is_crowded = len(cards) > _LABELLED
+    labelled = {card.round for card in cards if not is_crowded or card.best or card in (cards[0], cards[-1])}
     lines = [
         Line(
-            round_name(card.round).removesuffix(" model"),
+            names[card.round] if card.round in labelled else "",
             ramp(index, len(cards)) + (" strong" if card.best else ""),
             [(k, each.mean) for k, each in sorted(card.pass_at_k.items())],
             notes=[
@@ -135,6 +141,11 @@ def _pass_at_k(data: PageData) -> Element:
         "pass@k of every round",
         "The chance that at least one of k tries is strictly right: curves that rise on the left and meet on the right mean that "
         "the model got surer of what it could already do. The best round is drawn strong.",
+        *(
+            [legend([(names[card.round], ramp(index, len(cards))) for index, card in enumerate(cards)])]
+            if is_crowded
+            else []
+        ),
         line_chart(
             "Strict pass@k by k, one curve a round", Frame(doubling_axis(most, "tries k"), share_axis(values)), lines
         ),

@@ -21,6 +21,8 @@ class Series:
     drawn: bool
     reach: float = 0.0
     """The axis goes to this value at least, so that next to nothing does not look like much."""
+    better: str = ""
+    """Which way is good: "up", "down", or "" where neither is."""
     values: dict[int, float] = field(default_factory=dict)
     """By round."""
     errors: dict[int, float] = field(default_factory=dict)
@@ -32,24 +34,25 @@ class _Measure(NamedTuple):
     label: str
     """``{}`` stands for the groups of the pattern."""
     drawn: bool
+    better: str = ""
     factor: float = 1.0
     reach: float = 0.0
 
 
 _VARIETY = (
-    _Measure(r"distinct_chains_in_(4)", "different solution paths in {} right traces", True),
-    _Measure(r"distinct_chains_in_(\d+)", "different solution paths in {} right traces", False),
-    _Measure(r"duplicates", "right traces that repeat another word for word, %", True, 100, 5),
-    _Measure(r"self_bleu", "likeness of right traces (self-BLEU)", True),
-    _Measure(r"distinct_(2)_in_(1000)", "different runs of {} words in {} words, %", True, 100),
-    _Measure(r"distinct_(\d+)_in_(\d+)", "different runs of {} words in {} words, %", False, 100),
-    _Measure(r"compression", "how far right traces can be compressed, times", True),
+    _Measure(r"distinct_chains_in_(4)", "different solution paths in {} right traces", True, "up"),
+    _Measure(r"distinct_chains_in_(\d+)", "different solution paths in {} right traces", False, "up"),
+    _Measure(r"duplicates", "right traces that repeat another word for word, %", True, "down", 100, 5),
+    _Measure(r"self_bleu", "likeness of right traces (self-BLEU)", True, "down"),
+    _Measure(r"distinct_(2)_in_(1000)", "different runs of {} words in {} words, %", True, "up", 100),
+    _Measure(r"distinct_(\d+)_in_(\d+)", "different runs of {} words in {} words, %", False, "up", 100),
+    _Measure(r"compression", "how far right traces can be compressed, times", True, "down"),
     _Measure(r"answer_entropy", "entropy of the answers (nats)", True),
 )
 _PROBE = (
     _Measure(r"entropy", "entropy of the next token (nats)", True),
     _Measure(r"kl_base_round", "distance from the base model (KL, nats a token)", True),
-    _Measure(r"human_nll", "surprise at human solutions (nats a token)", True),
+    _Measure(r"human_nll", "surprise at the source's solutions (nats a token)", True, "down"),
     _Measure(r"kl_round_base", "the same, seen from the round's model", False),
     _Measure(r"entropy_change", "entropy less the base model's", False),
     _Measure(r"human_nll_change", "surprise less the base model's", False),
@@ -58,8 +61,8 @@ _PROBE = (
 _LENGTHS = (
     _Measure(r"mean", "tokens of a trace, mean", True),
     _Measure(r"p95", "tokens of a trace, 95th percentile", True),
-    _Measure(r"truncated", "cut off at the token limit, %", True, 100, 5),
-    _Measure(r"looped", "caught in a loop, %", True, 100, 5),
+    _Measure(r"truncated", "cut off at the token limit, %", True, "down", 100, 5),
+    _Measure(r"looped", "caught in a loop, %", True, "down", 100, 5),
 )
 
 
@@ -84,7 +87,7 @@ def _series(tables: Mapping[int, Mapping[str, float]], measures: Sequence[_Measu
     found: list[tuple[int, Series]] = []
     for key in keys:
         order, measure = _described(key, measures)
-        series, factor = Series(measure.label, measure.drawn, measure.reach), measure.factor
+        series, factor = Series(measure.label, measure.drawn, measure.reach, measure.better), measure.factor
         for index, table in tables.items():
             if math.isfinite(table.get(key, math.nan)):
                 series.values[index] = factor * table[key]

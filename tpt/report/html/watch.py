@@ -33,7 +33,7 @@ _DIFFICULTY = (
 def alarm_list(data: PageData) -> Element:
     """Return the alarms, each kind with what its last round has shown."""
     if not data.alarms:
-        return node("p", None, "No alarm: no measure of decay has passed its threshold.")
+        return node("p", {"class": "no-alarm"}, "No alarm: no measure of decay has passed its threshold.")
     items: list[Content] = []
     for alarm in {alarm.name: alarm for alarm in data.alarms}.values():
         rounds = [str(each.round) for each in data.alarms if each.name == alarm.name]
@@ -58,7 +58,7 @@ def watch_figures(data: PageData) -> list[Element]:
             _small_charts(
                 "The model itself",
                 "What each round's model says of texts that stay the same: how sure it is of the next token, how far it has "
-                "moved from the base model, and how strange solutions written by people have become to it.",
+                "moved from the base model, and how strange the source's own solutions have become to it.",
                 probed,
             )
         )
@@ -98,7 +98,9 @@ def _small_chart(series: Series, rounds: Sequence[int]) -> Element:
     axis = number_axis([max(0.0, low - room) if low >= 0 else low - room, high + room], steps=3)
     frame = Frame(round_axis(rounds, label=""), axis, width=300, height=150, right=14)
     drawn = line_chart(f"{series.label}, by round", frame, [Line("", "plain", points, band, notes)])
-    return node("div", {"class": "small"}, node("h4", None, series.label), drawn)
+    better = {"up": " ↑ higher is better", "down": " ↓ lower is better", "": ""}[series.better]
+    title = node("h4", None, series.label, node("span", {"class": "better"}, better))
+    return node("div", {"class": "small"}, title, drawn)
 
 
 def _with_error(series: Series, index: int) -> str:

@@ -4,33 +4,50 @@ from __future__ import annotations
 
 from tpt.evidence import Comparison, Difference, Evidence, RoundCard
 from tpt.report.html.page_data import round_name
-from tpt.report.sentences import coverage_text, parts_text
+from tpt.report.sentences import coverage_text, p_text, parts_text
 from tpt.report.text import unclaimed, unclaimed_gain
 
 
 def short_headline(evidence: Evidence) -> str:
-    """Return what the run achieved, in one sentence."""
+    """Return what the run achieved, in one sentence of plain words."""
     if not evidence.rounds:
         return "No round is finished yet."
-    if evidence.claim is None:
-        return unclaimed(evidence)
     claim = evidence.claim
+    if claim is None:
+        return _no_gain(evidence) if len(evidence.rounds) > 1 else unclaimed(evidence)
     after, before = share_text(claim.strict_after.mean), share_text(claim.strict_before.mean)
     strict, most = claim.comparison.strict, claim.comparison.most
-    verb = {"gain": "rose", "loss": "fell", "within noise": "went, within noise,"}[strict.finding]
+    if strict.finding == "within noise":
+        return (
+            f"Round {claim.round} looks best, but its gain may be chance: strict pass@1 was {before} and is {after}, "
+            f"{signed_points(strict.mean)} points."
+        )
+    verb = "rose" if strict.finding == "gain" else "fell"
     said = f"Round {claim.round} is the best: strict pass@1 {verb} from {before} to {after}, {signed_points(strict.mean)} points"
     return f"{said}, most of it {most}." if most else f"{said}."
+
+
+def _no_gain(evidence: Evidence) -> str:
+    """Return that no round is the best one, and which ones are worse than the base model."""
+    worse = [str(card.round) for card in evidence.rounds if card.to_base and card.to_base.strict.finding == "loss"]
+    last = evidence.rounds[-1].round
+    if worse:
+        which = f"round {worse[0]} is" if len(worse) == 1 else f"rounds {', '.join(worse)} are"
+        return f"Training did not help: {which} worse than the base model, and none is better."
+    none = "round 1 is not" if last == 1 else f"none of {last} rounds is"
+    return f"No gain was found: {none} better than the base model by more than chance."
 
 
 def claim_note(evidence: Evidence) -> str:
     """Return what the headline rests on."""
     if evidence.claim is None:
-        return unclaimed_gain(evidence)
+        said = unclaimed(evidence) if len(evidence.rounds) > 1 else ""
+        return f"{said} {unclaimed_gain(evidence)}".strip() if evidence.rounds else ""
     claim = evidence.claim
     strict = claim.comparison.strict
     said = (
-        f"95 % interval {interval(strict)} points; {p_value(strict.p_holm)}. {parts_text(claim.comparison)} Format: right "
-        "values written as asked; sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
+        f"95 % interval {interval(strict)} points; adjusted {p_text(strict.p_holm)}. {parts_text(claim.comparison)} Format: "
+        "right values written as asked; sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
         f"Lenient pass@1 went from {share_text(claim.lenient_before.mean)} to {share_text(claim.lenient_after.mean)}. "
     )
     if claim.independent:
@@ -62,10 +79,10 @@ def against(comparison: Comparison) -> str:
             if found.detectable is None
             else f"a true difference of {100 * found.detectable:.1f} points would be detected 80 % of the time"
         )
-        seen = f"{p_value(found.p_holm)}; {seen}"
+        seen = f"adjusted {p_text(found.p_holm)}; {seen}"
         return f"Within noise of {other}: {signed_points(found.mean)} points [{interval(found)}], {seen}."
     said = f"{found.finding.capitalize()} against {other}: {signed_points(found.mean)} points [{interval(found)}]"
-    return f"{said}, {p_value(found.p_holm)}."
+    return f"{said}, adjusted {p_text(found.p_holm)}."
 
 
 def model_title(index: int) -> str:
@@ -87,14 +104,3 @@ def signed_points(difference: float) -> str:
 def interval(found: Difference) -> str:
     """Return a 95 % interval in points."""
     return f"{signed_points(found.low)} to {signed_points(found.high)}"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time as hours, minutes and seconds."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def p_value(value: float) -> str:
-    """Return a Holm-adjusted p-value, not more exact than it is."""
-    return "adjusted p < 0.001" if value < 0.001 else f"adjusted p = {value:.3f}"

@@ -47,10 +47,13 @@ function listen() {
   at("next").addEventListener("click", () => turn(1));
   at("examples-previous").addEventListener("click", () => turnExamples(-1));
   at("examples-next").addEventListener("click", () => turnExamples(1));
-  at("example-round").addEventListener("change", () => {
-    browser.examplePage = 0;
-    showExamples();
-  });
+  at("example-filters").addEventListener("submit", (event) => event.preventDefault());
+  for (const [id, event] of [["example-round", "change"], ["example-query", "input"]]) {
+    at(id).addEventListener(event, () => {
+      browser.examplePage = 0;
+      showExamples();
+    });
+  }
   addEventListener("hashchange", followLink);
 }
 
@@ -179,7 +182,7 @@ async function showProblem(place, round, sample) {
   appendText(value, answer);
   gold.append(value);
   article.replaceChildren(title, textBlock(question), gold);
-  if (solution) article.append(folded("A human solution", () => [textBlock(solution)]));
+  if (solution) article.append(folded("The source's own solution", () => [textBlock(solution)]));
   const rounds = browser.index.rounds.filter((each) => attempts[each]);
   const wanted = round === null ? Number(at("round").value) : round;
   const open = rounds.includes(wanted) ? wanted : rounds.at(-1);
@@ -238,20 +241,31 @@ function traceBlock(place, round, row) {
 
 // Training examples
 
-function showExamples(line = -1) {
+/** Return the lines of a round's examples that have all the words searched for. */
+function exampleLines(rows) {
+  const words = at("example-query").value.toLowerCase().split(/\s+/).filter(Boolean);
+  return rows.map((_, line) => line).filter((line) => words.every((word) => browser.lower[rows[line][0]].includes(word)));
+}
+
+function showExamples(target = -1) {
   const { index } = browser;
   const round = at("example-round").value;
   const rows = index.examples[round] || [];
-  const pages = Math.max(1, Math.ceil(rows.length / PAGE));
+  const lines = exampleLines(rows);
+  const pages = Math.max(1, Math.ceil(lines.length / PAGE));
   const start = browser.examplePage * PAGE;
-  const items = rows.slice(start, start + PAGE).map(([place, sample, origin], offset) => {
+  const items = lines.slice(start, start + PAGE).map((line) => {
+    const [place, sample, origin] = rows[line];
     const link = make("a", { href: linkTo(place, origin, sample) });
     appendText(link, `${index.ids[place]}, sample ${sample}${origin === Number(round) ? "" : ` of round ${origin}`}`);
-    const item = make("li", { value: start + offset + 1, id: `example-${start + offset}` }, link);
-    if (start + offset === line) item.classList.add("target");
+    const question = make("td", { class: "text excerpt" });
+    appendText(question, index.questions[place].slice(0, 160).replace(/\s+/g, " "));
+    const item = make("tr", { id: `example-${line}` }, make("td", { class: "number" }, String(line + 1)), make("td", { class: "text" }, link), question);
+    if (line === target) item.classList.add("target");
     return item;
   });
   at("examples").replaceChildren(...items);
+  at("example-count").textContent = `${lines.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} examples`;
   at("examples-page").textContent = `${browser.examplePage + 1} of ${pages}`;
   at("examples-previous").disabled = browser.examplePage === 0;
   at("examples-next").disabled = browser.examplePage + 1 >= pages;
@@ -273,6 +287,7 @@ function followExample(given) {
   const [round, line] = given.split(".").map(Number);
   if (!browser.index.examples[round]?.[line]) return false;
   at("example-round").value = round;
+  at("example-query").value = "";
   browser.examplePage = Math.floor(line / PAGE);
   showExamples(line);
   const item = at(`example-${line}`);

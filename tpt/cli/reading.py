@@ -1,0 +1,144 @@
+"""Commands that read runs. What a command needs is imported when it is called, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tpt.cli.options import ExportDtype, Format, FormatOption, RoundOption, RunPath, local_copy
+from tpt.errors import ConfigError
+
+
+def status(
+    path: RunPath,
+    watch: Annotated[bool, typer.Option("--watch", help="Say it again and again until the run ends.")] = False,
+    every: Annotated[float, typer.Option("--every", help="With --watch: seconds between looks.", min=0.1)] = 2.0,
+    format: FormatOption = Format.table,
+) -> None:
+    """Say how far a run is, whether it is alive, what it is doing and how long that will take."""
+    from tpt.cli.watch import print_status, watch_run
+    from tpt.run.directory import RunDir
+
+    if watch:
+        watch_run(RunDir(path), format, every_s=every)
+    else:
+        print_status(RunDir(path), format)
+
+
+def show(
+    path: RunPath,
+    round: RoundOption,
+    problem: Annotated[
+        str, typer.Option("--problem", help="Id of a problem; without one, the ids and their scores.")
+    ] = "",
+    format: FormatOption = Format.table,
+) -> None:
+    """Show a problem's traces in a round, with verdicts and what was trained on."""
+    from tpt.cli import actions
+    from tpt.cli.output import print_result
+    from tpt.cli.render import render_problem
+    from tpt.run.directory import RunDir
+    from tpt.system.terminal import columns_of, printable
+
+    found = actions.problem_traces(RunDir(path), round, problem)
+    if format is Format.json or not problem:
+        print_result(found, format)
+    else:
+        print(printable(render_problem(found, width=columns_of(sys.stdout))))
+
+
+def report(
+    path: RunPath,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare",
+            parser=local_copy,
+            metavar="PATH",
+            help="Another run, or imported samples: compare the two on their shared problems instead.",
+        ),
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Write report.html into the run directory too.")] = False,
+    html_to: Annotated[Path | None, typer.Option("--html-to", help="Write the page there instead.")] = None,
+    html_traces: Annotated[
+        int, typer.Option("--html-traces", help="Traces of each problem and round in the page; 0: all.", min=0)
+    ] = 0,
+    format: FormatOption = Format.table,
+) -> None:
+    """Print the round table and write report.md into the run directory; or compare two runs, or read imported samples."""
+    from tpt.audit.import_samples import ImportedDir
+    from tpt.cli.output import print_result, report_run
+    from tpt.evidence import compare_runs
+    from tpt.report.compared import comparison_text
+    from tpt.report.summary import summary_of_import
+    from tpt.run.directory import RunDir
+    from tpt.system.terminal import columns_of, printable
+
+    if (html or html_to) and (compare or ImportedDir(path).exists()):
+        raise ConfigError("--html writes the report of one run: leave out --compare, and give no imported samples")
+    if compare is None and ImportedDir(path).exists():
+        print_result(summary_of_import(ImportedDir(path)), format)
+        return
+    if compare is None:
+        page = html_to or (path / "report.html" if html else None)
+        report_run(RunDir(path), format, page=page, most_traces=html_traces)
+        return
+    compared = compare_runs(RunDir(path), RunDir(compare))
+    if format is Format.json:
+        print_result(compared, format)
+    else:
+        print(printable(comparison_text(compared, width=columns_of(sys.stdout))))
+
+
+def audit(
+    path: RunPath,
+    n: Annotated[int, typer.Option("--n", help="Verdicts to draw, equally from every sort.", min=1)] = 30,
+    round: Annotated[
+        int | None, typer.Option("--round", help="Which round; default the last with verdicts.", min=0)
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Which random set.", min=0)] = 0,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the set as a page instead of asking.")] = None,
+    marks: Annotated[
+        list[str], typer.Option("--mark", help="Store a mark without asking.", metavar="ID:SAMPLE=MARK")
+    ] = [],  # noqa: B006
+    format: FormatOption = Format.table,
+) -> None:
+    """Read random verdicts, mark the wrong ones: the verifier's precision and recall."""
+    from tpt.audit.audit import Audit, marks_path
+    from tpt.cli import actions
+    from tpt.cli.output import print_result
+    from tpt.report.audit import report_text
+    from tpt.run.directory import RunDir
+    from tpt.store import share
+    from tpt.system.terminal import columns_of
+
+    opened = Audit(RunDir(path), n=n, round_index=round, seed=seed)
+    screen = sys.stderr if format is Format.json else sys.stdout
+    actions.do_audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
+    share(opened.run, marks_path(opened.run))
+    if format is Format.json:
+        print_result({"drawn": opened.drawn, "report": opened.report()}, format)
+    else:
+        print(report_text(opened.report(), width=columns_of(sys.stdout)))
+
+
+def export_model(
+    path: RunPath,
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
+    round: Annotated[str, typer.Option("--round", help="best, last, or a number; 0 is the base model.")] = "best",
+    dtype: Annotated[ExportDtype, typer.Option("--dtype", help="Precision of the weights.")] = ExportDtype.as_saved,
+    merge: Annotated[bool, typer.Option("--merge", help="Put an adapter into its base model's weights.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="Write model.gguf too (Llama and Qwen 2 families).")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    format: FormatOption = Format.table,
+) -> None:
+    """Write a round's model as a folder that transformers loads, with a model card and its lineage."""
+    from tpt.cli.output import print_result
+    from tpt.export import ExportOptions, export
+    from tpt.run.directory import RunDir
+
+    options = ExportOptions(round=round, dtype=dtype.value, merge=merge, gguf=gguf, force=force)
+    print_result(export(RunDir(path), to, options), format)

@@ -1,0 +1,136 @@
+"""Commands on problems and samples. What a command needs is imported when it is called, so that --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from tpt.cli.options import Format, FormatOption, SandboxMode, SandboxOption, SetOption, local_copy
+
+
+def check(
+    problems: Annotated[
+        str,
+        typer.Argument(help="A problem source, such as gsm8k?split=train or mine.jsonl; or a config file."),
+    ],
+    model: Annotated[
+        bool, typer.Option("--model", help="Sample the config's model: is a run worth it, and what to change.")
+    ] = False,
+    sets: SetOption = [],  # noqa: B006
+    against: Annotated[
+        str, typer.Option("--against", help="Held-out source: report what the two have in common.")
+    ] = "",
+    columns: Annotated[list[str], typer.Option("--column", help="FIELD=COLUMN of your own file.")] = [],  # noqa: B006
+    traces: Annotated[
+        Path | None,
+        typer.Option("--traces", help="JSONL of traces: list doubtful gold answers and verifiers that disagree."),
+    ] = None,
+    detect: Annotated[
+        float | None, typer.Option("--detect", help="Of a config: a gain in points that should be seen.", min=0.01)
+    ] = None,
+    sandbox: SandboxOption = SandboxMode.bubblewrap,
+    format: FormatOption = Format.table,
+) -> None:
+    """Prove that every gold answer passes its own verifier; find duplicates, overlap; --model: is a run worth it."""
+    from tpt.cli import actions
+    from tpt.cli.config_check import is_config, require_alone
+    from tpt.cli.output import print_result
+    from tpt.report.noise import trace_check_text
+    from tpt.system.terminal import columns_of, wrapped
+
+    if model or sets or is_config(problems):
+        require_alone(problems, model=model, sets=sets, against=against, column=columns, traces=traces)
+        if model:
+            _check_model(local_copy(problems), sets, format)
+        _check_config(local_copy(problems), sets, detect, format)
+    named = actions.parse_columns(columns)
+    found, told = actions.check_sources(problems, against, named, traces, sandbox=sandbox.value)
+    if told and format is Format.json:
+        found["traces"] = told
+    print_result(found, format)
+    if told and format is Format.table:
+        print("\n" + wrapped(trace_check_text(told), columns_of(sys.stdout)))
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+def _check_config(path: Path, sets: list[str], detect: float | None, format: Format) -> NoReturn:
+    from tpt.cli import actions
+    from tpt.cli.config_check import check_config
+    from tpt.cli.output import print_result
+    from tpt.plan import WORTH_SEEING
+    from tpt.system.terminal import tell
+
+    loaded, out = actions.config_and_folder(path, None, sets)
+    found = check_config(loaded, out, detect=WORTH_SEEING if detect is None else detect)
+    if format is Format.table:
+        for warning in found.pop("warnings"):
+            tell(f"warning: {warning}", sys.stderr)
+    print_result(found, format)
+    raise typer.Exit(0 if found["ok"] else 1)
+
+
+def _check_model(path: Path, sets: list[str], format: Format) -> NoReturn:
+    from tpt.cli import actions
+    from tpt.cli.model_check import check_model
+    from tpt.cli.output import print_result
+    from tpt.gate import gate_text
+    from tpt.system.terminal import printable
+
+    loaded, _ = actions.config_and_folder(path, None, sets)
+    found = check_model(loaded)
+    if format is Format.json:
+        print_result(found, format)
+    else:
+        print(printable(gate_text(found)))
+    raise typer.Exit(1 if found.stops else 0)
+
+
+def verify(
+    problems: Annotated[str, typer.Argument(help="A problem source.")],
+    traces: Annotated[Path, typer.Argument(help="JSONL with problem_id and completion on every line.")],
+    kind: Annotated[str, typer.Option("--kind", help="Verifier that judges them, not the source's own.")] = "",
+    sandbox: SandboxOption = SandboxMode.bubblewrap,
+) -> None:
+    """Judge traces, yours or another tool's; prints verdicts as JSONL."""
+    from tpt.cli import actions
+    from tpt.system.jsonl import to_table
+
+    for verdict in actions.verify_file(problems, traces, kind=kind, sandbox=sandbox.value):
+        print(json.dumps(to_table(verdict)))
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="Samples of another tool: JSONL, JSON, CSV, TSV or Parquet.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
+    kind: Annotated[str, typer.Option("--kind", help="Verifier that judges them.")] = "number",
+    columns: Annotated[
+        list[str],
+        typer.Option(
+            "--column", help="FIELD=COLUMN of the file, a.b for part b of a; another FIELD is answered by a list."
+        ),
+    ] = [],  # noqa: B006
+    format: FormatOption = Format.table,
+) -> None:
+    """Take samples of another tool, with problem id, text and gold: judge them, for tpt report and tpt pass-at-k."""
+    from tpt.audit.import_samples import import_samples
+    from tpt.cli import actions
+    from tpt.cli.output import print_result
+
+    print_result(import_samples(file, to, kind=kind, columns=actions.parse_columns(columns)), format)
+
+
+def pass_at_k(
+    verdicts: Annotated[Path, typer.Argument(help="A verdicts.jsonl, or a folder with one.")],
+    k: Annotated[str, typer.Option("--k", help="Comma-separated k; default 1, 2, 4, … up to the samples.")] = "",
+    format: FormatOption = Format.table,
+) -> None:
+    """Print unbiased pass@k, strict and lenient, with standard errors over problems."""
+    from tpt.cli import actions
+    from tpt.cli.output import print_result
+
+    print_result(actions.pass_at_k_of(verdicts, actions.parse_ks(k)), format)
