@@ -134,7 +134,7 @@ def think(folder: Path, samples: int, sampler_name: str) -> dict[str, Any]:
     if sampler_name == "fixed":
         sampler = Fixed(sorted(problems), samples)
     else:
-        sampler = UntilFull(problem_order(list(problems), 0, 1), samples=samples, size=None)
+        sampler = UntilFull(problem_order(list(problems), 0, 1), samples=samples, size=None, per_problem=1)
     engine = TimedEngine(lambda request: written(request.seed, int(problems[request.id[0]].answer)), slots=SLOTS)
     memory: dict[int, float] = {}
     sampling: list[tuple[float, float, int]] = []

@@ -81,8 +81,8 @@ class Drawn(NamedTuple):
 class FirstToFinish(UntilFull):
     """A wrong sampler, to show that the tests can tell: it takes the first M traces that come in."""
 
-    def __init__(self, order: list[str], *, samples: int, size: int | None) -> None:
-        super().__init__(order, samples=samples, size=size)
+    def __init__(self, order: list[str], *, samples: int, size: int | None, per_problem: int) -> None:
+        super().__init__(order, samples=samples, size=size, per_problem=per_problem)
         self.first: list[RequestId] = []
 
     def record(self, key: RequestId, mark: int | None) -> None:
@@ -108,7 +108,7 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
         sampler = Fixed(sorted(problems), setting.samples)
     else:
         kind = UntilFull if arm == "until_full" else FirstToFinish
-        sampler = kind(order, samples=setting.samples, size=setting.size)
+        sampler = kind(order, samples=setting.samples, size=setting.size, per_problem=1)
 
     def script(request: Request) -> str:
         problem, sample = request.id

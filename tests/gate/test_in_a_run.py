@@ -165,7 +165,9 @@ def test_thinking_stops_too(tmp_path: Path, sampler: str) -> None:
         problems, samples = problems_by_id(context.run.problems), context.config.think.samples
         order = problem_order(list(problems), 0, 1) if sampler == "until_full" else sorted(problems)
         made: Sampler = (
-            UntilFull(order, samples=samples, size=None) if sampler == "until_full" else Fixed(order, samples)
+            UntilFull(order, samples=samples, size=None, per_problem=1)
+            if sampler == "until_full"
+            else Fixed(order, samples)
         )
         return sampled(context, script, made, problems, watch_thinking(context, problems, order), **engine)
 

@@ -21,7 +21,7 @@ LENGTHS = Lengths((10, 20, 30), (20, 40, 60))
 
 
 def test_a_fixed_sampler_takes_every_sample() -> None:
-    spent = simulate(Draws(50, 8, 5, "fixed", 16), ALIKE, LENGTHS)
+    spent = simulate(Draws(50, 8, 5, "fixed", 16, 1), ALIKE, LENGTHS)
     assert spent.samples == 400
     assert spent.prompts == 50
     assert spent.tokens == sum(rows * steps for rows, steps in spent.busy)
@@ -31,21 +31,21 @@ def test_a_fixed_sampler_takes_every_sample() -> None:
 
 
 def test_what_is_not_simulated_keeps_every_slot_busy() -> None:
-    few, many = (simulate(Draws(problems, 10, None, "fixed", 100), ALIKE, LENGTHS) for problems in (3_000, 30_000))
+    few, many = (simulate(Draws(problems, 10, None, "fixed", 100, 1), ALIKE, LENGTHS) for problems in (3_000, 30_000))
     assert many.tokens == pytest.approx(10 * few.tokens, rel=0.03)
     assert sum(rows * steps for rows, steps in many.busy) == pytest.approx(many.tokens, rel=0.01)
 
 
 @pytest.mark.parametrize("tries", [1, 3, 10])
 def test_until_full_tries_each_problem_until_it_is_solved(tries: int) -> None:
-    spent = simulate(Draws(4000, tries, None, "until_full", 64), ALIKE, LENGTHS)
+    spent = simulate(Draws(4000, tries, None, "until_full", 64, 1), ALIKE, LENGTHS)
     solved = 1 - 0.6**tries
     assert spent.samples / 4000 == pytest.approx(solved / 0.4, rel=0.05)
     assert len(spent.solved) / 4000 == pytest.approx(solved, rel=0.06)
 
 
 def test_until_full_stops_when_the_set_is_full() -> None:
-    spent = simulate(Draws(4000, 10, 100, "until_full", 32), ALIKE, LENGTHS)
+    spent = simulate(Draws(4000, 10, 100, "until_full", 32, 1), ALIKE, LENGTHS)
     assert len(spent.solved) == 100
     # 250 samples for the 100 solved ones, and what was in flight beside and after them.
     assert 250 * 0.8 < spent.samples < 250 + 3 * 32
@@ -55,7 +55,7 @@ def test_until_full_stops_when_the_set_is_full() -> None:
 def test_the_simulation_spends_what_the_real_loop_spends(seed: int, tmp_path: Path) -> None:
     rates = Rates(1.0, 1.5)
     # One at a time: the scripted engine's waits are not those of lengths. Then both draw the same numbers.
-    expected = simulate(Draws(120, 5, 40, "until_full", 1), rates, LENGTHS, seed)
+    expected = simulate(Draws(120, 5, 40, "until_full", 1, 1), rates, LENGTHS, seed)
     assert _real(rates, tmp_path, seed) == (expected.samples, expected.tokens)
 
 
@@ -70,7 +70,7 @@ def _real(rates: Rates, folder: Path, seed: int) -> tuple[int, int]:
         return str(int(good)).ljust(source.choice(LENGTHS.kept if good else LENGTHS.others) - 1, ".")
 
     done = collect(
-        UntilFull(sorted(problems), samples=5, size=40),
+        UntilFull(sorted(problems), samples=5, size=40, per_problem=1),
         SamplingJob(
             problems=problems,
             prompt_ids=dict.fromkeys(problems, (0,)),
@@ -125,3 +125,11 @@ def test_guessed_lengths_have_the_mean_and_the_limit() -> None:
     lengths = Lengths.guessed(100, 512)
     assert lengths.kept_mean == pytest.approx(100, rel=0.05)
     assert Lengths.guessed(100, 120).longest_kept == 120
+
+
+def test_several_traces_of_a_problem_take_more_samples_and_are_counted() -> None:
+    one, three = (simulate(Draws(2000, 10, 100, "until_full", 32, most), ALIKE, LENGTHS) for most in (1, 3))
+    assert set(one.solved) == {1}
+    assert set(three.solved) <= {1, 2, 3}
+    assert sum(three.solved) > 200
+    assert one.samples < three.samples < 1000

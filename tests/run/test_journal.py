@@ -130,7 +130,7 @@ def sampled(folder: Path, sampler: Sampler, order_seed: int = 0) -> Collected:
 
 
 def until_full() -> UntilFull:
-    return UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=6)
+    return UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=6, per_problem=1)
 
 
 class Deadly:
@@ -211,7 +211,7 @@ def test_until_full_asks_what_it_asked_when_the_cutoff_was_counted_anew(tmp_path
         source = random.Random(seed)
         order = [f"p{number}" for number in range(30)]
         size = source.randrange(1, 31)
-        samplers = [kind(order, samples=3, size=size) for kind in (UntilFull, Counted)]
+        samplers = [kind(order, samples=3, size=size, per_problem=1) for kind in (UntilFull, Counted)]
         in_flight: list[Key] = []
         while not samplers[0].finished():
             asked, expected = (each.next_requests(8 - len(in_flight)) for each in samplers)

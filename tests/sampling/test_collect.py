@@ -171,7 +171,7 @@ def test_finishing_order_cannot_leak_into_the_selection(room: int) -> None:
 
 
 def test_until_full_stops_at_the_first_solved_problems_and_never_asks_beyond_need() -> None:
-    sampler = UntilFull(["a", "b", "c", "d"], samples=3, size=2)
+    sampler = UntilFull(["a", "b", "c", "d"], samples=3, size=2, per_problem=1)
     assert sampler.next_requests(2) == [("a", 0), ("b", 0)]
     sampler.record(("b", 0), 0)
     assert sampler.next_requests(2) == [("c", 0), ("d", 0)]
@@ -188,7 +188,7 @@ def test_until_full_stops_at_the_first_solved_problems_and_never_asks_beyond_nee
 
 
 def test_until_full_ends_when_every_problem_is_used_up() -> None:
-    sampler = UntilFull(["a", "b"], samples=2, size=None)
+    sampler = UntilFull(["a", "b"], samples=2, size=None, per_problem=1)
     drive(sampler, {(p, s): None for p in "ab" for s in range(2)}, room=4, order=random.Random(0))
     assert sampler.finished()
     assert sampler.reached() == 0
@@ -235,7 +235,7 @@ def job(engine: ScriptedEngine) -> SamplingJob:
 
 def sampled_bytes(folder: Path, *, order_seed: int, slots: int) -> tuple[bytes, bytes]:
     paths = (folder / "traces.jsonl", folder / "verdicts.jsonl")
-    sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8)
+    sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8, per_problem=1)
     engine = ScriptedEngine(write_answer, slots=slots, order_seed=order_seed)
     collect(sampler, job(engine), traces_path=paths[0], verdicts_path=paths[1], surplus_path=folder / "surplus.jsonl")
     return paths[0].read_bytes(), paths[1].read_bytes()
@@ -275,7 +275,7 @@ def test_interrupted_sampling_goes_on_to_the_same_bytes(tmp_path: Path, steps: i
             return super().step()
 
     folder = tmp_path / "disturbed"
-    sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8)
+    sampler = UntilFull(shuffled(list(PROBLEMS), 5, "order"), samples=4, size=8, per_problem=1)
     paths = {"traces_path": folder / "traces.jsonl", "verdicts_path": folder / "verdicts.jsonl"}
     with pytest.raises(Killed):
         collect(sampler, job(Dying(write_answer, slots=5)), **paths, surplus_path=folder / "surplus.jsonl")

@@ -92,8 +92,8 @@ class Draws:
     """Problems in the training set; None: all that are solved."""
     sampler: Literal["until_full", "fixed"]
     slots: int
-    per_problem: int = 1
-    """Keepable traces of a problem that until_full stops at."""
+    per_problem: int
+    """Keepable traces of a problem that until_full stops at; fixed takes all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ def _also(setting: Setting, index: int, further: Further, expected: Belief) -> S
 def _scoring(setting: Setting, problems: int, samples: int) -> Draws:
     """Return what scoring samples: so many of every problem, and the greedy one."""
     taken = samples + setting.work.config.evaluate.greedy_samples
-    return Draws(problems, taken, None, "fixed", setting.slots["evaluate"])
+    return Draws(problems, taken, None, "fixed", setting.slots["evaluate"], per_problem=taken)
 
 
 def _sampled(setting: Setting, stage: str, index: int, spent: Spent, prompts: Prompts, lengths: Lengths) -> StagePlan:

@@ -101,7 +101,7 @@ class UntilFull:
     Of duplicates only the first counts, as with ``prune.pick = "first"``.
     """
 
-    def __init__(self, order: list[str], *, samples: int, size: int | None, per_problem: int = 1) -> None:
+    def __init__(self, order: list[str], *, samples: int, size: int | None, per_problem: int) -> None:
         self.target = len(order) if size is None else min(size, len(order))
         self._size = len(order) if size is None else size
         self._order = order
