@@ -1,4 +1,4 @@
-"""What the statistics cost, how often their intervals and verdicts are right, and which rule chooses the better round.
+"""What the statistics cost, and which rule chooses the better round; how often they are right: significance_words.py.
 
     python benchmarks/significance.py [--experiments 2000]
 
@@ -20,13 +20,10 @@ from tpt.evidence.best_round import DRAWS, BestRound, choose
 from tpt.evidence.paired import compare_pairs, sample_of
 from tpt.scoring import (
     FloatArray,
-    bootstrap_means,
     holm,
     maj_at_k,
-    mean_and_stderr,
     pass_at_k_curve,
     sign_flip_p,
-    split_gains,
 )
 from tpt.scoring.score import Counts
 
@@ -54,8 +51,8 @@ def rates(rng: np.random.Generator, problems: int, shifts: tuple[float, ...]) ->
     return np.stack(columns, axis=1)
 
 
-def scored(rng: np.random.Generator, chances: FloatArray, samples: int = SAMPLES) -> FloatArray:
-    return rng.binomial(samples, chances) / samples
+def scored(rng: np.random.Generator, chances: FloatArray) -> FloatArray:
+    return rng.binomial(SAMPLES, chances) / SAMPLES
 
 
 def cost() -> Iterator[tuple[str, float]]:
@@ -74,7 +71,7 @@ def cost() -> Iterator[tuple[str, float]]:
         return time.perf_counter() - begun
 
     sample = sample_of([0, 1], counts, ids, seed=0)
-    yield "resampling of strict and lenient scores", timed(lambda: sample_of([0, 1], counts, ids, seed=0))
+    yield "the scores of both models on the problems they share", timed(lambda: sample_of([0, 1], counts, ids, seed=0))
     yield (
         "differences, p-values, skill and format, curves, crossing, problems gained and lost",
         timed(lambda: compare_pairs(sample, [(1, 0)], level=0.05)),
@@ -83,50 +80,6 @@ def cost() -> Iterator[tuple[str, float]]:
     answers = [[str(answer) for answer in row] for row in rng.integers(0, 20, (problems, samples))]
     right = [[answer == "0" for answer in row] for row in answers]
     yield "maj@100", timed(lambda: maj_at_k(answers, right, samples))
-
-
-def coverage(experiments: int) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """Share of the 95 % intervals that hold the truth, by problems and samples."""
-    for problems, samples in ((50, 4), (200, 16), (500, 1)):
-        rng = np.random.default_rng([1, problems])
-        hits = {"pass@1": 0, "difference": 0, "skill": 0, "format": 0}
-        for seed in range(experiments):
-            # The truth is that of all problems there could be, so the problems are drawn anew each time.
-            before, after = rates(rng, problems, (0.3,)).T
-            lenient = np.stack([rng.binomial(samples, before), rng.binomial(samples, after)], axis=1)
-            strict = rng.binomial(lenient, [0.6, 0.8])
-            shares = np.concatenate([strict, lenient], axis=1) / samples
-            score = mean_and_stderr(shares[:, 1])
-            hits["pass@1"] += abs(score.mean - TRUTH[1] * 0.8) <= 1.96 * score.stderr
-            gains = bootstrap_means(shares[:, [1]] - shares[:, [0]], draws=1000, seed=seed)
-            low, high = np.quantile(gains, [0.025, 0.975])
-            hits["difference"] += low <= TRUTH[1] * 0.8 - TRUTH[0] * 0.6 <= high
-            parts = split_gains(*bootstrap_means(shares[:, [0, 2, 1, 3]], draws=1000, seed=seed).T)
-            true_parts = split_gains(
-                *(np.array([each]) for each in (TRUTH[0] * 0.6, TRUTH[0], TRUTH[1] * 0.8, TRUTH[1]))
-            )
-            for name, drawn, true in zip(("skill", "format"), parts, true_parts, strict=True):
-                low, high = np.quantile(drawn, [0.025, 0.975])
-                hits[name] += low <= true[0] <= high
-        yield problems, samples, {name: count / experiments for name, count in hits.items()}
-
-
-TRUTH = rates(np.random.default_rng(99), 2_000_000, (0.3,)).mean(axis=0)
-
-
-def type_one(experiments: int) -> Iterator[tuple[int, int, float, float]]:
-    """Share of comparisons of a model with itself that are called a gain, and a loss."""
-    for problems, samples in ((10, 4), (50, 4), (200, 16), (500, 1)):
-        rng = np.random.default_rng([2, problems])
-        gains = losses = 0
-        for seed in range(experiments):
-            chances = rates(rng, problems, (0.0,))
-            scores = scored(rng, chances, samples)
-            difference = scores[:, 1:] - scores[:, :1]
-            significant = sign_flip_p(difference, draws=2000, seed=seed)[0] <= 0.05
-            gains += significant and difference.mean() > 0
-            losses += significant and difference.mean() < 0
-        yield problems, samples, gains / experiments, losses / experiments
 
 
 class Outcome(NamedTuple):
@@ -201,12 +154,6 @@ def main() -> None:
         total += seconds
         print(f"| {name} | {seconds:.2f} |", flush=True)
     print(f"| together | {total:.2f} |\n")
-    print("| problems | samples | pass@1 | difference | skill | format |\n|---:|---:|---:|---:|---:|---:|")
-    for problems, samples, hits in coverage(experiments):
-        print(f"| {problems} | {samples} | " + " | ".join(f"{hit:.1%}" for hit in hits.values()) + " |", flush=True)
-    print("\n| problems | samples | called a gain | called a loss |\n|---:|---:|---:|---:|")
-    for problems, samples, gains, losses in type_one(experiments):
-        print(f"| {problems} | {samples} | {gains:.1%} | {losses:.1%} |", flush=True)
     print(
         "\n| rounds 1 to 4 | choosing problems | rule | not round 0 | points given away | rounds done | losses found | "
         "false losses |\n|---|---:|---|---:|---:|---:|---:|---:|"

@@ -15,7 +15,7 @@ from tpt.errors import EstimateError
 from tpt.records import Estimate
 
 _PRIOR_UNITS = 2
-"""Simulated in benchmarks/significance.py: with fewer, ten easy problems with many samples cover 87 %."""
+"""Simulated in benchmarks/significance_words.py: with fewer, ten easy problems with many samples cover 87 %."""
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
