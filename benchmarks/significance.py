@@ -71,7 +71,6 @@ def cost() -> Iterator[tuple[str, float]]:
         return time.perf_counter() - begun
 
     sample = sample_of([0, 1], counts, ids, seed=0)
-    yield "the scores of both models on the problems they share", timed(lambda: sample_of([0, 1], counts, ids, seed=0))
     yield (
         "differences, p-values, skill and format, curves, crossing, problems gained and lost",
         timed(lambda: compare_pairs(sample, [(1, 0)], level=0.05)),
