@@ -26,6 +26,7 @@ from tpt.config import load_config
 from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.evaluate import evaluate_stage
+from tpt.gate.rehearsal import rehearse_stage
 from tpt.prune import prune_stage
 from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
@@ -47,7 +48,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
     run = RunDir(run_path)
     run.require()
     is_also = stage.startswith(ALSO)
-    if stage != "evaluate" and not is_also and round_index < 1:
+    if stage not in ("evaluate", "rehearse") and not is_also and round_index < 1:
         raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
     context = StageContext(run, run.round(round_index), load_config(run.config), progress)
     use_threads(context.config.threads)
@@ -58,6 +59,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
 
 
 _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
+    "rehearse": rehearse_stage,
     "think": think_stage,
     "prune": prune_stage,
     "train": train_stage,

@@ -14,6 +14,7 @@ from tpt.audit.import_rows import FIELDS
 from tpt.audit.import_samples import ImportedDir, import_samples
 from tpt.cli import actions
 from tpt.cli.config_check import check_config, is_config, require_alone
+from tpt.cli.dry_run import dry_run, rehearsed_plan
 from tpt.cli.model_check import check_model
 from tpt.cli.options import (
     ConfigPath,
@@ -86,15 +87,15 @@ def run(
     config: ConfigPath,
     out: OutOption = None,
     sets: SetOption = [],  # noqa: B006
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything that a start does, short of sampling; write nothing.")
     ] = False,
     format: FormatOption = Format.table,
 ) -> None:
     """Do the whole loop: score the base model, then rounds of think, prune, train, evaluate. Resumes."""
     loaded, out = actions.config_and_folder(config, out, sets)
-    if dry_run:
-        print_result(actions.plan_of(loaded, out), format)
+    if dry:
+        print_result(dry_run(loaded, out), format)
         return
     try:
         for record in Run(out, loaded, progress=True).rounds():
@@ -131,6 +132,7 @@ def plan(
     """Say what a run will cost before it starts: tokens, time, memory, disk, price. Exit code 1: it does not fit."""
     loaded, out = actions.config_and_folder(config, out, sets)
     planned = plan_run(loaded, out, PlanOptions(gpu, price, solve_rate, completion_tokens, mfu, detect))
+    planned.outline["rehearsal"] = rehearsed_plan(loaded, elsewhere=bool(gpu))
     if format is Format.json:
         print_result(planned, format)
     else:

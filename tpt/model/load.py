@@ -37,6 +37,8 @@ from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
 from tpt.model.quantised import dequantisation, forget_quantisation
+from tpt.model.same_logits import difference, logits_of, probe_ids
+from tpt.model.shape import width_of
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 
 _BFLOAT16_FROM_HIDDEN_SIZE = 512
@@ -189,11 +191,7 @@ def _has_bfloat16() -> bool:
 def _is_faster_in_bfloat16(source: ModelSource) -> bool:
     if not _has_bfloat16():
         return False
-    return gains_by_bfloat16(_hidden_size(_config(source)))
-
-
-def _hidden_size(config: PreTrainedConfig) -> int:
-    return int(getattr(config.get_text_config(), "hidden_size", 0))
+    return gains_by_bfloat16(width_of(_config(source)))
 
 
 def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Path | None) -> PreTrainedModel:
@@ -208,12 +206,20 @@ def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Pat
         with warnings.catch_warnings():
             # What peft asks a model under a name that transformers is about to take away.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            merged: PreTrainedModel = PeftModel.from_pretrained(base, str(adapter.folder)).merge_and_unload()
+            adapted: Any = PeftModel.from_pretrained(base, str(adapter.folder))
+            expected = logits_of(adapted, probe_ids(base))
+            merged: PreTrainedModel = adapted.merge_and_unload()
+            wrong = difference(logits_of(merged, probe_ids(base)), expected)
     except (ValueError, KeyError, RuntimeError, TypeError, OSError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"{adapter.folder}: the adapter does not fit {adapter.base!r}: {reason}") from error
+    if wrong:
+        raise ModelError(
+            f"{adapter.folder}: merged into {adapter.base!r} the adapter gives other logits than on top of it, {wrong}. Does it "
+            "sit on embeddings that the output projection shares? Train one that leaves them alone"
+        )
     precision = resolve_dtype(dtype, target)
-    if dtype == "auto" and target.type == "cpu" and gains_by_bfloat16(_hidden_size(merged.config)):
+    if dtype == "auto" and target.type == "cpu" and gains_by_bfloat16(width_of(merged.config)):
         precision = torch.bfloat16
     return merged.requires_grad_(True).to(precision).eval()  # type: ignore[no-any-return, arg-type]
 
