@@ -128,8 +128,13 @@ def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
     if config.data.source == "file":
         traces = iterate_records(Path(config.data.file), Trace)
         given = (trace for trace in traces if trace.problem_id in problems)
-        return (replace(trace, completion=well_formed(trace.completion)) for trace in given)
+        return (_of_this_model(trace) for trace in given)
     return (human_trace(problem) for problem in problems.values() if problem.solution)
+
+
+def _of_this_model(trace: Trace) -> Trace:
+    """Return another model's trace without its tokens, which may not be this model's."""
+    return replace(trace, completion=well_formed(trace.completion), token_ids=None, token_digest="")
 
 
 def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iterator[Verdict]:

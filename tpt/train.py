@@ -162,6 +162,7 @@ class _Training:
         clock, device = _Clock(), sft.device_of(ranks)
         chat = open_chat(self.prompt, start.model, start.cache)
         encoded = sft.encode(self.examples, self.problems, chat, max_length=config.max_length)
+        _say_refused(encoded)
         clock.lap("encode_s")
         sft.check_installed(config, device)
         architecture = load_architecture(start.model, cache=start.cache)
@@ -226,11 +227,21 @@ def _shortened(values: dict[str, Any]) -> dict[str, Any]:
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}
 
 
+def _say_refused(encoded: Encoded) -> None:
+    for name, reason in list(encoded.refused.items())[:1]:
+        print(
+            f"{len(encoded.refused)} examples are not trained on, as their tokens would not be those sampled; {name}: {reason}",
+            file=sys.stderr,
+        )
+
+
 def _counted(encoded: Encoded) -> dict[str, Any]:
     return {
         "examples": len(encoded.rows),
         "dropped_too_long": encoded.dropped,
         "prompts_checked": encoded.prompts_checked,
+        "tokens_checked": encoded.tokens_checked,
+        "refused_other_tokens": len(encoded.refused),
         "longest_tokens": max(len(row.input_ids) for row in encoded.rows),
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tpt.report.audit import JUDGED
+
 
 def render_problem(found: dict[str, Any]) -> str:
     """Return what ``show`` found of one problem as text to read."""
@@ -19,6 +21,8 @@ def render_problem(found: dict[str, Any]) -> str:
             f"{trace['finish_reason']} after {trace['completion_tokens']} tokens{kept}",
             trace["completion"],
         ]
+        if trace.get("answer") is not None:
+            lines += ["", JUDGED, trace["answer"]]
     return "\n".join(lines)
 
 

@@ -21,6 +21,9 @@ _STYLE = (
 )
 
 
+JUDGED = "--- judged, after the reasoning and without special tokens:"
+
+
 def ask_marks(
     items: Sequence[AuditItem], *, keyboard: TextIO, screen: TextIO, store: Callable[[AuditItem, str], None]
 ) -> None:
@@ -37,7 +40,7 @@ def item_text(item: AuditItem) -> str:
     """Return a verdict with all that is needed to judge it, safe to print."""
     lines = [f"{item.problem.id}, sample {item.trace.sample}: {item.stratum}", "", item.problem.question, ""]
     lines += [f"{name}: {value}" for name, value in _facts(item)]
-    return printable("\n".join([*lines, "", item.trace.completion]))
+    return printable("\n".join([*lines, "", item.trace.completion, *_judged_part(item)]))
 
 
 def report_text(report: AuditReport) -> str:
@@ -83,6 +86,11 @@ def _asked(item: AuditItem, keyboard: TextIO, screen: TextIO) -> str | None:
         print(f"press one of {', '.join(keys)} or q, then Enter", file=screen)
 
 
+def _judged_part(item: AuditItem) -> list[str]:
+    """Return what the verifier was shown, where that is not the whole completion."""
+    return [] if item.trace.answer is None else ["", JUDGED, item.trace.answer]
+
+
 def _facts(item: AuditItem) -> list[tuple[str, str]]:
     kept = "kept" if item.verdict.strict else "not kept"
     read = "none" if item.verdict.extracted is None else item.verdict.extracted
@@ -117,9 +125,10 @@ def _rate_text(rate: Rate | None, missing: str) -> str:
 def _section(item: AuditItem, mark: Mark | None) -> str:
     facts = [*_facts(item), ("mark", mark.mark if mark else "none")]
     listed = "".join(f"<dt>{name}</dt><dd>{_safe(value)}</dd>" for name, value in facts)
+    judged = "".join(f"<pre>{_safe(each)}</pre>" for each in _judged_part(item) if each)
     return (
         f"<section><h2>{_safe(item.problem.id)}, sample {item.trace.sample}: {_safe(item.stratum)}</h2>"
-        f"<pre>{_safe(item.problem.question)}</pre><dl>{listed}</dl><pre>{_safe(item.trace.completion)}</pre></section>"
+        f"<pre>{_safe(item.problem.question)}</pre><dl>{listed}</dl><pre>{_safe(item.trace.completion)}</pre>{judged}</section>"
     )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
+from tpt.model.chat import Chat
+from tpt.model.sampled import Sampled, sampled_of
 from tpt.records import Problem, Trace, Verdict, well_formed
 from tpt.run.journal import Journal, Pair
 from tpt.sampling.samplers import Sampler
@@ -68,6 +70,8 @@ class SamplingJob:
     keepable: Callable[[Trace, Verdict], bool]
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     watch: Watch | None = None
+    chat: Chat | None = None
+    """On the model's tokenizer, for what is kept of the sampled tokens; None: nothing is."""
 
 
 def collect(
@@ -91,7 +95,7 @@ def collect(
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
                 in_flight[key] = job.seed_of(key)
                 job.engine.add(Request(key, job.prompt_ids[key[0]], in_flight[key], job.sampling))
-            traces = [trace_of(completion, in_flight.pop(completion.id)) for completion in job.engine.step()]
+            traces = [trace_of(completion, in_flight.pop(completion.id), job.chat) for completion in job.engine.step()]
             append_records(traces_file, traces)
             verdicts = job.judge(traces, job.problems)
             append_records(verdicts_file, verdicts)
@@ -135,9 +139,13 @@ def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress:
         job.watch.decide()
 
 
-def trace_of(completion: Completion, seed: int) -> Trace:
-    """Return a completion as a trace, with the seed that it was sampled with."""
+def trace_of(completion: Completion, seed: int, chat: Chat | None = None) -> Trace:
+    """Return a completion as a trace, with the seed that it was sampled with and what is kept of its tokens."""
     problem_id, sample = completion.id
+    kept = Sampled(None, None, "")
+    if chat is not None:
+        finished = completion.finish_reason == "stop"
+        kept = sampled_of(chat, completion.token_ids, completion.text, finished=finished, exact=completion.exact)
     return Trace(
         problem_id=problem_id,
         sample=sample,
@@ -145,4 +153,7 @@ def trace_of(completion: Completion, seed: int) -> Trace:
         finish_reason=completion.finish_reason,
         completion_tokens=len(completion.token_ids),
         seed=seed,
+        answer=None if kept.answer is None else well_formed(kept.answer),
+        token_ids=kept.token_ids,
+        token_digest=kept.token_digest,
     )

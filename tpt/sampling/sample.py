@@ -76,6 +76,7 @@ def sample(
                     keepable=keepable,
                     on_progress=show,
                     watch=each.watch,
+                    chat=chat,
                 )
                 collected.append(
                     collect(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from tpt.config import VerifyConfig
 from tpt.config.answer_format import format_of
 from tpt.errors import VerifierError, did_you_mean
-from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.records import Outcome, Problem, Trace, Verdict, judged_text
 from tpt.verifiers import Judgement
 from tpt.verifiers.answer_format import DESCRIBED, Opening, in_format
 from tpt.verifiers.code.verify import CODE_FORMAT, judge_completions, verify_code
@@ -90,7 +90,7 @@ def judge(
         VerifierError: there is no such kind, or your own function cannot be loaded.
     """
     found = _judgements(
-        [(problems[trace.problem_id], trace.completion) for trace in traces], limits, every_test=every_test
+        [(problems[trace.problem_id], judged_text(trace)) for trace in traces], limits, every_test=every_test
     )
     return [
         Verdict(

@@ -208,8 +208,8 @@ class ServerEngine:
 
     async def _complete(self, request: Request) -> Completion:
         answer = await self._api.complete(self._body(request))
-        completion, exact = completion_of(request, answer, self._chat, quote=self._api.quote)
-        self._exact_ids &= exact
+        completion = completion_of(request, answer, self._chat, quote=self._api.quote)
+        self._exact_ids &= completion.exact
         return completion
 
     def _body(self, request: Request) -> dict[str, Any]:

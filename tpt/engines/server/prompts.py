@@ -41,8 +41,8 @@ def prompt_text(request: Request, chat: Chat) -> str:
     return text
 
 
-def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[[str], str]) -> tuple[Completion, bool]:
-    """Return the completion in a server's answer, and whether its token ids are those the server sampled.
+def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[[str], str]) -> Completion:
+    """Return the completion in a server's answer.
 
     Where the server does not return ids, the text is tokenised again, which may split it in other places. ``quote``
     makes what the server wrote fit for a message.
@@ -63,7 +63,7 @@ def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[
         stops = (index for index, token in enumerate(ids) if token in chat.stop_ids)
         ids = ids[: next(stops, len(ids))]
         if stopped := ended_by_text(request, tuple(ids), chat.decode):
-            return stopped, True
+            return stopped
         text = chat.decode(ids)
     elif (at := stop_in(text, request.sampling.stop_strings)) >= 0:
         text, reason = text[:at], "stop"  # a server that does not know them
@@ -71,7 +71,7 @@ def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[
     if reason == "stop":
         found = [*found, chat.end_of_turn_id]
     _require_whole(request, answer, reason, len(ids) if ids is not None else None)
-    return Completion(request.id, tuple(found[: request.sampling.max_tokens]), text, reason), ids is not None
+    return Completion(request.id, tuple(found[: request.sampling.max_tokens]), text, reason, exact=ids is not None)
 
 
 def _choice(request: Request, answer: Any, quote: Callable[[str], str]) -> dict[str, Any]:
