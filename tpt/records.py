@@ -15,7 +15,8 @@ from msgspec import Struct, field
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 Number = float | int
 """A whole one is read back as it was written: 64, not 64.0."""
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "error"]
+"""``error``: the request failed again and again, and there is no completion."""
 Message = dict[str, str]
 """One chat turn: ``{"role": "system" | "user" | "assistant", "content": ...}``."""
 
@@ -77,6 +78,8 @@ class Trace(Record, frozen=True, omit_defaults=True):
     """What is judged, where that is not the whole completion: the text after the reasoning, special tokens left out."""
     token_ids: list[int] | None = None
     """The sampled tokens to train on, where the completion's text does not encode to them."""
+    error: str = ""
+    """Why there is no completion, for ``finish_reason = "error"``."""
     token_digest: str = ""
     """Of the sampled tokens, where it does; both missing: nobody knows them, or the trace is not to be trained on."""
 
@@ -147,6 +150,8 @@ class EvalReport(Record, frozen=True):
     greedy: Estimate | None = None
     """Strict score of the one greedy sample of each problem; None: not taken."""
     greedy_lenient: Estimate | None = None
+    failed_requests: int = 0
+    """Samples without a completion, as their requests failed; they count as not right."""
 
 
 class ProblemDiversity(Record, frozen=True):

@@ -62,7 +62,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     )
     journal = Journal(round_dir.traces, round_dir.verdicts)
     found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
-    outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
+    outcomes = {str(outcome): sum(found[key] for key in found if key[0] is outcome) for outcome in Outcome}
     counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
     counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
     counts["variety"] = training_diversity(journal)

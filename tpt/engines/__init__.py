@@ -62,6 +62,8 @@ class Completion:
     text: str
     """The decoded tokens without the end-of-turn token, special tokens within them written out."""
     finish_reason: FinishReason
+    error: str = ""
+    """Why there is none, for the finish reason ``error``."""
     exact: bool = True
     """Whether these are surely the sampled tokens, not the text's tokenised again."""
 

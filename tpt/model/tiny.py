@@ -36,7 +36,7 @@ def tiny_model(config: PreTrainedConfig) -> PreTrainedModel | None:
             small = _small(config, narrow=narrow)
             if not narrow and _parameters(small) > _MOST_PARAMETERS:
                 return None
-            model = random_model(small)
+            model = random_model(small, "float32")
             if _gives_numbers(model):
                 return model
         except Exception:
@@ -44,7 +44,7 @@ def tiny_model(config: PreTrainedConfig) -> PreTrainedModel | None:
     return None
 
 
-def random_model(config: PreTrainedConfig, dtype: str = "float32") -> PreTrainedModel:
+def random_model(config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
     """Return a model of a config with random weights, the same ones each time; the process's random numbers stay."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

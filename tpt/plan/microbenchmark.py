@@ -98,7 +98,7 @@ def _at_depth(config: PreTrainedConfig, load: Load, layers: int) -> Trial:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         decoded = _decoding(random_model(cut, load.dtype), load)
-        trained = _training(random_model(cut), load)
+        trained = _training(random_model(cut, "float32"), load)
     return Trial(*decoded[:2], _FEW_ROWS, decoded[2], *trained)
 
 

@@ -36,6 +36,7 @@ class Progress:
     reached: int = 0
     traces: int = 0
     correct: int = 0
+    failed: int = 0
     tokens: int = 0
     """Completion tokens of this process, not those of traces found on disk."""
 
@@ -53,6 +54,8 @@ class Collected:
     surplus_tokens: int
     cancelled_requests: int
     cancelled_tokens: int
+    failed_requests: int
+    """Of this process: samples whose requests failed again and again, which are errors now."""
     sampling_s: float
 
 
@@ -112,6 +115,7 @@ def collect(
         surplus_tokens=finished.surplus_tokens,
         cancelled_requests=len(in_flight),
         cancelled_tokens=cancelled_tokens,
+        failed_requests=progress.failed,
         sampling_s=round(sampling_s, 3),
     )
 
@@ -131,6 +135,7 @@ def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress:
         sampler.record((trace.problem_id, trace.sample), keepable=job.keepable(trace, verdict))
         progress.traces += 1
         progress.correct += verdict.outcome == "CORRECT"
+        progress.failed += trace.finish_reason == "error"
         progress.tokens += trace.completion_tokens
         if job.watch:
             job.watch.take(trace, verdict)
@@ -153,6 +158,7 @@ def trace_of(completion: Completion, seed: int, chat: Chat | None = None) -> Tra
         finish_reason=completion.finish_reason,
         completion_tokens=len(completion.token_ids),
         seed=seed,
+        error=well_formed(completion.error),
         answer=None if kept.answer is None else well_formed(kept.answer),
         token_ids=kept.token_ids,
         token_digest=kept.token_digest,

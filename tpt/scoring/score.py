@@ -106,6 +106,7 @@ def score(
         maj_at_k={k: maj_at_k(answers, correct, k, seed=seed_for(seed, "maj", k) % 2**32) for k in (chosen[-1],)},
         diversity=found.diversity,
         lengths=found.lengths,
+        failed_requests=sum(trace.finish_reason == "error" for trace in traces),
     )
     return Scored(report, found.problems)
 
