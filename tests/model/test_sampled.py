@@ -149,6 +149,9 @@ def test_what_a_server_only_said_in_text_is_not_taken_for_sampled() -> None:
     trace = trace_of(Completion(("p/1", 0), ids, "It is 4.", "stop", exact=False), 0, chat)
     encoded = encode([example_of(trace, chat)], {"p/1": PROBLEM}, chat, max_length=4096)
     assert encoded.tokens_checked == 0 and len(encoded.rows) == 1
+    lossy = (*ids[:2], chat.tokenizer.pad_token_id, chat.end_of_turn_id)
+    trace = trace_of(Completion(("p/1", 0), lossy, "<think>5</think>It is 4.", "stop", exact=False), 0, chat)
+    assert judged_text(trace) == "It is 4."
 
 
 def test_an_example_whose_tokens_are_not_the_sampled_ones_is_refused_and_counted() -> None:

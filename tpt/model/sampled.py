@@ -40,7 +40,8 @@ def sampled_of(chat: Chat, token_ids: Sequence[int], text: str, *, finished: boo
         exact: Whether these are surely the ids that were sampled.
     """
     spoken = _until_stop(chat, token_ids)
-    answer = _answer(chat, spoken, text)
+    # Ids that are the text's, tokenised again, may lack some of it.
+    answer = _answer(chat, spoken if exact else [], text)
     if not finished or not exact:
         return Sampled(answer, None, "")
     if len(spoken) < len(token_ids):
