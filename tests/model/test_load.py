@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,23 @@ def test_devices_and_dtypes() -> None:
         assert load.resolve_device("auto") == cpu
         with pytest.raises(ModelError, match="sees no CUDA device"):
             load.resolve_device("cuda")
+
+
+@pytest.mark.parametrize("target", ["lm_head", "q_proj"])
+def test_an_adapter_that_merges_to_another_model_is_not_loaded(folder: Path, tmp_path: Path, target: str) -> None:
+    """On tied embeddings it changes the input too once it is merged; elsewhere merging changes nothing."""
+    peft = pytest.importorskip("peft")
+    tied = LlamaForCausalLM(
+        LlamaConfig(**{**LlamaConfig.from_pretrained(folder).to_dict(), "tie_word_embeddings": True})
+    )
+    tied.save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = peft.get_peft_model(tied, peft.LoraConfig(r=2, target_modules=[target], init_lora_weights=False))
+        adapted.peft_config["default"].base_model_name_or_path = str(folder)
+        adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    if target == "q_proj":
+        load.load_model(str(tmp_path / "adapter"), dtype="float32", device="cpu")
+        return
+    with pytest.raises(ModelError, match="gives other logits than on top of it, off by"):
+        load.load_model(str(tmp_path / "adapter"), dtype="float32", device="cpu")

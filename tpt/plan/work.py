@@ -170,9 +170,11 @@ def is_here(model: str) -> bool:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
-    if resolve(model).kind != "hub":
+    source = resolve(model)
+    if source.kind != "hub":
         return True
-    return isinstance(try_to_load_from_cache(model, "tokenizer_config.json"), str)
+    kept = try_to_load_from_cache(source.location, "tokenizer_config.json", revision=source.hub_revision)
+    return isinstance(kept, str)
 
 
 def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Prompts:
