@@ -25,7 +25,7 @@ from tpt.config import PruneConfig, VerifyConfig
 from tpt.errors import RunError
 from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
-from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
+from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict, judged_text
 from tpt.run.journal import Journal, Pair
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
 from tpt.run.stage import StageContext, problems_by_id
@@ -144,7 +144,7 @@ def is_wrong_as_asked(
     """
     if verdict.outcome is not Outcome.WRONG or not verdict.extracted or problem.kind == "code":
         return False
-    return judge_one(replace(problem, answer=verdict.extracted), trace.completion, limits=limits).strict
+    return judge_one(replace(problem, answer=verdict.extracted), judged_text(trace), limits=limits).strict
 
 
 def _has_keepable_answer(
@@ -306,7 +306,13 @@ class _Count:
 
 def _example(trace: Trace, prompt: list[Message]) -> Example:
     answer: Message = {"role": "assistant", "content": trace.completion}
-    return Example(problem_id=trace.problem_id, sample=trace.sample, messages=[*prompt, answer])
+    return Example(
+        problem_id=trace.problem_id,
+        sample=trace.sample,
+        messages=[*prompt, answer],
+        token_ids=trace.token_ids,
+        token_digest=trace.token_digest,
+    )
 
 
 def _at_most(order: Sequence[str], picked: Mapping[str, int], most: int) -> frozenset[str]:

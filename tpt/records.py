@@ -15,7 +15,8 @@ from msgspec import Struct, field
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 Number = float | int
 """A whole one is read back as it was written: 64, not 64.0."""
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "error"]
+"""``error``: the request failed again and again, and there is no completion."""
 Message = dict[str, str]
 """One chat turn: ``{"role": "system" | "user" | "assistant", "content": ...}``."""
 
@@ -61,17 +62,31 @@ class Problem(Record, frozen=True):
     """How hard the source says it is, such as ``5``; empty: it does not say."""
 
 
-class Trace(Record, frozen=True):
+class Trace(Record, frozen=True, omit_defaults=True):
     """One sampled attempt at a problem."""
 
     problem_id: str
     sample: int
     """Index of the attempt within its problem, from 0."""
     completion: str
+    """The text, special tokens within it written out."""
     finish_reason: FinishReason
     completion_tokens: int
     """Tokens sampled, the end-of-turn token included."""
     seed: int
+    answer: str | None = None
+    """What is judged, where that is not the whole completion: the text after the reasoning, special tokens left out."""
+    token_ids: list[int] | None = None
+    """The sampled tokens to train on, where the completion's text does not encode to them."""
+    error: str = ""
+    """Why there is no completion, for ``finish_reason = "error"``."""
+    token_digest: str = ""
+    """Of the sampled tokens, where it does; both missing: nobody knows them, or the trace is not to be trained on."""
+
+
+def judged_text(trace: Trace) -> str:
+    """Return what a verifier is shown of a trace."""
+    return trace.completion if trace.answer is None else trace.answer
 
 
 class Verdict(Record, frozen=True, omit_defaults=True):
@@ -91,7 +106,7 @@ class Verdict(Record, frozen=True, omit_defaults=True):
     tests_total: int | None = None
 
 
-class Example(Record, frozen=True):
+class Example(Record, frozen=True, omit_defaults=True):
     """A self-contained chat SFT row that any other trainer can use as it is."""
 
     problem_id: str
@@ -99,6 +114,9 @@ class Example(Record, frozen=True):
     """The trace it came from; -1: none, but a human solution."""
     messages: list[Message]
     """The prompt's messages, then the assistant's completion."""
+    token_ids: list[int] | None = None
+    """As in the trace."""
+    token_digest: str = ""
 
 
 class Estimate(Record, frozen=True, omit_defaults=True):
@@ -132,6 +150,8 @@ class EvalReport(Record, frozen=True):
     greedy: Estimate | None = None
     """Strict score of the one greedy sample of each problem; None: not taken."""
     greedy_lenient: Estimate | None = None
+    failed_requests: int = 0
+    """Samples without a completion, as their requests failed; they count as not right."""
 
 
 class ProblemDiversity(Record, frozen=True):

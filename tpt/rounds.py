@@ -75,6 +75,8 @@ class Run:
                 sync.stop_by(server.kill)
                 if self.progress:
                     server.do(HEADER, 0)
+                if self._is_to_be_rehearsed():
+                    server.do("rehearse", 0)
                 records: list[RoundRecord] = []
                 while not self.stop_reason(records):
                     round_dir = self.dir.round(len(records))
@@ -96,6 +98,9 @@ class Run:
             sync.before(stage, round_dir)
             server.do(stage, round_dir.index)
             sync.after(stage, round_dir)
+
+    def _is_to_be_rehearsed(self) -> bool:
+        return bool(self.config.rounds) and not self.dir.round(1).manifest("train").exists()
 
     def _also(self, *, at_end: bool) -> list[str]:
         """Return the stages that score further problems, where this is the time for them."""
@@ -124,12 +129,7 @@ class Run:
             RunError: the run there has another config.
             ProblemError: the problems cannot be read, overlap, or have a gold answer that its own verifier refuses.
         """
-        if self.dir.config.exists() and (changed := changed_keys(self.dir, self.config)):
-            if self.dir.rounds():
-                raise RunError(
-                    f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
-                    f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
-                )
+        if self.require_same_config():
             # Nothing was made from the config that is there, so the one given now takes its place.
             further = (self.dir.path / "also").glob("*.jsonl")
             for path in (self.dir.base, self.dir.problems, self.dir.heldout, *further):
@@ -149,6 +149,20 @@ class Run:
         replace_records(self.dir.problems, train)
         replace_records(self.dir.heldout, heldout)
         self._freeze_also(also)
+
+    def require_same_config(self) -> str:
+        """Return the keys of the config that is there which differ from this one's; empty: none, or there is no config.
+
+        Raises:
+            RunError: there are such keys, and rounds were made with them.
+        """
+        changed = changed_keys(self.dir, self.config) if self.dir.config.exists() else ""
+        if changed and self.dir.rounds():
+            raise RunError(
+                f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
+                f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
+            )
+        return changed
 
     def _load_also(self, train: list[Problem] | None) -> dict[str, list[Problem]]:
         """Load the further sets that are not here yet; without training problems, those that are here count."""

@@ -26,6 +26,7 @@ from tpt.config import load_config
 from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.evaluate import evaluate_stage
+from tpt.gate.rehearsal import rehearse_stage
 from tpt.prune import prune_stage
 from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
@@ -52,7 +53,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
         tell(printable(run_header(run, load_config(run.config))), sys.stderr)
         return {}
     is_also = stage.startswith(ALSO)
-    if stage != "evaluate" and not is_also and round_index < 1:
+    if stage not in ("evaluate", "rehearse") and not is_also and round_index < 1:
         raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
     context = StageContext(run, run.round(round_index), load_config(run.config), progress)
     use_threads(context.config.threads)
@@ -65,6 +66,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
 HEADER = "header"
 """No stage: the line that a run begins with, said by a process that may look at devices."""
 _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
+    "rehearse": rehearse_stage,
     "think": think_stage,
     "prune": prune_stage,
     "train": train_stage,

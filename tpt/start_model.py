@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tpt.config import RunConfig
 from tpt.errors import RunError
 from tpt.evidence.best_round import best_round_of
+from tpt.model.adapter_folder import find_adapter
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import digest_of, fingerprint, load_manifest, require_output
 from tpt.system.jsonl import read_json, write_json
@@ -30,11 +32,24 @@ def base_model(run: RunDir, config: RunConfig) -> StartModel:
         RunError: the file that keeps the digest is damaged.
     """
     if not run.base.exists():
-        write_json(run.base, {"model": config.model, "digest": model_digest(config.model)})
+        write_json(run.base, {"model": config.model, **model_identity(config.model)})
     base = read_json(run.base)
     if not isinstance(base, dict) or not isinstance(base.get("digest"), str):
         raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
+    _require_unmoved(run, config.model, base)
     return StartModel(config.model, base["digest"], 0)
+
+
+def _require_unmoved(run: RunDir, model: str, base: dict[str, Any]) -> None:
+    """Refuse a Hub id that has come to stand for another commit; runs of before have none to compare with."""
+    then = base.get("commit")
+    now = model_identity(model).get("commit") if then else None
+    if then != now:
+        name = model.partition("@")[0]
+        raise RunError(
+            f"model = {model!r} is another commit on the Hub than when {run.path} began: {then} then, {now} now. Put the one of "
+            f"then into the local Hub cache, or begin a new run with --set model={name}@{then}, which cannot move"
+        )
 
 
 def start_model_of(run: RunDir, round_dir: RoundDir, config: RunConfig) -> StartModel:
@@ -97,11 +112,26 @@ def output_of(round_dir: RoundDir, stage: str, name: str, path: Path) -> str:
     return require_output(manifest, name, path)
 
 
-def model_digest(model: str) -> str:
-    """Return a digest of a base model's files; of its name alone for a Hub id, whose files the Hub keeps."""
+def base_digest_now(run: RunDir, config: RunConfig) -> str:
+    """Return the digest of a run's base model as it is now, taken as the run took it."""
     from tpt.model.spec import resolve
 
-    source = resolve(model)
+    source = resolve(config.model)
+    if source.kind == "hub" and "commit" not in read_json(run.base):
+        return digest_of(source.location)  # all that runs of before kept of a Hub id
+    return model_identity(config.model)["digest"]
+
+
+def model_identity(model: str) -> dict[str, str]:
+    """Return a digest of a base model's files, and of a Hub id the commit that it stands for, which is one of them all."""
+    from tpt.model.load import hub_commit
+    from tpt.model.spec import resolve
+
+    source, adapter = resolve(model), find_adapter(model)
+    if adapter is not None:
+        parts = [fingerprint(adapter.folder), model_identity(adapter.base)["digest"]]
+        return {"digest": digest_of(parts)}
     if source.kind == "hub":
-        return digest_of(source.location)
-    return fingerprint(source.gguf_path if source.kind == "gguf" else Path(source.location))
+        commit = hub_commit(source)
+        return {"digest": digest_of([source.location, commit]), "commit": commit}
+    return {"digest": fingerprint(source.gguf_path if source.kind == "gguf" else Path(source.location))}

@@ -62,7 +62,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     )
     journal = Journal(round_dir.traces, round_dir.verdicts)
     found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
-    outcomes = {str(outcome): found[outcome, "stop"] + found[outcome, "length"] for outcome in Outcome}
+    outcomes = {str(outcome): sum(found[key] for key in found if key[0] is outcome) for outcome in Outcome}
     counts |= {"outcomes": outcomes, "wall_s": round(time.monotonic() - started, 3)}
     counts["truncated"] = sum(found[outcome, "length"] for outcome in Outcome)
     counts["variety"] = training_diversity(journal)
@@ -131,8 +131,13 @@ def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
     if config.data.source == "file":
         traces = iterate_records(Path(config.data.file), Trace)
         given = (trace for trace in traces if trace.problem_id in problems)
-        return (replace(trace, completion=well_formed(trace.completion)) for trace in given)
+        return (_of_this_model(trace) for trace in given)
     return (human_trace(problem) for problem in problems.values() if problem.solution)
+
+
+def _of_this_model(trace: Trace) -> Trace:
+    """Return another model's trace without its tokens, which may not be this model's."""
+    return replace(trace, completion=well_formed(trace.completion), token_ids=None, token_digest="")
 
 
 def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iterator[Verdict]:

@@ -28,7 +28,7 @@ from tpt.start_model import base_model, output_of, start_model_of
 from tpt.system.jsonl import read_records
 
 if TYPE_CHECKING:
-    from tpt.sft import FitLog, Row
+    from tpt.sft import Encoded, FitLog, Row
 
 
 NO_EFFECT_ON_WEIGHTS = frozenset(["save_every_steps", "report_to", *TRAIN_OPERATIONAL])
@@ -104,12 +104,14 @@ def train(
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
     ray: EngineConfig | None = None,
+    reread: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune a model on the examples, write the checkpoint ``out``, and return what there is to say about it.
 
     ``progress`` is called after each optimizer step with (step, steps, loss). Beside ``out`` a ``train_log.jsonl`` gets
     a line a step, and a folder with the suffix ``.state`` holds, until ``out`` is written, what a killed training goes
-    on from when it is called again. ``ray`` names the cluster that trains where ``config.where`` is "ray".
+    on from when it is called again. ``ray`` names the cluster that trains where ``config.where`` is "ray". With ``reread``
+    the checkpoint is read again, and must give the logits of the model that was trained.
 
     Raises:
         TrainError: the examples must not be trained on, or training changed nothing; ``out`` is then untouched.
@@ -125,7 +127,7 @@ def train(
             "100 times the rate of full training, such as 1e-4",
             file=sys.stderr,
         )
-    training = _Training(examples, problems, config, prompt, start, out, seed)
+    training = _Training(examples, problems, config, prompt, start, out, seed, reread)
     if config.where == "ray":
         anywhere, files = _for_all_nodes(training)
         from tpt.cluster.train import train_on_ray
@@ -147,22 +149,24 @@ class _Training:
     start: Start
     out: Path
     seed: int
+    reread: bool
 
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
         """Do it; in all processes but the first, what is returned says nothing."""
         from tpt import sft
         from tpt.model.load import load_architecture
+        from tpt.model.shape import width_of
         from tpt.system.memory import peak_bytes
 
         config, start, out, ranks = self.config, self.start, self.out, sft.ranks()
         clock, device = _Clock(), sft.device_of(ranks)
         chat = open_chat(self.prompt, start.model, start.cache)
         encoded = sft.encode(self.examples, self.problems, chat, max_length=config.max_length)
+        _say_refused(encoded)
         clock.lap("encode_s")
         sft.check_installed(config, device)
         architecture = load_architecture(start.model, cache=start.cache)
-        hidden_size = int(architecture.get_text_config().hidden_size)
-        precision = sft.resolve_precision(config.precision, hidden_size=hidden_size, device=device)
+        precision = sft.resolve_precision(config.precision, hidden_size=width_of(architecture), device=device)
         memory = sft.check_memory(architecture, encoded.rows, config, device=device, precision=precision)
         clock.lap("check_s")
         trainee = sft.open_trainee(
@@ -189,14 +193,13 @@ class _Training:
         clock.lap("fit_s")
         if not ranks.is_first:
             return {}
-        change = sft.finish(trainee, chat, out, base=start.base)
+        change = sft.finish(trainee, chat, out, base=start.base, row=encoded.rows[0])
+        if self.reread:
+            sft.check_saved(trainee, chat, out, encoded.rows[0])
         point.remove()
         clock.lap("save_s")
         return {
-            "examples": len(encoded.rows),
-            "dropped_too_long": encoded.dropped,
-            "prompts_checked": encoded.prompts_checked,
-            "longest_tokens": max(len(row.input_ids) for row in encoded.rows),
+            **_counted(encoded),
             "template": chat.template_name,
             **_told(log),
             **_shortened(asdict(change)),
@@ -222,6 +225,25 @@ def _for_all_nodes(training: _Training) -> tuple[_Training, list[str]]:
 
 def _shortened(values: dict[str, Any]) -> dict[str, Any]:
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _say_refused(encoded: Encoded) -> None:
+    for name, reason in list(encoded.refused.items())[:1]:
+        print(
+            f"{len(encoded.refused)} examples are not trained on, as their tokens would not be those sampled; {name}: {reason}",
+            file=sys.stderr,
+        )
+
+
+def _counted(encoded: Encoded) -> dict[str, Any]:
+    return {
+        "examples": len(encoded.rows),
+        "dropped_too_long": encoded.dropped,
+        "prompts_checked": encoded.prompts_checked,
+        "tokens_checked": encoded.tokens_checked,
+        "refused_other_tokens": len(encoded.refused),
+        "longest_tokens": max(len(row.input_ids) for row in encoded.rows),
+    }
 
 
 def _told(log: FitLog) -> dict[str, Any]:

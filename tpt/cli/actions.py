@@ -15,10 +15,8 @@ from msgspec.structs import replace
 from tpt.audit.audit import Audit
 from tpt.audit.check import check
 from tpt.audit.label_noise import TraceCheck, check_traces
-from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, VerifyConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
-from tpt.plan import outline
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.records import Example, Problem, Trace, Verdict, well_formed
 from tpt.report.answer_form import answer_form
@@ -64,13 +62,6 @@ def config_and_folder(path: Path, out: Path | None, overrides: list[str]) -> tup
         out = out or path
         path = path / "config.toml"
     return load_config(path, overrides), out or Path("runs") / path.stem
-
-
-def plan_of(config: RunConfig, out: Path) -> dict[str, Any]:
-    """Return what a run would do, after checking its problems."""
-    train, heldout, left_out = load_both(config)
-    load_also(config, train, config.evaluate.also)
-    return outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
 
 
 def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:

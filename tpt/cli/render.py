@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tpt.report.audit import JUDGED
 from tpt.system.terminal import text_table, wrapped
 
 
@@ -22,6 +23,8 @@ def render_problem(found: dict[str, Any], *, width: int | None = None) -> str:
             f"{trace['completion_tokens']} tokens{kept}"
         )
         lines += ["", wrapped(title, width), wrapped(trace["completion"], text_width, hanging="")]
+        if trace.get("answer") is not None:
+            lines += ["", JUDGED, wrapped(trace["answer"], text_width, hanging="")]
     return "\n".join(lines)
 
 

@@ -17,8 +17,8 @@ def run(
     config: ConfigPath,
     out: OutOption = None,
     sets: SetOption = [],  # noqa: B006
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything that a start does, short of sampling; write nothing.")
     ] = False,
     format: FormatOption = Format.table,
 ) -> None:
@@ -31,8 +31,10 @@ def run(
     from tpt.store import address_of
 
     loaded, out = actions.config_and_folder(config, out, sets)
-    if dry_run:
-        print_result(actions.plan_of(loaded, out), format)
+    if dry:
+        from tpt.cli.dry_run import dry_run
+
+        print_result(dry_run(loaded, out), format)
         return
     try:
         for record in Run(out, loaded, progress=True).rounds():
@@ -93,6 +95,7 @@ def plan(
 ) -> None:
     """Say what a run will cost before it starts: tokens, time, memory, disk, price. Exit code 1: it does not fit."""
     from tpt.cli import actions
+    from tpt.cli.dry_run import rehearsed_plan
     from tpt.cli.output import print_result
     from tpt.cli.render import render
     from tpt.plan import MFU, PlanOptions, plan_run, plan_text
@@ -101,6 +104,7 @@ def plan(
     loaded, out = actions.config_and_folder(config, out, sets)
     options = PlanOptions(gpu, price, solve_rate, completion_tokens, MFU if mfu is None else mfu, detect)
     planned = plan_run(loaded, out, options)
+    planned.outline["rehearsal"] = rehearsed_plan(loaded, elsewhere=bool(gpu))
     if format is Format.json:
         print_result(planned, format)
     else:

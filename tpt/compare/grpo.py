@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tpt.config import RunConfig, load_config
+from tpt.engines import Completion
 from tpt.errors import ModelError
 from tpt.model.chat import Chat, open_chat
-from tpt.records import Problem, Trace
+from tpt.records import Problem
 from tpt.run.directory import RunDir
 from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.sampling.collect import trace_of
 from tpt.seeds import seed_for
 from tpt.start_model import base_model
 from tpt.system.jsonl import read_records
@@ -53,7 +55,7 @@ class Reward:
     ) -> list[float | None]:
         """Judge a batch as think and evaluate do; the trainer hands over more than is needed."""
         traces = [
-            Trace(name, index, self.chat.decode(ids), "stop", len(ids), 0)
+            trace_of(Completion((name, index), tuple(ids), self.chat.decode(ids), "stop"), 0, self.chat)
             for index, (name, ids) in enumerate(zip(problem_id, completion_ids, strict=True))
         ]
         verdicts = judge(traces, self.problems, limits=self.config.verify)

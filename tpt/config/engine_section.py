@@ -19,6 +19,7 @@ OPERATIONAL = (
     "concurrency",
     "timeout_s",
     "retries",
+    "max_errors",
     "api_key_env",
     "reload",
     "ray_address",
@@ -62,6 +63,13 @@ class EngineConfig(Section):
         600.0, description="server: longest wait for one answer; ray: for room in the cluster or a replica's answer"
     )
     retries: int = Field(8, ge=0, description="server: further tries of a request that failed in passing")
+    max_errors: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="server: share of a stage's requests that may fail for good, each the error of its sample, before the stage "
+        "stops; of 200 requests at least",
+    )
     api_key_env: str = Field(
         "TPT_API_KEY", description="server: environment variable that holds the key, if it wants one"
     )

@@ -40,7 +40,10 @@ class RunConfig(Section):
     """Everything a run needs; ``config.toml`` in the run directory is this, complete."""
 
     preset: str = Field("tpt", description="policy that sets the defaults below: " + ", ".join(PRESETS))
-    model: str = Field("embedded", description="embedded, a folder, a .gguf file, gguf:PACKAGE/FILE, or a Hub id")
+    model: str = Field(
+        "embedded",
+        description="embedded, a folder, a .gguf file, gguf:PACKAGE/FILE, or a Hub id with or without @revision",
+    )
     seed: int = Field(0, ge=0, description="every random choice of the run follows from it")
     threads: int = Field(0, ge=0, description="CPU threads of the tensor library; 0: one a core")
     rounds: int = Field(

@@ -60,8 +60,12 @@ class Completion:
     token_ids: tuple[int, ...]
     """The sampled tokens, with the end-of-turn token or the tokens of the stop string when the finish reason is ``stop``."""
     text: str
-    """The decoded tokens without the end-of-turn token."""
+    """The decoded tokens without the end-of-turn token, special tokens within them written out."""
     finish_reason: FinishReason
+    error: str = ""
+    """Why there is none, for the finish reason ``error``."""
+    exact: bool = True
+    """Whether these are surely the sampled tokens, not the text's tokenised again."""
 
 
 class Engine(Protocol):

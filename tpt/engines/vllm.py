@@ -25,6 +25,7 @@ from tpt.errors import EngineError, ModelError, did_you_mean
 from tpt.model import adapter_folder
 from tpt.model.chat import Chat
 from tpt.model.load import local_source, resolve_dtype
+from tpt.model.spec import ModelSource
 from tpt.records import FinishReason, Problem
 from tpt.system.child_python import is_installed
 
@@ -74,7 +75,7 @@ def open_vllm(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int,
         os.environ.setdefault(name, value)
     adapter = served_adapter(spec)
     source = local_source(adapter.base if adapter else spec, cache)
-    core = _load(source.location, adapter, settings, max_length)
+    core = _load(source, adapter, settings, max_length)
     slots = settings.slots or _AUTO_SLOTS
     return VLLMEngine(core, chat, slots=slots, max_length=max_length, spec=spec, adapter=adapter)
 
@@ -236,13 +237,14 @@ class VLLMEngine:
         return found[0] == found[2] != found[1]
 
 
-def _load(location: str, adapter: Adapter | None, settings: EngineConfig, max_length: int) -> Any:
+def _load(source: ModelSource, adapter: Adapter | None, settings: EngineConfig, max_length: int) -> Any:
     """Return a vLLM ``LLMEngine``; EngineError when it cannot run the model here."""
     from vllm import EngineArgs, LLMEngine
 
     device = _device(settings.device)
     needed = {
-        "model": location,
+        "model": source.location,
+        "revision": source.revision,
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
         "dtype": str(resolve_dtype(settings.dtype, torch.device(device))).removeprefix("torch."),
@@ -265,7 +267,7 @@ def _load(location: str, adapter: Adapter | None, settings: EngineConfig, max_le
         return LLMEngine.from_engine_args(EngineArgs(**{**usual, **needed, **settings.options}))
     except (*_UNUSABLE, _vllm_error()) as error:
         raise EngineError(
-            f"vLLM cannot run {location!r} here: {type(error).__name__}: {_gist(error)}; VLLM_LOGGING_LEVEL=INFO in the "
+            f"vLLM cannot run {source.spec!r} here: {type(error).__name__}: {_gist(error)}; VLLM_LOGGING_LEVEL=INFO in the "
             'environment shows more, and engine.name = "hf" does without vLLM'
         ) from error
 

@@ -117,7 +117,7 @@ def sample(
     }
     engine = open_engine(config, model, chat=chat, longest=longest)
     requests = [Request(key, prompts[key[0]], seed, sampling) for key, seed in seeds.items()]
-    traces = [trace_of(completion, seeds[completion.id]) for completion in complete(engine, requests)]
+    traces = [trace_of(completion, seeds[completion.id], chat) for completion in complete(engine, requests)]
     engine.close()
     return traces, judge(traces, problems, limits=config.verify)
 

@@ -12,7 +12,7 @@ from tpt.errors import RunError, StaleStageError
 from tpt.model.adapter_folder import CONFIG as ADAPTER_CONFIG
 from tpt.model.chat import open_chat
 from tpt.run.directory import RoundDir, RunDir
-from tpt.start_model import base_model, model_digest
+from tpt.start_model import base_digest_now, base_model
 from tpt.system.jsonl import read_json, write_json
 
 _KEPT = (".safetensors", ".json", ".jinja", ".model", ".txt")
@@ -60,7 +60,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     from tpt.sft import save_checkpoint
 
     recorded = base_model(run, config).digest
-    found = model_digest(config.model)
+    found = base_digest_now(run, config)
     if found != recorded:
         raise StaleStageError(
             f"model = {config.model!r}: its files changed since {run.base} was written ({recorded[:12]} then, "

@@ -8,7 +8,7 @@ from collections import Counter
 from tpt.config.answer_format import OWN_FORMAT, WRITTEN, AnswerFormat, format_of
 from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, is_cut_off
 from tpt.gate.shares import Share, clustered_share
-from tpt.records import Outcome
+from tpt.records import Outcome, judged_text
 from tpt.run.journal import Pair
 from tpt.scoring.score import is_correct
 from tpt.verifiers.judge import judge
@@ -29,7 +29,7 @@ def format_finding(seen: EarlySamples) -> Finding:
     kind, _ = Counter(seen.problems[trace.problem_id].kind for trace, _ in seen.pairs).most_common(1)[0]
     right = [[pair for pair in group if _is_right(pair)] for group in seen.groups()]
     kept = clustered_share([[verdict.strict for _, verdict in group] for group in right])
-    marks = Counter(answer_mark(trace.completion) for group in right for trace, _ in group)
+    marks = Counter(answer_mark(judged_text(trace)) for group in right for trace, _ in group)
     written = {name: _kept_as(seen, right, name) for name in ("hash", "boxed") if kind in OWN_FORMAT}
     shares = {
         "strict": seen.share(lambda _, verdict: is_correct(verdict) and verdict.strict),

@@ -4,8 +4,8 @@ Sampling and training share ``Chat._render``, so a model is trained on the very 
 
 The token boundary between prompt and completion is fixed: the completion's text is tokenised by itself and put after
 the prompt ids. Tokenising both in one string could merge characters across the boundary into one token, and then the
-prompt trained on would not be the prompt sampled with. The price: a completion's ids may be split otherwise than the
-sampled ids were, as several splits spell the same text.
+prompt trained on would not be the prompt sampled with. Several splits spell the same text, and marks are no text: where a
+completion's text does not encode to the ids that were sampled, its trace keeps those (tpt/model/sampled.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tpt.config import PromptConfig
 from tpt.errors import ModelError
+from tpt.model.reasoning import ReasoningMarks, reasoning_marks
 from tpt.records import Message, Problem
 
 IGNORED_LABEL = -100
@@ -58,6 +59,10 @@ class Chat:
     stop_ids: frozenset[int]
     """The tokens that end a completion: the template's end-of-turn, the tokenizer's end-of-sequence, and what the model's
     own files declare."""
+    special_ids: frozenset[int]
+    """Tokens that are marks, which ``decode`` writes out."""
+    reasoning: ReasoningMarks
+    """How the template marks reasoning."""
     end_of_turn_id: int
     """The stop token that training puts after a completion."""
 
@@ -84,6 +89,12 @@ class Chat:
         self.end_of_turn_id = self._probe_end_of_turn()
         self.stop_ids = frozenset((self.end_of_turn_id, int(tokenizer.eos_token_id), *declared_stops))
 
+        marked = (token for token, each in tokenizer.added_tokens_decoder.items() if each.special)
+        self.special_ids = frozenset(map(int, (*tokenizer.all_special_ids, *marked)))
+        self.reasoning = (
+            ReasoningMarks("", "") if self.template_name == "plain" else reasoning_marks(self._template_text)
+        )
+
     def messages(self, problem: Problem) -> list[Message]:
         """Return the turns that ask a problem: the system text, the worked examples, the question.
 
@@ -103,8 +114,10 @@ class Chat:
         """Return the token ids that ask a problem, ending where the completion begins."""
         return tuple(self._render(self.messages(problem)))
 
-    def training_ids(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-        """Return ``(input_ids, labels)`` of messages that end in an assistant turn.
+    def training_ids(
+        self, messages: Sequence[Message], token_ids: Sequence[int] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Return ``(input_ids, labels)`` of messages that end in an assistant turn, or in the ``token_ids`` sampled for it.
 
         Labels are -100 on the prompt; the completion and the end-of-turn token after it are trained. Text that the
         template puts after the end-of-turn, such as a newline, is left out: nothing is ever sampled there.
@@ -113,14 +126,14 @@ class Chat:
             roles = [message["role"] for message in messages]
             raise ModelError(f"training messages must be a prompt and then one assistant turn, got the roles {roles}")
         prompt = self._render(list(messages[:-1]))
-        completion = self._encode_completion(messages[-1]["content"])
+        completion = self.completion_ids(messages[-1]["content"]) if token_ids is None else list(token_ids)
         return prompt + completion, [IGNORED_LABEL] * len(prompt) + completion
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of sampled ids up to the stop token, special tokens left out, spaces as they were sampled."""
+        """Return the text of sampled ids up to the stop token, special tokens written out, spaces as they were sampled."""
         ends = (index for index, token in enumerate(token_ids) if token in self.stop_ids)
         kept = list(token_ids[: next(ends, len(token_ids))])
-        return str(self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def fingerprint(self) -> str:
         """Return the sha256 over everything that decides how a problem becomes tokens, the vocabulary apart."""
@@ -169,10 +182,14 @@ class Chat:
         )
         return [int(token) for token in ids]
 
-    def _template_text(self, turns: list[Message]) -> str:
-        """Return the template's text for probe turns, generation prompt left out."""
+    def _template_text(self, turns: list[Message], *, add_generation_prompt: bool = False) -> str:
+        """Return the template's text for probe turns."""
         text = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, chat_template=self._template, **self._template_args
+            turns,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            chat_template=self._template,
+            **self._template_args,
         )
         return str(text)
 
@@ -181,7 +198,8 @@ class Chat:
         # An answer shown before the question is set off by an empty line; the completion is not, it ends at EOS.
         return "".join(turn["content"] + ("\n\n" if turn["role"] == "assistant" else "\n") for turn in turns)
 
-    def _encode_completion(self, text: str) -> list[int]:
+    def completion_ids(self, text: str) -> list[int]:
+        """Return the ids of a completion's text and the end of turn after it; marks spelt out in it stay text."""
         # split_special_tokens: a completion that spells out a control token must not train the control token.
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
         return [*ids, self.end_of_turn_id]

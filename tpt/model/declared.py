@@ -62,7 +62,7 @@ def _generation_config(source: ModelSource) -> GenerationConfig | None:
     if source.kind == "gguf" or _file(source, "generation_config.json") is None:
         return None
     try:
-        found: GenerationConfig = GenerationConfig.from_pretrained(source.location)
+        found: GenerationConfig = GenerationConfig.from_pretrained(source.location, revision=source.hub_revision)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"model = {source.spec!r}: generation_config.json cannot be read: {error}") from error
     return found
@@ -71,7 +71,9 @@ def _generation_config(source: ModelSource) -> GenerationConfig | None:
 def _file(source: ModelSource, name: str) -> str | None:
     if source.kind == "gguf":
         return None
-    found: str | None = cached_file(source.location, name, _raise_exceptions_for_missing_entries=False)
+    found: str | None = cached_file(
+        source.location, name, revision=source.hub_revision, _raise_exceptions_for_missing_entries=False
+    )
     return found
 
 

@@ -8,6 +8,7 @@ A model spec is one string::
     path/to/file.gguf         a local GGUF file; dequantised on loading
     gguf:PACKAGE/FILE.gguf    a GGUF file inside an installed Python package, which is not imported
     owner/name                a Hub id, from the network or the local Hub cache
+    owner/name@revision       the same at a branch, a tag or a commit
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
 from tpt.model.quantised import dequantisation, forget_quantisation
+from tpt.model.same_logits import difference, logits_of, probe_ids
+from tpt.model.shape import width_of
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 
 _BFLOAT16_FROM_HIDDEN_SIZE = 512
@@ -59,7 +63,7 @@ def load_tokenizer(spec: str, *, cache: Path | None = None) -> Any:
     source = ModelSource(spec, "folder", str(adapter.folder)) if adapter else _cached(resolve(spec), cache)
     with _explained(source), _quiet():
         tokenizer: Any = AutoTokenizer.from_pretrained(
-            source.location, gguf_file=source.gguf_file, trust_remote_code=False
+            source.location, gguf_file=source.gguf_file, revision=source.hub_revision, trust_remote_code=False
         )
     if tokenizer.chat_template is None:
         tokenizer.chat_template = declared_template(source)
@@ -128,7 +132,12 @@ def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cac
     )
     with _explained(source), _quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(
-            source.location, quantization_config=settings, dtype=compute, device_map=str(device), use_safetensors=True
+            source.location,
+            revision=source.hub_revision,
+            quantization_config=settings,
+            dtype=compute,
+            device_map=str(device),
+            use_safetensors=True,
         )
     for module in model.modules():
         # On CPUs a product without gradients would pack the weights anew, in a form that nothing can be trained on.
@@ -143,6 +152,17 @@ def load_architecture(spec: str, *, cache: Path | None = None) -> PreTrainedConf
     adapter = find_adapter(spec)
     source = _cached(resolve(adapter.base if adapter else spec), cache)
     return _config(source)
+
+
+def hub_commit(source: ModelSource) -> str:
+    """Return the commit that a Hub id stands for now: a digest of all of its files, weights, tokenizer and template.
+
+    Raises:
+        ModelError: it is neither on the Hub nor in the local cache.
+    """
+    with _explained(source), _quiet():
+        path = cached_file(source.location, "config.json", revision=source.hub_revision)
+    return str(extract_commit_hash(path, None))
 
 
 def use_threads(count: int) -> None:
@@ -189,11 +209,7 @@ def _has_bfloat16() -> bool:
 def _is_faster_in_bfloat16(source: ModelSource) -> bool:
     if not _has_bfloat16():
         return False
-    return gains_by_bfloat16(_hidden_size(_config(source)))
-
-
-def _hidden_size(config: PreTrainedConfig) -> int:
-    return int(getattr(config.get_text_config(), "hidden_size", 0))
+    return gains_by_bfloat16(width_of(_config(source)))
 
 
 def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Path | None) -> PreTrainedModel:
@@ -208,12 +224,22 @@ def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Pat
         with warnings.catch_warnings():
             # What peft asks a model under a name that transformers is about to take away.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            merged: PreTrainedModel = PeftModel.from_pretrained(base, str(adapter.folder)).merge_and_unload()
+            # What it warns of is looked for below.
+            warnings.filterwarnings("ignore", "Model (has|with) `tie_word_embeddings=True`", UserWarning)
+            adapted: Any = PeftModel.from_pretrained(base, str(adapter.folder))
+            expected = logits_of(adapted, probe_ids(base))
+            merged: PreTrainedModel = adapted.merge_and_unload()
+            wrong = difference(logits_of(merged, probe_ids(base)), expected)
     except (ValueError, KeyError, RuntimeError, TypeError, OSError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"{adapter.folder}: the adapter does not fit {adapter.base!r}: {reason}") from error
+    if wrong:
+        raise ModelError(
+            f"{adapter.folder}: merged into {adapter.base!r} the adapter gives other logits than on top of it, {wrong}. Does it "
+            "sit on embeddings that the output projection shares? Train one that leaves them alone"
+        )
     precision = resolve_dtype(dtype, target)
-    if dtype == "auto" and target.type == "cpu" and gains_by_bfloat16(_hidden_size(merged.config)):
+    if dtype == "auto" and target.type == "cpu" and gains_by_bfloat16(width_of(merged.config)):
         precision = torch.bfloat16
     return merged.requires_grad_(True).to(precision).eval()  # type: ignore[no-any-return, arg-type]
 
@@ -225,6 +251,7 @@ def _load(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.location,
             gguf_file=source.gguf_file,
+            revision=source.hub_revision,
             quantization_config=quantization,
             dtype=dtype,
             use_safetensors=None if source.kind == "gguf" else True,
@@ -258,7 +285,7 @@ def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str
 def _config(source: ModelSource) -> PreTrainedConfig:
     with _explained(source), _quiet():
         config: PreTrainedConfig = AutoConfig.from_pretrained(
-            source.location, gguf_file=source.gguf_file, trust_remote_code=False
+            source.location, gguf_file=source.gguf_file, revision=source.hub_revision, trust_remote_code=False
         )
     return config
 

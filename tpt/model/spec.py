@@ -12,7 +12,8 @@ from tpt.errors import ModelError
 from tpt.model.adapter_folder import CONFIG as ADAPTER_CONFIG
 from tpt.model.embedded import FOLDER as EMBEDDED_FOLDER
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w./-]+))?")
+"""A Hub id, and a branch, tag or commit behind an @."""
 
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
@@ -31,6 +32,13 @@ class ModelSource:
     """A folder, or a Hub id."""
     gguf_file: str | None = None
     """The file's name within the folder, for ``kind = "gguf"``."""
+    revision: str | None = None
+    """Of a Hub id; None: its main branch."""
+
+    @property
+    def hub_revision(self) -> str:
+        """The revision as the libraries take it; without a meaning for what is no Hub id."""
+        return self.revision or "main"
 
     @property
     def gguf_path(self) -> Path:
@@ -54,9 +62,12 @@ def resolve(spec: str) -> ModelSource:
         return ModelSource(spec, "folder", str(_checked_folder(path, spec)))
     if path.is_file():
         raise ModelError(f"model = {spec!r} is a file; allowed are a folder, a .gguf file, a Hub id or 'embedded'")
-    if not _HUB_ID.fullmatch(spec) or spec.startswith("."):
-        raise ModelError(f"model = {spec!r}: there is no such folder, and it is no Hub id of the form owner/name")
-    return ModelSource(spec, "hub", spec)
+    named = _HUB_ID.fullmatch(spec)
+    if named is None or spec.startswith("."):
+        raise ModelError(
+            f"model = {spec!r}: there is no such folder, and it is no Hub id of the form owner/name or owner/name@revision"
+        )
+    return ModelSource(spec, "hub", named[1], revision=named[2])
 
 
 def _gguf_source(spec: str, path: Path) -> ModelSource:

@@ -7,11 +7,10 @@ product's speed alone says less: on small models most of the time goes into ever
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tpt.engines import Request, Sampling
 
@@ -93,26 +92,14 @@ def time_model(config: PreTrainedConfig, load: Load) -> Trial:
 def _at_depth(config: PreTrainedConfig, load: Load, layers: int) -> Trial:
     import torch
 
-    cut = copy.deepcopy(config)
-    text: Any = cut.get_text_config()
-    text.num_hidden_layers = layers
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:layers]
+    from tpt.model.tiny import random_model, with_layers
+
+    cut = with_layers(config, layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        decoded = _decoding(_random_model(cut, load.dtype), load)
-        trained = _training(_random_model(cut, "float32"), load)
+        decoded = _decoding(random_model(cut, load.dtype), load)
+        trained = _training(random_model(cut, "float32"), load)
     return Trial(*decoded[:2], _FEW_ROWS, decoded[2], *trained)
-
-
-def _random_model(config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        config, dtype=getattr(torch, dtype)
-    )
-    return model
 
 
 def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:

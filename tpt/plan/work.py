@@ -118,7 +118,7 @@ def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens
     missing = [each for each in config.evaluate.also if not run.also(each.stage).exists()]
     loaded = load_also_sources(config, train, missing)
     # Without a cache: a plan writes nothing.
-    chat = open_chat(config.asked_prompt, config.model) if _is_here(config.model) else None
+    chat = open_chat(config.asked_prompt, config.model) if is_here(config.model) else None
     counted_by = "the model's tokenizer" if chat else f"guessing {_CHARACTERS_A_TOKEN} characters a token"
     completion, source = _guess_completion(config, train, chat, completion_tokens)
     from tpt.sft.memory import shape_of
@@ -161,7 +161,7 @@ def read_architecture(model: str) -> PreTrainedConfig:
         ) from error
 
 
-def _is_here(model: str) -> bool:
+def is_here(model: str) -> bool:
     """Return whether a model's tokenizer can be read without the network."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -170,9 +170,11 @@ def _is_here(model: str) -> bool:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
-    if resolve(model).kind != "hub":
+    source = resolve(model)
+    if source.kind != "hub":
         return True
-    return isinstance(try_to_load_from_cache(model, "tokenizer_config.json"), str)
+    kept = try_to_load_from_cache(source.location, "tokenizer_config.json", revision=source.hub_revision)
+    return isinstance(kept, str)
 
 
 def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Prompts:

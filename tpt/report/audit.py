@@ -24,6 +24,9 @@ _STYLE = (
 )
 
 
+JUDGED = "--- judged, after the reasoning and without special tokens:"
+
+
 def ask_marks(
     items: Sequence[AuditItem],
     *,
@@ -52,12 +55,13 @@ def item_text(
 ) -> str:
     """Return a verdict with all that is needed to judge it, safe to print; programs keep their lines."""
     text_width = None if item.problem.kind == "code" else width
-    question, completion = (
-        wrapped(text, text_width, hanging="") for text in (item.problem.question, item.trace.completion)
+    question, completion, *judged = (
+        wrapped(text, text_width, hanging="")
+        for text in (item.problem.question, item.trace.completion, *_judged_part(item))
     )
     lines = [f"{item.problem.id}, sample {item.trace.sample}: {item.stratum}", "", question, ""]
     lines += [wrapped(f"{name}: {value}", width) for name, value in _facts(item, limits)]
-    return printable("\n".join([*lines, "", completion]))
+    return printable("\n".join([*lines, "", completion, *judged]))
 
 
 def report_text(report: AuditReport, *, width: int | None = None) -> str:
@@ -103,6 +107,11 @@ def _asked(item: AuditItem, keyboard: TextIO, screen: TextIO) -> str | None:
         print(f"press one of {', '.join(keys)} or q, then Enter", file=screen)
 
 
+def _judged_part(item: AuditItem) -> list[str]:
+    """Return what the verifier was shown, where that is not the whole completion."""
+    return [] if item.trace.answer is None else ["", JUDGED, item.trace.answer]
+
+
 def _facts(item: AuditItem, limits: VerifyConfig) -> list[tuple[str, str]]:
     form = answer_form(item.trace, item.verdict, item.problem, limits)
     read = "none" if item.verdict.extracted is None else item.verdict.extracted
@@ -139,9 +148,10 @@ def _rate_text(rate: Rate | None, missing: str) -> str:
 def _section(item: AuditItem, mark: Mark | None, limits: VerifyConfig) -> str:
     facts = [*_facts(item, limits), ("mark", mark.mark if mark else "none")]
     listed = "".join(f"<dt>{name}</dt><dd>{_safe(value)}</dd>" for name, value in facts)
+    judged = "".join(f"<pre>{_safe(each)}</pre>" for each in _judged_part(item) if each)
     return (
         f"<section><h2>{_safe(item.problem.id)}, sample {item.trace.sample}: {_safe(item.stratum)}</h2>"
-        f"<pre>{_safe(item.problem.question)}</pre><dl>{listed}</dl><pre>{_safe(item.trace.completion)}</pre></section>"
+        f"<pre>{_safe(item.problem.question)}</pre><dl>{listed}</dl><pre>{_safe(item.trace.completion)}</pre>{judged}</section>"
     )
 
 

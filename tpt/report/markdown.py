@@ -113,11 +113,12 @@ def _coverage(evidence: Evidence) -> str:
 
 def _outcomes(records: Sequence[RoundRecord]) -> str:
     return aligned_table(
-        ("round", *records[0].evaluate.outcomes, "cut off"),
+        ("round", *records[0].evaluate.outcomes, "failed requests", "cut off"),
         [
             (
                 f"{record.index}",
                 *(f"{count:,}" for count in record.evaluate.outcomes.values()),
+                f"{record.evaluate.failed_requests:,}",
                 f"{record.evaluate.lengths['truncated']:.1%}",
             )
             for record in records

@@ -39,7 +39,16 @@ def summary_of(run: RunDir) -> Summary:
     evidence = evidence_of(run, records)
     alarms = alarms_of(run, records, opened.config.alarms) + forgetting(evidence.also, level=evidence.level)
     stopped = opened.stop_reason(records)
-    return Summary(report_rows(records, evidence), records, evidence, stopped, headline(evidence), alarms)
+    said = headline(evidence) + _failed(records)
+    return Summary(report_rows(records, evidence), records, evidence, stopped, said, alarms)
+
+
+def _failed(records: list[RoundRecord]) -> str:
+    """Return what stands beside scores some of whose samples have no completion; empty where all have."""
+    failed = [
+        f"{each.evaluate.failed_requests:,} in round {each.index}" for each in records if each.evaluate.failed_requests
+    ]
+    return f" Samples whose requests failed, counted as not right: {', '.join(failed)}." if failed else ""
 
 
 def summary_of_import(folder: ImportedDir) -> dict[str, Any]:

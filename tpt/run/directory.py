@@ -25,6 +25,7 @@ class RunDir:
         hide(self.path)  # from the programs that are judged: it holds the gold answers
         self.config = self.path / "config.toml"
         self.base = self.path / "base.json"
+        self.rehearsal = self.path / "rehearsal.json"
         self.problems = self.path / "problems.jsonl"
         self.heldout = self.path / "heldout.jsonl"
         self.best = self.path / "best"

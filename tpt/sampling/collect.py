@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
+from tpt.model.chat import Chat
+from tpt.model.sampled import Sampled, sampled_of
 from tpt.records import Problem, Trace, Verdict, well_formed
 from tpt.run.journal import Journal, Pair
 from tpt.sampling.samplers import Sampler
@@ -34,6 +36,7 @@ class Progress:
     reached: int = 0
     traces: int = 0
     correct: int = 0
+    failed: int = 0
     tokens: int = 0
     """Completion tokens of this process, not those of traces found on disk."""
 
@@ -51,6 +54,8 @@ class Collected:
     surplus_tokens: int
     cancelled_requests: int
     cancelled_tokens: int
+    failed_requests: int
+    """Of this process: samples whose requests failed again and again, which are errors now."""
     sampling_s: float
 
 
@@ -70,6 +75,8 @@ class SamplingJob:
     """Equal for the traces of a problem that count as one."""
     on_progress: Callable[[Progress], None] = field(default=lambda progress: None)
     watch: Watch | None = None
+    chat: Chat | None = None
+    """On the model's tokenizer, for what is kept of the sampled tokens; None: nothing is."""
 
 
 def collect(
@@ -93,7 +100,7 @@ def collect(
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
                 in_flight[key] = job.seed_of(key)
                 job.engine.add(Request(key, job.prompt_ids[key[0]], in_flight[key], job.sampling))
-            traces = [trace_of(completion, in_flight.pop(completion.id)) for completion in job.engine.step()]
+            traces = [trace_of(completion, in_flight.pop(completion.id), job.chat) for completion in job.engine.step()]
             append_records(traces_file, traces)
             verdicts = job.judge(traces, job.problems)
             append_records(verdicts_file, verdicts)
@@ -110,6 +117,7 @@ def collect(
         surplus_tokens=finished.surplus_tokens,
         cancelled_requests=len(in_flight),
         cancelled_tokens=cancelled_tokens,
+        failed_requests=progress.failed,
         sampling_s=round(sampling_s, 3),
     )
 
@@ -129,6 +137,7 @@ def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress:
         sampler.record((trace.problem_id, trace.sample), _mark(trace, verdict, job))
         progress.traces += 1
         progress.correct += verdict.outcome == "CORRECT"
+        progress.failed += trace.finish_reason == "error"
         progress.tokens += trace.completion_tokens
         if job.watch:
             job.watch.take(trace, verdict)
@@ -141,9 +150,13 @@ def _mark(trace: Trace, verdict: Verdict, job: SamplingJob) -> int | None:
     return job.mark(trace) if job.keepable(trace, verdict) else None
 
 
-def trace_of(completion: Completion, seed: int) -> Trace:
-    """Return a completion as a trace, with the seed that it was sampled with."""
+def trace_of(completion: Completion, seed: int, chat: Chat | None = None) -> Trace:
+    """Return a completion as a trace, with the seed that it was sampled with and what is kept of its tokens."""
     problem_id, sample = completion.id
+    kept = Sampled(None, None, "")
+    if chat is not None:
+        finished = completion.finish_reason == "stop"
+        kept = sampled_of(chat, completion.token_ids, completion.text, finished=finished, exact=completion.exact)
     return Trace(
         problem_id=problem_id,
         sample=sample,
@@ -151,4 +164,8 @@ def trace_of(completion: Completion, seed: int) -> Trace:
         finish_reason=completion.finish_reason,
         completion_tokens=len(completion.token_ids),
         seed=seed,
+        error=well_formed(completion.error),
+        answer=None if kept.answer is None else well_formed(kept.answer),
+        token_ids=kept.token_ids,
+        token_digest=kept.token_digest,
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tpt.config import EngineConfig, EvaluateConfig, RunConfig, ThinkConfig
 from tpt.engines import Engine, Sampling
+from tpt.errors import EngineError
 from tpt.model.adapter_folder import seen_by_all
 from tpt.model.chat import Chat, open_chat
 from tpt.records import Problem
@@ -54,7 +55,16 @@ def open_engine(
 
 
 def engine_length(settings: EngineConfig, longest: int) -> int:
-    """Return how many tokens an engine makes room for where the longest prompt + completion has so many."""
+    """Return how many tokens an engine makes room for where the longest prompt + completion has so many.
+
+    Raises:
+        EngineError: engine.max_length is less.
+    """
+    if settings.max_length and settings.max_length < longest:
+        raise EngineError(
+            f"the longest prompt and max_tokens need {longest} tokens, more than engine.max_length = {settings.max_length}; set "
+            f"engine.max_length to {longest} or more, or to 0"
+        )
     return settings.max_length or -(-longest // _LENGTH_STEP) * _LENGTH_STEP
 
 

@@ -79,6 +79,7 @@ def sample(
                     mark=mark,
                     on_progress=show,
                     watch=each.watch,
+                    chat=chat,
                 )
                 collected.append(
                     collect(

@@ -41,4 +41,12 @@ def score_line(report: EvalReport) -> str:
     """Return a model's scores in a line."""
     strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
     said = "" if report.greedy_lenient is None else f", greedy {report.greedy_lenient.mean:.1%} lenient"
-    return f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}{said}"
+    return (
+        f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}{said}{failed_text(report)}"
+    )
+
+
+def failed_text(report: EvalReport) -> str:
+    """Return what stands beside a score some of whose samples have no completion; empty where all have."""
+    failed = report.failed_requests
+    return f", {failed} of {report.problems * report.samples} samples failed and count as not right" if failed else ""

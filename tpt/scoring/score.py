@@ -107,6 +107,7 @@ def score(
         maj_at_k={voters: maj_at_k(answers, correct, voters, seed=vote_seed, clusters=clusters)},
         diversity=found.diversity,
         lengths=found.lengths,
+        failed_requests=sum(trace.finish_reason == "error" for trace in traces),
     )
     return Scored(report, found.problems)
 

@@ -12,7 +12,7 @@ from tpt.sft.memory_check import check_memory
 from tpt.sft.recorder import FitLog
 from tpt.sft.resume import ResumePoint
 from tpt.sft.rows import Encoded, Row, encode
-from tpt.sft.trainable import finish, gather, open_trainee
+from tpt.sft.trainable import check_saved, finish, gather, open_trainee
 from tpt.sft.trainer import check_installed
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "check_devices",
     "check_installed",
     "check_memory",
+    "check_saved",
     "compare",
     "device_of",
     "encode",

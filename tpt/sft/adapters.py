@@ -8,7 +8,9 @@ beneath in 4 bits. A and B are float32 always, whatever the weights are in.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.model.adapter_folder import CONFIG
 from tpt.model.chat import Chat
+from tpt.model.same_logits import difference, logits_of
 from tpt.sft.checkpoint import Change, Tally, save_folder, set_stops
 from tpt.system.child_python import is_installed
 
@@ -67,13 +70,15 @@ def add_adapter(model: PreTrainedModel, config: TrainConfig, *, seed: int) -> No
         task_type="CAUSAL_LM",
     )
     # A is drawn by chance; the draw depends on the seed alone, and the process's own random numbers stay as they are.
-    with torch.random.fork_rng(_cuda_devices(model)):
+    with torch.random.fork_rng(_cuda_devices(model)), warnings.catch_warnings():
+        # What may go wrong with tied embeddings and experts is refused below.
+        warnings.simplefilter("ignore")
         torch.manual_seed(seed % 2**63)
         try:
             model.add_adapter(settings, _NAME)
         except ValueError as error:
             raise TrainError(f"train.lora_targets = {targets!r}: {str(error).strip().split(chr(10))[0]}") from error
-    _set_up(model)
+    _set_up(model, targets)
 
 
 def add_saved_adapter(model: PreTrainedModel, folder: Path, config: TrainConfig) -> None:
@@ -96,7 +101,7 @@ def add_saved_adapter(model: PreTrainedModel, folder: Path, config: TrainConfig)
     settings.lora_dropout, settings.inference_mode = config.lora_dropout, False
     model.add_adapter(settings, _NAME)
     load_adapter_state(model, folder)
-    _set_up(model)
+    _set_up(model, config.lora_targets)
 
 
 def load_adapter_state(model: PreTrainedModel, folder: Path) -> None:
@@ -159,15 +164,26 @@ def compare_adapted(before: dict[str, Tensor], model: PreTrainedModel, whole: Pr
 def shrink(model: PreTrainedModel, share: float) -> None:
     """Take a share of the adapter's effect away, which mixes the model with its base; not for DoRA."""
     for _, layer in _adapted_layers(model):
-        layer.lora_B[_NAME].weight.mul_(1 - share)
+        second = layer.lora_B[_NAME].weight if _NAME in layer.lora_B else layer.lora_embedding_B[_NAME]
+        second.mul_(1 - share)
 
 
-def merge(model: PreTrainedModel, adapted: PreTrainedModel) -> None:
-    """Add the adapter of ``adapted`` to the weights of ``model``, its base model in float32, in place."""
+def merge(model: PreTrainedModel, adapted: PreTrainedModel, token_ids: Sequence[int]) -> None:
+    """Add the adapter of ``adapted`` to the weights of ``model``, its base model in float32, in place.
+
+    Raises:
+        TrainError: after ``token_ids`` the merged model has other logits than the adapter on top of it.
+    """
     model.add_adapter(adapted.peft_config[_NAME], _NAME)
     state = {name: weight for name, weight in adapted.state_dict().items() if "lora_" in name}
     model.load_state_dict(state, strict=False)
+    expected = logits_of(model, token_ids)
     merge_in_place(model)
+    if wrong := difference(logits_of(model, token_ids), expected):
+        raise TrainError(
+            f"the adapter merged into its base model gives other logits than on top of it, {wrong}: the checkpoint would "
+            'not be what was trained. Set train.adapter = "keep", or train.lora_targets to other layers'
+        )
 
 
 @torch.no_grad()
@@ -191,7 +207,9 @@ def save_adapter(model: PreTrainedModel, chat: Chat, out: Path, *, base: str) ->
 
     def write(folder: Path) -> None:
         set_stops(model, chat)
-        model.save_pretrained(folder)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Setting `save_embedding_layers`")
+            model.save_pretrained(folder)
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         settings |= {"base_model_name_or_path": base, "inference_mode": True}
         (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -200,11 +218,39 @@ def save_adapter(model: PreTrainedModel, chat: Chat, out: Path, *, base: str) ->
     save_folder(write, out)
 
 
-def _set_up(model: PreTrainedModel) -> None:
+def _set_up(model: PreTrainedModel, targets: str) -> None:
+    _refuse_unmergeable(model, targets)
     for name, weight in model.named_parameters():
         weight.requires_grad_("lora_" in name)
         if weight.requires_grad:
             weight.data = weight.data.float()
+
+
+def _refuse_unmergeable(model: PreTrainedModel, targets: str) -> None:
+    """Refuse an adapter on no single weight, or on one that two layers share: merged it would change both, on top of it one.
+
+    Raises:
+        TrainError: there is one.
+    """
+    places: dict[int, list[str]] = defaultdict(list)
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, torch.nn.Parameter):
+            places[id(weight)].append(name.removesuffix(".base_layer"))
+    for name, layer in _adapted_layers(model):
+        weight = getattr(layer.get_base_layer(), "weight", None)
+        if weight is None:
+            raise TrainError(
+                f"train.lora_targets = {targets!r} puts an adapter on {name}, which holds the weights of several experts and "
+                'cannot be merged. Name other layers, such as train.lora_targets = "q_proj,k_proj,v_proj,o_proj"'
+            )
+        # The wrapper passes its base layer's weight on, so both have the name.
+        shared = sorted(set(places[id(weight)]) - {name})
+        if shared:
+            raise TrainError(
+                f"train.lora_targets puts an adapter on {name}, whose weights are those of {shared[0]} too (tied "
+                "embeddings): merged into them it would change both. Leave it out of train.lora_targets"
+            )
 
 
 def _adapted_layers(model: PreTrainedModel) -> Iterator[tuple[str, Any]]:
@@ -226,7 +272,7 @@ def _float32_weight(layer: Any) -> Tensor:
 
 
 def _device(layer: Any) -> torch.device:
-    device: torch.device = layer.lora_A[_NAME].weight.device
+    device: torch.device = layer.get_base_layer().weight.device
     return device
 
 

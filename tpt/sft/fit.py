@@ -20,6 +20,7 @@ from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.model.chat import IGNORED_LABEL
 from tpt.model.load import gains_by_bfloat16
+from tpt.model.shape import width_of
 from tpt.sft.checkpoint import pad_id
 from tpt.sft.distributed import ranks
 from tpt.sft.packing import Packed, Padded, use_packed_attention
@@ -56,7 +57,7 @@ def fit(
     _check_model(model, rows)
     check_installed(config, model.device)
     order = training_order(rows, epochs=config.epochs, batch_size=config.batch_size, seed=seed)
-    precision = resolve_precision(config.precision, hidden_size=_hidden_size(model), device=model.device)
+    precision = resolve_precision(config.precision, hidden_size=width_of(model.config), device=model.device)
     own = ranks()
     checkpoint = None if point is None else point.find_together()
     with _alone(config, log_path), _folder(point) as folder, _prepared(model, packing=config.packing) as packed:
@@ -121,10 +122,6 @@ def _check_model(model: PreTrainedModel, rows: Sequence[Row]) -> None:
         raise TrainError(
             f"the tokenizer gives the id {largest}, but the model knows {vocabulary} tokens: do they belong together?"
         )
-
-
-def _hidden_size(model: PreTrainedModel) -> int:
-    return int(model.config.get_text_config().hidden_size)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,11 @@ from typing import Literal
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from tpt.config import TrainConfig
+from tpt.errors import TrainError
+from tpt.model.shape import head_size_of, inner_width_of, width_of
 from tpt.sft.target_loss import TILE
 
 Method = Literal["full", "lora", "dora", "qlora"]
@@ -113,26 +116,46 @@ class MemoryEstimate:
 
 
 def shape_of(config: PreTrainedConfig) -> Shape:
-    """Return a model's shape from its config alone; nothing is allocated."""
+    """Return a model's shape from its config alone; nothing is allocated.
+
+    Raises:
+        TrainError: the config does not say what the estimates need.
+    """
+    try:
+        return _shape_of(config)
+    except AttributeError as error:
+        raise TrainError(
+            f"a {config.model_type!r} model's config does not say what training needs to know: {error}. Take a model of "
+            "another family"
+        ) from error
+
+
+def _shape_of(config: PreTrainedConfig) -> Shape:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     head = model.get_output_embeddings()
-    linears = [each for each in model.modules() if isinstance(each, nn.Linear) and each is not head]
+    linears = [each for each in model.modules() if isinstance(each, nn.Linear | Conv1D) and each is not head]
     text = config.get_text_config()
     heads = int(text.num_attention_heads)
     return Shape(
         parameters=sum(weight.numel() for weight in model.parameters()),
         head_parameters=head.weight.numel(),
-        projections=tuple((each.in_features, each.out_features) for each in linears),
+        projections=tuple(_sides(each) for each in linears),
         layers=int(text.num_hidden_layers),
-        hidden=int(text.hidden_size),
-        intermediate=int(text.intermediate_size),
+        hidden=width_of(config),
+        intermediate=inner_width_of(config),
         heads=heads,
         kv_heads=int(getattr(text, "num_key_value_heads", None) or heads),
-        head_size=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
+        head_size=head_size_of(config),
         vocabulary=int(text.vocab_size),
         capped=getattr(text, "final_logit_softcapping", None) is not None,
     )
+
+
+def _sides(layer: nn.Linear | Conv1D) -> tuple[int, int]:
+    """Return a layer's inputs and outputs; GPT-2's layers keep their weights the other way round."""
+    rows, columns = layer.weight.shape
+    return (columns, rows) if isinstance(layer, nn.Linear) else (rows, columns)
 
 
 def estimate(shape: Shape, plan: Plan) -> MemoryEstimate:

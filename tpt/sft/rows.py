@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from tpt.errors import TrainError
 from tpt.model.chat import IGNORED_LABEL, Chat
-from tpt.records import Example, Problem
+from tpt.model.sampled import digest_of_ids
+from tpt.records import Example, Problem, well_formed
 from tpt.seeds import seed_for
 
 
@@ -36,6 +37,10 @@ class Encoded:
     """Examples longer than ``max_length``; they are left out whole, as a cut one would never end."""
     prompts_checked: int
     """Examples whose problem is known, so that their prompt was compared with the sampled one."""
+    tokens_checked: int
+    """Examples whose trained tokens were found to be the sampled ones; of others nobody knows what was sampled."""
+    refused: dict[str, str]
+    """Examples left out, as their trained tokens would not be the sampled ones: name to reason."""
 
 
 def encode(examples: Sequence[Example], problems: Mapping[str, Problem], chat: Chat, *, max_length: int) -> Encoded:
@@ -43,19 +48,30 @@ def encode(examples: Sequence[Example], problems: Mapping[str, Problem], chat: C
 
     Raises:
         TrainError: there is nothing to train on, or an example would teach another prompt than the one sampled with,
-            not teach when to stop, or train the wrong tokens.
+            not teach when to stop, or train the wrong tokens; or all are refused.
     """
     if not examples:
         raise TrainError(
             "there are no examples to train on: no trace was kept. Look at the verdicts, then raise think.samples, "
             "loosen prune.require_format, or choose easier problems"
         )
-    rows = []
+    rows, refused, checked_tokens = [], {}, 0
     for example in examples:
-        row = Row(f"{example.problem_id}, sample {example.sample}", *chat.training_ids(example.messages))
+        name = f"{example.problem_id}, sample {example.sample}"
+        if fault := _other_tokens(example, chat):
+            refused[name] = fault
+            continue
+        checked_tokens += bool(example.token_ids or example.token_digest)
+        row = Row(name, *chat.training_ids(example.messages, example.token_ids))
         problem = problems.get(example.problem_id)
         check_row(row, chat, prompt=None if problem is None else chat.prompt_ids(problem))
         rows.append(row)
+    if not rows:
+        name, fault = next(iter(refused.items()))
+        raise TrainError(
+            f"all {len(refused)} examples are refused; {name}: {fault}. Were they sampled with another tokenizer? Make them "
+            "again from think on"
+        )
     kept = [row for row in rows if len(row.input_ids) <= max_length]
     if not kept:
         longest = max(rows, key=lambda row: len(row.input_ids))
@@ -64,7 +80,23 @@ def encode(examples: Sequence[Example], problems: Mapping[str, Problem], chat: C
             f"{longest.name} with {len(longest.input_ids)}. Raise train.max_length to {len(longest.input_ids)}"
         )
     checked = sum(example.problem_id in problems for example in examples)
-    return Encoded(kept, dropped=len(rows) - len(kept), prompts_checked=checked)
+    return Encoded(
+        kept, dropped=len(rows) - len(kept), prompts_checked=checked, tokens_checked=checked_tokens, refused=refused
+    )
+
+
+def _other_tokens(example: Example, chat: Chat) -> str:
+    """Return why an example would not train the tokens that were sampled; empty: it would, or nobody knows them."""
+    text, ids = example.messages[-1]["content"], example.token_ids
+    if ids is None:
+        same = not example.token_digest or digest_of_ids(chat.completion_ids(text)) == example.token_digest
+        return "" if same else "its text encodes to other tokens than those sampled"
+    if not ids or ids[-1] not in chat.stop_ids or not chat.stop_ids.isdisjoint(ids[:-1]):
+        return "its sampled tokens do not end where this model stops"
+    if max(ids) >= len(chat.tokenizer) or well_formed(chat.decode(ids)) != text:
+        return "its sampled tokens do not spell its text"
+    pad = chat.tokenizer.pad_token_id
+    return "its sampled tokens hold the padding token" if pad not in chat.stop_ids and pad in ids else ""
 
 
 def check_row(row: Row, chat: Chat, *, prompt: tuple[int, ...] | None) -> None:

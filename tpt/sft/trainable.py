@@ -14,13 +14,16 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tpt.config import TrainConfig
+from tpt.errors import TrainError
 from tpt.model.adapter_folder import base_to_name, find_adapter
-from tpt.model.chat import Chat
+from tpt.model.chat import Chat, open_chat
 from tpt.model.load import load_architecture, load_model, load_quantised
+from tpt.model.same_logits import difference, logits_of
 from tpt.sft.adapters import adapter_state, add_adapter, add_saved_adapter, compare_adapted, merge, save_adapter, shrink
 from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, snapshot
 from tpt.sft.distributed import ranks
 from tpt.sft.recorder import Precision
+from tpt.sft.rows import Row
 from tpt.system.memory import give_back_large_blocks
 
 
@@ -115,7 +118,7 @@ def gather(trainee: Trainee) -> None:
     trainee.model = model
 
 
-def finish(trainee: Trainee, chat: Chat, out: Path, *, base: str | None) -> Change:
+def finish(trainee: Trainee, chat: Chat, out: Path, *, base: str | None, row: Row) -> Change:
     """Write the trained model's checkpoint and return how far training moved it.
 
     Args:
@@ -123,9 +126,10 @@ def finish(trainee: Trainee, chat: Chat, out: Path, *, base: str | None) -> Chan
         chat: Its tokenizer and how it stops.
         out: The checkpoint's folder.
         base: Spec of the base model for ``config.interpolate``; None: it is the start model.
+        row: On which an adapter must give the same logits before and after it is merged.
 
     Raises:
-        TrainError: training changed nothing, or ``out`` is no checkpoint.
+        TrainError: training changed nothing, ``out`` is no checkpoint, or the adapter cannot be merged.
     """
     config, model = trainee.config, trainee.model
     if config.method == "full":
@@ -143,10 +147,39 @@ def finish(trainee: Trainee, chat: Chat, out: Path, *, base: str | None) -> Chan
     change = compare_adapted(trainee.before, model, whole)
     if config.interpolate and base is None:
         trainee.before = snapshot(whole)
-    merge(whole, model)
+    merge(whole, model, row.input_ids)
     _mix(whole, trainee, base=base)
     save_checkpoint(whole, chat, out)
+    trainee.model = whole
     return change
+
+
+def check_saved(trainee: Trainee, chat: Chat, out: Path, row: Row) -> None:
+    """Read a checkpoint again and refuse one that is not what was trained.
+
+    Args:
+        trainee: After ``finish``.
+        chat: What it was trained with.
+        out: The checkpoint's folder.
+        row: On which logits are compared.
+
+    Raises:
+        TrainError: it gives other logits, or its tokenizer other tokens.
+        ModelError: it cannot be read.
+    """
+    again = open_chat(chat.prompt, str(out), trainee.cache)
+    if again.fingerprint() != chat.fingerprint():
+        raise TrainError(
+            f"{out}: read again, the saved tokenizer has another chat template or other tokens that end a completion"
+        )
+    if trainee.config.adapter == "keep" and trainee.config.method == "qlora":
+        return  # the weights beneath are in 4 bits while training, and whole when they are read again
+    saved = load_model(str(out), dtype="float32", device=trainee.model.device.type, cache=trainee.cache)
+    largest = 0.1 if trainee.model.dtype != torch.float32 else 1e-3
+    if wrong := difference(logits_of(saved, row.input_ids), logits_of(trainee.model, row.input_ids), largest=largest):
+        raise TrainError(
+            f"{out}: read again, the checkpoint gives other logits than the model that was trained, {wrong}"
+        )
 
 
 def _mix(model: PreTrainedModel, trainee: Trainee, *, base: str | None) -> None:

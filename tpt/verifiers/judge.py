@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from tpt.config import VerifyConfig
 from tpt.config.answer_format import format_of
 from tpt.errors import VerifierError, did_you_mean
-from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.records import Outcome, Problem, Trace, Verdict, judged_text
 from tpt.verifiers import Judgement
 from tpt.verifiers.answer_format import DESCRIBED, Opening, in_format
 from tpt.verifiers.code.verify import CODE_FORMAT, judge_completions, verify_code
@@ -89,9 +89,9 @@ def judge(
     Raises:
         VerifierError: there is no such kind, or your own function cannot be loaded.
     """
-    found = _judgements(
-        [(problems[trace.problem_id], trace.completion) for trace in traces], limits, every_test=every_test
-    )
+    texts = [(problems[each.problem_id], judged_text(each)) for each in traces if each.finish_reason != "error"]
+    judged = iter(_judgements(texts, limits, every_test=every_test))
+    found = [_failed(each.error) if each.finish_reason == "error" else next(judged) for each in traces]
     return [
         Verdict(
             problem_id=trace.problem_id,
@@ -105,6 +105,11 @@ def judge(
         )
         for trace, judgement in zip(traces, found, strict=True)
     ]
+
+
+def _failed(reason: str) -> Judgement:
+    """Return what is said of a sample that there is no completion of."""
+    return Judgement(Outcome.ERROR, False, None, f"the request failed: {reason}"[:_LONGEST_DETAIL])
 
 
 def _judgements(

@@ -215,7 +215,7 @@ def test_finish_reasons_and_text() -> None:
         assert STOP not in completion.token_ids[:-1]
         assert stopped or len(completion.token_ids) == RANDOM.max_tokens
         kept = completion.token_ids[:-1] if stopped else completion.token_ids
-        assert completion.text == " ".join(f"w{token}" for token in kept if token > 1)
+        assert completion.text == " ".join(f"w{token}" if token else "<pad>" for token in kept)
 
 
 def test_cancel_frees_slots() -> None:

@@ -29,13 +29,17 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from tpt.config import PromptConfig
+from tpt.config import PromptConfig, PruneConfig
 from tpt.engines import Completion, Request
 from tpt.engines.server import api as completions_api
 from tpt.engines.server.engine import ServerEngine
 from tpt.engines.server.prompts import prompt_text
 from tpt.errors import EngineError
 from tpt.model.chat import Chat
+from tpt.prune import is_keepable
+from tpt.records import Outcome
+from tpt.sampling.collect import trace_of
+from tpt.verifiers.judge import judge
 
 
 def test_completions_and_what_was_asked_for(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
@@ -115,58 +119,143 @@ def test_retry_after_is_heeded(stub: Stub, opened: Callable[..., ServerEngine], 
     assert completions_api._retry_after("Wed, 21 Oct 2099 07:28:00 GMT") > 10**9
 
 
-def test_trouble_that_stays_ends_the_stage_but_loses_nothing(
+def test_a_request_that_keeps_failing_is_its_sample_s_error(
     stub: Stub, opened: Callable[..., ServerEngine], chat: Chat
 ) -> None:
-    """What finished is returned before the error is raised, again and again."""
+    """The others go on, and the record says what the server said."""
     engine = opened(retries=2)
     stub.usual = lambda handler: (
         reply({"error": "out of\x1b[31m memory"}, 500) if handler.body["seed"] % 2**31 == 3 else complete(handler)
     )
+    done = finish(engine, requests_for(chat, 6))
+    assert [each.finish_reason for _, each in sorted(done.items())] == ["stop"] * 3 + ["error"] + ["stop"] * 2
+    assert "answered 500: 'out of [31m memory' (tried 3 times)" in done[3].error
+    described = engine.describe()
+    assert (described["retried"], described["failed"]) == (2, 1)
+    traces = [trace_of(each, 0, chat) for _, each in sorted(done.items())]
+    verdicts = judge(traces, {PROBLEM.id: PROBLEM})
+    assert [each.outcome for each in verdicts].count(Outcome.ERROR) == 1
+    assert verdicts[3].outcome is Outcome.ERROR and "the request failed: " in verdicts[3].detail
+    assert not is_keepable(traces[3], verdicts[3], PROBLEM, PruneConfig(correct_only=False, require_format=False))
+
+
+def test_a_server_that_is_gone_ends_the_stage_but_loses_nothing(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat
+) -> None:
+    """What finished is returned before the error is raised, again and again; no sample is to blame."""
+    engine = opened(retries=1, concurrency=2)
+    answered = iter(range(10))
+    stub.usual = lambda handler: complete(handler) if next(answered, 99) < 2 else reply({"error": "gone"}, 503)
     for request in requests_for(chat, 6):
         engine.add(request)
     done: list[Completion] = []
-    with pytest.raises(EngineError, match=r"answered 500: 'out of \[31m memory' \(tried 3 times\)\. Finished records"):
+    with pytest.raises(EngineError, match=r"answered 503: 'gone' \(tried 2 times\)\. Finished records"):
         while True:
             done += engine.step()
-    assert sorted(completion.id[1] for completion in done) == [0, 1, 2, 4, 5]
-    with pytest.raises(EngineError, match="tried 3 times"):
+    assert {each.finish_reason for each in done} == {"stop"} and len(done) == 2
+    with pytest.raises(EngineError, match="tried 2 times"):
         engine.step()
+
+
+def test_more_errors_than_allowed_end_the_stage(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:
+    refused: Behaviour = lambda h: reply(choice("", "content_filter"))  # noqa: E731
+    stub.usual = lambda h: refused(h) if h.body["temperature"] == SAMPLING.temperature else complete(h)
+    engine = opened(max_errors=0.05)
+    with pytest.raises(EngineError, match=r"11 requests have failed.*engine\.max_errors = 0\.05 of 200"):
+        finish(engine, requests_for(chat, 12))
+    assert len(finish(opened(max_errors=0.05), requests_for(chat, 10))) == 10
+    with pytest.raises(EngineError, match="1 requests have failed"):
+        finish(opened(max_errors=0.0), requests_for(chat, 1))
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        lambda h: reply({"error": {"code": 429, "message": "slow down"}}),
+        lambda h: reply({"error": {"code": "503"}}),
+        lambda h: reply({"error": {"type": "rate_limit_error"}}),
+        lambda h: reply({"error": "The model is overloaded"}),
+        lambda h: reply({"choices": []}),
+        lambda h: reply({"choices": None}),
+        lambda h: reply([]),
+        lambda h: reply(None),
+        lambda h: reply({"choices": [7]}),
+        lambda h: reply(choice("x", None)),
+        lambda h: reply(choice("x", "error")),
+        lambda h: reply(choice(7)),
+        lambda h: (200, {}, b"<html>hello</html>"),
+        lambda h: (200, {}, b""),
+        lambda h: (200, {}, b"[" * 200_000),
+    ],
+)
+def test_an_odd_answer_is_asked_for_again(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat, behaviour: Behaviour
+) -> None:
+    engine = opened()
+    stub.script.append(behaviour)
+    (done,) = finish(engine, requests_for(chat, 1)).values()
+    assert done.finish_reason == "stop"
+    assert (engine.describe()["retried"], engine.describe()["failed"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message", "retried"),
+    [
+        (lambda h: reply({"error": "prompt: str"}, 422), "422: 'prompt: str'", 0),
+        (lambda h: reply({"error": {"message": "too long"}}, 400), "answered 400: 'too long'", 0),
+        (lambda h: reply({"error": {"code": 400, "message": "bad"}}), "answered 200 with an error: 'bad'", 0),
+        (lambda h: reply(choice("x", "content_filter")), "finish_reason 'content_filter'", 0),
+        (lambda h: reply(choice("x", "length") | {"usage": {"completion_tokens": 9}}), "after 9 of max_tokens = 30", 0),
+        (lambda h: (200, {}, b"x" * (17 * 2**20)), "more than 16 MiB", 0),
+        (lambda h: reply({"choices": []}), "not one completion", 2),
+        (lambda h: reply(choice("x", "cosmic ray")), "expected are stop", 2),
+        (lambda h: reply({"error": {"code": 429}}), "answered 200 with an error", 3),
+    ],
+)
+def test_what_no_other_try_would_change_is_one_sample_s_error(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat, behaviour: Behaviour, message: str, retried: int
+) -> None:
+    engine = opened(retries=3)
+    stub.usual = lambda h: behaviour(h) if h.body["seed"] % 2**31 == 1 else complete(h)
+    done = finish(engine, requests_for(chat, 3))
+    assert [done[n].finish_reason for n in range(3)] == ["stop", "error", "stop"]
+    assert message in done[1].error
+    assert engine.describe()["retried"] == retried
 
 
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
         (
-            lambda h: reply({"error": {"message": "no such model"}}, 404),
-            r"answered 404: 'no such model'; check engine.url",
-        ),
-        (
             lambda h: reply({"detail": "who are you?"}, 401),
             r"401.*it wants a key: set the environment variable TPT_API_KEY",
         ),
-        (lambda h: reply({"error": "prompt: str"}, 422), r"422: 'prompt: str'.*engine.prompt = \"text\""),
+        (lambda h: reply({"error": {"code": 401}}), r"it wants a key: set the environment variable TPT_API_KEY"),
         (lambda h: (302, {"Location": "http://b/"}, b""), r"302.*it points to http://b/; correct engine.url"),
-        (lambda h: (200, {}, b"<html>hello</html>"), r"not JSON: '<html>hello</html>'"),
-        (lambda h: (200, {}, b"[" * 200_000), r"not JSON"),
-        (lambda h: (200, {}, b"x" * (17 * 2**20)), r"more than 16 MiB"),
-        (lambda h: reply([]), r"not one completion in the form of the OpenAI API, but \[\]"),
-        (lambda h: reply({"choices": []}), r"not one completion"),
-        (lambda h: reply({"choices": [7]}), r"not one completion"),
-        (lambda h: reply(choice("x", None)), r"'gsm8k/7', sample 0.*finish_reason None; expected are stop"),
-        (lambda h: reply(choice("x", "content_filter")), r"finish_reason 'content_filter'"),
-        (lambda h: reply(choice(7)), r"has no text"),
-        (lambda h: reply(choice("x", "length") | {"usage": {"completion_tokens": 9}}), r"after 9 of max_tokens = 30"),
+        (
+            lambda h: reply({"error": {"message": "no such model"}}, 404),
+            r"answered 404: 'no such model'; check engine.url.*for chats alone has no /completions.*engine.name = \"hf\"",
+        ),
     ],
 )
-def test_answers_that_no_other_try_would_change(
+def test_what_fails_for_every_request_ends_the_stage(
     stub: Stub, opened: Callable[..., ServerEngine], chat: Chat, behaviour: Behaviour, message: str
 ) -> None:
     engine = opened()
-    stub.script.append(behaviour)
+    stub.usual = behaviour
     with pytest.raises(EngineError, match=message):
-        finish(engine, requests_for(chat, 1))
-    assert engine.describe()["retried"] == 0
+        finish(engine, requests_for(chat, 2))
+    assert engine.describe()["failed"] == 0
+
+
+@pytest.mark.parametrize("text", ["4 \ud83d", "\udc00", "a\ud800\ud800b"])
+def test_half_a_surrogate_pair_is_a_character_that_nobody_knows(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat, text: str
+) -> None:
+    engine = opened()
+    stub.script.append(lambda h: reply(choice(text)))
+    (done,) = finish(engine, requests_for(chat, 1)).values()
+    assert "\ufffd" in done.text and done.finish_reason == "stop"
 
 
 def test_prompts_as_text(stub: Stub, opened: Callable[..., ServerEngine], chat: Chat) -> None:

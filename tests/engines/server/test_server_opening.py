@@ -36,7 +36,7 @@ def test_the_key_is_sent_and_never_shown(
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     stub.models[0]["root"] = f"/models/{KEY}"
-    engine = opened(api_key_env="MY_KEY", retries=0)
+    engine = opened(api_key_env="MY_KEY", retries=0, max_errors=0.0)
     assert set(stub.keys) == {f"Bearer {KEY}"}
     assert KEY not in json.dumps(engine.describe())
     for status in (401, 400, 500, 200):
@@ -44,7 +44,7 @@ def test_the_key_is_sent_and_never_shown(
         with pytest.raises(EngineError) as raised:
             finish(engine, requests_for(chat, 1))
         assert KEY not in str(raised.value) and "[key]" in str(raised.value)
-        engine = opened(api_key_env="MY_KEY", retries=0)
+        engine = opened(api_key_env="MY_KEY", retries=0, max_errors=0.0)
     monkeypatch.setenv("MY_KEY", f"{KEY}\nX-Evil: 1")
     with pytest.raises(EngineError, match="variable MY_KEY holds a space") as raised:
         opened(api_key_env="MY_KEY")

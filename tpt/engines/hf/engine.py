@@ -31,6 +31,7 @@ from tpt.engines.stops import LOOK_EVERY, ended_by_text, stop_in
 from tpt.errors import EngineError
 from tpt.model.chat import Chat
 from tpt.model.load import load_model
+from tpt.model.shape import head_size_of
 from tpt.records import FinishReason
 from tpt.system.memory import available_bytes, is_out_of_memory, peak_bytes
 
@@ -70,9 +71,8 @@ def auto_slots(model: PreTrainedModel, max_length: int) -> int:
     Never fewer than 16; where the system does not say how much is free, 2 GiB are counted on.
     """
     config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    numbers = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    numbers = 2 * config.num_hidden_layers * heads * head_size_of(config)
     available = available_bytes(model.device)
     return fitting_slots(available, numbers * max_length * model.dtype.itemsize)
 

@@ -1,7 +1,8 @@
 """The HTTP side of an OpenAI-compatible completions server: requests, retries, and answers that are not believed.
 
-What fails in passing (no connection, no answer in time, 408, 425, 429, 5xx) is tried again, each time after a longer
-wait, and never before the server's own Retry-After. All else ends in an EngineError that says what to change. The key
+What fails in passing (no connection, no answer in time, 408, 425, 429, 5xx, as status or in the answer) is tried again, each
+time after a longer wait, and never before the server's own Retry-After; an answer that is no completion, twice more. What then
+still fails is a FailedRequestError, one request's, or an EngineError, every request's, that says what to change. The key
 goes into one header and nowhere else: every message is cleared of it, whoever wrote the text.
 """
 
@@ -13,8 +14,9 @@ import json
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -26,15 +28,41 @@ _CONNECT_S = 10.0
 _OPENING_RETRIES = 2
 _LONGEST_ANSWER = 16 * 2**20
 _QUOTED = 300
+_T = TypeVar("_T")
+
+
+_ODD_RETRIES = 2
+"""Further tries of a request whose answer is no completion: the next one often is."""
+_PASSING_WORDS = (
+    "rate_limit",
+    "rate limit",
+    "overloaded",
+    "server_error",
+    "timeout",
+    "timed out",
+    "unavailable",
+    "busy",
+)
 
 
 class PassingError(Exception):
     """Raised for a failure that may be over at the next try."""
 
-    def __init__(self, said: str, wait_s: float = 0.0) -> None:
+    def __init__(self, said: str, wait_s: float = 0.0, *, most: int | None = None) -> None:
         super().__init__(said)
         self.wait_s = wait_s
         """The wait that the server asks for."""
+        self.most = most
+        """Most further tries; None: as many as are allowed."""
+
+
+def odd_answer(said: str) -> PassingError:
+    """Return the error of an answer that should have been a completion."""
+    return PassingError(said, most=_ODD_RETRIES)
+
+
+class FailedRequestError(EngineError):
+    """Raised for a request that failed for good, whatever becomes of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +146,15 @@ class CompletionsAPI:
             )
         return [_served(row) for row in rows]
 
-    async def complete(self, body: dict[str, Any]) -> Any:
-        """Return the server's answer to one completions request, parsed but not checked."""
-        return await self._send("POST", "completions", body, retries=self._retries)
+    async def complete(self, body: dict[str, Any], read: Callable[[Any], _T]) -> _T:
+        """Return what ``read`` makes of the server's answer to one completions request.
+
+        Raises:
+            FailedRequestError: it failed for good.
+            EngineError: no request would get through.
+        """
+        found: _T = await self._send("POST", "completions", body, retries=self._retries, read=read)
+        return found
 
     async def close(self) -> None:
         """Close every connection."""
@@ -134,20 +168,46 @@ class CompletionsAPI:
         line = " ".join(line.split())
         return line if len(line) <= _QUOTED else line[:_QUOTED] + " ..."
 
-    async def _send(self, method: str, path: str, body: dict[str, Any] | None, *, retries: int) -> Any:
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        *,
+        retries: int,
+        read: Callable[[Any], Any] = lambda answer: answer,
+    ) -> Any:
         for attempt in range(retries + 1):
             try:
-                return await self._send_once(method, path, body)
+                answer = await self._send_once(method, path, body)
+                self._look_for_error(answer)
+                return read(answer)
             except PassingError as error:
                 failure = error
-            if attempt < retries:
-                self.retried += 1
-                wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**attempt)
-                await asyncio.sleep(max(failure.wait_s, wait * random.uniform(0.5, 1.0)))
-        raise EngineError(
-            f"{self.url}/{path}: {failure} (tried {retries + 1} times). Finished records are kept: see to the server, or "
+            if attempt >= (retries if failure.most is None else min(failure.most, retries)):
+                break
+            self.retried += 1
+            wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0**attempt)
+            await asyncio.sleep(max(failure.wait_s, wait * random.uniform(0.5, 1.0)))
+        raise FailedRequestError(
+            f"{self.url}/{path}: {failure} (tried {attempt + 1} times). Finished records are kept: see to the server, or "
             "to engine.url, engine.timeout_s and engine.retries, and run the same command again"
         )
+
+    def _look_for_error(self, answer: Any) -> None:
+        """Raise for an error in an answer with status 200, by its own code or words, as gateways send it."""
+        error = answer.get("error") if isinstance(answer, dict) else None
+        if not error or answer.get("choices"):
+            return
+        told = error if isinstance(error, dict) else {"message": error}
+        codes = {str(told.get(name, answer.get(name))) for name in ("code", "status", "status_code", "type")}
+        said = f"the server answered 200 with an error: {self._said(json.dumps(answer).encode())}"
+        words = f"{' '.join(codes)} {told.get('message', '')}".lower()
+        if codes & set(map(str, _PASSING)) or any(word in words for word in _PASSING_WORDS):
+            raise PassingError(said)
+        if codes & {"401", "403"}:
+            raise EngineError(f"{self.url}: {said}; {self._key_advice()}")
+        raise FailedRequestError(f"{self.url}: {said}")
 
     async def _send_once(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         """Return the parsed JSON of one answer.
@@ -171,11 +231,12 @@ class CompletionsAPI:
             said = f"the server answered {response.status_code}: {self._said(answer)}"
             raise PassingError(said, min(_retry_after(response.headers.get("Retry-After", "")), self._timeout_s))
         if response.status_code != 200:
-            raise EngineError(self._refusal(response, path, answer))
+            of_all = path == "models" or response.status_code in (401, 403) or response.status_code < 400
+            raise (EngineError if of_all else FailedRequestError)(self._refusal(response, path, answer))
         try:
             return json.loads(answer)
         except (ValueError, RecursionError):
-            raise EngineError(
+            raise odd_answer(
                 f"{self.url}/{path} answered something that is not JSON: {self.quote(answer.decode(errors='replace'))!r}; "
                 "check engine.url, which usually ends in /v1"
             ) from None
@@ -186,7 +247,7 @@ class CompletionsAPI:
         async for part in response.aiter_raw():
             size += len(part)
             if size > _LONGEST_ANSWER:
-                raise EngineError(
+                raise FailedRequestError(
                     f"{self.url} sent an answer of more than {_LONGEST_ANSWER // 2**20} MiB; no completion is that long. "
                     "Is engine.url the address of a completions server?"
                 )
@@ -197,8 +258,13 @@ class CompletionsAPI:
         """Return what to say of an answer that another try would not change."""
         status, said = response.status_code, self._said(answer)
         if status in (401, 403):
-            wanted = f"it wants a key other than that in {self._key_env}" if self._key else "it wants a key"
-            advice = f"{wanted}: set the environment variable {self._key_env or 'that engine.api_key_env is to name'}"
+            advice = self._key_advice()
+        elif status in (404, 405) and path == "completions":
+            advice = (
+                "check engine.url, which usually ends in /v1, and engine.served_model. A server for chats alone has no "
+                "/completions, which tpt needs, as it makes the prompts itself, id for id those it trains on: take one that has "
+                'it (vLLM, SGLang, llama.cpp, Ollama), or engine.name = "hf" or "vllm"'
+            )
         elif status in (404, 405):
             advice = "check engine.url, which usually ends in /v1, and engine.served_model"
         elif 300 <= status < 400:
@@ -209,6 +275,10 @@ class CompletionsAPI:
                 "context must hold prompt and completion"
             )
         return f"{self.url}/{path}: the server answered {status}: {said}; {advice}"
+
+    def _key_advice(self) -> str:
+        wanted = f"it wants a key other than that in {self._key_env}" if self._key else "it wants a key"
+        return f"{wanted}: set the environment variable {self._key_env or 'that engine.api_key_env is to name'}"
 
     def _said(self, answer: bytes) -> str:
         """Return the message in an error's body, or the body."""

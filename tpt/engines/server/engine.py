@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ import httpx2
 from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.requests import check_request
-from tpt.engines.server.api import CompletionsAPI, Served
+from tpt.engines.server.api import CompletionsAPI, FailedRequestError, Served
 from tpt.engines.server.prompts import completion_of, prompt_text
 from tpt.engines.server.reload import run_reload
 from tpt.errors import EngineError
@@ -25,6 +26,8 @@ from tpt.model.chat import Chat
 from tpt.records import Problem
 
 _STEP_S = 0.2
+_FEWEST_COUNTED = 200
+"""Requests that a share of errors is taken of, at least."""
 _SEEDS = 2**31
 """llama.cpp's seeds have 32 bits, and the largest of them means chance."""
 _PROBE = Sampling(temperature=1.5, top_p=1.0, top_k=0, max_tokens=12)
@@ -74,6 +77,7 @@ class ServerEngine:
         self._tasks: dict[RequestId, asyncio.Task[Completion]] = {}
         self._failure: BaseException | None = None
         self._exact_ids = True
+        self._answered = self._failed = 0
         self._api = CompletionsAPI(
             settings.url,
             key_env=settings.api_key_env,
@@ -103,7 +107,7 @@ class ServerEngine:
         """Wait until a request is through, but only briefly, and return those that are.
 
         Raises:
-            EngineError: a request failed for good; what finished besides was returned before.
+            EngineError: no request would get through, or more failed than are allowed; what finished besides was returned before.
         """
         if self._failure is not None:
             raise self._failure
@@ -148,6 +152,7 @@ class ServerEngine:
             "max_length": self._max_length,
             "concurrency": self.slots,
             "retried": self._api.retried,
+            "failed": self._failed,
             "guarantee": self.guarantee,
             "chat_template": self._chat.template_name,
             "chat_fingerprint": self._chat.fingerprint(),
@@ -203,14 +208,42 @@ class ServerEngine:
         """Return whether one seed gives one completion and another seed another."""
         ids = self._chat.prompt_ids(Problem("probe", "Say anything.", ""))
         requests = [Request(("probe", sample), ids, seed, _PROBE) for sample, seed in enumerate((11, 12, 11))]
-        first, other, again = [done.text for done in await asyncio.gather(*map(self._complete, requests))]
+        first, other, again = [done.text for done in await asyncio.gather(*map(self._ask, requests))]
         return first == again != other
 
     async def _complete(self, request: Request) -> Completion:
-        answer = await self._api.complete(self._body(request))
-        completion, exact = completion_of(request, answer, self._chat, quote=self._api.quote)
-        self._exact_ids &= exact
+        """Return the completion of a request, or the error of one that fails where others do not."""
+        try:
+            completion = await self._ask(request)
+        except FailedRequestError as error:
+            await self._require_alive(error)
+            self._failed += 1
+            self._require_few_errors(error)
+            return Completion(request.id, (), "", "error", error=str(error))
+        self._answered += 1
+        self._exact_ids &= completion.exact
         return completion
+
+    async def _ask(self, request: Request) -> Completion:
+        read = partial(completion_of, request, chat=self._chat, quote=self._api.quote)
+        return await self._api.complete(self._body(request), read)
+
+    async def _require_alive(self, error: FailedRequestError) -> None:
+        """Raise the error of a request unless the server still completes a plain one: then the request is to blame."""
+        ids = self._chat.prompt_ids(Problem("probe", "Say anything.", ""))
+        try:
+            await self._ask(Request(("probe", 0), ids, 11, _PROBE))
+        except FailedRequestError:
+            raise error from None
+
+    def _require_few_errors(self, error: FailedRequestError) -> None:
+        """Raise EngineError where more requests have failed than are allowed."""
+        share, counted = self._settings.max_errors, max(_FEWEST_COUNTED, self._answered + self._failed)
+        if self._failed > share * counted:
+            raise EngineError(
+                f"{error}\n{self._failed} requests have failed for good, more than engine.max_errors = {share:g} of {counted}. "
+                "See to the server, or raise engine.max_errors and run the same command again"
+            )
 
     def _body(self, request: Request) -> dict[str, Any]:
         sampling, stop_ids = request.sampling, sorted(self._chat.stop_ids)

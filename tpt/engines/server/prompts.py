@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tpt.engines import Completion, Request
+from tpt.engines.server.api import FailedRequestError, odd_answer
 from tpt.engines.stops import ended_by_text, stop_in
 from tpt.errors import EngineError
 from tpt.model.chat import Chat
-from tpt.records import FinishReason
+from tpt.records import FinishReason, well_formed
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -41,29 +42,31 @@ def prompt_text(request: Request, chat: Chat) -> str:
     return text
 
 
-def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[[str], str]) -> tuple[Completion, bool]:
-    """Return the completion in a server's answer, and whether its token ids are those the server sampled.
+def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[[str], str]) -> Completion:
+    """Return the completion in a server's answer.
 
     Where the server does not return ids, the text is tokenised again, which may split it in other places. ``quote``
     makes what the server wrote fit for a message.
 
     Raises:
-        EngineError: the answer holds no completion, or one that the server cut short.
+        PassingError: the answer holds no completion.
+        FailedRequestError: the server withheld it, or cut it short.
     """
     choice = _choice(request, answer, quote)
     text, said = choice.get("text"), choice.get("finish_reason")
     reason = _REASONS.get(said) if isinstance(said, str) else None
     if not isinstance(text, str) or reason is None:
-        raise EngineError(
+        raise (FailedRequestError if said == "content_filter" else odd_answer)(
             f"problem {request.id[0]!r}, sample {request.id[1]}: the server's answer has no text, or the finish_reason "
             f"{quote(repr(said))}; expected are {', '.join(_REASONS)}"
         )
+    text = well_formed(text)  # half a surrogate pair is no text to any tokenizer
     ids = _token_ids(choice, vocabulary=len(chat.tokenizer))
     if ids is not None:
         stops = (index for index, token in enumerate(ids) if token in chat.stop_ids)
         ids = ids[: next(stops, len(ids))]
         if stopped := ended_by_text(request, tuple(ids), chat.decode):
-            return stopped, True
+            return stopped
         text = chat.decode(ids)
     elif (at := stop_in(text, request.sampling.stop_strings)) >= 0:
         text, reason = text[:at], "stop"  # a server that does not know them
@@ -71,13 +74,13 @@ def completion_of(request: Request, answer: Any, chat: Chat, *, quote: Callable[
     if reason == "stop":
         found = [*found, chat.end_of_turn_id]
     _require_whole(request, answer, reason, len(ids) if ids is not None else None)
-    return Completion(request.id, tuple(found[: request.sampling.max_tokens]), text, reason), ids is not None
+    return Completion(request.id, tuple(found[: request.sampling.max_tokens]), text, reason, exact=ids is not None)
 
 
 def _choice(request: Request, answer: Any, quote: Callable[[str], str]) -> dict[str, Any]:
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        raise EngineError(
+        raise odd_answer(
             f"problem {request.id[0]!r}, sample {request.id[1]}: the server's answer is not one completion in the form of "
             f"the OpenAI API, but {quote(repr(answer))}; is engine.url a completions server?"
         )
@@ -99,7 +102,7 @@ def _require_whole(request: Request, answer: dict[str, Any], reason: FinishReaso
     counted = usage.get("completion_tokens") if isinstance(usage, dict) else None
     sampled = tokens if tokens is not None else counted
     if reason == "length" and type(sampled) is int and sampled < request.sampling.max_tokens:
-        raise EngineError(
+        raise FailedRequestError(
             f"problem {request.id[0]!r}, sample {request.id[1]}: the server ended the completion after {sampled} of "
             f"max_tokens = {request.sampling.max_tokens} tokens, so its context is too small: start it with a longer one"
         )

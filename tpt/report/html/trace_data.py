@@ -183,7 +183,8 @@ def _row(trace: Trace, verdict: Verdict | None) -> list[Any]:
     judged: list[Any] = [-1, 0, None, ""]
     if verdict:
         judged = [_OUTCOMES.index(verdict.outcome), int(verdict.strict), verdict.extracted, verdict.detail]
-    return [trace.sample, *judged, int(trace.finish_reason == "length"), trace.completion_tokens, trace.completion]
+    ended = [int(trace.finish_reason == "length"), trace.completion_tokens]
+    return [trace.sample, *judged, *ended, trace.completion, *([] if trace.answer is None else [trace.answer])]
 
 
 def _examples(run: RunDir, records: Sequence[RoundRecord]) -> tuple[dict[int, list[tuple[str, int, int]]], Trained]:

@@ -218,7 +218,7 @@ function folded(title, content, open = false) {
 }
 
 function traceBlock(place, round, row) {
-  const [sample, outcome, strict, extracted, detail, cut, tokens, completion] = row;
+  const [sample, outcome, strict, extracted, detail, cut, tokens, completion, answer] = row;
   const name = browser.index.outcomes[outcome];
   const text = name ? OUTCOME[name][strict || name !== "CORRECT" ? 0 : 1] : "not judged";
   const look = !name ? "unjudged" : name === "CORRECT" && !strict ? "lenient" : name.toLowerCase();
@@ -235,7 +235,11 @@ function traceBlock(place, round, row) {
     appendText(said, detail);
     block.append(said);
   }
-  block.append(textBlock(completion, answerSpan(completion, extracted)));
+  if (answer === undefined) block.append(textBlock(completion, answerSpan(completion, extracted)));
+  else {
+    block.append(textBlock(completion), make("p", { class: "facts" }, "judged, after the reasoning and without special tokens:"));
+    block.append(textBlock(answer, answerSpan(answer, extracted)));
+  }
   return block;
 }
 

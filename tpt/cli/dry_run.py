@@ -1,0 +1,138 @@
+"""Everything that a run does when it starts, short of sampling: what would end it is told, and nothing is written."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from tpt.audit.run_problems import load_also, load_both
+from tpt.config import RunConfig
+from tpt.errors import GateError, RunError
+from tpt.gate import rehearse
+from tpt.plan import PlanOptions, RunPlan, outline, plan_run
+from tpt.plan.work import is_here
+from tpt.records import Problem
+from tpt.rounds import Run
+
+_GB = 1e9
+
+
+def dry_run(config: RunConfig, out: Path) -> dict[str, Any]:
+    """Check a run's directory, problems, model, prompts, stages, memory, disk and engine, and return what was found.
+
+    Raises:
+        TPTError: whatever would end the run.
+    """
+    run = Run(out, config)
+    run.require_same_config()
+    _require_writable(run.dir.path)
+    config = run.config
+    train, heldout, left_out = load_both(config)
+    further = load_also(config, train, config.evaluate.also)
+    found = outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
+    found["rehearsal"] = rehearsed(config, train[0] if train else heldout[0])
+    planned = plan_run(config, out, PlanOptions())
+    found["memory"] = _memory(planned)
+    found["disk"] = _disk(planned, run.dir.path)
+    also = [problem for problems in further.values() for problem in problems]
+    return found | _opened(config, train, [*heldout, *also], run.dir.path / "cache")
+
+
+def rehearsed(config: RunConfig, problem: Problem) -> str:
+    """Rehearse a run's stages and return what was done.
+
+    Raises:
+        GateError: one fails, and ``stop.gate`` is "stop".
+    """
+    if not config.rounds or config.stop.gate == "off":
+        return "not done: " + ('stop.gate = "off"' if config.rounds else "no rounds")
+    found = rehearse(config, problem, cache=None)
+    if not found.ok and config.stop.gate == "stop":
+        raise GateError(found.said)
+    return found.said
+
+
+def rehearsed_plan(config: RunConfig, *, elsewhere: bool) -> str:
+    """Return what a rehearsal for a plan came to, or why there was none, as where it is for a machine elsewhere.
+
+    Raises:
+        GateError: a stage fails, and ``stop.gate`` is "stop".
+    """
+    if elsewhere:
+        return "not done: planned for another machine"
+    if not is_here(config.model):
+        return "not done: the model's tokenizer is not on this machine"
+    return rehearsed(config, Problem("rehearsal", "How many are 2 and 3?", "5"))
+
+
+def _require_writable(path: Path) -> None:
+    """Refuse a directory that cannot be written, or that a run is writing."""
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(
+            f"{path}: cannot be written, as {there} is no folder or not yours to write. Use another with --out"
+        )
+    lock = path / "lock"
+    if not lock.exists():
+        return
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{path}: another process is writing this run. Wait for it, or use another with --out"
+            ) from None
+
+
+def _memory(planned: RunPlan) -> dict[str, str]:
+    for fit in planned.memory:
+        if not fit.fits:
+            raise RunError(
+                f"the {fit.stage} stage needs {fit.needed / _GB:.1f} GB and there are {fit.available / _GB:.1f} GB: "
+                f"{fit.parts}. {fit.instead}"
+            )
+    return {fit.stage: f"{fit.needed / _GB:.1f} of {fit.available / _GB:.1f} GB" for fit in planned.memory}
+
+
+def _disk(planned: RunPlan, path: Path) -> str:
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    needed, free = sum(planned.disk.values()), shutil.disk_usage(there).free
+    if needed > free:
+        raise RunError(
+            f"{path}: the run leaves up to {needed / _GB:.1f} GB there, and {free / _GB:.1f} GB are free. Use another disk "
+            'with --out, or train.adapter = "keep" with train.method = "lora"'
+        )
+    return f"{needed / _GB:.1f} of {free / _GB:.1f} GB"
+
+
+def _opened(config: RunConfig, train: list[Problem], scored: list[Problem], cache: Path) -> dict[str, Any]:
+    """Put every prompt into tokens, open the engine on the model as the stages do, and say what it is."""
+    from tpt.model.chat import open_chat
+    from tpt.model.load import load_architecture, use_threads
+    from tpt.sampling.open import open_engine
+
+    use_threads(config.threads)
+    kept = cache if cache.is_dir() else None
+    chat = open_chat(config.asked_prompt, config.model, kept)
+    longest = max(len(chat.prompt_ids(problem)) for problem in scored) + config.evaluate.max_tokens
+    if config.rounds and config.data.source == "self":
+        longest = max(longest, max(len(chat.prompt_ids(problem)) for problem in train) + config.think.max_tokens)
+    context = getattr(load_architecture(config.model, cache=kept).get_text_config(), "max_position_embeddings", None)
+    if context and longest > context:
+        print(
+            f"warning: the longest prompt and completion take {longest} tokens, and the model was made for {context}",
+            file=sys.stderr,
+        )
+    found = {"longest prompt and completion": longest}
+    if config.engine.reload:
+        return found | {"engine": "not opened: engine.reload would change what the server serves"}
+    engine = open_engine(config, config.model, cache=kept, longest=longest, chat=chat)
+    try:
+        told = engine.describe()
+        return found | {"engine": f"{told['engine']}, {engine.guarantee}"}
+    finally:
+        engine.close()
