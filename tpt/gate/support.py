@@ -114,7 +114,8 @@ def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Ve
         asked = min(asked, size / share) if share else asked
         per_problem = seen.config.prune.per_problem
         most = think.samples if per_problem == "all" else per_problem
-        tries = sum(_below(rates, tried, most) for tried in range(think.samples)) if share else float(think.samples)
+        taken = (_below(rates, tried, most) for tried in range(think.samples))
+        tries = math.fsum(taken) if share else float(think.samples)
     else:
         tries = float(think.samples)
     minutes = None if seen.seconds_per_sample is None else asked * tries * seen.seconds_per_sample / 60
