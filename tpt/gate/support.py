@@ -113,8 +113,8 @@ def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Ve
     if think.sampler == "until_full":
         asked = min(asked, size / share) if share else asked
         per_problem = seen.config.prune.per_problem
-        most = think.samples if per_problem == "all" else per_problem
-        taken = (_below(rates, tried, most) for tried in range(think.samples))
+        enough = think.samples if per_problem == "all" else per_problem
+        taken = (_below(rates, tried, enough) for tried in range(think.samples))
         tries = math.fsum(taken) if share else float(think.samples)
     else:
         tries = float(think.samples)
