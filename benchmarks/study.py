@@ -1,6 +1,7 @@
 """What the loop really does: arms at equal budget on the embedded model, several seeds, one report.
 
-    python benchmarks/study.py [--jobs 2] [--out runs/study] [--doc docs/results/study.md] [--budgets examples tokens rounds] [--quick]
+    python benchmarks/study.py [--jobs 2] [--out runs/study] [--doc docs/results/study.md] [--quick]
+        [--budgets examples tokens rounds]
 
 Every arm with every seed is an ordinary run directory below --out, so a stopped study goes on where it was. Writes the
 report with its figures beside it, and --out/study.json with every number. --quick tries the whole way through with sizes
