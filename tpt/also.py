@@ -18,12 +18,13 @@ from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import ALSO_KEYS
 from tpt.errors import RunError
 from tpt.records import Trace, Verdict
-from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy
 from tpt.scoring.score import clusters_of, score
-from tpt.start_model import base_model, trained_model_of
+from tpt.start_model import base_model, require_weights, trained_model_of
 from tpt.system.jsonl import read_records, to_table
 
 
@@ -51,6 +52,7 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     inputs = {"problems": fingerprint(path), "model": model.digest, "settings": digest_of(settings)}
     if done := read_manifest(round_dir, stage, inputs):
         return done
+    require_weights(model)
     started = time.monotonic()
     at, ids = round_dir.also(stage), sorted(problems)
     clusters = clusters_of(problems.values(), ids)

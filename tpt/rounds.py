@@ -10,12 +10,12 @@ from typing import Any
 from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.config.answer_format import format_warnings
-from tpt.errors import RunError
+from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.records import EvalReport, Problem, RoundRecord
 from tpt.run.directory import RoundDir, RunDir, log_event
 from tpt.run.lock import lock
-from tpt.run.manifest import load_manifest
+from tpt.run.manifest import load_manifest, require_unchanged_run
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import StageServer, do_stage
 from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
@@ -26,6 +26,7 @@ from tpt.system.jsonl import (
     read_records,
     read_table,
     replace_records,
+    to_table,
     write_json,
     write_text,
 )
@@ -102,9 +103,13 @@ class Run:
             print(f"warning: {said}", file=sys.stderr)
 
     def records(self) -> list[RoundRecord]:
-        """Return the records of the rounds that are finished."""
-        finished = [round_dir for round_dir in self.dir.rounds() if round_dir.record.exists()]
-        return [read_table(round_dir.record, RoundRecord) for round_dir in finished]
+        """Return the records of the rounds that are finished.
+
+        Raises:
+            StaleStageError: a file of a finished stage was changed since.
+        """
+        require_unchanged_run(self.dir)
+        return [read_record(self.dir, each) for each in self.dir.rounds() if each.record.exists()]
 
     def stop_reason(self, records: list[RoundRecord]) -> str:
         """Return why no further round is done after these, or "" when one is."""
@@ -164,6 +169,9 @@ def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     with lock(run), synced(run) as sync:
         sync.before(stage, round_dir)
         manifest = do_stage(run.path, stage, index, progress=True)
+        if round_dir.record.exists() and is_finished(round_dir):
+            # What was done again may say something else.
+            write_json(round_dir.record, round_record(run, round_dir))
         sync.after(stage, round_dir)
     return manifest
 
@@ -183,6 +191,26 @@ def round_record(run: RunDir, round_dir: RoundDir) -> RoundRecord:
         train=counts.get("train"),
         wall_s=round(sum(each["wall_s"] for each in counts.values()), 3),
     )
+
+
+def read_record(run: RunDir, round_dir: RoundDir) -> RoundRecord:
+    """Read a finished round's record.
+
+    Raises:
+        StaleStageError: it is not what the manifests of the round's stages say.
+    """
+    record = read_table(round_dir.record, RoundRecord)
+    if is_finished(round_dir) and to_table(round_record(run, round_dir)) != to_table(record):
+        raise StaleStageError(
+            f"{round_dir.record}: not what the manifests of the round's stages say. It is made again by: "
+            f"tpt run {address_of(run.path)}"
+        )
+    return record
+
+
+def is_finished(round_dir: RoundDir) -> bool:
+    """Return whether all stages of a round are finished."""
+    return all(round_dir.manifest(stage).exists() for stage in round_dir.stages)
 
 
 def best_round(run: RunDir, records: list[RoundRecord]) -> RoundRecord:

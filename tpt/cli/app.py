@@ -30,6 +30,7 @@ from tpt.cli.options import (
 from tpt.cli.output import print_result, print_rounds, report_run
 from tpt.cli.render import render, render_problem
 from tpt.cli.score import score
+from tpt.cli.verify_run import verify_run_command
 from tpt.compare import comparison_json, load_arms, run_comparison
 from tpt.compare.table import study_text
 from tpt.config import render_toml
@@ -345,6 +346,9 @@ def verify(
     """Judge traces, yours or another tool's; prints verdicts as JSONL."""
     for verdict in actions.verify_file(problems, traces, kind=kind, sandbox=sandbox.value):
         print(json.dumps(to_table(verdict)))
+
+
+app.command("verify-run")(verify_run_command)
 
 
 @app.command("import")

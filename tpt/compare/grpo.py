@@ -18,7 +18,8 @@ from tpt.errors import ModelError
 from tpt.model.chat import Chat, open_chat
 from tpt.records import Problem, Trace
 from tpt.run.directory import RunDir
-from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.outputs import fingerprint
 from tpt.seeds import seed_for
 from tpt.start_model import base_model
 from tpt.system.jsonl import read_records

@@ -108,9 +108,39 @@ class RoundDir:
         """Return what a further set of problems was scored by."""
         return ScoredDir(self.path / stage)
 
+    def outputs(self, stage: str) -> dict[str, Path]:
+        """Return what a stage's manifest may name, and where it lies; earlier versions' names too."""
+        outputs = {
+            "think": {"traces": self.traces, "verdicts": self.verdicts},
+            "prune": {"examples": self.examples},
+            "train": {"checkpoint": self.checkpoint},
+            "evaluate": {
+                **self.scored.files,
+                "diversity": self.evaluate_diversity,
+                "variety": self.evaluate / "variety.jsonl",
+            },
+        }
+        return outputs[stage] if stage in outputs else self.also(stage).files
+
+    def frozen_inputs(self, stage: str) -> dict[str, Path]:
+        """Return the run's frozen problems that a stage reads, by the names that its manifest has for them."""
+        run = RunDir(self.path.parent)
+        frozen: dict[str, dict[str, Path]] = {"evaluate": {"heldout problems": run.heldout}, "train": {}}
+        return frozen.get(stage, {"problems": run.problems if stage in STAGES else run.also(stage)})
+
     def manifest(self, stage: str) -> Path:
         """Return where a stage's manifest lies; the stage is done when it is there."""
         return self.path / f"{stage}.json"
+
+
+def stage_of(path: Path) -> tuple[RoundDir, str] | None:
+    """Return the round and the stage that wrote a file of traces or verdicts; None for a file outside of runs."""
+    folder = path.resolve().parent
+    for place in (folder, folder.parent):
+        stage, round_path = ("think", place) if _ROUND.fullmatch(place.name) else (place.name, place.parent)
+        if match := _ROUND.fullmatch(round_path.name):
+            return RoundDir(round_path, int(match[1])), stage
+    return None
 
 
 def log_event(run: RunDir, event: str, **details: Any) -> None:
