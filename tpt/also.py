@@ -41,7 +41,7 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     model = base_model(run, context.config) if round_dir.index == 0 else trained_model_of(round_dir)
     problems = problems_by_id(path)
     heldout = {problem.kind for problem in problems_by_id(run.heldout).values()}
-    config = _config_for(context.config, source, {problem.kind for problem in problems.values()}, heldout)
+    config = also_config(context.config, source, {problem.kind for problem in problems.values()}, heldout)
     settings = {
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
@@ -107,7 +107,7 @@ def _source(config: RunConfig, stage: str) -> AlsoSource:
     raise RunError(f"no stage {stage}: evaluate.also asks for {there}")
 
 
-def _config_for(config: RunConfig, source: AlsoSource, kinds: Collection[str], heldout: Collection[str]) -> RunConfig:
+def also_config(config: RunConfig, source: AlsoSource, kinds: Collection[str], heldout: Collection[str]) -> RunConfig:
     """Return the run's config with the set's own prompt, samples and limit."""
     own = {"samples": source.samples, "max_tokens": source.max_tokens}
     section = config.evaluate.model_copy(update={"ks": [], **{key: value for key, value in own.items() if value}})

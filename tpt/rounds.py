@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from tpt.config.answer_format import format_warnings
 from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.records import EvalReport, Problem, RoundRecord
-from tpt.run.directory import RoundDir, RunDir, log_event
+from tpt.run.directory import RoundDir, RunDir, log_event, set_aside
 from tpt.run.lock import lock
-from tpt.run.manifest import load_manifest, require_unchanged_run
+from tpt.run.manifest import finished_stages, load_manifest, require_unchanged_run
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import StageServer, do_stage
 from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
@@ -67,10 +68,11 @@ class Run:
         with lock(self.dir) as held, synced(self.dir) as sync:
             if held.left_by and self.progress:
                 print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
-            self.prepare()
-            self._warn()
-            sync.prepared()
             with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
+                # The server imports its libraries meanwhile.
+                self.prepare(check=server.check_lengths)
+                self._warn()
+                sync.prepared()
                 sync.stop_by(server.kill)
                 records: list[RoundRecord] = []
                 while not self.stop_reason(records):
@@ -115,36 +117,49 @@ class Run:
         """Return why no further round is done after these, or "" when one is."""
         return stop_reason(records, self.config, _choice(self.dir, self.config, records)) if records else ""
 
-    def prepare(self) -> None:
+    def prepare(self, check: Callable[[RunDir], None] | None = None) -> None:
         """Make the run directory: config, problems frozen and checked; nothing if it is there already.
 
+        ``check`` is called before anything is written, with a run of the same config and problems elsewhere.
+
         Raises:
-            RunError: the run there has another config.
+            RunError: the run there has another config, and finished stages.
             ProblemError: the problems cannot be read, overlap, or have a gold answer that its own verifier refuses.
         """
-        if self.dir.config.exists() and (changed := changed_keys(self.dir, self.config)):
-            if self.dir.rounds():
-                raise RunError(
-                    f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
-                    f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
-                )
-            # Nothing was made from the config that is there, so the one given now takes its place.
-            further = (self.dir.path / "also").glob("*.jsonl")
-            for path in (self.dir.base, self.dir.problems, self.dir.heldout, *further):
-                path.unlink(missing_ok=True)
-        if self.dir.problems.exists() and self.dir.heldout.exists():
+        changed = changed_keys(self.dir, self.config) if self.dir.config.exists() else ""
+        if changed and any(map(finished_stages, self.dir.rounds())):
+            raise RunError(
+                f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
+                f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
+            )
+        if not changed and self.dir.problems.exists() and self.dir.heldout.exists():
             also = self._load_also(None)
             write_text(self.dir.config, render_toml(self.config))
             self._freeze_also(also)
             return
         train, heldout, left_out = load_both(self.config)
-        also = self._load_also(train)
+        also = load_also(self.config, train, self.config.evaluate.also)
+        if check:
+            with tempfile.TemporaryDirectory(prefix="tpt-lengths-") as folder:
+                elsewhere = Run(folder, self.config)
+                elsewhere._freeze(train, heldout, also)
+                check(elsewhere.dir)
+        if changed:
+            # Nothing was finished with the config that is there, so the one given now takes its place.
+            further = (self.dir.path / "also").glob("*.jsonl")
+            for path in (self.dir.base, self.dir.problems, self.dir.heldout, *further):
+                path.unlink(missing_ok=True)
+            for round_dir in self.dir.rounds():
+                set_aside(round_dir)
         if left_out:
             log_event(self.dir, "left out", problems=left_out)
             if self.progress:
                 print(
                     f"{len(left_out)} problems are left out (problems.drop_bad), see logs/events.jsonl", file=sys.stderr
                 )
+        self._freeze(train, heldout, also)
+
+    def _freeze(self, train: list[Problem], heldout: list[Problem], also: dict[str, list[Problem]]) -> None:
         write_text(self.dir.config, render_toml(self.config))
         replace_records(self.dir.problems, train)
         replace_records(self.dir.heldout, heldout)
@@ -159,7 +174,8 @@ class Run:
 
     def _freeze_also(self, sets: dict[str, list[Problem]]) -> None:
         for stage, problems in sets.items():
-            replace_records(self.dir.also(stage), problems)
+            if not self.dir.also(stage).exists():
+                replace_records(self.dir.also(stage), problems)
 
 
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:

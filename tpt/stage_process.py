@@ -21,15 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from tpt import errors
-from tpt.also import also_stage
+from tpt.also import also_config, also_stage
 from tpt.config import load_config
 from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.evaluate import evaluate_stage
 from tpt.prune import prune_stage
+from tpt.records import Problem
 from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
+from tpt.sampling.lengths import Asked, check_lengths
 from tpt.system import child_python
+from tpt.system.jsonl import read_records
 from tpt.system.parent import end_with_parent
 from tpt.think import think_stage
 from tpt.train import train_stage
@@ -57,6 +60,28 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
     return manifest
 
 
+def check_run_lengths(run: RunDir) -> None:
+    """Raise ConfigError where prompts and completions of a run, which need not have begun, do not fit model and engine."""
+    from tpt.model.spec import resolve
+
+    config = load_config(run.config)
+    if resolve(config.model).kind == "gguf":
+        # Even its tokenizer would have to be converted first, which the first stage does for all.
+        return
+    heldout = read_records(run.heldout, Problem)
+    asked = [Asked("evaluate.max_tokens", config.evaluate.max_tokens, config.asked_prompt, heldout)]
+    if config.rounds and config.data.source == "self":
+        problems = read_records(run.problems, Problem)
+        asked.append(Asked("think.max_tokens", config.think.max_tokens, config.asked_prompt, problems))
+    for source in config.evaluate.also:
+        problems = read_records(run.also(source.stage), Problem)
+        kinds, theirs = ({each.kind for each in some} for some in (problems, heldout))
+        own = also_config(config, source, kinds, theirs)
+        key = f"evaluate.also: max_tokens of {source.label}" if source.max_tokens else "evaluate.max_tokens"
+        asked.append(Asked(key, own.evaluate.max_tokens, own.asked_prompt, problems))
+    check_lengths(config, asked, cache=run.path / "cache")
+
+
 _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
     "think": think_stage,
     "prune": prune_stage,
@@ -65,6 +90,8 @@ _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
 }
 
 
+_LENGTHS = "lengths"
+"""What is asked of the server before the first stage."""
 ENVIRONMENT = {
     # Idle threads that spin for long take the cores from the ones at work whenever anything else runs on the machine;
     # threads that never spin make small operations a third slower. So they spin some ten microseconds, then sleep.
@@ -85,7 +112,8 @@ class StageServer:
 
     def __init__(self, run_path: Path, *, lock_descriptor: int, progress: bool) -> None:
         ours, theirs = socket.socketpair()
-        arguments = [str(theirs.fileno()), str(run_path), str(int(progress)), str(os.getpid())]
+        self._run_path = run_path
+        arguments = [str(theirs.fileno()), str(int(progress)), str(os.getpid())]
         command = child_python.command("tpt.stage_process", *arguments)
         environment = {**ENVIRONMENT, **os.environ}
         # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
@@ -112,14 +140,19 @@ class StageServer:
 
     def do(self, stage: str, round_index: int) -> None:
         """Have a stage done; raises the error that ended it."""
+        self._ask(stage, round_index, self._run_path)
+
+    def check_lengths(self, run: RunDir) -> None:
+        """Raise ConfigError where prompts and completions of a run, not the server's own, do not fit model and engine."""
+        self._ask(_LENGTHS, 0, run.path)
+
+    def _ask(self, stage: str, round_index: int, run_path: Path) -> None:
         answer = ""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            print(json.dumps([stage, round_index]), file=self._line, flush=True)
+            print(json.dumps([str(run_path), stage, round_index]), file=self._line, flush=True)
             answer = self._line.readline()
         if not answer:
-            raise errors.RunError(
-                f"the {stage} stage of round {round_index} ended without an answer; see the messages above"
-            )
+            raise errors.RunError(f"{_name(stage, round_index)} ended without an answer; see the messages above")
         error = json.loads(answer)
         if error is not None:
             kind = getattr(errors, error["kind"], errors.RunError)
@@ -140,7 +173,7 @@ class StageServer:
             self._process.wait()
 
 
-def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
+def serve(descriptor: int, *, progress: bool) -> None:
     """Answer stage requests until the other end hangs up."""
     # Ctrl-C is for the run and the stage at work; the server ends when the run hangs up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -150,7 +183,7 @@ def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
 
     with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
         while request := line.readline():
-            stage, round_index = json.loads(request)
+            run_path, stage, round_index = json.loads(request)
             answer = _in_child(run_path, stage, round_index, progress=progress, hung_up=connection)
             print(json.dumps(answer), file=line, flush=True)
 
@@ -181,7 +214,7 @@ def _in_child(
         return None
     ended = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
     hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
-    return {"kind": "RunError", "message": f"the {stage} stage of round {round_index} {ended}.{hint}"}
+    return {"kind": "RunError", "message": f"{_name(stage, round_index)} {ended}.{hint}"}
 
 
 def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, sending: int) -> int:
@@ -189,7 +222,10 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        do_stage(run_path, stage, round_index, progress=progress)
+        if stage == _LENGTHS:
+            check_run_lengths(RunDir(run_path))
+        else:
+            do_stage(run_path, stage, round_index, progress=progress)
         return 0
     except KeyboardInterrupt:
         return 130
@@ -197,13 +233,13 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
         _send(sending, {"kind": type(error).__name__, "message": str(error)})
     except OSError as error:
         said = (
-            f"the {stage} stage of round {round_index} could not go on: {error}. Finished records are kept; put that "
+            f"{_name(stage, round_index)} could not go on: {error}. Finished records are kept; put that "
             "right and run the same command again"
         )
         _send(sending, {"kind": "RunError", "message": said})
     except BaseException as error:
         traceback.print_exc()
-        summary = f"the {stage} stage of round {round_index} failed: {type(error).__name__}: {error}"
+        summary = f"{_name(stage, round_index)} failed: {type(error).__name__}: {error}"
         _send(sending, {"kind": "RunError", "message": summary})
     finally:
         # The child leaves by os._exit, which flushes nothing.
@@ -212,12 +248,16 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
     return 1
 
 
+def _name(stage: str, round_index: int) -> str:
+    return "the check of lengths" if stage == _LENGTHS else f"the {stage} stage of round {round_index}"
+
+
 def _send(descriptor: int, answer: dict[str, Any]) -> None:
     with open(descriptor, "w", encoding="utf-8") as pipe:
         json.dump(answer, pipe)
 
 
 def main() -> None:
-    """Serve as the arguments say: descriptor of the line, run directory, whether to show progress, and the run's process."""
-    end_with_parent(int(sys.argv[4]))
-    serve(int(sys.argv[1]), sys.argv[2], progress=sys.argv[3] == "1")
+    """Serve as the arguments say: descriptor of the line, whether to show progress, and the run's process."""
+    end_with_parent(int(sys.argv[3]))
+    serve(int(sys.argv[1]), progress=sys.argv[2] == "1")

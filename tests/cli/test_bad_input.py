@@ -244,6 +244,7 @@ def test_other_problems_than_those_sampled(finished_copy: Path, fails: Fails) ->
 
 def test_a_missing_checkpoint(finished_copy: Path, fails: Fails) -> None:
     shutil.rmtree(finished_copy / "round-1" / "checkpoint")
+    (finished_copy / "round-1" / "evaluate.json").unlink()
     told = fails("evaluate", finished_copy, "--round", "1")
     assert "checkpoint: missing, though" in told and "Delete" in told
 

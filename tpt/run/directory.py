@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,16 @@ def stage_of(path: Path) -> tuple[RoundDir, str] | None:
         if match := _ROUND.fullmatch(round_path.name):
             return RoundDir(round_path, int(match[1])), stage
     return None
+
+
+def set_aside(round_dir: RoundDir) -> None:
+    """Take a round that finished no stage out of its run: samples get another name, a folder without any is removed."""
+    sampled = any(path.stat().st_size for path in round_dir.path.rglob("traces.jsonl"))
+    if not sampled:
+        shutil.rmtree(round_dir.path)
+        return
+    names = (round_dir.path.with_name(f"{round_dir.path.name}.other-config-{number}") for number in itertools.count(1))
+    round_dir.path.rename(next(name for name in names if not name.exists()))
 
 
 def log_event(run: RunDir, event: str, **details: Any) -> None:

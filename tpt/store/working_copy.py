@@ -100,10 +100,10 @@ class WorkingCopy:
         there = self.store.list()
         config = self.run.config.read_bytes()
         same = "config.toml" in there and self.store.get("config.toml") == config
-        anew = not same and not _rounds(there)
+        anew = not same and not self.run.rounds()
         if anew:
-            # Nobody may see the config of another attempt with the problems of this one.
-            for name in ("config.toml", "base.json"):
+            # Nobody may see the config of another attempt with the problems of this one, or go on with its samples.
+            for name in ("config.toml", "base.json", *(name for name in there if name.startswith("round-"))):
                 self.store.delete(name)
         further = [self.name(path) for path in sorted((self.run.path / "also").glob("*.jsonl"))]
         for name in (*_FROZEN, *further):
