@@ -14,7 +14,7 @@ from tpt.config.answer_format import format_warnings
 from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.records import EvalReport, Problem, RoundRecord
-from tpt.run.directory import RoundDir, RunDir, log_event, set_aside
+from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside
 from tpt.run.lock import lock
 from tpt.run.manifest import finished_stages, load_manifest, require_unchanged_run
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
@@ -68,23 +68,27 @@ class Run:
         with lock(self.dir) as held, synced(self.dir) as sync:
             if held.left_by and self.progress:
                 print(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", file=sys.stderr)
-            with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
-                # The server imports its libraries meanwhile.
-                self.prepare(check=server.check_lengths)
-                self._warn()
-                sync.prepared()
-                sync.stop_by(server.kill)
-                records: list[RoundRecord] = []
-                while not self.stop_reason(records):
-                    round_dir = self.dir.round(len(records))
-                    self._do((*round_dir.stages, *self._also(at_end=False)), round_dir, server, sync)
-                    records.append(round_record(self.dir, round_dir))
-                    write_json(round_dir.record, records[-1])
-                    write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
-                    sync.recorded(round_dir)
-                    yield records[-1]
-                for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
-                    self._do(self._also(at_end=True), self.dir.round(index), server, sync)
+            try:
+                with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
+                    # The server imports its libraries meanwhile.
+                    self.prepare(check=server.check_lengths)
+                    self._warn()
+                    sync.prepared()
+                    sync.stop_by(server.kill)
+                    records: list[RoundRecord] = []
+                    while not self.stop_reason(records):
+                        round_dir = self.dir.round(len(records))
+                        self._do((*round_dir.stages, *self._also(at_end=False)), round_dir, server, sync)
+                        records.append(round_record(self.dir, round_dir))
+                        write_json(round_dir.record, records[-1])
+                        write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
+                        sync.recorded(round_dir)
+                        yield records[-1]
+                    for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
+                        self._do(self._also(at_end=True), self.dir.round(index), server, sync)
+            except BaseException as error:
+                log_failure(self.dir, error)
+                raise
             log_event(self.dir, "finished", why=self.stop_reason(records))
 
     def _do(self, stages: Sequence[str], round_dir: RoundDir, server: StageServer, sync: StoreSync) -> None:
@@ -184,7 +188,11 @@ def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     round_dir = run.round(index)
     with lock(run), synced(run) as sync:
         sync.before(stage, round_dir)
-        manifest = do_stage(run.path, stage, index, progress=True)
+        try:
+            manifest = do_stage(run.path, stage, index, progress=True)
+        except BaseException as error:
+            log_failure(run, error)
+            raise
         if round_dir.record.exists() and is_finished(round_dir):
             # What was done again may say something else.
             write_json(round_dir.record, round_record(run, round_dir))

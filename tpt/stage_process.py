@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
 from tpt.sampling.lengths import Asked, check_lengths
 from tpt.system import child_python
+from tpt.system.folders import io_fault
 from tpt.system.jsonl import read_records
 from tpt.system.parent import end_with_parent
 from tpt.think import think_stage
@@ -43,7 +44,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
 
     Raises:
         StaleStageError: the stage was done with other inputs than those there now.
-        RunError: an earlier stage that this one needs is not done.
+        RunError: an earlier stage that this one needs is not done, or the disk is full.
     """
     from tpt.model.load import use_threads
 
@@ -54,10 +55,27 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
         raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
     context = StageContext(run, run.round(round_index), load_config(run.config), progress)
     use_threads(context.config.threads)
-    log_event(run, "begin", stage=stage, round=round_index)
-    manifest = also_stage(context, stage) if is_also else _STAGES[stage](context)
-    log_event(run, "end", stage=stage, round=round_index)
+    with _io_faults_told(stage, round_index):
+        log_event(run, "begin", stage=stage, round=round_index)
+        manifest = also_stage(context, stage) if is_also else _STAGES[stage](context)
+        log_event(run, "end", stage=stage, round=round_index)
     return manifest
+
+
+@contextlib.contextmanager
+def _io_faults_told(stage: str, round_index: int) -> Iterator[None]:
+    """Raise RunError in place of what the system, or a library that writes weights, says of a full disk and the like."""
+    try:
+        yield
+    except errors.TPTError:
+        raise
+    except Exception as error:
+        if (said := io_fault(error)) is None:
+            raise
+        raise RunError(
+            f"{_name(stage, round_index)} could not go on: {said}. Finished records are kept; put that right and run the "
+            "same command again"
+        ) from error
 
 
 def check_run_lengths(run: RunDir) -> None:
@@ -114,28 +132,31 @@ class StageServer:
         ours, theirs = socket.socketpair()
         self._run_path = run_path
         arguments = [str(theirs.fileno()), str(int(progress)), str(os.getpid())]
-        command = child_python.command("tpt.stage_process", *arguments)
+        command = child_python.command("tpt.stage_process", *arguments, with_parent=True)
         environment = {**ENVIRONMENT, **os.environ}
         # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with theirs:
-                # The server and its children share the run's lock: while one of them lives, nobody else can write.
                 self._process = subprocess.Popen(
-                    command, pass_fds=[theirs.fileno(), lock_descriptor], stdin=subprocess.DEVNULL, env=environment
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.pid = self._process.pid
+        self._socket = ours
         self._line = ours.makefile("rw", encoding="utf-8")
-        ours.close()
+        self._unshared: int | None = lock_descriptor
+        """The run's lock, until the server has it."""
 
     def __enter__(self) -> StageServer:
         """Give the server to a with statement, which ends it."""
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """End the server."""
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """End the server; after an error or Ctrl-C at once, as its imports or a large step would take their time."""
+        if kind is not None:
+            self.kill()
         self.close()
 
     def do(self, stage: str, round_index: int) -> None:
@@ -149,6 +170,11 @@ class StageServer:
     def _ask(self, stage: str, round_index: int, run_path: Path) -> None:
         answer = ""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            if self._unshared is not None and self._line.readline():
+                # The server and its children share the run's lock: while one of them is at work, nobody else can write.
+                # Before that, one that is still importing must not hold it when this process is gone.
+                socket.send_fds(self._socket, [b"."], [self._unshared])
+                self._unshared = None
             print(json.dumps([str(run_path), stage, round_index]), file=self._line, flush=True)
             answer = self._line.readline()
         if not answer:
@@ -166,6 +192,7 @@ class StageServer:
         """End the server, and a stage that may still be under way."""
         with contextlib.suppress(BrokenPipeError):
             self._line.close()
+        self._socket.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -182,6 +209,9 @@ def serve(descriptor: int, *, progress: bool) -> None:
     import tpt.sft  # noqa: F401  (imported for the children)
 
     with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
+        print("ready", file=line, flush=True)
+        # The run's lock: its descriptor stays open until this process ends, and its children inherit it.
+        socket.recv_fds(connection, 1, 1)
         while request := line.readline():
             run_path, stage, round_index = json.loads(request)
             answer = _in_child(run_path, stage, round_index, progress=progress, hung_up=connection)
@@ -223,7 +253,8 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if stage == _LENGTHS:
-            check_run_lengths(RunDir(run_path))
+            with _io_faults_told(stage, round_index):
+                check_run_lengths(RunDir(run_path))
         else:
             do_stage(run_path, stage, round_index, progress=progress)
         return 0
@@ -231,14 +262,10 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
         return 130
     except errors.TPTError as error:
         _send(sending, {"kind": type(error).__name__, "message": str(error)})
-    except OSError as error:
-        said = (
-            f"{_name(stage, round_index)} could not go on: {error}. Finished records are kept; put that "
-            "right and run the same command again"
-        )
-        _send(sending, {"kind": "RunError", "message": said})
     except BaseException as error:
         traceback.print_exc()
+        with contextlib.suppress(OSError):
+            log_event(RunDir(run_path), "traceback", stage=stage, text=traceback.format_exc())
         summary = f"{_name(stage, round_index)} failed: {type(error).__name__}: {error}"
         _send(sending, {"kind": "RunError", "message": summary})
     finally:

@@ -290,11 +290,13 @@ def test_ctrl_c_ends_everything_and_says_how_to_go_on(what: str, to_group: bool,
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         children = descendants(process.pid)
+        asked = time.monotonic()
         if to_group:
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
+        assert time.monotonic() - asked < 3
         _, alive = psutil.wait_procs(children, timeout=5)
         assert not alive
     finally:

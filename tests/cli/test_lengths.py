@@ -54,7 +54,7 @@ def test_defaults_that_are_too_long_name_their_keys_and_leave_nothing(
         (["engine.max_length=90"], "the 90 positions of engine.max_length:\n  evaluate.max_tokens = "),
         (["engine.max_length=5"], "leave problems out that are so long"),
         (
-            ['evaluate.also=[{source="word_problems?split=test&size=3", max_tokens=700}]'],
+            ['evaluate.also=[{source="word_problems?split=heldout&seed=9&size=3", max_tokens=700}]'],
             "evaluate.also: max_tokens of ",
         ),
     ],

@@ -179,8 +179,10 @@ def test_a_child_that_inherited_the_lock_keeps_it(run: RunDir) -> None:
     with held_elsewhere(run, "child") as (process, child):
         process.kill()
         process.wait()
-        with pytest.raises(RunLockedError), lock(run, wait_s=0):
+        with pytest.raises(RunLockedError) as caught, lock(run, wait_s=0):
             pass
+        assert "a stage of a run that was killed, which is about to end" in str(caught.value)
+        assert f"process {process.pid}" not in str(caught.value), "nobody can stop a dead process"
         os.kill(int(child), signal.SIGKILL)
         with lock(run, wait_s=10) as held:
             assert held.left_by == f"process {process.pid} on {os.uname().nodename}"

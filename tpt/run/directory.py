@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -32,6 +33,8 @@ class RunDir:
         self.best = self.path / "best"
         self.report = self.path / "report.md"
         self.logs = self.path / "logs"
+        self.events = self.logs / "events.jsonl"
+        self.log = self.logs / "run.log"
         self.lock = self.path / "lock"
 
     def also(self, stage: str) -> Path:
@@ -155,9 +158,24 @@ def set_aside(round_dir: RoundDir) -> None:
     round_dir.path.rename(next(name for name in names if not name.exists()))
 
 
-def log_event(run: RunDir, event: str, **details: Any) -> None:
-    """Append a timed line to the run's event log."""
+def log_event(run: RunDir, event: str, *, text: str = "", **details: Any) -> None:
+    """Append a timed line to the run's event log, and to run.log the same to read, with a longer ``text`` if there is one."""
     run.logs.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details})
-    with (run.logs / "events.jsonl").open("a", encoding="utf-8") as file:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = json.dumps({"time": now, "event": event, **details})
+    with run.events.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
+    said = [now, event, *(f"{name}={value}" for name, value in details.items()), *([text] if text else [])]
+    with run.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(" ".join(said).replace("\n", "\n    ") + "\n")
+
+
+def log_failure(run: RunDir, error: BaseException) -> None:
+    """Keep what ended a run in its logs, where there is a run and its disk has room."""
+    if isinstance(error, GeneratorExit) or not run.config.exists():
+        return
+    with contextlib.suppress(OSError):
+        if isinstance(error, KeyboardInterrupt):
+            log_event(run, "interrupted")
+        else:
+            log_event(run, "failed", error=type(error).__name__, message=str(error))
