@@ -65,7 +65,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
             seed=config.seed,
             clusters=clusters,
         )
-        replace_records(round_dir.evaluate_diversity, scored.problems)
+        replace_records(round_dir.outputs("evaluate")["diversity"], scored.problems)
         sampled = time.monotonic()
         report = replace(
             with_greedy(scored.report, round_dir.scored, clusters), probe=probe_round(run, config, model, problems)
@@ -78,7 +78,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     outputs = {
         "traces": round_dir.evaluate_traces,
         "verdicts": round_dir.evaluate_verdicts,
-        "diversity": round_dir.evaluate_diversity,
+        "diversity": round_dir.outputs("evaluate")["diversity"],
     }
     if len(passes) > 1:
         outputs |= {"greedy_traces": round_dir.greedy_traces, "greedy_verdicts": round_dir.greedy_verdicts}

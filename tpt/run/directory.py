@@ -106,8 +106,8 @@ class RoundDir:
     @property
     def evaluate_diversity(self) -> Path:
         """Where the diversity of each held-out problem's traces lies; runs of before had another name for the file."""
-        old = self.evaluate / "variety.jsonl"
-        return old if old.exists() else self.evaluate / "diversity.jsonl"
+        old, new = self.evaluate / "variety.jsonl", self.evaluate / "diversity.jsonl"
+        return old if old.exists() and not new.exists() else new
 
     def also(self, stage: str) -> ScoredDir:
         """Return what a further set of problems was scored by."""
@@ -121,7 +121,7 @@ class RoundDir:
             "train": {"checkpoint": self.checkpoint},
             "evaluate": {
                 **self.scored.files,
-                "diversity": self.evaluate_diversity,
+                "diversity": self.evaluate / "diversity.jsonl",
                 "variety": self.evaluate / "variety.jsonl",
             },
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -100,10 +101,11 @@ class WorkingCopy:
         there = self.store.list()
         config = self.run.config.read_bytes()
         same = "config.toml" in there and self.store.get("config.toml") == config
-        anew = not same and not self.run.rounds()
+        anew = not same and not any(re.fullmatch(r"round-[0-9]+/[^/]+\.json", name) for name in there)
         if anew:
             # Nobody may see the config of another attempt with the problems of this one, or go on with its samples.
-            for name in ("config.toml", "base.json", *(name for name in there if name.startswith("round-"))):
+            sampled = [name for name in there if name.startswith("round-") and not self.run.rounds()]
+            for name in ("config.toml", "base.json", *sampled):
                 self.store.delete(name)
         further = [self.name(path) for path in sorted((self.run.path / "also").glob("*.jsonl"))]
         for name in (*_FROZEN, *further):
