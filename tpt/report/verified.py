@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig, load_config
 from tpt.errors import EstimateError, RunError
-from tpt.records import EvalReport, Example, Problem, Trace, Verdict
+from tpt.records import EvalReport, Example, Problem, RoundRecord, Trace, Verdict
 from tpt.rounds import best_round, is_finished, read_record
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import changed_files, checkpoint_is_here, finished_stages
@@ -21,6 +21,8 @@ from tpt.sampling.score_passes import with_greedy
 from tpt.scoring.score import clusters_of, score
 from tpt.system.jsonl import from_table, iterate_records, read_json, read_records, to_table
 
+_UNREADABLE = (RunError, EstimateError, OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading files raises that somebody has edited."""
 _MOST = 20
 """Numbers of a stage that are told."""
 
@@ -74,7 +76,7 @@ def verify_run(run: RunDir) -> VerifiedRun:
     for round_dir in run.rounds():
         for stage in finished_stages(round_dir):
             found.stages.append(_verified(run, round_dir, stage, config))
-    found.records = [said for said in _records(run) if said]
+    found.records = list(_records(run))
     return found
 
 
@@ -102,7 +104,7 @@ def _verified(run: RunDir, round_dir: RoundDir, stage: str, config: RunConfig) -
         # Of a manifest that was changed, the numbers are what is to be looked at.
         manifest = read_json(round_dir.manifest(stage))
         contradictions = list(_contradictions(run, round_dir, stage, manifest["counts"], config))
-    except (RunError, EstimateError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         if not changed:
             contradictions = [f"its records cannot be read: {error}"]
     gone = stage == "train" and not checkpoint_is_here(round_dir)
@@ -165,26 +167,21 @@ def _differences(name: str, told: Any, found: Any) -> Iterator[str]:
 
 def _records(run: RunDir) -> Iterator[str]:
     """Yield what is wrong with the files that are made of several stages."""
+    records: list[RoundRecord] = []
     finished = [each for each in run.rounds() if each.record.exists()]
-    records = []
     for round_dir in finished:
-        if said := _error_of(lambda each=round_dir: records.append(read_record(run, each))):
-            yield said
-        elif not is_finished(round_dir):
+        if not is_finished(round_dir):
             yield f"{round_dir.record}: there, though not all stages of the round are finished"
+        try:
+            records.append(read_record(run, round_dir))
+        except _UNREADABLE as error:
+            yield f"{round_dir.record}: {error}" if str(round_dir.record) not in str(error) else str(error)
     if records and len(records) == len(finished) and run.best.exists():
-        yield _error_of(lambda: _check_best(run, records))
-
-
-def _check_best(run: RunDir, records: list[Any]) -> None:
-    said, best = run.best.read_text(encoding="utf-8").strip(), f"round-{best_round(run, records).index}"
-    if said != best:
-        raise RunError(f"{run.best}: says {said!r}, and it is {best} by the verdicts")
-
-
-def _error_of(call: Callable[[], object]) -> str:
-    try:
-        call()
-    except (RunError, KeyError, TypeError, ValueError, AttributeError) as error:
-        return str(error) or type(error).__name__
-    return ""
+        said = run.best.read_text(encoding="utf-8", errors="replace").strip()
+        try:
+            best = f"round-{best_round(run, records).index}"
+        except _UNREADABLE as error:
+            yield f"{run.best}: which round is the best cannot be told: {error}"
+        else:
+            if said != best:
+                yield f"{run.best}: says {said!r}, and it is {best} by the verdicts"

@@ -123,7 +123,9 @@ def _is_same(file: Path, then: Mapping[str, Any], digests: FileDigests, *, full:
     found = file.stat()
     if found.st_size != then["size"]:
         return False
-    return (not full and found.st_mtime_ns == then["modified_ns"]) or digests.of(file, anew=full) == then["sha256"]
+    if not full and found.st_mtime_ns == then["modified_ns"]:
+        return True
+    return digests.of(file, anew=full) == str(then["sha256"])
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

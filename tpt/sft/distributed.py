@@ -217,9 +217,9 @@ def _work(rank: int, world: int, task: Task, *, sending: int, threads: int, meet
             except Exception as error:
                 if said := io_fault(error):
                     _tell(pipe, {"error": "RunError", "message": f"training could not go on: {said}. Put that right"})
-                    return
-                traceback.print_exc()
-                _tell(pipe, {"error": "TrainError", "message": failure(rank, error)})
+                else:
+                    traceback.print_exc()
+                    _tell(pipe, {"error": "TrainError", "message": failure(rank, error)})
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
