@@ -22,7 +22,7 @@ from tpt.records import Estimate, EvalReport, RoundRecord
 from tpt.rounds import Run, best_round, stop_reason
 from tpt.run.directory import STAGES, RunDir
 from tpt.run.lock import lock
-from tpt.run.manifest import load_manifest
+from tpt.run.manifest import load_manifest, write_manifest
 from tpt.stage_process import StageServer
 from tpt.system.jsonl import read_json
 
@@ -243,7 +243,7 @@ def test_after_a_loss_the_next_round_starts_from_the_best_one(tmp_path: Path) ->
 
 def test_what_chooses_the_best_round_may_change_where_nothing_depends_on_it(tmp_path: Path) -> None:
     run = prepared(tmp_path / "run", small_config(batch_invariant=True))
-    run.round(0).path.mkdir()
+    write_manifest(run.round(0), "evaluate", inputs={}, outputs={}, settings={}, counts={})
     other = load_config(QUICKSTART, [*SMALL, "engine.batch_invariant=true", "stop.rule=maximum", "stop.alpha=0.01"])
     Run(run.path, other).prepare()
     assert load_config(run.config).stop.rule == "maximum"

@@ -18,12 +18,13 @@ from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import ALSO_KEYS
 from tpt.errors import RunError
 from tpt.records import Trace, Verdict
-from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy
 from tpt.scoring.score import clusters_of, score
-from tpt.start_model import base_model, trained_model_of
+from tpt.start_model import base_model, require_weights, trained_model_of
 from tpt.system.jsonl import read_records, to_table
 
 
@@ -40,7 +41,7 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     model = base_model(run, context.config) if round_dir.index == 0 else trained_model_of(round_dir)
     problems = problems_by_id(path)
     heldout = {problem.kind for problem in problems_by_id(run.heldout).values()}
-    config = _config_for(context.config, source, {problem.kind for problem in problems.values()}, heldout)
+    config = also_config(context.config, source, {problem.kind for problem in problems.values()}, heldout)
     settings = {
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
@@ -51,6 +52,7 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     inputs = {"problems": fingerprint(path), "model": model.digest, "settings": digest_of(settings)}
     if done := read_manifest(round_dir, stage, inputs):
         return done
+    require_weights(model)
     started = time.monotonic()
     at, ids = round_dir.also(stage), sorted(problems)
     clusters = clusters_of(problems.values(), ids)
@@ -105,7 +107,7 @@ def _source(config: RunConfig, stage: str) -> AlsoSource:
     raise RunError(f"no stage {stage}: evaluate.also asks for {there}")
 
 
-def _config_for(config: RunConfig, source: AlsoSource, kinds: Collection[str], heldout: Collection[str]) -> RunConfig:
+def also_config(config: RunConfig, source: AlsoSource, kinds: Collection[str], heldout: Collection[str]) -> RunConfig:
     """Return the run's config with the set's own prompt, samples and limit."""
     own = {"samples": source.samples, "max_tokens": source.max_tokens}
     section = config.evaluate.model_copy(update={"ks": [], **{key: value for key, value in own.items() if value}})

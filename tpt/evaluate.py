@@ -19,13 +19,14 @@ from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.directory import RunDir
-from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy
 from tpt.scoring.drift import probe, probe_traces, spoken
 from tpt.scoring.score import clusters_of, score
-from tpt.start_model import StartModel, base_model, output_of, trained_model_of
+from tpt.start_model import StartModel, base_model, output_of, require_weights, trained_model_of
 from tpt.system.jsonl import read_records, replace_records, to_table
 from tpt.verifiers.gold import human_trace
 
@@ -47,6 +48,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         inputs |= base_traces(run)
     if done := read_manifest(round_dir, "evaluate", inputs):
         return done
+    require_weights(model)
     started = time.monotonic()
     problems = problems_by_id(run.heldout)
     clusters = clusters_of(problems.values(), sorted(problems))
@@ -63,7 +65,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
             seed=config.seed,
             clusters=clusters,
         )
-        replace_records(round_dir.evaluate_diversity, scored.problems)
+        replace_records(round_dir.outputs("evaluate")["diversity"], scored.problems)
         sampled = time.monotonic()
         report = replace(
             with_greedy(scored.report, round_dir.scored, clusters), probe=probe_round(run, config, model, problems)
@@ -76,7 +78,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     outputs = {
         "traces": round_dir.evaluate_traces,
         "verdicts": round_dir.evaluate_verdicts,
-        "diversity": round_dir.evaluate_diversity,
+        "diversity": round_dir.outputs("evaluate")["diversity"],
     }
     if len(passes) > 1:
         outputs |= {"greedy_traces": round_dir.greedy_traces, "greedy_verdicts": round_dir.greedy_verdicts}

@@ -27,11 +27,12 @@ from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict, judged_text
 from tpt.run.journal import Journal, Pair
-from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id
 from tpt.scoring.equations import equation_chain
 from tpt.seeds import seed_for, shuffled
-from tpt.start_model import output_of, sampled_model_of
+from tpt.start_model import output_of, require_weights, sampled_model_of
 from tpt.system.jsonl import iterate_records, replace_records, to_table
 from tpt.verifiers.judge import judge_one
 from tpt.verifiers.steps import check_steps
@@ -65,6 +66,7 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
     found, chosen = pruning.survey(journal.problems())
     _check_yield(context, found)
     sampled = sampled_model_of(context.run, context.round_dir, context.config)
+    require_weights(sampled)
     chat = open_chat(config.asked_prompt, sampled.spec, run.path / "cache")
     examples = pruning.examples(journal.problems(), chosen, chat.messages)
     kept = sum(1 for _ in iterate_records(earlier, Example)) if earlier else 0

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.config.answer_format import format_warnings
-from tpt.errors import RunError
+from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.evidence.telling import told
 from tpt.records import EvalReport, Problem, RoundRecord
-from tpt.run.directory import RoundDir, RunDir, log_event
+from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside
 from tpt.run.lock import lock
-from tpt.run.manifest import load_manifest
+from tpt.run.manifest import finished_stages, load_manifest, require_unchanged_run
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import HEADER, StageServer, do_stage
 from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
@@ -27,6 +28,7 @@ from tpt.system.jsonl import (
     read_records,
     read_table,
     replace_records,
+    to_table,
     write_json,
     write_text,
 )
@@ -68,29 +70,34 @@ class Run:
         with lock(self.dir) as held, synced(self.dir) as sync, told(self.dir, self.config) as teller:
             if held.left_by and self.progress:
                 tell(f"{self.dir.path}: {held.left_by} ended without finishing; going on from there", sys.stderr)
-            self.prepare()
-            self._warn()
-            sync.prepared()
-            with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
-                sync.stop_by(server.kill)
-                if self.progress:
-                    server.do(HEADER, 0)
-                if self._is_to_be_rehearsed():
-                    server.do("rehearse", 0)
-                records: list[RoundRecord] = []
-                while not self.stop_reason(records):
-                    round_dir = self.dir.round(len(records))
-                    is_new = not round_dir.record.exists()
-                    self._do((*round_dir.stages, *self._also(at_end=False)), round_dir, server, sync)
-                    records.append(round_record(self.dir, round_dir))
-                    write_json(round_dir.record, records[-1])
-                    write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
-                    sync.recorded(round_dir)
-                    teller.round(records, is_new=is_new)
-                    yield records[-1]
-                for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
-                    self._do(self._also(at_end=True), self.dir.round(index), server, sync)
-            teller.finished(self.stop_reason(records))
+            try:
+                with StageServer(self.dir.path, lock_descriptor=held.descriptor, progress=self.progress) as server:
+                    # The server imports its libraries meanwhile.
+                    self.prepare(check=server.check_lengths)
+                    self._warn()
+                    sync.prepared()
+                    sync.stop_by(server.kill)
+                    if self.progress:
+                        server.do(HEADER, 0)
+                    if self._is_to_be_rehearsed():
+                        server.do("rehearse", 0)
+                    records: list[RoundRecord] = []
+                    while not self.stop_reason(records):
+                        round_dir = self.dir.round(len(records))
+                        is_new = not round_dir.record.exists()
+                        self._do((*round_dir.stages, *self._also(at_end=False)), round_dir, server, sync)
+                        records.append(round_record(self.dir, round_dir))
+                        write_json(round_dir.record, records[-1])
+                        write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
+                        sync.recorded(round_dir)
+                        teller.round(records, is_new=is_new)
+                        yield records[-1]
+                    for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
+                        self._do(self._also(at_end=True), self.dir.round(index), server, sync)
+                teller.finished(self.stop_reason(records))
+            except BaseException as error:
+                log_failure(self.dir, error)
+                raise
             log_event(self.dir, "finished", why=self.stop_reason(records))
 
     def _do(self, stages: Sequence[str], round_dir: RoundDir, server: StageServer, sync: StoreSync) -> None:
@@ -114,37 +121,54 @@ class Run:
             tell(f"warning: {said}", sys.stderr)
 
     def records(self) -> list[RoundRecord]:
-        """Return the records of the rounds that are finished."""
-        finished = [round_dir for round_dir in self.dir.rounds() if round_dir.record.exists()]
-        return [read_table(round_dir.record, RoundRecord) for round_dir in finished]
+        """Return the records of the rounds that are finished.
+
+        Raises:
+            StaleStageError: a file of a finished stage was changed since.
+        """
+        require_unchanged_run(self.dir)
+        return [read_record(self.dir, each) for each in self.dir.rounds() if each.record.exists()]
 
     def stop_reason(self, records: list[RoundRecord]) -> str:
         """Return why no further round is done after these, or "" when one is."""
         return stop_reason(records, self.config, _choice(self.dir, self.config, records)) if records else ""
 
-    def prepare(self) -> None:
+    def prepare(self, check: Callable[[RunDir], None] | None = None) -> None:
         """Make the run directory: config, problems frozen and checked; nothing if it is there already.
 
+        ``check`` is called before anything is written, with a run of the same config and problems elsewhere.
+
         Raises:
-            RunError: the run there has another config.
+            RunError: the run there has another config, and finished stages.
             ProblemError: the problems cannot be read, overlap, or have a gold answer that its own verifier refuses.
         """
-        if self.require_same_config():
-            # Nothing was made from the config that is there, so the one given now takes its place.
-            further = (self.dir.path / "also").glob("*.jsonl")
-            for path in (self.dir.base, self.dir.problems, self.dir.heldout, *further):
-                path.unlink(missing_ok=True)
-        if self.dir.problems.exists() and self.dir.heldout.exists():
+        changed = self.require_same_config()
+        if not changed and self.dir.problems.exists() and self.dir.heldout.exists():
             also = self._load_also(None)
             write_text(self.dir.config, render_toml(self.config))
             self._freeze_also(also)
             return
         train, heldout, left_out = load_both(self.config)
-        also = self._load_also(train)
+        also = load_also(self.config, train, self.config.evaluate.also)
+        if check:
+            with tempfile.TemporaryDirectory(prefix="tpt-lengths-") as folder:
+                elsewhere = Run(folder, self.config)
+                elsewhere._freeze(train, heldout, also)
+                check(elsewhere.dir)
+        if changed:
+            # Nothing was finished with the config that is there, so the one given now takes its place.
+            further = (self.dir.path / "also").glob("*.jsonl")
+            for path in (self.dir.base, self.dir.problems, self.dir.heldout, *further):
+                path.unlink(missing_ok=True)
+            for round_dir in self.dir.rounds():
+                set_aside(round_dir)
         if left_out:
             log_event(self.dir, "left out", problems=left_out)
             if self.progress:
                 tell(f"{len(left_out)} problems are left out (problems.drop_bad), see logs/events.jsonl", sys.stderr)
+        self._freeze(train, heldout, also)
+
+    def _freeze(self, train: list[Problem], heldout: list[Problem], also: dict[str, list[Problem]]) -> None:
         write_text(self.dir.config, render_toml(self.config))
         replace_records(self.dir.problems, train)
         replace_records(self.dir.heldout, heldout)
@@ -154,10 +178,10 @@ class Run:
         """Return the keys of the config that is there which differ from this one's; empty: none, or there is no config.
 
         Raises:
-            RunError: there are such keys, and rounds were made with them.
+            RunError: there are such keys, and stages were finished with them.
         """
         changed = changed_keys(self.dir, self.config) if self.dir.config.exists() else ""
-        if changed and self.dir.rounds():
+        if changed and any(map(finished_stages, self.dir.rounds())):
             raise RunError(
                 f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "
                 f"go on with the config that is there: tpt run {address_of(self.dir.path)}"
@@ -173,7 +197,8 @@ class Run:
 
     def _freeze_also(self, sets: dict[str, list[Problem]]) -> None:
         for stage, problems in sets.items():
-            replace_records(self.dir.also(stage), problems)
+            if not self.dir.also(stage).exists():
+                replace_records(self.dir.also(stage), problems)
 
 
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
@@ -182,7 +207,14 @@ def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     round_dir = run.round(index)
     with lock(run), synced(run) as sync:
         sync.before(stage, round_dir)
-        manifest = do_stage(run.path, stage, index, progress=True)
+        try:
+            manifest = do_stage(run.path, stage, index, progress=True)
+        except BaseException as error:
+            log_failure(run, error)
+            raise
+        if round_dir.record.exists() and is_finished(round_dir):
+            # What was done again may say something else.
+            write_json(round_dir.record, round_record(run, round_dir))
         sync.after(stage, round_dir)
     return manifest
 
@@ -202,6 +234,26 @@ def round_record(run: RunDir, round_dir: RoundDir) -> RoundRecord:
         train=counts.get("train"),
         wall_s=round(sum(each["wall_s"] for each in counts.values()), 3),
     )
+
+
+def read_record(run: RunDir, round_dir: RoundDir) -> RoundRecord:
+    """Read a finished round's record.
+
+    Raises:
+        StaleStageError: it is not what the manifests of the round's stages say.
+    """
+    record = read_table(round_dir.record, RoundRecord)
+    if is_finished(round_dir) and to_table(round_record(run, round_dir)) != to_table(record):
+        raise StaleStageError(
+            f"{round_dir.record}: not what the manifests of the round's stages say. It is made again by: "
+            f"tpt run {address_of(run.path)}"
+        )
+    return record
+
+
+def is_finished(round_dir: RoundDir) -> bool:
+    """Return whether all stages of a round are finished."""
+    return all(round_dir.manifest(stage).exists() for stage in round_dir.stages)
 
 
 def best_round(run: RunDir, records: list[RoundRecord]) -> RoundRecord:

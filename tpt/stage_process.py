@@ -16,22 +16,26 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tpt import errors
-from tpt.also import also_stage
+from tpt.also import also_config, also_stage
 from tpt.config import load_config
 from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.evaluate import evaluate_stage
 from tpt.gate.rehearsal import rehearse_stage
 from tpt.prune import prune_stage
+from tpt.records import Problem
 from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
 from tpt.sampling.header import run_header
+from tpt.sampling.lengths import Asked, check_lengths
 from tpt.system import child_python
+from tpt.system.folders import io_fault
+from tpt.system.jsonl import read_records
 from tpt.system.parent import end_with_parent
 from tpt.system.terminal import printable, tell
 from tpt.think import think_stage
@@ -43,7 +47,7 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
 
     Raises:
         StaleStageError: the stage was done with other inputs than those there now.
-        RunError: an earlier stage that this one needs is not done.
+        RunError: an earlier stage that this one needs is not done, or the disk is full.
     """
     from tpt.model.load import use_threads
 
@@ -57,14 +61,55 @@ def do_stage(run_path: str | Path, stage: str, round_index: int, *, progress: bo
         raise RunError(f"round {round_index} has no {stage} stage; rounds with one count from 1")
     context = StageContext(run, run.round(round_index), load_config(run.config), progress)
     use_threads(context.config.threads)
-    log_event(run, "begin", stage=stage, round=round_index)
-    manifest = also_stage(context, stage) if is_also else _STAGES[stage](context)
-    log_event(run, "end", stage=stage, round=round_index)
+    with _io_faults_told(stage, round_index):
+        log_event(run, "begin", stage=stage, round=round_index)
+        manifest = also_stage(context, stage) if is_also else _STAGES[stage](context)
+        log_event(run, "end", stage=stage, round=round_index)
     return manifest
 
 
 HEADER = "header"
 """No stage: the line that a run begins with, said by a process that may look at devices."""
+
+
+@contextlib.contextmanager
+def _io_faults_told(stage: str, round_index: int) -> Iterator[None]:
+    """Raise RunError in place of what the system, or a library that writes weights, says of a full disk and the like."""
+    try:
+        yield
+    except errors.TPTError:
+        raise
+    except Exception as error:
+        if (said := io_fault(error)) is None:
+            raise
+        raise RunError(
+            f"{_name(stage, round_index)} could not go on: {said}. Finished records are kept; put that right and run the "
+            "same command again"
+        ) from error
+
+
+def check_run_lengths(run: RunDir) -> None:
+    """Raise ConfigError where prompts and completions of a run, which need not have begun, do not fit model and engine."""
+    from tpt.model.spec import resolve
+
+    config = load_config(run.config)
+    if resolve(config.model).kind == "gguf":
+        # Even its tokenizer would have to be converted first, which the first stage does for all.
+        return
+    heldout = read_records(run.heldout, Problem)
+    asked = [Asked("evaluate.max_tokens", config.evaluate.max_tokens, config.asked_prompt, heldout)]
+    if config.rounds and config.data.source == "self":
+        problems = read_records(run.problems, Problem)
+        asked.append(Asked("think.max_tokens", config.think.max_tokens, config.asked_prompt, problems))
+    for source in config.evaluate.also:
+        problems = read_records(run.also(source.stage), Problem)
+        kinds, theirs = ({each.kind for each in some} for some in (problems, heldout))
+        own = also_config(config, source, kinds, theirs)
+        key = f"evaluate.also: max_tokens of {source.label}" if source.max_tokens else "evaluate.max_tokens"
+        asked.append(Asked(key, own.evaluate.max_tokens, own.asked_prompt, problems))
+    check_lengths(config, asked, cache=run.path / "cache")
+
+
 _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
     "rehearse": rehearse_stage,
     "think": think_stage,
@@ -74,6 +119,8 @@ _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
 }
 
 
+_LENGTHS = "lengths"
+"""What is asked of the server before the first stage."""
 ENVIRONMENT = {
     # Idle threads that spin for long take the cores from the ones at work whenever anything else runs on the machine;
     # threads that never spin make small operations a third slower. So they spin some ten microseconds, then sleep.
@@ -94,46 +141,56 @@ class StageServer:
 
     def __init__(self, run_path: Path, *, lock_descriptor: int, progress: bool) -> None:
         ours, theirs = socket.socketpair()
-        arguments = [str(theirs.fileno()), str(run_path), str(int(progress)), str(os.getpid())]
-        command = child_python.command("tpt.stage_process", *arguments)
+        self._run_path = run_path
+        arguments = [str(theirs.fileno()), str(int(progress)), str(os.getpid())]
+        command = child_python.command("tpt.stage_process", *arguments, with_parent=True)
         environment = {**ENVIRONMENT, **os.environ}
         # Ctrl-C reaches every process of the terminal. The server inherits the mask: not even while it starts is it hit.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with theirs:
-                # The server and its children share the run's lock: while one of them lives, nobody else can write.
                 # What a library prints in a stage, such as a tracker its address, is no result: it goes to stderr.
                 self._process = subprocess.Popen(
-                    command,
-                    pass_fds=[theirs.fileno(), lock_descriptor],
-                    stdin=subprocess.DEVNULL,
-                    stdout=2,
-                    env=environment,
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=2, env=environment
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.pid = self._process.pid
+        self._socket = ours
         self._line = ours.makefile("rw", encoding="utf-8")
-        ours.close()
+        self._unshared: int | None = lock_descriptor
+        """The run's lock, until the server has it."""
 
     def __enter__(self) -> StageServer:
         """Give the server to a with statement, which ends it."""
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """End the server."""
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """End the server; after an error or Ctrl-C at once, as its imports or a large step would take their time."""
+        if kind is not None:
+            self.kill()
         self.close()
 
     def do(self, stage: str, round_index: int) -> None:
         """Have a stage done; raises the error that ended it."""
+        self._ask(stage, round_index, self._run_path)
+
+    def check_lengths(self, run: RunDir) -> None:
+        """Raise ConfigError where prompts and completions of a run, not the server's own, do not fit model and engine."""
+        self._ask(_LENGTHS, 0, run.path)
+
+    def _ask(self, stage: str, round_index: int, run_path: Path) -> None:
         answer = ""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            print(json.dumps([stage, round_index]), file=self._line, flush=True)
+            if self._unshared is not None and self._line.readline():
+                # The server and its children share the run's lock: while one of them is at work, nobody else can write.
+                # Before that, one that is still importing must not hold it when this process is gone.
+                socket.send_fds(self._socket, [b"."], [self._unshared])
+                self._unshared = None
+            print(json.dumps([str(run_path), stage, round_index]), file=self._line, flush=True)
             answer = self._line.readline()
         if not answer:
-            raise errors.RunError(
-                f"the {stage} stage of round {round_index} ended without an answer; see the messages above"
-            )
+            raise errors.RunError(f"{_name(stage, round_index)} ended without an answer; see the messages above")
         error = json.loads(answer)
         if error is not None:
             kind = getattr(errors, error["kind"], errors.RunError)
@@ -147,6 +204,7 @@ class StageServer:
         """End the server, and a stage that may still be under way."""
         with contextlib.suppress(BrokenPipeError):
             self._line.close()
+        self._socket.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -154,7 +212,7 @@ class StageServer:
             self._process.wait()
 
 
-def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
+def serve(descriptor: int, *, progress: bool) -> None:
     """Answer stage requests until the other end hangs up."""
     # Ctrl-C is for the run and the stage at work; the server ends when the run hangs up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -163,8 +221,11 @@ def serve(descriptor: int, run_path: str, *, progress: bool) -> None:
     import tpt.sft  # noqa: F401  (imported for the children)
 
     with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:
+        print("ready", file=line, flush=True)
+        # The run's lock: its descriptor stays open until this process ends, and its children inherit it.
+        socket.recv_fds(connection, 1, 1)
         while request := line.readline():
-            stage, round_index = json.loads(request)
+            run_path, stage, round_index = json.loads(request)
             answer = _in_child(run_path, stage, round_index, progress=progress, hung_up=connection)
             print(json.dumps(answer), file=line, flush=True)
 
@@ -195,7 +256,7 @@ def _in_child(
         return None
     ended = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
     hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
-    return {"kind": "RunError", "message": f"the {stage} stage of round {round_index} {ended}.{hint}"}
+    return {"kind": "RunError", "message": f"{_name(stage, round_index)} {ended}.{hint}"}
 
 
 def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, sending: int) -> int:
@@ -203,21 +264,21 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        do_stage(run_path, stage, round_index, progress=progress)
+        if stage == _LENGTHS:
+            with _io_faults_told(stage, round_index):
+                check_run_lengths(RunDir(run_path))
+        else:
+            do_stage(run_path, stage, round_index, progress=progress)
         return 0
     except KeyboardInterrupt:
         return 130
     except errors.TPTError as error:
         _send(sending, {"kind": type(error).__name__, "message": str(error)})
-    except OSError as error:
-        said = (
-            f"the {stage} stage of round {round_index} could not go on: {error}. Finished records are kept; put that "
-            "right and run the same command again"
-        )
-        _send(sending, {"kind": "RunError", "message": said})
     except BaseException as error:
         traceback.print_exc()
-        summary = f"the {stage} stage of round {round_index} failed: {type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):
+            log_event(RunDir(run_path), "traceback", stage=stage, text=traceback.format_exc())
+        summary = f"{_name(stage, round_index)} failed: {type(error).__name__}: {error}"
         _send(sending, {"kind": "RunError", "message": summary})
     finally:
         # The child leaves by os._exit, which flushes nothing.
@@ -226,12 +287,16 @@ def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, se
     return 1
 
 
+def _name(stage: str, round_index: int) -> str:
+    return "the check of lengths" if stage == _LENGTHS else f"the {stage} stage of round {round_index}"
+
+
 def _send(descriptor: int, answer: dict[str, Any]) -> None:
     with open(descriptor, "w", encoding="utf-8") as pipe:
         json.dump(answer, pipe)
 
 
 def main() -> None:
-    """Serve as the arguments say: descriptor of the line, run directory, whether to show progress, and the run's process."""
-    end_with_parent(int(sys.argv[4]))
-    serve(int(sys.argv[1]), sys.argv[2], progress=sys.argv[3] == "1")
+    """Serve as the arguments say: descriptor of the line, whether to show progress, and the run's process."""
+    end_with_parent(int(sys.argv[3]))
+    serve(int(sys.argv[1]), progress=sys.argv[2] == "1")

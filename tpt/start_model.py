@@ -11,7 +11,8 @@ from tpt.errors import RunError
 from tpt.evidence.best_round import best_round_of
 from tpt.model.adapter_folder import find_adapter
 from tpt.run.directory import RoundDir, RunDir
-from tpt.run.manifest import digest_of, fingerprint, load_manifest, require_output
+from tpt.run.manifest import checkpoint_is_here, digest_of, load_manifest, require_output, require_unchanged
+from tpt.run.outputs import fingerprint
 from tpt.system.jsonl import read_json, write_json
 
 
@@ -79,25 +80,30 @@ def start_round_of(run: RunDir, round_dir: RoundDir, config: RunConfig) -> int:
 
 
 def trained_model_of(round_dir: RoundDir) -> StartModel:
-    """Return the model that a round trained.
+    """Return the model that a round trained; its files may be deleted, see ``require_weights``.
 
     Raises:
-        RunError: it is not trained yet, or its files are gone.
+        RunError: it is not trained yet, or its files are changed.
     """
     manifest = round_dir.manifest("train")
     if not manifest.exists():
         raise RunError(
             f"{round_dir.checkpoint}: round {round_dir.index} has no trained model yet. Do its train stage first"
         )
-    if not round_dir.checkpoint.is_dir():
-        raise RunError(
-            f"{round_dir.checkpoint}: missing, though {manifest} says it was written. Delete {manifest} to make it again"
-        )
-    # The digest of the weights was taken when they were written; reading them all again for every stage would cost
-    # minutes with a large model.
+    # Reading all weights again for every stage would cost minutes with a large model: size and time of change will do.
+    require_unchanged(round_dir, "train")
     return StartModel(
         str(round_dir.checkpoint), str(load_manifest(manifest)["outputs"].get("checkpoint")), round_dir.index
     )
+
+
+def require_weights(model: StartModel) -> None:
+    """Raise RunError where the files of a trained model are deleted: finished stages do without, others read them."""
+    if model.round and not checkpoint_is_here(round_dir := RoundDir(Path(model.spec).parent, model.round)):
+        manifest = round_dir.manifest("train")
+        raise RunError(
+            f"{model.spec}: missing, though {manifest} says it was written. Delete {manifest} to make it again"
+        )
 
 
 def output_of(round_dir: RoundDir, stage: str, name: str, path: Path) -> str:

@@ -24,13 +24,14 @@ from tpt.mix import human_part, own_size, require_solutions
 from tpt.prune import distinct_by, is_keepable, problem_order
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
-from tpt.run.manifest import digest_of, fingerprint, read_manifest, write_manifest
+from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
 from tpt.sampling.sample import Pass, sample
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.scoring.diversity import training_diversity
-from tpt.start_model import StartModel, sampled_model_of
+from tpt.start_model import StartModel, require_weights, sampled_model_of
 from tpt.system.external_sort import sorted_rows
 from tpt.system.jsonl import iterate_records, replace_lines, replace_records, to_line, to_table
 from tpt.verifiers.gold import human_trace
@@ -55,6 +56,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
         inputs["file"] = _file_digest(config.data.file)
     if done := read_manifest(round_dir, "think", inputs):
         return done
+    require_weights(model)
     started = time.monotonic()
     problems = problems_by_id(run.problems)
     counts = (

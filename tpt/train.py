@@ -24,7 +24,7 @@ from tpt.records import Example, Problem
 from tpt.run.manifest import digest_of, read_manifest, versions, write_manifest
 from tpt.run.stage import StageContext, problems_by_id
 from tpt.seeds import seed_for
-from tpt.start_model import base_model, output_of, start_model_of
+from tpt.start_model import base_model, output_of, require_weights, start_model_of
 from tpt.system.jsonl import read_records
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def train_stage(context: StageContext) -> dict[str, Any]:
         inputs["base model"] = base.digest
     if done := read_manifest(round_dir, "train", inputs):
         return done
+    require_weights(model)
     started = time.monotonic()
     examples = read_records(round_dir.examples, Example)
     with context.display("train", total=1) as display:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from command_line import ENTRY, Finished, Tpt
+from resealed import reseal
 
 from tpt.audit.audit import Audit, AuditItem, append_mark, audit_report, draw, mark_of, marks_path, read_marks
 from tpt.errors import ConfigError, RunError
@@ -218,6 +219,7 @@ def test_the_base_model_s_round_is_its_evaluation(finished: Finished) -> None:
 
 def test_a_verdict_without_its_trace_is_an_error(finished_copy: Path) -> None:
     replace_records(RunDir(finished_copy).round(1).traces, [])
+    reseal(finished_copy)
     with pytest.raises(RunError, match="has no trace or no problem"):
         Audit(RunDir(finished_copy), n=5)
 

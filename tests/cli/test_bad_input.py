@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import ENTRY, QUICKSTART, TINY, Finished, Tpt, sets
+from resealed import reseal
 
 from tpt.config import load_config
 from tpt.model import embedded
@@ -225,6 +226,7 @@ def test_traces_tampered_with_after_think_was_done(finished_copy: Path, fails: F
     told = fails("prune", finished_copy, "--round", "1")
     assert "traces.jsonl: changed since" in told and "Put it back, or delete" in told
     path.write_text("[]\n")
+    reseal(finished_copy)
     problem = json.loads((finished_copy / "problems.jsonl").read_text().splitlines()[0])["id"]
     told = fails("show", finished_copy, "--round", "1", "--problem", problem)
     assert "traces.jsonl, line 1: not a Trace record: expected an object" in told
@@ -242,6 +244,7 @@ def test_other_problems_than_those_sampled(finished_copy: Path, fails: Fails) ->
 
 def test_a_missing_checkpoint(finished_copy: Path, fails: Fails) -> None:
     shutil.rmtree(finished_copy / "round-1" / "checkpoint")
+    (finished_copy / "round-1" / "evaluate.json").unlink()
     told = fails("evaluate", finished_copy, "--round", "1")
     assert "checkpoint: missing, though" in told and "Delete" in told
 

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import typer
 from command_line import ENTRY, QUICKSTART, TINY, Finished, Tpt, sets
+from resealed import reseal
 
 from tpt.cli.app import app
 from tpt.config import RunConfig, parse_config
@@ -139,6 +140,7 @@ def test_hostile_model_output_comes_out_escaped(tpt: Tpt, finished_copy: Path) -
     traces = read_records(path, Trace)
     spoilt = [Trace(t.problem_id, t.sample, HOSTILE, "stop", t.completion_tokens, t.seed) for t in traces]
     replace_records(path, spoilt)
+    reseal(finished_copy)
     problem_id = traces[0].problem_id
     text = tpt("show", finished_copy, "--round", "1", "--problem", problem_id)
     assert text.code == 0 and "\\u{1b}]0;owned" in text.out and "\\u{202e}gnp" in text.out
@@ -288,11 +290,13 @@ def test_ctrl_c_ends_everything_and_says_how_to_go_on(what: str, to_group: bool,
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         children = descendants(process.pid)
+        asked = time.monotonic()
         if to_group:
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
+        assert time.monotonic() - asked < 3
         _, alive = psutil.wait_procs(children, timeout=5)
         assert not alive
     finally:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_line import Finished, Tpt
 from msgspec.structs import replace
+from resealed import reseal
 
 from tpt.config import AlarmConfig
 from tpt.evidence.alarms import FEWEST, Alarm, Observed, alarms_between, alarms_of, in_words
@@ -16,7 +17,7 @@ from tpt.records import Problem, ProblemDiversity
 from tpt.report.collapse import alarm_lines, collapse_section
 from tpt.rounds import Run
 from tpt.scoring.score import Counts
-from tpt.system.jsonl import read_json, read_records, replace_records, write_json
+from tpt.system.jsonl import read_json, read_records, replace_records
 
 CONFIG = AlarmConfig()
 PROBE = {
@@ -239,13 +240,11 @@ def test_of_each_kind_the_last_round_is_shown() -> None:
 
 def far_from_base(run: Path) -> None:
     """Has a finished run's first round end far from its base model."""
-    path = run / "round-1" / "round.json"
-    record = read_json(path)
-    record["evaluate"]["probe"]["kl_base_round"] = 1.7
-    write_json(path, record)
     # Ten problems in nine clusters would be too few for any alarm.
     heldout = run / "heldout.jsonl"
     replace_records(heldout, [replace(each, cluster="") for each in read_records(heldout, Problem)])
+    probe = read_json(run / "round-1" / "evaluate.json")["counts"]["report"]["probe"]
+    reseal(run, report={1: {"probe": {**probe, "kl_base_round": 1.7}}})
 
 
 def test_thresholds_are_config_and_may_change_on_resuming(finished_copy: Path) -> None:
@@ -285,6 +284,7 @@ def test_rounds_without_diversity_are_watched_for_the_rest(finished_copy: Path) 
     far_from_base(finished_copy)
     for index in (0, 1):
         (finished_copy / f"round-{index}" / "evaluate" / "diversity.jsonl").unlink()
+    reseal(finished_copy)
     opened = Run(finished_copy)
     alarms = alarms_of(opened.dir, opened.records(), opened.config.alarms)
     assert [alarm.name for alarm in alarms] == ["far from the base model"]
@@ -297,5 +297,6 @@ def test_the_file_of_older_runs_is_read_under_its_old_name(finished_copy: Path) 
         folder = finished_copy / f"round-{index}" / "evaluate"
         (folder / "diversity.jsonl").rename(folder / "variety.jsonl")
         assert opened.dir.round(index).evaluate_diversity == folder / "variety.jsonl"
+    reseal(finished_copy)
     after = alarms_of(opened.dir, opened.records(), opened.config.alarms.model_copy(update={"length_factor": 1.0}))
     assert after == before

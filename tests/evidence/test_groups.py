@@ -18,8 +18,9 @@ from tpt.records import Problem
 from tpt.report.groups import also_text, groups_markdown, groups_table
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
+from tpt.run.manifest import write_manifest
 from tpt.scoring.score import Counts
-from tpt.system.jsonl import read_records, replace_records, to_table, write_json
+from tpt.system.jsonl import read_records, replace_records, to_table
 
 OTHER = ('evaluate.also=["other.jsonl"]',)
 KNOWN = {f"o{index:02d}": "SSSS" if index % 3 else "WWWW" for index in range(30)}
@@ -33,7 +34,7 @@ def with_also(run: RunDir, rounds: Mapping[int, Scores], *, greedy: Mapping[int,
     for index, scores in rounds.items():
         place = run.round(index).also(source.stage)
         replace_records(place.verdicts, verdicts_of(scores))
-        write_json(run.round(index).manifest(source.stage), {})
+        write_manifest(run.round(index), source.stage, inputs={}, outputs={}, settings={}, counts={})
         if greedy:
             replace_records(place.greedy_verdicts, verdicts_of(greedy[index]))
     return run

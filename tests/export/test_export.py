@@ -17,6 +17,7 @@ import pytest
 import torch
 from command_line import ENTRY, Finished, Tpt
 from huggingface_hub import metadata_load
+from resealed import reseal
 from safetensors import safe_open
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -31,7 +32,6 @@ from transformers import (
 from tpt.errors import ModelError
 from tpt.export.gguf_file import _QWEN2_PATTERN, write_gguf
 from tpt.model.embedded import FOLDER
-from tpt.run.manifest import fingerprint
 from tpt.system.jsonl import digest, read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -174,7 +174,7 @@ def test_a_round_that_is_not_there(
 def test_pickled_files_are_refused(finished_copy: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
     place = finished_copy / "round-1"
     (place / "checkpoint" / "training_args.bin").write_bytes(b"cos\nsystem\n")
-    _sign(place)
+    reseal(place.parent)
     error = fails("export", finished_copy, "--round", "1", "--to", tmp_path / "x")
     assert "training_args.bin, a pickle file" in error
     assert not (tmp_path / "x").exists()
@@ -202,13 +202,6 @@ def test_killed_at_any_moment_it_leaves_nothing_or_all(finished: Finished, tmp_p
     assert (out / "tpt.json").exists()
 
 
-def _sign(place: Path) -> None:
-    """Have the train manifest name the checkpoint that is there now."""
-    manifest = read_json(place / "train.json")
-    manifest["outputs"]["checkpoint"] = fingerprint(place / "checkpoint")
-    write_json(place / "train.json", manifest)
-
-
 def _as_adapter(place: Path) -> Any:
     """Replace a checkpoint by an adapter on the embedded model; return the adapted model."""
     peft = pytest.importorskip("peft", reason="adapters need peft")
@@ -222,7 +215,7 @@ def _as_adapter(place: Path) -> Any:
     settings_file = place / "checkpoint" / "adapter_config.json"
     write_json(settings_file, {**read_json(settings_file), "base_model_name_or_path": "embedded"})
     load_tokenizer("embedded").save_pretrained(place / "checkpoint")
-    _sign(place)
+    reseal(place.parent)
     return adapted
 
 

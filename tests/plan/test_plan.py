@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from command_line import QUICKSTART, TINY, Finished, Tpt, sets
 from paper_models import GEMMA_2_2B, GEMMA_2_9B, LLAMA_70B
+from resealed import reseal
 
 from tpt.errors import ModelError
 from tpt.plan.work import read_architecture
@@ -122,6 +123,8 @@ def test_a_run_under_way_plans_the_rest_with_its_lengths(tpt: Tpt, finished_copy
 def test_a_damaged_run_is_said_to_be_damaged(fails: Callable[..., str], finished_copy: Path) -> None:
     verdicts = finished_copy / "round-1" / "verdicts.jsonl"
     verdicts.write_text("".join(verdicts.read_text(encoding="utf-8").splitlines(True)[1:]), encoding="utf-8")
+    assert "round-1/verdicts.jsonl, of the think stage of round 1: changed" in fails("plan", finished_copy)
+    reseal(finished_copy)
     assert "without a verdict" in fails("plan", finished_copy)
     manifest = finished_copy / "round-1" / "think.json"
     manifest.write_text('{"inputs": {}, "outputs": {}, "counts": {"completion_tokens": 1}}', encoding="utf-8")

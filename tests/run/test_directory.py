@@ -17,7 +17,8 @@ import pytest
 from tpt.errors import RunError, RunLockedError, StaleStageError
 from tpt.run.directory import RoundDir, RunDir, log_event
 from tpt.run.lock import lock
-from tpt.run.manifest import digest_of, fingerprint, read_manifest, require_output, versions, write_manifest
+from tpt.run.manifest import digest_of, read_manifest, require_output, versions, write_manifest
+from tpt.run.outputs import fingerprint
 
 
 @pytest.fixture
@@ -178,8 +179,10 @@ def test_a_child_that_inherited_the_lock_keeps_it(run: RunDir) -> None:
     with held_elsewhere(run, "child") as (process, child):
         process.kill()
         process.wait()
-        with pytest.raises(RunLockedError), lock(run, wait_s=0):
+        with pytest.raises(RunLockedError) as caught, lock(run, wait_s=0):
             pass
+        assert "a stage of a run that was killed, which is about to end" in str(caught.value)
+        assert f"process {process.pid}" not in str(caught.value), "nobody can stop a dead process"
         os.kill(int(child), signal.SIGKILL)
         with lock(run, wait_s=10) as held:
             assert held.left_by == f"process {process.pid} on {os.uname().nodename}"

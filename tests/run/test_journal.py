@@ -236,3 +236,16 @@ def test_fixed_goes_on_with_what_is_missing_and_refuses_what_it_did_not_ask_for(
     for key in [("a", 3), ("c", 0), ("a", -1), ("b", 1)]:
         with pytest.raises(RunError, match="not to be sampled, or is there twice"):
             sampler.restore([(key, None)])
+
+
+@pytest.mark.parametrize("name", ["verdicts.jsonl", "traces.jsonl"])
+def test_a_verdict_that_is_not_its_trace_s_is_found_before_it_is_gone_on_with(name: str, tmp_path: Path) -> None:
+    sampled(tmp_path, Fixed(list(PROBLEMS), samples=1))
+    path = tmp_path / name
+    text = path.read_text()
+    old, new = ('"WRONG"', '"CORRECT"') if name == "verdicts.jsonl" else ("#### ", "#### 9")
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(RunError, match=r"verdicts\.jsonl: problem 'p.*, sample 0: .* there, but the trace is judged"):
+        sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
+    path.write_text(text)
+    assert sampled(tmp_path, Fixed(list(PROBLEMS), samples=2)).resumed_traces == len(PROBLEMS)

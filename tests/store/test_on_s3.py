@@ -23,12 +23,13 @@ from tpt.errors import RunError, RunLockedError
 from tpt.rounds import Run
 from tpt.run.directory import STAGES, RunDir
 from tpt.run.lock import lock
-from tpt.run.manifest import fingerprint, load_manifest, write_manifest
+from tpt.run.manifest import load_manifest, write_manifest
+from tpt.run.outputs import fingerprint
 from tpt.store import download_checkpoint, downloaded, synced, working_copy_of
 from tpt.store.lease import Lease
 from tpt.store.objects import Store, open_store
 from tpt.store.url import bucket_region, checked, store_options
-from tpt.store.working_copy import WorkingCopy, outputs_of
+from tpt.store.working_copy import WorkingCopy
 from tpt.system.jsonl import write_json, write_text
 
 URL = "s3://runs/tests/run"
@@ -60,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_text(path, f"{path.name}\n")
     for round_dir in map(run.round, range(2)):
         for stage in STAGES if round_dir.index else ("evaluate",):
-            outputs = outputs_of(round_dir, stage)
+            outputs = round_dir.outputs(stage)
             for path in outputs.values():
                 for file in [path / "a.safetensors", path / "b.json"] if path.name == "checkpoint" else [path]:
                     file.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,7 @@ def check_what_is_there() -> int:
             if round_dir.manifest(stage).exists():
                 manifests += 1
                 said = load_manifest(round_dir.manifest(stage))["outputs"]
-                outputs = outputs_of(round_dir, stage)
+                outputs = round_dir.outputs(stage)
                 assert {name: fingerprint(outputs[name]) for name in said} == said
     return manifests
 
@@ -382,7 +383,7 @@ def test_an_adapter_comes_with_the_checkpoint_it_is_on(server: Server, store: St
     round_dirs = [run.round(1), run.round(2), run.round(3)]
     for round_dir, base in zip(round_dirs, ("embedded", "../../round-1/checkpoint", "embedded"), strict=True):
         write_json(round_dir.checkpoint / "adapter_config.json", {"base_model_name_or_path": base, "r": 4})
-        outputs = outputs_of(round_dir, "train")
+        outputs = round_dir.outputs("train")
         write_manifest(round_dir, "train", inputs={}, outputs=outputs, settings={}, counts={})
         WorkingCopy(run, store).upload_stage(round_dir, "train", check=lambda: None)
     store.put("config.toml", b"seed = 1\n")

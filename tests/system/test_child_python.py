@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tpt.system import child_python
@@ -20,6 +23,31 @@ def test_a_process_imports_what_this_one_does(tmp_path: Path, monkeypatch: pytes
     command = child_python.command("mine", "a", "b c")
     done = subprocess.run(command, cwd=tmp_path / "there", capture_output=True, text=True, check=True)
     assert done.stdout.split(maxsplit=1) == [sys.modules["random"].__file__, "a b c\n"]
+
+
+PARENT = """
+import subprocess, sys, time
+from tpt.system import child_python
+child = subprocess.Popen(child_python.command("slow", with_parent=True))
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's own")
+@pytest.mark.parametrize("wait_s", [0.0, 0.05, 0.5])
+def test_a_process_that_is_still_importing_ends_with_its_parent(
+    wait_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        time.sleep(wait_s)
+        parent.kill()
+    _, alive = psutil.wait_procs([child], timeout=5)
+    assert alive == []
 
 
 def test_a_folder_is_not_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.records import Example, Mark, Outcome, Problem, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir
+from tpt.run.manifest import require_unchanged_run
 from tpt.scoring import wilson
 from tpt.seeds import shuffled
 from tpt.system.jsonl import append_record, open_append, read_records
@@ -144,9 +145,10 @@ def load_verdicts(run: RunDir, round_index: int | None) -> tuple[int, list[Audit
         round_index: None for the last round that has verdicts.
 
     Raises:
-        RunError: the round has no verdicts.
+        RunError: the round has no verdicts, or a file of a finished stage was changed.
     """
     run.require()
+    require_unchanged_run(run)
     round_dirs = {round_dir.index: round_dir for round_dir in run.rounds() if _files(round_dir)[1].exists()}
     index = max(round_dirs, default=None) if round_index is None else round_index
     if index is None or index not in round_dirs:

@@ -23,7 +23,8 @@ from tpt.report.answer_form import answer_form
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
 from tpt.report.summary import Summary
-from tpt.run.directory import RunDir
+from tpt.run.directory import RunDir, stage_of
+from tpt.run.manifest import require_unchanged, require_unchanged_run
 from tpt.sandbox import Mode
 from tpt.sandbox.bubblewrap import hide_source
 from tpt.scoring.score import count_verdicts, default_ks, read_counts
@@ -71,6 +72,7 @@ def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
         RunError: the round or the problem is not there.
     """
     run.require()
+    require_unchanged_run(run)
     round_dir = run.round(index)
     config = load_config(run.config)
     further = [each.stage for each in config.evaluate.also if run.also(each.stage).exists()]
@@ -168,8 +170,11 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
 
     Raises:
         EstimateError: a k is larger than the samples of some problem.
+        StaleStageError: the verdicts are a run's, and were changed since.
     """
     path = path / "verdicts.jsonl" if path.is_dir() else path
+    if (owner := stage_of(path)) is not None:
+        require_unchanged(*owner)
     counts = read_counts(path)
     if not counts.problem_ids:
         raise RunError(f"{path}: holds no verdicts")

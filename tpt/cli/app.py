@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tpt.cli.reading import audit, export_model, report, show, status
+from tpt.cli.reading import audit, export_model, report, show, status, verify_files
 from tpt.cli.runs import compare, plan, run, score, stage_command
 from tpt.cli.samples import check, import_file, pass_at_k, verify
 from tpt.cli.start import doctor, init, schema
@@ -40,6 +40,7 @@ def options(
 for _command in (init, run, score, plan, status, show, report, compare, check, audit):
     app.command()(_command)
 app.command("export")(export_model)
+app.command("verify-run")(verify_files)
 app.command("think")(stage_command("think", "Sample and judge the traces of one round; resumes."))
 app.command("prune")(stage_command("prune", "Choose one round's training examples."))
 app.command("train")(stage_command("train", "Fine-tune on one round's examples."))

@@ -23,7 +23,12 @@ from tpt.system.terminal import columns_of, printable, wrapped
 def report_run(run: RunDir, format: Format, *, page: Path | None = None, most_traces: int = 0) -> None:
     """Write report.md, and the page if one is asked for, and print the round table and what may be claimed."""
     summary = summary_of(run)
-    write_report(run, summary)
+    try:
+        write_report(run, summary)
+        written = f"Report: {run.report}"
+    except OSError as error:
+        # Who may only read a run can still have its report.
+        written = f"Report: not kept, {run.report} cannot be written ({error.strerror})"
     if page:
         print(actions.write_html(page, run, summary, most_traces=most_traces), file=sys.stderr)
     share(run, run.report, *([page] if page else []))
@@ -34,7 +39,7 @@ def report_run(run: RunDir, format: Format, *, page: Path | None = None, most_tr
     width = columns_of(sys.stdout)
     further = also_text(summary.evidence, width=width)
     lines = ["", *further, "", summary.headline] if further else ["", summary.headline]
-    lines += [*alarm_lines(summary.alarms), *notes(summary.evidence), f"Report: {run.report}"]
+    lines += [*alarm_lines(summary.alarms), *notes(summary.evidence), written]
     print("\n".join(line if line in further else wrapped(line, width) for line in lines))
 
 

@@ -93,6 +93,23 @@ def report(
         print(printable(comparison_text(compared, width=columns_of(sys.stdout))))
 
 
+def verify_files(path: RunPath, format: FormatOption = Format.table) -> None:
+    """Read every file of a run and compute its scores again. Exit code 1: something was changed since."""
+    from tpt.cli.output import print_result
+    from tpt.report.verified import verified_text, verify_run
+    from tpt.run.directory import RunDir
+    from tpt.system.terminal import printable
+
+    found = verify_run(RunDir(path))
+    if format is Format.json:
+        print_result(
+            {"ok": found.ok, "changed": found.changed, "stages": found.stages, "records": found.records}, format
+        )
+    else:
+        print(printable(verified_text(found)))
+    raise typer.Exit(0 if found.ok else 1)
+
+
 def audit(
     path: RunPath,
     n: Annotated[int, typer.Option("--n", help="Verdicts to draw, equally from every sort.", min=1)] = 30,

@@ -14,8 +14,8 @@ from tpt.errors import ConfigError, RunError
 from tpt.export import ORIGIN
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
-from tpt.run.manifest import digest_of
-from tpt.start_model import trained_model_of
+from tpt.run.manifest import digest_of, require_unchanged_run
+from tpt.start_model import require_weights, trained_model_of
 from tpt.store import downloaded, is_url
 from tpt.system.jsonl import read_json, to_table
 from tpt.system.terminal import tell
@@ -49,10 +49,13 @@ def score_model(
 
 def _config_of_run(run: RunDir, problems: str, round: int | None, asked: dict[str, Any], sets: list[str]) -> RunConfig:
     """Return the config that scores a run's round: prompt, engine and verifiers are the run's."""
+    require_unchanged_run(run)
     table = load_config(run.config).model_dump()
     index = _round_of(run, round)
     if index:
-        table["model"] = trained_model_of(run.round(index)).spec
+        model = trained_model_of(run.round(index))
+        require_weights(model)
+        table["model"] = model.spec
     if problems:
         table["problems"]["heldout"] = problems
     else:

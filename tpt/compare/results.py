@@ -14,7 +14,7 @@ from tpt.compare.budget import sampled_completions, spent
 from tpt.compare.measures import Measured, claiming_ids, measure, measure_vote, problem_keys
 from tpt.compare.running import ArmRun, arm_run_of
 from tpt.records import Estimate, RoundRecord
-from tpt.rounds import best_round
+from tpt.rounds import Run, best_round
 
 _SEED = 20_504
 _SCORES = 3
@@ -108,7 +108,7 @@ def compared(plan: StudyPlan, out: Path) -> Study:
     Raises:
         RunError: files of a run are missing or damaged.
     """
-    references = {seed: arm_run_of(out, plan.reference, seed).records() for seed in plan.seeds}
+    references = {seed: Run(arm_run_of(out, plan.reference, seed).run.path).records() for seed in plan.seeds}
     seen = [[_seen(arm_run_of(out, arm, seed), references[seed]) for seed in plan.seeds] for arm in plan.arms]
     found = {at: _all_gains(seen, at) for at in ("chosen", "last")}
     arms = [
@@ -127,7 +127,7 @@ def compared(plan: StudyPlan, out: Path) -> Study:
 
 
 def _seen(task: ArmRun, reference: list[RoundRecord]) -> _Seen:
-    records = task.records()
+    records = Run(task.run.path).records()
     ids, claiming = sorted(problem_keys(task)), claiming_ids(task)
     if task.arm.votes:
         last, allowed = measure_vote(task, reference, ids)

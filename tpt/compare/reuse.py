@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from tpt.config import RunConfig, load_config
 from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_think
 from tpt.run.directory import RoundDir, RunDir
+from tpt.run.manifest import require_unchanged
 from tpt.system.folders import sync_folder
 
 _MODEL_AND_PROBLEMS = ("seed", "threads", "model", "problems", "prompt", "engine", "verify")
@@ -45,6 +46,7 @@ def _take(source: RoundDir, target: RoundDir, stage: str) -> None:
     """Copy a finished stage into a round that has not begun; the folder appears under its name when it is whole."""
     if target.path.exists() or not source.manifest(stage).exists():
         return
+    require_unchanged(source, stage)
     partial = target.path.with_name(target.path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -171,7 +171,7 @@ def _start(task: ArmRun, last: int, others: list[RunDir], *, tokens: int) -> _Ch
     write_text(path, render_toml(config))
     log = path.with_suffix(".log")
     numbers = [str(last), str(tokens), str(os.getpid())]
-    command = child_python.command("tpt.compare.child", str(path), str(task.run.path), *numbers)
+    command = child_python.command("tpt.compare.child", str(path), str(task.run.path), *numbers, with_parent=True)
     with log.open("ab") as file:
         return _Child(task, _spawn(command, file), log, begin=file.tell())
 

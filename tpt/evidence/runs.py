@@ -16,6 +16,7 @@ from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_o
 from tpt.evidence.scored import scored_counts
 from tpt.records import Estimate, Problem, ProblemDiversity, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir
+from tpt.run.manifest import require_unchanged_run
 from tpt.scoring.diversity import diversity_of
 from tpt.scoring.score import Counts, by_problem, clusters_of, read_counts, voted_answer
 from tpt.seeds import seed_for
@@ -136,6 +137,7 @@ def _opened(run: RunDir) -> _Run:
     if (imported := ImportedDir(run.path)).exists():
         return _imported(imported)
     run.require()
+    require_unchanged_run(run)
     config = load_config(run.config)
     rounds = [each.index for each in run.rounds() if each.record.exists()]
     if not rounds:

@@ -8,7 +8,8 @@ from typing import Any
 from tpt.config import RunConfig
 from tpt.records import RoundRecord
 from tpt.run.directory import STAGES, RunDir
-from tpt.run.manifest import fingerprint, load_manifest, require_output
+from tpt.run.manifest import load_manifest, require_output
+from tpt.run.outputs import fingerprint
 from tpt.start_model import base_model
 from tpt.system.jsonl import to_table
 from tpt.system.version import __version__

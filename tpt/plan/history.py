@@ -13,7 +13,7 @@ from tpt.plan.sampling import Lengths, Rates, fit_rates, shifted
 from tpt.prune import is_keepable
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir
-from tpt.run.manifest import load_manifest
+from tpt.run.manifest import load_manifest, require_unchanged_run
 from tpt.system.jsonl import read_records
 
 
@@ -86,8 +86,9 @@ def read_history(run: RunDir, config: RunConfig) -> History:
     """Read what is finished; an empty history where there is no run.
 
     Raises:
-        RunError: a manifest or a file of traces is damaged.
+        RunError: a manifest or a file of traces is damaged or changed.
     """
+    require_unchanged_run(run)
     done: list[Done] = []
     thought: dict[int, Seen] = {}
     evaluated: dict[int, Seen] = {}

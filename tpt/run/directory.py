@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,8 @@ class RunDir:
         self.report = self.path / "report.md"
         self.logs = self.path / "logs"
         self.progress = self.logs / "progress.json"
+        self.events = self.logs / "events.jsonl"
+        self.log = self.logs / "run.log"
         self.lock = self.path / "lock"
 
     def also(self, stage: str) -> Path:
@@ -103,21 +108,76 @@ class RoundDir:
     @property
     def evaluate_diversity(self) -> Path:
         """Where the diversity of each held-out problem's traces lies; runs of before had another name for the file."""
-        old = self.evaluate / "variety.jsonl"
-        return old if old.exists() else self.evaluate / "diversity.jsonl"
+        old, new = self.evaluate / "variety.jsonl", self.evaluate / "diversity.jsonl"
+        return old if old.exists() and not new.exists() else new
 
     def also(self, stage: str) -> ScoredDir:
         """Return what a further set of problems was scored by."""
         return ScoredDir(self.path / stage)
+
+    def outputs(self, stage: str) -> dict[str, Path]:
+        """Return what a stage's manifest may name, and where it lies; earlier versions' names too."""
+        outputs = {
+            "think": {"traces": self.traces, "verdicts": self.verdicts},
+            "prune": {"examples": self.examples},
+            "train": {"checkpoint": self.checkpoint},
+            "evaluate": {
+                **self.scored.files,
+                "diversity": self.evaluate / "diversity.jsonl",
+                "variety": self.evaluate / "variety.jsonl",
+            },
+        }
+        return outputs[stage] if stage in outputs else self.also(stage).files
+
+    def frozen_inputs(self, stage: str) -> dict[str, Path]:
+        """Return the run's frozen problems that a stage reads, by the names that its manifest has for them."""
+        run = RunDir(self.path.parent)
+        frozen: dict[str, dict[str, Path]] = {"evaluate": {"heldout problems": run.heldout}, "train": {}}
+        return frozen.get(stage, {"problems": run.problems if stage in STAGES else run.also(stage)})
 
     def manifest(self, stage: str) -> Path:
         """Return where a stage's manifest lies; the stage is done when it is there."""
         return self.path / f"{stage}.json"
 
 
-def log_event(run: RunDir, event: str, **details: Any) -> None:
-    """Append a timed line to the run's event log."""
+def stage_of(path: Path) -> tuple[RoundDir, str] | None:
+    """Return the round and the stage that wrote a file of traces or verdicts; None for a file outside of runs."""
+    folder = path.resolve().parent
+    for place in (folder, folder.parent):
+        stage, round_path = ("think", place) if _ROUND.fullmatch(place.name) else (place.name, place.parent)
+        if match := _ROUND.fullmatch(round_path.name):
+            return RoundDir(round_path, int(match[1])), stage
+    return None
+
+
+def set_aside(round_dir: RoundDir) -> None:
+    """Take a round that finished no stage out of its run: samples get another name, a folder without any is removed."""
+    sampled = any(path.stat().st_size for path in round_dir.path.rglob("traces.jsonl"))
+    if not sampled:
+        shutil.rmtree(round_dir.path)
+        return
+    names = (round_dir.path.with_name(f"{round_dir.path.name}.other-config-{number}") for number in itertools.count(1))
+    round_dir.path.rename(next(name for name in names if not name.exists()))
+
+
+def log_event(run: RunDir, event: str, *, text: str = "", **details: Any) -> None:
+    """Append a timed line to the run's event log, and to run.log the same to read, with a longer ``text`` if there is one."""
     run.logs.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **details})
-    with (run.logs / "events.jsonl").open("a", encoding="utf-8") as file:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = json.dumps({"time": now, "event": event, **details})
+    with run.events.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
+    said = [now, event, *(f"{name}={value}" for name, value in details.items()), *([text] if text else [])]
+    with run.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(" ".join(said).replace("\n", "\n    ") + "\n")
+
+
+def log_failure(run: RunDir, error: BaseException) -> None:
+    """Keep what ended a run in its logs, where there is a run and its disk has room."""
+    if isinstance(error, GeneratorExit) or not run.config.exists():
+        return
+    with contextlib.suppress(OSError):
+        if isinstance(error, KeyboardInterrupt):
+            log_event(run, "interrupted")
+        else:
+            log_event(run, "failed", error=type(error).__name__, message=str(error))

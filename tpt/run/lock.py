@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -72,6 +73,19 @@ def _holder(descriptor: int) -> str:
     return os.pread(descriptor, 1000, 0).decode(errors="replace")
 
 
+def _living(holder: str) -> str:
+    """Return whom to name as the holder: what a process that is dead by now started may hold the lock still."""
+    found = re.fullmatch(r"process ([0-9]+) on (.*)", holder)
+    if (
+        found
+        and found[2] == socket.gethostname()
+        and not os.path.exists(f"/proc/{found[1]}")
+        and os.path.exists("/proc/self")
+    ):
+        return "a stage of a run that was killed, which is about to end"
+    return holder or "unknown"
+
+
 def _acquire(run: RunDir, descriptor: int, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while True:
@@ -81,7 +95,7 @@ def _acquire(run: RunDir, descriptor: int, wait_s: float) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise RunLockedError(
-                    f"{run.path}: another process is writing this run: {_holder(descriptor) or 'unknown'}. "
+                    f"{run.path}: another process is writing this run: {_living(_holder(descriptor))}. "
                     "Wait for it, stop it, or use another directory with --out"
                 ) from None
             time.sleep(0.1)

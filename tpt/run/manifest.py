@@ -13,11 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tpt.config.also_section import ALSO
 from tpt.errors import RunError, StaleStageError
-from tpt.run.directory import RoundDir
-from tpt.system.jsonl import digest, read_json, write_json
+from tpt.run.directory import RoundDir, RunDir
+from tpt.run.outputs import FileChange, FileDigests, changes_of, fingerprint, fingerprint_of, record_of
+from tpt.system.jsonl import read_json, to_table, write_json
 from tpt.system.version import __version__
 
+CHECKPOINT = "checkpoint"
+"""The one output that may be deleted, to save space."""
+_TOLD = 10
+"""Changed files that a message names."""
 _RECORDED_VERSIONS = ("torch", "transformers", "trl", "accelerate", "tokenizers", "numpy")
 
 
@@ -25,7 +31,7 @@ def read_manifest(round_dir: RoundDir, stage: str, inputs: Mapping[str, str]) ->
     """Return a finished stage's manifest, or None when the stage is not done.
 
     Raises:
-        StaleStageError: the stage was made from other inputs than ``inputs``.
+        StaleStageError: the stage was made from other inputs than ``inputs``, or what it left was changed since.
     """
     path = round_dir.manifest(stage)
     if not path.exists():
@@ -38,15 +44,26 @@ def read_manifest(round_dir: RoundDir, stage: str, inputs: Mapping[str, str]) ->
                 f"({str(manifest['inputs'].get(name))[:12]} then, {found[:12]} now). To make it again, delete {path} "
                 f"and the manifests of the stages after it; to keep it, use a new run directory"
             )
+    require_unchanged(round_dir, stage)
     return manifest
 
 
 def load_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest; RunError when it is missing or not what a stage wrote."""
+    """Read a manifest.
+
+    Raises:
+        RunError: it is missing or not what a stage wrote.
+        StaleStageError: it was changed since.
+    """
     manifest: dict[str, Any] = read_json(path)
     parts = ("inputs", "outputs", "counts")
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(part), dict) for part in parts):
         raise RunError(f"{path}: damaged: not a stage's manifest. Delete it to have it made again")
+    # Those of earlier versions have neither records of their files nor a digest of their own.
+    if "files" in manifest and manifest.get("digest") != _own_digest(manifest):
+        raise StaleStageError(
+            f"{path}: changed since the stage wrote it. Put it back as it was, or delete it to have the stage done again"
+        )
     return manifest
 
 
@@ -60,18 +77,84 @@ def write_manifest(
     counts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write a stage's manifest, the last thing a stage does, and return it."""
+    files = {name: record_of(path) for name, path in outputs.items()}
     manifest = {
         "stage": stage,
         "round": round_dir.index,
         "inputs": dict(inputs),
-        "outputs": {name: fingerprint(path) for name, path in outputs.items()},
+        "outputs": {name: fingerprint_of(path, _digests(files[name])) for name, path in outputs.items()},
+        "files": files,
         "settings": dict(settings),
         "counts": dict(counts),
         "versions": versions(),
         "machine": {"host": socket.gethostname(), "cpus": os.cpu_count(), "platform": platform.platform()},
     }
+    manifest["digest"] = _own_digest(manifest)
     write_json(round_dir.manifest(stage), manifest)
     return manifest
+
+
+def finished_stages(round_dir: RoundDir) -> list[str]:
+    """Return the stages of a round whose manifests are there, those that score further problems last."""
+    further = sorted(path.stem for path in round_dir.path.glob(f"{ALSO}*.json"))
+    return [stage for stage in (*round_dir.stages, *further) if round_dir.manifest(stage).exists()]
+
+
+def changed_files(round_dir: RoundDir, stage: str, *, full: bool = False) -> list[FileChange]:
+    """Return which files of a finished stage are no longer what it left, or read of the run's frozen problems.
+
+    Size and time of change are looked at first, the content only where these differ; ``full``: all is read. A checkpoint
+    that was deleted is no change.
+
+    Raises:
+        RunError: the manifest is damaged.
+    """
+    path = round_dir.manifest(stage)
+    try:
+        manifest = load_manifest(path)
+    except StaleStageError:
+        return [FileChange(path, "changed")]
+    digests, written_ns = FileDigests.of_run(round_dir.path.parent), path.stat().st_mtime_ns
+    found = []
+    for names, paths in (("outputs", round_dir.outputs(stage)), ("inputs", round_dir.frozen_inputs(stage))):
+        for name, wanted in manifest[names].items():
+            if name not in paths:
+                continue
+            recorded = manifest.get("files", {}).get(name) if names == "outputs" else None
+            changes = changes_of(paths[name], wanted, recorded, digests, written_ns=written_ns, full=full)
+            if name != CHECKPOINT or checkpoint_is_here(round_dir):
+                found += changes
+    digests.save()
+    return found
+
+
+def checkpoint_is_here(round_dir: RoundDir) -> bool:
+    """Return whether anything is left of a round's checkpoint; a store may keep it elsewhere."""
+    return (round_dir.checkpoint / "config.json").exists() or any(round_dir.checkpoint.glob("*.safetensors"))
+
+
+def require_unchanged(round_dir: RoundDir, *stages: str) -> None:
+    """Raise StaleStageError where the files of a round's stages, as far as these are finished, were changed since."""
+    run_path, finished = round_dir.path.parent, [each for each in stages if round_dir.manifest(each).exists()]
+    found = [(stage, change) for stage in finished for change in changed_files(round_dir, stage)]
+    if found:
+        told = [
+            f"  {change.path.relative_to(run_path)}, of the {stage} stage of round {round_dir.index}: {change.how}"
+            for stage, change in found[:_TOLD]
+        ]
+        told += [f"  and {len(found) - _TOLD} more"] * (len(found) > _TOLD)
+        lines = "\n".join(told)
+        raise StaleStageError(
+            f"{run_path}: files of finished stages were changed since:\n{lines}\nPut them back as they were, or delete "
+            f"{round_dir.manifest(found[0][0])} and the manifests of the stages after it to have them done again. "
+            f"Everything is checked by: tpt verify-run {run_path}"
+        )
+
+
+def require_unchanged_run(run: RunDir) -> None:
+    """Raise StaleStageError where a file of any finished stage of a run was changed since."""
+    for round_dir in run.rounds():
+        require_unchanged(round_dir, *finished_stages(round_dir))
 
 
 def require_output(manifest_path: Path, name: str, path: Path) -> str:
@@ -90,19 +173,20 @@ def require_output(manifest_path: Path, name: str, path: Path) -> str:
     return recorded
 
 
-def fingerprint(path: Path) -> str:
-    """Return a digest of a file, or of a folder's files with their names."""
-    if path.is_file():
-        return digest(path)
-    whole = hashlib.sha256()
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
-        whole.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
-    return whole.hexdigest()
-
-
 def digest_of(value: Any) -> str:
     """Return a digest of plain JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    # As it reads on disk: keys are text there, and tuples lists.
+    return digest_of(
+        {key: value for key, value in json.loads(json.dumps(to_table(manifest))).items() if key != "digest"}
+    )
+
+
+def _digests(record: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {name: str(each["sha256"]) for name, each in record.items()}
 
 
 def versions() -> dict[str, str]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
+from tpt.errors import RunError
 from tpt.model.chat import Chat
 from tpt.model.sampled import Sampled, sampled_of
 from tpt.records import Problem, Trace, Verdict, well_formed
-from tpt.run.journal import Journal, Pair
+from tpt.run.journal import JUDGED_AT_ONCE, Journal, Pair
 from tpt.sampling.samplers import Sampler
 from tpt.system.jsonl import append_records, open_append
-from tpt.verifiers import Judge
+from tpt.verifiers import AT_ONCE, Judge
 
 
 class Watch(Protocol):
@@ -123,12 +125,35 @@ def collect(
 
 
 def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterator[tuple[RequestId, int | None]]:
-    """Yield what is on disk as the sampler wants it, and count it."""
-    for trace, verdict in journal.recovered(lambda traces: job.judge(traces, job.problems)):
-        progress.traces += 1
-        if job.watch:
-            job.watch.take(trace, verdict)
-        yield (trace.problem_id, trace.sample), _mark(trace, verdict, job)
+    """Yield what is on disk as the sampler wants it, and count it.
+
+    Raises:
+        RunError: a verdict is not its trace's: one of the two was changed.
+    """
+    pairs = journal.recovered(lambda traces: job.judge(traces, job.problems))
+    while batch := list(islice(pairs, JUDGED_AT_ONCE)):
+        _check_verdicts(batch, journal, job)
+        for trace, verdict in batch:
+            progress.traces += 1
+            if job.watch:
+                job.watch.take(trace, verdict)
+            yield (trace.problem_id, trace.sample), _mark(trace, verdict, job)
+
+
+def _check_verdicts(pairs: Sequence[Pair], journal: Journal, job: SamplingJob) -> None:
+    """Judge again what is judged in a moment: no digest tells yet of a stage under way whether its files were changed."""
+    quick = [
+        (trace, verdict)
+        for trace, verdict in pairs
+        if trace.problem_id in job.problems and job.problems[trace.problem_id].kind in AT_ONCE
+    ]
+    for (trace, there), now in zip(quick, job.judge([trace for trace, _ in quick], job.problems), strict=True):
+        if (there.outcome, there.strict, there.extracted) != (now.outcome, now.strict, now.extracted):
+            raise RunError(
+                f"{journal.verdicts}: problem {trace.problem_id!r}, sample {trace.sample}: {there.outcome} with the answer "
+                f"{there.extracted!r:.80} there, but the trace is judged {now.outcome} with {now.extracted!r:.80}: one of the "
+                f"two was changed since. Put the file back as it was, or delete {journal.verdicts} to have all judged again"
+            )
 
 
 def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress: Progress) -> None:

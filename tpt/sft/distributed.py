@@ -29,6 +29,7 @@ from tpt import errors
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.system import child_python
+from tpt.system.folders import io_fault
 from tpt.system.parent import end_with_parent
 
 Progress = Callable[[int, int, float], None]
@@ -214,8 +215,11 @@ def _work(rank: int, world: int, task: Task, *, sending: int, threads: int, meet
             except errors.TPTError as error:
                 _tell(pipe, {"error": type(error).__name__, "message": str(error)})
             except Exception as error:
-                traceback.print_exc()
-                _tell(pipe, {"error": "TrainError", "message": failure(rank, error)})
+                if said := io_fault(error):
+                    _tell(pipe, {"error": "RunError", "message": f"training could not go on: {said}. Put that right"})
+                else:
+                    traceback.print_exc()
+                    _tell(pipe, {"error": "TrainError", "message": failure(rank, error)})
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -94,7 +94,7 @@ class _OnStore(StoreSync):
 
     def recorded(self, round_dir: RoundDir) -> None:
         self._check()
-        self._copy.upload_files([round_dir.record, self._copy.run.best, self._copy.run.logs / "events.jsonl"])
+        self._copy.upload_files([round_dir.record, self._copy.run.best, self._copy.run.events, self._copy.run.log])
 
     def stop(self, *, finished: bool) -> None:
         self._ended.set()
@@ -105,7 +105,7 @@ class _OnStore(StoreSync):
             if self.lost is None:
                 if self._downloaded:
                     self._upload()
-                    self._copy.upload_files([self._copy.run.logs / "events.jsonl"])
+                    self._copy.upload_files([self._copy.run.events, self._copy.run.log])
                 self._lease.give_back()
         except RunError as error:
             # What ended the run is the error to report.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +20,8 @@ from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.model.adapter_folder import find_adapter
 from tpt.run.directory import STAGES, RoundDir, RunDir
-from tpt.run.manifest import fingerprint, load_manifest
+from tpt.run.manifest import load_manifest
+from tpt.run.outputs import fingerprint
 from tpt.store.objects import Store
 from tpt.store.part_uploads import delete_parts, is_part, restore, sampled_into, samples
 from tpt.system.folders import take_place
@@ -70,10 +72,10 @@ class WorkingCopy:
         ``check`` is called before every object, and raises when this process may write no more.
         """
         folder, manifest = sampled_into(round_dir, stage), round_dir.manifest(stage)
-        beside = [self.run.base, self.run.logs / "events.jsonl", folder / "surplus.jsonl"]
+        beside = [self.run.base, self.run.events, self.run.log, folder / "surplus.jsonl"]
         if stage == "train":
             beside.append(folder / "train_log.jsonl")
-        outputs = outputs_of(round_dir, stage)
+        outputs = round_dir.outputs(stage)
         named = [outputs[name] for name in load_manifest(manifest)["outputs"]]
         for path in [*named, *(path for path in beside if path.is_file())]:
             self._upload(path, check)
@@ -99,10 +101,11 @@ class WorkingCopy:
         there = self.store.list()
         config = self.run.config.read_bytes()
         same = "config.toml" in there and self.store.get("config.toml") == config
-        anew = not same and not _rounds(there)
+        anew = not same and not any(re.fullmatch(r"round-[0-9]+/[^/]+\.json", name) for name in there)
         if anew:
-            # Nobody may see the config of another attempt with the problems of this one.
-            for name in ("config.toml", "base.json"):
+            # Nobody may see the config of another attempt with the problems of this one, or go on with its samples.
+            sampled = [name for name in there if name.startswith("round-") and not self.run.rounds()]
+            for name in ("config.toml", "base.json", *sampled):
                 self.store.delete(name)
         further = [self.name(path) for path in sorted((self.run.path / "also").glob("*.jsonl"))]
         for name in (*_FROZEN, *further):
@@ -156,7 +159,7 @@ class WorkingCopy:
         for index in _rounds(there):
             round_dir = self.run.round(index)
             for stage in (*STAGES, *_also_stages(there, index)):
-                paths = [round_dir.manifest(stage), *outputs_of(round_dir, stage).values()]
+                paths = [round_dir.manifest(stage), *round_dir.outputs(stage).values()]
                 managed.update(map(self.name, paths))
                 self._download_stage(round_dir, stage, there)
         for name, found in there.items():
@@ -181,7 +184,7 @@ class WorkingCopy:
             digests = {str(name): str(found) for name, found in json.loads(content)["outputs"].items()}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise RunError(f"{self.store.url}/{self.name(manifest)}: damaged: not a stage's manifest") from None
-        outputs = {name: path for name, path in outputs_of(round_dir, stage).items() if name in digests}
+        outputs = {name: path for name, path in round_dir.outputs(stage).items() if name in digests}
         if manifest.exists() and manifest.read_bytes() == content and all(path.exists() for path in outputs.values()):
             return
         manifest.unlink(missing_ok=True)
@@ -221,24 +224,6 @@ class WorkingCopy:
         with contextlib.suppress(FileNotFoundError):
             return found is None or path.stat().st_size != found["size"]
         return True
-
-
-def outputs_of(round_dir: RoundDir, stage: str) -> dict[str, Path]:
-    """Return what a stage's manifest may name, and where it lies; earlier versions' names too."""
-    outputs = {
-        "think": {"traces": round_dir.traces, "verdicts": round_dir.verdicts},
-        "prune": {"examples": round_dir.examples},
-        "train": {"checkpoint": round_dir.checkpoint},
-        "evaluate": {
-            "traces": round_dir.evaluate_traces,
-            "verdicts": round_dir.evaluate_verdicts,
-            "diversity": round_dir.evaluate / "diversity.jsonl",
-            "variety": round_dir.evaluate / "variety.jsonl",
-            "greedy_traces": round_dir.greedy_traces,
-            "greedy_verdicts": round_dir.greedy_verdicts,
-        },
-    }
-    return round_dir.also(stage).files if stage.startswith(ALSO) else outputs[stage]
 
 
 def _also_stages(there: dict[str, ObjectMeta], index: int) -> list[str]:

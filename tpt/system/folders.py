@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def io_fault(error: BaseException) -> str | None:
+    """Return what the system said where an error, or one that it comes from, is of reading or writing files; else None."""
+    if isinstance(error, OSError):
+        return str(error)
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, OSError) and each.errno in _FULL:
+            return str(each)
+        # safetensors says "(os error 28)"; torch says neither number nor reason.
+        if found := re.search(r"\(os error ([0-9]+)\)", str(each)):
+            return os.strerror(int(found[1]))
+        if "PytorchStreamWriter failed writing" in str(each) or "file write failed" in str(each):
+            return "a file could not be written, as happens on a full disk"
+        each = each.__cause__ or each.__context__
+    return None
 
 
 def take_place(partial: Path, out: Path) -> None:

@@ -25,6 +25,10 @@ Verifier = Callable[[Problem, str], Judgement]
 """Judges one completion of one problem."""
 
 
+AT_ONCE = frozenset({"number", "choice", "exact", "paper"})
+"""Kinds of problems that are judged in this process, in time linear in the text, and always alike."""
+
+
 class Judge(Protocol):
     """Judges a batch of traces, each by the verifier of its problem's kind."""
 
