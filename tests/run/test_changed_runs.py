@@ -239,3 +239,13 @@ def test_runs_of_earlier_versions(finished_copy: Path, tpt: Tpt, fails: Callable
         assert name.rpartition("/")[0] in tpt("verify-run", finished_copy).out
         path.write_bytes(before)
     assert tpt("report", finished_copy).code == 0
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"a": 1}', "\0"])
+def test_a_damaged_list_of_digests_is_made_again(content: str, finished_copy: Path, tpt: Tpt) -> None:
+    known = finished_copy / "cache" / "digests.json"
+    known.parent.mkdir(exist_ok=True)
+    known.write_text(content, encoding="utf-8")
+    os.utime(finished_copy / VERDICTS)
+    assert tpt("status", finished_copy).code == 0
+    assert VERDICTS in read_json(known)

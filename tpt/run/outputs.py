@@ -35,7 +35,7 @@ class FileDigests:
         self._path = path
         self._known: dict[str, list[Any]] = {}
         self._is_new = False
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
             table = json.loads(path.read_text(encoding="utf-8"))
             self._known = {name: entry for name, entry in table.items() if len(entry) == 3}
 
