@@ -65,7 +65,8 @@ def test_a_disk_that_is_full_in_training_is_one_sentence(
     if settings:
         text = (finished_copy / "config.toml").read_text(encoding="utf-8")
         line = next(line for line in text.splitlines() if line.startswith("save_every_steps = "))
-        (finished_copy / "config.toml").write_text(text.replace(line, "save_every_steps = 1"), encoding="utf-8")
+        changed = text.replace(line, "save_every_steps = 1").replace('gate = "stop"', 'gate = "off"')
+        (finished_copy / "config.toml").write_text(changed, encoding="utf-8")
     command = [sys.executable, "-c", LIMITED, arguments[0], str(finished_copy), *arguments[1:]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr

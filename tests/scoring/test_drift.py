@@ -180,6 +180,7 @@ def test_other_base_traces_make_a_later_round_stale(finished_copy: Path) -> None
     (finished_copy / "round-0" / "evaluate.json").unlink()
     traces = finished_copy / "round-0" / "evaluate" / "traces.jsonl"
     traces.write_text(traces.read_text().replace("####", "###"))
+    (finished_copy / "round-0" / "evaluate" / "verdicts.jsonl").unlink()
     do_stage(finished_copy, "evaluate", 0)
     with pytest.raises(StaleStageError, match="evaluate was made from another base model's traces"):
         do_stage(finished_copy, "evaluate", 1)

@@ -117,7 +117,10 @@ def test_a_line_is_the_json_of_the_fields_in_their_order(record: Any) -> None:
             values = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
             optional = {"low", "high"} if isinstance(value, Estimate) else set()
             optional |= {name for name in values if name.startswith("tests_")}
-            return {name: each for name, each in values.items() if each is not None or name not in optional}
+            optional |= (
+                {"answer", "token_ids", "error", "token_digest"} if isinstance(value, Trace | Example) else set()
+            )
+            return {name: each for name, each in values.items() if each not in (None, "") or name not in optional}
         if isinstance(value, dict):
             return {str(key): plain(each) for key, each in value.items()}
         return [plain(each) for each in value] if isinstance(value, list) else value

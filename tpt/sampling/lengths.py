@@ -10,7 +10,7 @@ from tpt.config import PromptConfig, RunConfig
 from tpt.errors import ConfigError
 from tpt.model.chat import open_chat
 from tpt.records import Problem
-from tpt.sampling.open import engine_length, engine_name
+from tpt.sampling.open import engine_name, rounded_length
 
 
 class Asked(NamedTuple):
@@ -55,10 +55,10 @@ def _complaint(config: RunConfig, asked: Asked, limit: int, cache: Path) -> str:
     chat = open_chat(asked.prompt, config.model, cache)
     longest, problem_id = max(((len(chat.prompt_ids(each)), each.id) for each in asked.problems), default=(0, ""))
     needed = longest + asked.max_tokens
-    if max(needed, engine_length(config.engine, needed)) <= limit:
+    if max(needed, rounded_length(config.engine, needed)) <= limit:
         return ""
     room = limit - longest
-    while room > 0 and engine_length(config.engine, longest + room) > limit:
+    while room > 0 and rounded_length(config.engine, longest + room) > limit:
         room -= 1
     fix = f"set it to {room} or less" if room > 0 else "leave problems out that are so long"
     return (

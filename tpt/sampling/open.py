@@ -65,6 +65,11 @@ def engine_length(settings: EngineConfig, longest: int) -> int:
             f"the longest prompt and max_tokens need {longest} tokens, more than engine.max_length = {settings.max_length}; set "
             f"engine.max_length to {longest} or more, or to 0"
         )
+    return rounded_length(settings, longest)
+
+
+def rounded_length(settings: EngineConfig, longest: int) -> int:
+    """Return the same, whether it suffices or not."""
     return settings.max_length or -(-longest // _LENGTH_STEP) * _LENGTH_STEP
 
 
