@@ -151,10 +151,7 @@ class Run:
         train, heldout, left_out = load_both(self.config)
         also = load_also(self.config, train, self.config.evaluate.also)
         if check:
-            with tempfile.TemporaryDirectory(prefix="tpt-lengths-") as folder:
-                elsewhere = Run(folder, self.config)
-                elsewhere._freeze(train, heldout, also)
-                check(elsewhere.dir)
+            check_elsewhere(self.config, (train, heldout, also), check)
         if changed:
             # Nothing was finished with the config that is there, so the one given now takes its place.
             further = (self.dir.path / "also").glob("*.jsonl")
@@ -199,6 +196,18 @@ class Run:
         for stage, problems in sets.items():
             if not self.dir.also(stage).exists():
                 replace_records(self.dir.also(stage), problems)
+
+
+def check_elsewhere(
+    config: RunConfig,
+    problems: tuple[list[Problem], list[Problem], dict[str, list[Problem]]],
+    check: Callable[[RunDir], None],
+) -> None:
+    """Call ``check`` with a run of a config, its training, held-out and further problems, that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tpt-lengths-") as folder:
+        elsewhere = Run(folder, config)
+        elsewhere._freeze(*problems)
+        check(elsewhere.dir)
 
 
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:

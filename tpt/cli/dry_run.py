@@ -16,7 +16,8 @@ from tpt.gate import rehearse
 from tpt.plan import PlanOptions, RunPlan, outline, plan_run
 from tpt.plan.work import is_here
 from tpt.records import Problem
-from tpt.rounds import Run
+from tpt.rounds import Run, check_elsewhere
+from tpt.stage_process import check_run_lengths
 
 _GB = 1e9
 
@@ -33,6 +34,7 @@ def dry_run(config: RunConfig, out: Path) -> dict[str, Any]:
     config = run.config
     train, heldout, left_out = load_both(config)
     further = load_also(config, train, config.evaluate.also)
+    check_elsewhere(config, (train, heldout, further), check_run_lengths)
     found = outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
     found["rehearsal"] = rehearsed(config, train[0] if train else heldout[0])
     planned = plan_run(config, out, PlanOptions())
