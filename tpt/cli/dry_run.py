@@ -73,7 +73,7 @@ def rehearsed_plan(config: RunConfig, *, elsewhere: bool) -> str:
 
 def _require_writable(path: Path) -> None:
     """Refuse a directory that cannot be written, or that a run is writing."""
-    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    there = _nearest(path)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise RunError(
             f"{path}: cannot be written, as {there} is no folder or not yours to write. Use another with --out"
@@ -90,6 +90,11 @@ def _require_writable(path: Path) -> None:
             ) from None
 
 
+def _nearest(path: Path) -> Path:
+    """Return the path, or the first folder above it that is there."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
 def _memory(planned: RunPlan) -> dict[str, str]:
     for fit in planned.memory:
         if not fit.fits:
@@ -101,7 +106,7 @@ def _memory(planned: RunPlan) -> dict[str, str]:
 
 
 def _disk(planned: RunPlan, path: Path) -> str:
-    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    there = _nearest(path)
     needed, free = sum(planned.disk.values()), shutil.disk_usage(there).free
     if needed > free:
         raise RunError(
