@@ -1,7 +1,6 @@
 """What the loop really does: arms at equal budget on the embedded model, several seeds, one report.
 
     python benchmarks/study.py [--jobs 2] [--out runs/study] [--doc docs/results/study.md] [--quick]
-        [--budgets examples tokens rounds]
 
 Every arm with every seed is an ordinary run directory below --out, so a stopped study goes on where it was. Writes the
 report with its figures beside it, and --out/study.json with every number. --quick tries the whole way through with sizes
@@ -56,8 +55,6 @@ QUICK = {
 }
 
 RECIPES = ("star", "rft", "rest-em", "raft")
-BUDGETS = ("examples", "tokens", "rounds")
-"""What is held equal; "examples" is always needed."""
 
 Sign = Literal["higher", "lower", "other"]
 Paper = Literal["claims", "both", "denies", "silent"]
@@ -153,14 +150,6 @@ QUESTIONS = (
         "tpt",
         RECIPES,
     ),
-    Question(
-        "recipes-rounds",
-        "The literature's recipes at equal rounds",
-        "Each with its own sizes, for as many rounds as tpt: all problems sampled in every round, so several times the tokens "
-        "and the examples. star is without rationalisation: no second try with the answer as a hint.",
-        "tpt",
-        tuple(f"{name}-rounds" for name in RECIPES),
-    ),
 )
 
 
@@ -188,8 +177,7 @@ def arms_table(base: dict[str, Any], teacher: str) -> dict[str, list[dict[str, A
         {"name": "majority-vote", "set": {"evaluate.samples": base["evaluate"]["samples"] * 3}},
     ]
     tokens: list[dict[str, Any]] = [{"name": name} for name in ("tpt", *RECIPES)]
-    rounds = [{"name": "tpt"}, *({"name": f"{name}-rounds", "preset": name} for name in RECIPES)]
-    return {"examples": examples, "tokens": tokens, "rounds": rounds}
+    return {"examples": examples, "tokens": tokens}
 
 
 def main() -> None:
@@ -199,9 +187,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--doc", type=Path, default=Path("docs/results/study.md"))
-    parser.add_argument(
-        "--budgets", nargs="+", choices=BUDGETS, default=BUDGETS, help="the questions asked are those of these"
-    )
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     base = {name: {**FULL[name], **part} if isinstance(part, dict) else part for name, part in QUICK.items()}
@@ -211,7 +196,6 @@ def main() -> None:
     plans = {
         budget: plan(base, arms, given.out, budget=budget, seeds=given.seeds)
         for budget, arms in arms_table(base, str(teacher)).items()
-        if budget in given.budgets
     }
     for each in plans.values():
         run_arms(each, given.out, jobs=given.jobs, progress=True)
@@ -247,14 +231,12 @@ def plan(
 
 def write_report(plans: dict[str, StudyPlan], out: Path, doc: Path, *, minutes: float) -> None:
     """Write the report, its figures beside it, and all numbers."""
-    asked = [(question, whole) for question in QUESTIONS if (whole := of_question(question, plans))]
-    found = [compared(whole, out) for _, whole in asked]
+    found = [compared(of_question(question, plans), out) for question in QUESTIONS]
     long = compared(replace(plans["examples"], arms=named(plans["examples"], ["tpt", "long"])), out)
     seeds = f"{len(long.seeds)} seed{'s' if len(long.seeds) > 1 else ''}"
     parts = [INTRODUCTION.format(seeds=seeds, minutes=minutes), "\n".join(f"- {line}" for line in COLUMNS)]
-    questions = [question for question, _ in asked]
-    parts += ["## What was expected, and what was seen", expectations(questions, found)]
-    for question, each in zip(questions, found, strict=True):
+    parts += ["## What was expected, and what was seen", expectations(found)]
+    for question, each in zip(QUESTIONS, found, strict=True):
         stem = f"study-{question.figure}"
         title = f"{question.title}: strict pass@1 by round"
         write_text(doc.parent / f"{stem}.svg", curves_svg(title, curves_of(each)))
@@ -276,11 +258,11 @@ the intervals hold what other problems would change too. No setting was tuned fo
 intervals by rule: nothing here is chosen by hand."""
 
 
-def of_question(question: Question, plans: dict[str, StudyPlan]) -> StudyPlan | None:
-    """Return the arms of one question, the reference arm first; None where they were not run."""
+def of_question(question: Question, plans: dict[str, StudyPlan]) -> StudyPlan:
+    """Return the arms of one question, the reference arm first."""
     names = [question.reference, *question.others]
-    whole = next((each for each in plans.values() if set(names) <= {arm.name for arm in each.arms}), None)
-    return whole and replace(whole, arms=named(whole, names))
+    whole = next(each for each in plans.values() if set(names) <= {arm.name for arm in each.arms})
+    return replace(whole, arms=named(whole, names))
 
 
 def named(whole: StudyPlan, names: Sequence[str]) -> list[Arm]:
@@ -288,13 +270,13 @@ def named(whole: StudyPlan, names: Sequence[str]) -> list[Arm]:
     return [next(arm for arm in whole.arms if arm.name == name) for name in names]
 
 
-def expectations(questions: Sequence[Question], found: Sequence[Study]) -> str:
+def expectations(found: Sequence[Study]) -> str:
     """Return each claim with what the last round's strict pass@1 says of it."""
     rows = [
         "| claim | strict difference at the last round [95 %] | p, Holm | | greedy difference [95 %] | p, Holm |",
         "|---|---:|---:|---|---:|---:|",
     ]
-    for question, each in zip(questions, found, strict=True):
+    for question, each in zip(QUESTIONS, found, strict=True):
         for name, sign, claim, paper in question.expected:
             last = next(arm for arm in each.arms if arm.name == name).last
             gain, greedy = last.strict_gain, last.greedy_gain
