@@ -33,9 +33,10 @@ from typing import Any, NamedTuple
 from tpt.config import PruneConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.scripted import STOP_ID, ScriptedEngine, ids_of
-from tpt.prune import Pruning, is_keepable, problem_order
+from tpt.prune import Pruning, is_keepable
 from tpt.records import Problem, Trace
 from tpt.run.journal import Journal
+from tpt.run.problem_order import problem_order
 from tpt.sampling.collect import Progress, SamplingJob, collect
 from tpt.sampling.prompt_file import PromptFile
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull

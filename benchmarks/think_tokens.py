@@ -30,8 +30,9 @@ import numpy as np
 from tpt.config import PruneConfig
 from tpt.engines import Request, RequestId, Sampling
 from tpt.engines.scripted import ScriptedEngine
-from tpt.prune import problem_order, select
+from tpt.prune import select
 from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.run.problem_order import problem_order
 from tpt.sampling.collect import Collected, SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.system.jsonl import read_records

@@ -142,6 +142,18 @@ def test_rendered_toml_has_every_key_with_its_meaning() -> None:
             "prune.per_problem = 'all' with prune.pick = 'random' chooses among all of them: set think.sampler = \"fixed\"",
         ),
         ({"prune": {"pick": "shortest"}}, "prune.per_problem = 1 with prune.pick = 'shortest'"),
+        ({"prune": {"pick": "mine.py:best"}}, "prune.pick = 'mine.py:best' chooses among all of them"),
+        ({"prune": {"weigh": "mine.py:weigh"}}, "prune.pick = 'random' and prune.weigh chooses among all of them"),
+        (
+            {"prune": {"pick": "rndom"}},
+            "prune.pick = 'rndom': should be 'random', 'first', 'shortest', 'longest' or 'diverse', or should be a function of "
+            "your own, FILE.py:FUNCTION or MODULE:FUNCTION",
+        ),
+        (
+            {"think": {"hint_by": "hint.py"}},
+            "think.hint_by = 'hint.py': should be a function of your own, FILE.py:FUNCTION",
+        ),
+        ({"train": {"loss": ":dft"}}, "or should be a function of your own"),
     ],
 )
 def test_a_message_names_the_key_what_it_got_and_what_is_allowed(table: dict[str, Any], message: str) -> None:

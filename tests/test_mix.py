@@ -18,6 +18,7 @@ from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
 from tpt.run.manifest import load_manifest
+from tpt.run.problem_order import problem_order
 from tpt.stage_process import do_stage
 from tpt.system.jsonl import read_records, replace_records
 
@@ -52,7 +53,8 @@ def ask(problem: Problem) -> list[Message]:
 
 def pruned(problems: dict[str, Problem], config: RunConfig, index: int = 1) -> list[Example]:
     part = human_part(problems, config, index)
-    pruning = Pruning(problems, config.prune, config.seed, index, part)
+    order = problem_order(list(problems), config.seed, index)
+    pruning = Pruning(problems, config.prune, config.seed, index, order, part)
     groups = pairs_of(problems)
     found, chosen = pruning.survey(groups)
     examples = list(pruning.examples(groups, chosen, ask))
@@ -137,7 +139,7 @@ def test_the_own_part_takes_several_traces_of_a_problem_where_asked() -> None:
     config = config_of("prune.per_problem=2", "think.sampler=fixed")
     problems = problems_of(30)
     part = human_part(problems, config, 1)
-    pruning = Pruning(problems, config.prune, 0, 1, part)
+    pruning = Pruning(problems, config.prune, 0, 1, list(problems), part)
     found, chosen = pruning.survey(pairs_of(problems))
     assert (len(chosen), found.problems_kept, found.size_wanted) == (4, 8, 8)
     assert len(list(pruning.examples(pairs_of(problems), chosen, ask))) == 4 + 2 * 4

@@ -13,8 +13,9 @@ from scipy.stats import chisquare
 from tpt.config import PruneConfig
 from tpt.errors import RunError
 from tpt.mix import wanted_size
-from tpt.prune import Pruned, problem_order, select
+from tpt.prune import Pruned, select
 from tpt.records import FinishReason, Message, Outcome, Problem, Trace, Verdict
+from tpt.run.problem_order import problem_order
 
 Pair = tuple[Trace, Verdict]
 

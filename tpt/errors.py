@@ -61,6 +61,10 @@ class TrainError(TPTError):
     """Raised before compute is spent on data or settings that must not be trained on."""
 
 
+class OwnCodeError(TPTError):
+    """Raised when a function of the user's own cannot be loaded, raises, or returns what it must not."""
+
+
 class RunError(TPTError):
     """Raised when a run directory is not what the command needs."""
 

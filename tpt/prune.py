@@ -9,31 +9,36 @@ default; the others are values of the same settings. A share of the set can be h
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
 from tpt.config import PruneConfig, VerifyConfig
-from tpt.errors import RunError
+from tpt.config.own_code_keys import own_code_settings
+from tpt.errors import OwnCodeError, RunError
 from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict, judged_text
 from tpt.run.journal import Journal, Pair
 from tpt.run.manifest import digest_of, read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
+from tpt.run.problem_order import problem_order, walked_order
 from tpt.run.stage import StageContext, problems_by_id
 from tpt.scoring.equations import equation_chain
-from tpt.seeds import seed_for, shuffled
+from tpt.scoring.pick import pick_traces
+from tpt.seeds import seed_for
 from tpt.start_model import output_of, require_weights, sampled_model_of
 from tpt.system.jsonl import iterate_records, replace_records, to_table
+from tpt.system.own_code import call_own_code
 from tpt.verifiers.judge import judge_one
 from tpt.verifiers.steps import check_steps
 
@@ -44,7 +49,12 @@ Group = tuple[str, list[Pair]]
 def prune_stage(context: StageContext) -> dict[str, Any]:
     """Choose this round's training examples from its traces and verdicts."""
     config, round_dir, run = context.config, context.round_dir, context.run
-    settings = {"seed": config.seed, "prune": config.prune.model_dump(), "data": config.data.model_dump()}
+    settings = {
+        "seed": config.seed,
+        "prune": config.prune.model_dump(),
+        "data": config.data.model_dump(),
+        **own_code_settings(config, "prune.pick", "prune.keep", "prune.weigh", "think.order"),
+    }
     inputs = {
         "problems": fingerprint(run.problems),
         "traces": output_of(round_dir, "think", "traces", round_dir.traces),
@@ -62,7 +72,8 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
     journal = Journal(round_dir.traces, round_dir.verdicts)
     problems = problems_by_id(run.problems)
     human = human_part(problems, config, round_dir.index)
-    pruning = Pruning(problems, config.prune, config.seed, round_dir.index, human, config.verify)
+    order = walked_order(context, problems)
+    pruning = Pruning(problems, config.prune, config.seed, round_dir.index, order, human, config.verify)
     found, chosen = pruning.survey(journal.problems())
     _check_yield(context, found)
     sampled = sampled_model_of(context.run, context.round_dir, context.config)
@@ -154,6 +165,8 @@ def _has_keepable_answer(
 ) -> bool:
     if trace.finish_reason != "stop":
         return False
+    if policy.keep:
+        return _own_keep(policy.keep, problem, trace, verdict)
     if policy.wrong_only:
         return is_wrong_as_asked(trace, verdict, problem, limits)
     if not policy.correct_only:
@@ -161,6 +174,13 @@ def _has_keepable_answer(
     if verdict.outcome is Outcome.CORRECT:
         return verdict.strict or not policy.require_format
     return _is_partly_right(verdict, policy)
+
+
+def _own_keep(name: str, problem: Problem, trace: Trace, verdict: Verdict) -> bool:
+    kept = call_own_code(name, problem, trace, verdict)
+    if not isinstance(kept, bool):
+        raise OwnCodeError(f"prune.keep = {name}: it returned {kept!r:.100} of problem {problem.id!r}; expected a bool")
+    return kept
 
 
 def _is_partly_right(verdict: Verdict, policy: PruneConfig) -> bool:
@@ -175,12 +195,7 @@ def share_passed(verdict: Verdict) -> float:
 
 
 def _has_barred_step(trace: Trace, policy: PruneConfig) -> bool:
-    return policy.require_true_steps and bool(check_steps(trace.completion).false)
-
-
-def problem_order(problem_ids: Sequence[str], seed: int, round_index: int) -> list[str]:
-    """Return the random order in which a round walks its problems, the same for sampling and selection."""
-    return shuffled(list(problem_ids), seed, "problem order", round_index)
+    return policy.require_true_steps and not policy.keep and bool(check_steps(trace.completion).false)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +234,8 @@ def select(
             )
         by_problem[trace.problem_id].append((trace, verdict))
     groups = sorted(by_problem.items())
-    pruning = Pruning(problems, policy, seed, round_index, limits=limits)
+    order = problem_order(list(problems), seed, round_index)
+    pruning = Pruning(problems, policy, seed, round_index, order, limits=limits)
     found, chosen = pruning.survey(groups)
     return Pruned(**asdict(found), examples=list(pruning.examples(groups, chosen, messages)))
 
@@ -235,6 +251,8 @@ class Pruning:
     policy: PruneConfig
     seed: int
     round_index: int
+    order: Sequence[str]
+    """The problems as the round walks them."""
     human: HumanPart = field(default_factory=HumanPart)
     limits: VerifyConfig = field(default_factory=VerifyConfig)
 
@@ -247,8 +265,8 @@ class Pruning:
             if unique:
                 picked[problem_id] = _how_many(unique, self.policy)
         size, human = wanted_size(self.policy, self.round_index), len(self.human.solutions)
-        walked = problem_order(list(self.problems), self.seed, self.round_index)
-        order = [problem_id for problem_id in walked if problem_id in picked][: None if size is None else size - human]
+        walked = (problem_id for problem_id in self.order if problem_id in picked)
+        order = list(islice(walked, None if size is None else size - human))
         chosen = _at_most(order, picked, self.policy.max_examples)
         found = Yield(
             problems=len(self.problems),
@@ -267,35 +285,43 @@ class Pruning:
         self, groups: Iterable[Group], chosen: frozenset[str], messages: Callable[[Problem], list[Message]]
     ) -> Iterator[Example]:
         """Yield the examples of the chosen problems, and the human solutions among them, by problem and sample."""
-        human = (solution for _, solution in sorted(self.human.solutions.items()))
-        for trace in heapq.merge(human, self._chosen(groups, chosen), key=lambda each: (each.problem_id, each.sample)):
-            yield _example(trace, messages(self.problems[trace.problem_id]))
+        human = ((solution, 1.0) for _, solution in sorted(self.human.solutions.items()))
+        merged = heapq.merge(human, self._chosen(groups, chosen), key=lambda each: (each[0].problem_id, each[0].sample))
+        for trace, weight in merged:
+            yield _example(trace, messages(self.problems[trace.problem_id]), weight)
 
-    def _chosen(self, groups: Iterable[Group], chosen: frozenset[str]) -> Iterator[Trace]:
+    def _chosen(self, groups: Iterable[Group], chosen: frozenset[str]) -> Iterator[tuple[Trace, float]]:
         for problem_id, pairs in self._open(groups):
             if problem_id in chosen:
                 source = random.Random(seed_for(self.seed, "pick", self.round_index, problem_id))
-                yield from _picked(self._keepable(problem_id, pairs, _Count()), self.policy, source)
+                keepable = self._keepable(problem_id, pairs, _Count())
+                weights = {trace.sample: weight for trace, weight in keepable}
+                traces = [trace for trace, _ in keepable]
+                for trace in pick_traces(traces, _how_many(traces, self.policy), self.policy.pick, source):
+                    yield trace, weights[trace.sample]
 
     def _open(self, groups: Iterable[Group]) -> Iterator[Group]:
         """Yield the problems that traces may be taken of."""
         return (group for group in groups if group[0] not in self.human.closed)
 
-    def _keepable(self, problem_id: str, pairs: Sequence[Pair], count: _Count) -> list[Trace]:
-        """Return a problem's keepable traces without duplicates, and count."""
-        problem, found = self.problems[problem_id], []
+    def _keepable(self, problem_id: str, pairs: Sequence[Pair], count: _Count) -> list[tuple[Trace, float]]:
+        """Return a problem's keepable traces without duplicates, with their weights, and count."""
+        problem, found = self.problems[problem_id], list[Pair]()
         for trace, verdict in pairs:
             if not _has_keepable_answer(trace, verdict, problem, self.policy, self.limits):
                 continue
             if _has_barred_step(trace, self.policy):
                 count.false_steps += 1
             else:
-                found.append(trace)
+                found.append((trace, verdict))
                 count.partly_right += self.policy.correct_only and verdict.outcome is not Outcome.CORRECT
         unique = _without_duplicates(found, self.policy.dedupe)
         count.keepable += len(found)
         count.duplicates += len(found) - len(unique)
-        return unique
+        if not unique or not self.policy.weigh:
+            return [(trace, 1.0) for trace, _ in unique]
+        weights = _own_weights(self.policy.weigh, problem, unique)
+        return [(trace, weight) for (trace, _), weight in zip(unique, weights, strict=True) if weight]
 
 
 @dataclass(slots=True)
@@ -306,7 +332,20 @@ class _Count:
     duplicates: int = 0
 
 
-def _example(trace: Trace, prompt: list[Message]) -> Example:
+def _own_weights(name: str, problem: Problem, pairs: list[Pair]) -> list[float]:
+    weights = call_own_code(name, problem, pairs)
+    numbers = isinstance(weights, list) and all(
+        isinstance(each, int | float) and math.isfinite(each) for each in weights
+    )
+    if not numbers or len(weights) != len(pairs):
+        raise OwnCodeError(
+            f"prune.weigh = {name}: it returned {weights!r:.100} for {len(pairs)} traces of problem {problem.id!r}; expected a "
+            "list with a finite number for each"
+        )
+    return [float(each) for each in weights]
+
+
+def _example(trace: Trace, prompt: list[Message], weight: float) -> Example:
     answer: Message = {"role": "assistant", "content": trace.completion}
     return Example(
         problem_id=trace.problem_id,
@@ -314,6 +353,7 @@ def _example(trace: Trace, prompt: list[Message]) -> Example:
         messages=[*prompt, answer],
         token_ids=trace.token_ids,
         token_digest=trace.token_digest,
+        weight=weight,
     )
 
 
@@ -329,7 +369,7 @@ def _at_most(order: Sequence[str], picked: Mapping[str, int], most: int) -> froz
     return frozenset(kept)
 
 
-def _how_many(traces: Sequence[Trace], policy: PruneConfig) -> int:
+def _how_many(traces: Sequence[Any], policy: PruneConfig) -> int:
     return len(traces) if policy.per_problem == "all" else min(policy.per_problem, len(traces))
 
 
@@ -342,43 +382,8 @@ def distinct_by(trace: Trace, dedupe: str) -> Hashable:
     return chain or trace.completion.strip()
 
 
-def _without_duplicates(traces: list[Trace], dedupe: str) -> list[Trace]:
-    seen: dict[Hashable, Trace] = {}
-    for trace in sorted(traces, key=lambda trace: trace.sample):
-        seen.setdefault(distinct_by(trace, dedupe), trace)
+def _without_duplicates(pairs: list[Pair], dedupe: str) -> list[Pair]:
+    seen: dict[Hashable, Pair] = {}
+    for trace, verdict in sorted(pairs, key=lambda pair: pair[0].sample):
+        seen.setdefault(distinct_by(trace, dedupe), (trace, verdict))
     return list(seen.values())
-
-
-def _picked(traces: list[Trace], policy: PruneConfig, random_source: random.Random) -> list[Trace]:
-    count = _how_many(traces, policy)
-    ordered = sorted(traces, key=lambda trace: trace.sample)
-    if policy.pick == "random":
-        picked = random_source.sample(ordered, count)
-    elif policy.pick == "diverse":
-        picked = _most_diverse(ordered, count, random_source)
-    elif policy.pick == "first":
-        picked = ordered[:count]
-    else:
-        longest_first = policy.pick == "longest"
-        picked = sorted(ordered, key=lambda trace: trace.completion_tokens, reverse=longest_first)[:count]
-    return sorted(picked, key=lambda trace: trace.sample)
-
-
-def _most_diverse(traces: list[Trace], count: int, random_source: random.Random) -> list[Trace]:
-    """Start from a random trace and add, each time, the one least like those already picked."""
-    grams = {trace.sample: _word_pairs(trace.completion) for trace in traces}
-    picked = [random_source.choice(traces)]
-    while len(picked) < count:
-        rest = [trace for trace in traces if trace not in picked]
-        picked.append(min(rest, key=lambda t: max(_likeness(grams[t.sample], grams[p.sample]) for p in picked)))
-    return picked
-
-
-def _word_pairs(text: str) -> set[tuple[str, str]]:
-    words = text.split()
-    return set(pairwise(words))
-
-
-def _likeness(one: set[tuple[str, str]], other: set[tuple[str, str]]) -> float:
-    """Jaccard index."""
-    return len(one & other) / max(1, len(one | other))

@@ -82,6 +82,8 @@ class Trace(Record, frozen=True, omit_defaults=True):
     """Why there is no completion, for ``finish_reason = "error"``."""
     token_digest: str = ""
     """Of the sampled tokens, where it does; both missing: nobody knows them, or the trace is not to be trained on."""
+    hint: str = ""
+    """What was added to the question for this sample alone; the prompt trained on does not have it."""
 
 
 def judged_text(trace: Trace) -> str:
@@ -117,6 +119,8 @@ class Example(Record, frozen=True, omit_defaults=True):
     token_ids: list[int] | None = None
     """As in the trace."""
     token_digest: str = ""
+    weight: Number = 1.0
+    """What its tokens' losses are multiplied by; below 0 they are trained away from."""
 
 
 class Estimate(Record, frozen=True, omit_defaults=True):

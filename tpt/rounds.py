@@ -11,6 +11,7 @@ from typing import Any
 from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.config.answer_format import format_warnings
+from tpt.config.own_code_keys import own_code_of
 from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.evidence.telling import told
@@ -32,6 +33,7 @@ from tpt.system.jsonl import (
     write_json,
     write_text,
 )
+from tpt.system.own_code import load_own_code
 from tpt.system.terminal import tell
 
 
@@ -141,8 +143,11 @@ class Run:
         Raises:
             RunError: the run there has another config, and finished stages.
             ProblemError: the problems cannot be read, overlap, or have a gold answer that its own verifier refuses.
+            OwnCodeError: a function that the config names cannot be imported.
         """
         changed = self.require_same_config()
+        for function in own_code_of(self.config).values():
+            load_own_code(function)
         if not changed and self.dir.problems.exists() and self.dir.heldout.exists():
             also = self._load_also(None)
             write_text(self.dir.config, render_toml(self.config))

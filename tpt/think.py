@@ -17,15 +17,17 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
+from tpt.config.own_code_keys import own_code_settings
 from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_think
 from tpt.errors import ConfigError
 from tpt.gate import watch_thinking
 from tpt.mix import human_part, own_size, require_solutions
-from tpt.prune import distinct_by, is_keepable, problem_order
+from tpt.prune import distinct_by, is_keepable
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
 from tpt.run.manifest import digest_of, read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
+from tpt.run.problem_order import walked_order
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
 from tpt.sampling.sample import Pass, sample
@@ -50,6 +52,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
         # Until-full sampling stops at what the pruning policy can use.
         "prune": pruning_needed_to_think(config.prune, config.think),
         **verification_settings(config, run.problems),
+        **own_code_settings(config, "engine.name", "think.order", "think.hint_by", "prune.keep"),
     }
     inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
     if config.data.source == "file":
@@ -82,7 +85,7 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
     """Sample the training problems, and return what the manifest says of it."""
     config, round_dir = context.config, context.round_dir
     closed = human_part(problems, config, round_dir.index).closed
-    order = [each for each in problem_order(list(problems), config.seed, round_dir.index) if each not in closed]
+    order = [each for each in walked_order(context, problems) if each not in closed]
     sampler: Sampler
     if config.think.sampler == "fixed":
         order = sorted(order)
@@ -104,6 +107,7 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
             ),
             mark=lambda trace: hash(distinct_by(trace, config.prune.dedupe)),
             every_test=_needs_every_test(config),
+            hint_function=config.think.hint_by,
         )
         rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
         display.finish(f"{sampler.reached()} {unit}, {collected.traces} traces, {rate:,.0f} tokens/s")

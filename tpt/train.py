@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tpt.config import EngineConfig, PromptConfig, TrainConfig
+from tpt.config.own_code_keys import own_code_settings
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.errors import TrainError
 from tpt.model.adapter_folder import seen_by_all
@@ -43,7 +44,12 @@ def train_stage(context: StageContext) -> dict[str, Any]:
     config, round_dir, run = context.config, context.round_dir, context.run
     model = start_model_of(run, round_dir, config)
     trained_by = config.train.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS))
-    settings = {"seed": config.seed, "train": trained_by, "prompt": config.asked_prompt.model_dump()}
+    settings = {
+        "seed": config.seed,
+        "train": trained_by,
+        "prompt": config.asked_prompt.model_dump(),
+        **own_code_settings(config, "train.trainer", "train.loss"),
+    }
     inputs = {
         "examples": output_of(round_dir, "prune", "examples", round_dir.examples),
         "model": model.digest,
@@ -74,7 +80,8 @@ def train_stage(context: StageContext) -> dict[str, Any]:
             progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
             ray=config.engine,
         )
-        display.finish(f"{len(examples)} examples, loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}")
+        loss = f", loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}" if "loss_first" in counts else ""
+        display.finish(f"{len(examples)} examples{loss}")
     counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}
     outputs = {"checkpoint": round_dir.checkpoint}
     return write_manifest(round_dir, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
@@ -121,6 +128,12 @@ def train(
     """
     from tpt import sft
 
+    training = Training(examples, problems, config, prompt, start, out, seed, reread)
+    if config.trainer:
+        told = sft.train_by_own_code(
+            config.trainer, lambda folder: replace(training, out=folder), out, cache=start.cache
+        )
+        return {"examples": len(examples), **told}
     sft.check_devices(config)
     if config.method != "full" and config.learning_rate <= _LOW_ADAPTER_RATE:
         print(
@@ -128,7 +141,6 @@ def train(
             "100 times the rate of full training, such as 1e-4",
             file=sys.stderr,
         )
-    training = _Training(examples, problems, config, prompt, start, out, seed, reread)
     if config.where == "ray":
         anywhere, files = _for_all_nodes(training)
         from tpt.cluster.train import train_on_ray
@@ -140,8 +152,8 @@ def train(
 
 
 @dataclass(frozen=True, slots=True)
-class _Training:
-    """One training, for one process or for one of several."""
+class Training:
+    """One training, for one process or for one of several; calling it does it."""
 
     examples: Sequence[Example]
     problems: Mapping[str, Problem]
@@ -149,8 +161,10 @@ class _Training:
     prompt: PromptConfig
     start: Start
     out: Path
+    """The checkpoint."""
     seed: int
     reread: bool
+    """Whether the checkpoint is read again and must give the logits of the model that was trained."""
 
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
         """Do it; in all processes but the first, what is returned says nothing."""
@@ -214,7 +228,7 @@ class _Training:
         }
 
 
-def _for_all_nodes(training: _Training) -> tuple[_Training, list[str]]:
+def _for_all_nodes(training: Training) -> tuple[Training, list[str]]:
     """Return a training with paths that mean the same on every machine, and those that must exist there."""
     start = training.start
     model, files = seen_by_all(start.model)
@@ -269,7 +283,7 @@ def _key(rows: Sequence[Row], config: TrainConfig, start: Start, seed: int) -> s
     import torch
 
     parts = [
-        [(row.input_ids, row.labels) for row in rows],
+        [(row.input_ids, row.labels, row.weight) for row in rows],
         config.model_dump(exclude=set(NO_EFFECT_ON_WEIGHTS)),
         [start.model, start.digest, seed],
         [versions(), torch.get_num_threads(), torch.cuda.is_available()],

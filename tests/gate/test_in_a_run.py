@@ -17,10 +17,10 @@ from tpt.engines import Request
 from tpt.engines.scripted import ScriptedEngine, ids_of
 from tpt.errors import GateError
 from tpt.gate import watch_evaluation, watch_thinking
-from tpt.prune import problem_order
 from tpt.records import Problem, Trace
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
+from tpt.run.problem_order import problem_order
 from tpt.run.stage import StageContext, problems_by_id
 from tpt.sampling.collect import SamplingJob, Watch, collect
 from tpt.sampling.open import sampling_of

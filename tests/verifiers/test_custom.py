@@ -9,8 +9,8 @@ import pytest
 from tpt.config import VerifyConfig
 from tpt.errors import VerifierError
 from tpt.records import Outcome, Problem, Trace
+from tpt.system.own_code import absolute_name, is_own_code
 from tpt.verifiers import Judgement
-from tpt.verifiers.custom import absolute, is_custom
 from tpt.verifiers.judge import formats_of, judge, judge_one
 
 LIMITS = VerifyConfig(timeout_s=1.5, memory_mb=1024, workers=2)
@@ -118,11 +118,16 @@ def test_a_function_by_module_name() -> None:
 
 def test_kinds_that_are_functions() -> None:
     assert (
-        is_custom("mine.py:f") and is_custom("a/b.py:f") and is_custom("package.module:f") and is_custom("/a b/c.py:f")
+        is_own_code("mine.py:f")
+        and is_own_code("a/b.py:f")
+        and is_own_code("package.module:f")
+        and is_own_code("/a b/c.py:f")
     )
-    assert not is_custom("number") and not is_custom("numbre") and not is_custom("mine.py") and not is_custom(":f")
-    assert absolute("mine.py:f") == f"{Path.cwd() / 'mine.py'}:f"
-    assert absolute("package.module:f") == "package.module:f"
+    assert (
+        not is_own_code("number") and not is_own_code("numbre") and not is_own_code("mine.py") and not is_own_code(":f")
+    )
+    assert absolute_name("mine.py:f") == f"{Path.cwd() / 'mine.py'}:f"
+    assert absolute_name("package.module:f") == "package.module:f"
 
 
 def test_an_unknown_kind_is_explained() -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 
 from tpt.config import VerifyConfig
-from tpt.errors import TPTError, VerifierError
+from tpt.errors import OwnCodeError, TPTError, VerifierError
 from tpt.records import Problem, Trace, Verdict
 from tpt.sandbox import bubblewrap
-from tpt.verifiers.custom import is_custom
+from tpt.system.own_code import is_own_code
 from tpt.verifiers.judge import formats_of, judge
 
 _DECIDING = {"math": ("math-verify", "latex2sympy2_extended", "sympy"), "code": ("numpy",)}
@@ -45,10 +45,10 @@ def basis_of(kinds: frozenset[str]) -> dict[str, str]:
 
 def unfit(rules: Rules) -> str:
     """Return why this machine cannot judge by the rules, or an empty string when it can."""
-    own = [kind for kind in sorted(rules.kinds) if is_custom(kind)]
+    own = [kind for kind in sorted(rules.kinds) if is_own_code(kind)]
     try:
         basis = basis_of(rules.kinds)
-    except VerifierError as error:
+    except (OwnCodeError, VerifierError) as error:
         return f"{error}. Every node must see your own verifiers under the same path: put them on a shared file system"
     differs = [name for name, here in rules.basis.items() if basis[name] != here]
     if differs and differs[0] in own:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from tpt.config.section import Count, Fraction, Section
+from tpt.config.section import Count, Fraction, OwnCode, Section
 
 Option = str | bool | int | float | list[str] | list[int]
 
@@ -33,10 +33,11 @@ OPERATIONAL = (
 class EngineConfig(Section):
     """What turns prompts into completions."""
 
-    name: Literal["auto", "hf", "vllm", "server", "ray"] = Field(
+    name: Literal["auto", "hf", "vllm", "server", "ray"] | OwnCode = Field(
         "auto",
         description="hf: in-process decoder; vllm: vLLM in-process; server: an OpenAI-compatible one; "
-        "ray: replicas of hf or vllm in a Ray cluster; auto: vllm where it is installed and sees a GPU, else hf",
+        "ray: replicas of hf or vllm in a Ray cluster; auto: vllm where it is installed and sees a GPU, else hf; or your own "
+        "function that opens one",
     )
     slots: int = Field(
         0, ge=0, description="hf, vllm, each replica: completions decoded at once; 0: as many as suit the machine"

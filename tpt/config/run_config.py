@@ -72,12 +72,13 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sampler_feeds_the_policy(self) -> Self:
-        first_suffice = self.prune.per_problem != "all" and self.prune.pick in ("random", "first")
+        by_chance = self.prune.pick in ("random", "first") and not self.prune.weigh
+        first_suffice = self.prune.per_problem != "all" and by_chance
         if self.data.source == "self" and self.think.sampler == "until_full" and not first_suffice:
             raise ValueError(
                 'think.sampler = "until_full" stops at the first prune.per_problem keepable traces of a problem, but '
-                f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} chooses among all "
-                'of them: set think.sampler = "fixed"'
+                f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} "
+                f'{"and prune.weigh " if self.prune.weigh else ""}chooses among all of them: set think.sampler = "fixed"'
             )
         return self
 

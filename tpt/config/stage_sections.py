@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tpt.config.also_section import AlsoSource, with_sources
 from tpt.config.answer_format import AnswerFormat
-from tpt.config.section import Count, Fraction, Section
+from tpt.config.section import Count, Fraction, NoOwnCode, OwnCode, Section
 
 StopString = Annotated[str, Field(min_length=1)]
 
@@ -30,6 +30,14 @@ class ThinkConfig(Section):
     stop: list[StopString] = Field(
         default_factory=list,
         description='a completion ends before the first of these, such as "\\nQuestion:"; []: at its end-of-turn token alone',
+    )
+    order: NoOwnCode = Field(
+        "", description="your own function for the order in which problems are sampled; empty: at random"
+    )
+    hint_by: NoOwnCode = Field(
+        "",
+        description="your own function for a text that is added to a question when it is sampled and not when it is trained "
+        "on; empty: none",
     )
 
 
@@ -95,8 +103,14 @@ class PruneConfig(Section):
     max_examples: int = Field(
         0, ge=0, description="examples a round adds, at most: further problems are left out whole; 0: no limit"
     )
-    pick: Literal["random", "first", "shortest", "longest", "diverse"] = Field(
-        "random", description="which of a problem's keepable traces are taken"
+    pick: Literal["random", "first", "shortest", "longest", "diverse"] | OwnCode = Field(
+        "random", description="which of a problem's keepable traces are taken; or your own function"
+    )
+    keep: NoOwnCode = Field(
+        "", description="your own function for whether a trace is keepable, instead of the keys above; empty: those"
+    )
+    weigh: NoOwnCode = Field(
+        "", description="your own function for the weights of a problem's keepable traces; empty: all 1"
     )
     dedupe: Literal["exact", "equations", "none"] = Field(
         "exact", description="what makes two traces of a problem the same: text, or chain of equations"
@@ -162,6 +176,8 @@ class DataConfig(Section):
 def pruning_needed_to_think(prune: PruneConfig, think: ThinkConfig) -> dict[str, Any]:
     """Return what of ``prune`` says which traces are keepable and how many are wanted: thinking stops by it."""
     keys = {"correct_only", "wrong_only", "require_format", "require_true_steps", "min_tests_passed", "size", "growth"}
+    if prune.keep:
+        keys.add("keep")
     if think.sampler == "until_full" and prune.per_problem != 1:
         keys |= {"per_problem", "dedupe"}
     return prune.model_dump(include=keys)

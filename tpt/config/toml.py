@@ -27,7 +27,7 @@ OFTEN_SET: dict[str, tuple[str, ...]] = {
     "evaluate": ("samples", "temperature", "max_tokens"),
 }
 """Section to the keys that most people set; "": keys of no section."""
-_BRANCHES = ("constrained-int", "literal[")
+_BRANCHES = ("constrained-int", "literal[", "function-after[")
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
@@ -143,12 +143,12 @@ def _explain(error: ValidationError, where: str) -> str:
         key = ".".join(path)
         if item["type"] == "extra_forbidden":
             lines[key] = f"{where}: unknown key {key!r}.{did_you_mean(path[-1], _known_keys(path[:-1]))}"
+        elif key in lines:
+            lines[key] += f", or {_said(item)}"
         elif item["type"] == "value_error":
             lines[key] = f"{where}: {key + ': ' if key else ''}{item['ctx']['error']}"
         elif item["type"] == "missing":
             lines[key] = f"{where}: {key} is missing"
-        elif key in lines:
-            lines[key] += f", or {_said(item)}"
         else:
             lines[key] = f"{where}: {key} = {item['input']!r:.200}: {_said(item)}"
     return "\n".join(lines.values())

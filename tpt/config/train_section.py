@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tpt.config.section import Count, Fraction, Section
+from tpt.config.section import Count, Fraction, NoOwnCode, OwnCode, Section
 
 TRAIN_OPERATIONAL = ("where", "worker_cpus", "worker_gpus", "max_failures")
 """Keys that say where training is done, not how: no finished stage depends on them."""
@@ -66,9 +66,13 @@ class TrainConfig(Section):
         description="ray: so often training goes on from its last checkpoint after processes or nodes were lost",
     )
 
-    loss: Literal["cross_entropy", "focal", "clipped_confidence"] = Field(
+    trainer: NoOwnCode = Field(
+        "", description="your own function that trains, instead of the keys above and below; empty: tpt's trainer"
+    )
+    loss: Literal["cross_entropy", "focal", "clipped_confidence"] | OwnCode = Field(
         "cross_entropy",
-        description="what is minimised; the other two keep the model from growing ever surer of what it knows already",
+        description="what is minimised; the other two keep the model from growing ever surer of what it knows already; or your "
+        "own function of tokens' log-probabilities",
     )
     focal_gamma: float = Field(
         2.0, ge=0, description='for loss = "focal": power of (1 - probability); 0: cross_entropy'

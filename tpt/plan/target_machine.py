@@ -43,6 +43,11 @@ def choose_engine(config: RunConfig, hardware: Hardware) -> Engine:
     if hardware.gpu is not None and config.engine.name == "auto":
         return "hf" if config.engine.batch_invariant else "vllm"
     name = engine_name(config)
+    if name == "own":
+        raise ConfigError(
+            f"what an engine of your own costs is not known here (engine.name = {config.engine.name}): plan with another, such "
+            "as --set engine.name=hf"
+        )
     return config.engine.replica_engine if name == "ray" else name
 
 

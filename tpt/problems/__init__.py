@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from msgspec.structs import replace
 
-from tpt.errors import ProblemError
+from tpt.errors import OwnCodeError, ProblemError
 from tpt.problems.code.apps import apps
 from tpt.problems.code.code_contests import code_contests
 from tpt.problems.code.human_eval_mbpp import human_eval, mbpp
@@ -21,9 +21,10 @@ from tpt.problems.math.gsm_hard import load_gsm_hard
 from tpt.problems.math.math import load_math
 from tpt.problems.math.svamp import load_svamp
 from tpt.problems.overlap import Overlap, check_disjoint, closest_pairs, duplicates
-from tpt.problems.spec import TABLE, Spec, allow_no_rest, allow_params, choice_param, int_param, parse_spec
+from tpt.problems.spec import OWN, TABLE, Spec, allow_no_rest, allow_params, choice_param, int_param, parse_spec
 from tpt.problems.table import load_table
 from tpt.records import Problem
+from tpt.system.own_code import last_lines, load_own_code
 
 __all__ = ["Overlap", "check_disjoint", "closest_pairs", "duplicates", "load_problems", "load_wrong_programs"]
 
@@ -66,6 +67,7 @@ def load_problems(
       ``mbpp?version=full|sanitized&split=train|test|...`` from the Hub; with ``live_code_bench`` and ``leetcode``,
       all of them as ``NAME:PATH`` from a file or folder in their own layout
     - ``tiny_programs?split=train|heldout&size=300&seed=0``
+    - ``FILE.py:FUNCTION?PARAM=...``: what your own function returns for these parameters, an iterable of Problem
     - ``PATH?split=all|train|heldout`` with PATH ending in .jsonl, .json, .csv, .tsv or .parquet: your own problems
 
     Args:
@@ -100,6 +102,8 @@ def load_wrong_programs(spec: str, *, limit: int | None = None) -> dict[str, tup
 def _load(spec: Spec, *, columns: Mapping[str, str], kind: str | None, seed: int, limit: int | None) -> list[Problem]:
     if spec.name == TABLE:
         return load_table(spec, columns=columns, kind=kind)
+    if spec.name == OWN:
+        return _of_kind(_load_own(spec, limit), kind)
     if spec.name in _PUBLISHED:
         return _PUBLISHED[spec.name](spec, kind=kind)
     if spec.name in PROGRAM_SOURCES:
@@ -109,6 +113,19 @@ def _load(spec: Spec, *, columns: Mapping[str, str], kind: str | None, seed: int
 
         return load_reasoning_gym(spec, kind=kind, seed=seed, default_size=DEFAULT_SIZE)
     return _load_procedural(spec, kind=kind, seed=seed)
+
+
+def _load_own(spec: Spec, limit: int | None) -> list[Problem]:
+    function = load_own_code(spec.rest)
+    try:
+        problems = list(islice(function(**spec.params), limit))
+    except Exception as error:
+        raise OwnCodeError(f"problem source {spec.text!r} raised:\n{last_lines(error, skip=1)}") from None
+    other = next((each for each in problems if not isinstance(each, Problem)), None)
+    if other is not None or not problems:
+        said = "no problems" if other is None else f"{other!r:.100}, which is no tpt.Problem"
+        raise OwnCodeError(f"problem source {spec.text!r}: {spec.rest} gave {said}")
+    return problems
 
 
 def _load_procedural(spec: Spec, *, kind: str | None, seed: int) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Source specs: ``NAME?param=value&param=value``, ``NAME:REST?params`` or ``PATH.jsonl?params``.
+"""Source specs: ``NAME?param=value&param=value``, ``NAME:REST?params``, ``PATH.jsonl?params`` or ``FILE.py:FUNCTION?params``.
 
 Names and values are percent-decoded, so a value may hold ``&`` (``%26``) or ``=``; a ``+`` stays a ``+``.
 """
@@ -12,11 +12,14 @@ from typing import NoReturn
 from urllib.parse import unquote
 
 from tpt.errors import ProblemError, did_you_mean
+from tpt.system.own_code import is_own_code
 
 SOURCES = (
     *("apps", "aqua", "code_contests", "gsm8k", "gsm_hard", "human_eval", "leetcode", "live_code_bench", "math"),
     *("math500", "mbpp", "reasoning_gym", "svamp", "tiny_programs", "word_problems"),
 )
+OWN = "own"
+"""The name of a spec that names a function of the user's own."""
 TABLE = "table"
 """The name of a spec that is a path to the user's own file."""
 
@@ -30,9 +33,9 @@ class Spec:
     text: str
     """As the user wrote it."""
     name: str
-    """One of SOURCES, or TABLE."""
+    """One of SOURCES, OWN, or TABLE."""
     rest: str
-    """What follows the colon; for a TABLE the path; may be empty."""
+    """What follows the colon; for a TABLE the path, for OWN the function; may be empty."""
     params: dict[str, str]
 
 
@@ -49,11 +52,14 @@ def parse_spec(text: str) -> Spec:
     head, _, rest = body.partition(":")
     if head in SOURCES:
         return Spec(text, head, rest, params)
+    if is_own_code(body):
+        return Spec(text, OWN, body, params)
     if PurePath(body).suffix.lower() in TABLE_SUFFIXES:
         return Spec(text, TABLE, body, params)
     raise ProblemError(
         f"problem source {text!r}: {head!r} is unknown.{did_you_mean(head, SOURCES)} "
-        f"Allowed: {', '.join(SOURCES)}, or the path of a file ending in {', '.join(TABLE_SUFFIXES)}."
+        f"Allowed: {', '.join(SOURCES)}, the path of a file ending in {', '.join(TABLE_SUFFIXES)}, or a function of your own as "
+        "FILE.py:FUNCTION."
     )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tpt.config import AlarmConfig, NotifyConfig, RunConfig, load_config
 from tpt.config.engine_section import OPERATIONAL
+from tpt.config.own_code_keys import with_absolute_own_code
 from tpt.config.stage_sections import ALSO_KEYS, VERIFY_OPERATIONAL
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import to_table
-from tpt.verifiers.custom import absolute
 
 _MAY_CHANGE = (
     "rounds",
@@ -35,12 +35,9 @@ _CHOOSING = ("stop.rule", "stop.alpha", "evaluate.choose_share")
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """Return the config with paths that mean the same from whichever folder the run is resumed."""
-    changed = config
+    changed = with_absolute_own_code(config)
     if config.model != "embedded" and Path(config.model).exists():
         changed = changed.model_copy(update={"model": str(Path(config.model).resolve())})
-    if config.problems.kind:
-        problems = config.problems.model_copy(update={"kind": absolute(config.problems.kind)})
-        changed = changed.model_copy(update={"problems": problems})
     if config.data.file:
         data = config.data.model_copy(update={"file": str(Path(config.data.file).resolve())})
         changed = changed.model_copy(update={"data": data})

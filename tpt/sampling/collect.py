@@ -15,6 +15,7 @@ from tpt.model.chat import Chat
 from tpt.model.sampled import Sampled, sampled_of
 from tpt.records import Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal, Pair
+from tpt.sampling.hints import Hints
 from tpt.sampling.samplers import Sampler
 from tpt.system.jsonl import append_records, open_append
 from tpt.verifiers import AT_ONCE, Judge
@@ -67,7 +68,7 @@ class SamplingJob:
 
     problems: Mapping[str, Problem]
     prompt_ids: Mapping[str, tuple[int, ...]]
-    """Problem id to prompt tokens."""
+    """Problem id to prompt tokens; where there are hints, ``Hints.prompt_key`` to them."""
     engine: Engine
     sampling: Sampling
     seed_of: Callable[[RequestId], int]
@@ -79,6 +80,7 @@ class SamplingJob:
     watch: Watch | None = None
     chat: Chat | None = None
     """On the model's tokenizer, for what is kept of the sampled tokens; None: nothing is."""
+    hints: Hints | None = None
 
 
 def collect(
@@ -101,8 +103,9 @@ def collect(
         while not sampler.finished():
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
                 in_flight[key] = job.seed_of(key)
-                job.engine.add(Request(key, job.prompt_ids[key[0]], in_flight[key], job.sampling))
-            traces = [trace_of(completion, in_flight.pop(completion.id), job.chat) for completion in job.engine.step()]
+                prompt = job.prompt_ids[job.hints.prompt_key(key) if job.hints else key[0]]
+                job.engine.add(Request(key, prompt, in_flight[key], job.sampling))
+            traces = [trace_of(each, in_flight.pop(each.id), job.chat, job.hints) for each in job.engine.step()]
             append_records(traces_file, traces)
             verdicts = job.judge(traces, job.problems)
             append_records(verdicts_file, verdicts)
@@ -175,7 +178,7 @@ def _mark(trace: Trace, verdict: Verdict, job: SamplingJob) -> int | None:
     return job.mark(trace) if job.keepable(trace, verdict) else None
 
 
-def trace_of(completion: Completion, seed: int, chat: Chat | None = None) -> Trace:
+def trace_of(completion: Completion, seed: int, chat: Chat | None = None, hints: Hints | None = None) -> Trace:
     """Return a completion as a trace, with the seed that it was sampled with and what is kept of its tokens."""
     problem_id, sample = completion.id
     kept = Sampled(None, None, "")
@@ -193,4 +196,5 @@ def trace_of(completion: Completion, seed: int, chat: Chat | None = None) -> Tra
         answer=None if kept.answer is None else well_formed(kept.answer),
         token_ids=kept.token_ids,
         token_digest=kept.token_digest,
+        hint=hints.of(completion.id) if hints else "",
     )

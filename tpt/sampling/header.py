@@ -30,6 +30,8 @@ def _engine_text(run: RunDir, config: RunConfig) -> str:
     settings, name = config.engine, engine_name(config)
     if name == "server":
         return f"engine server at {settings.url}"
+    if name == "own":
+        return f"engine {settings.name}"
     if name == "ray":
         return f"engine ray, replicas of {settings.replica_engine}"
     device = resolve_device(settings.device)

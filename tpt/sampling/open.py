@@ -10,14 +10,17 @@ from typing import Any, Literal
 
 from tpt.config import EngineConfig, EvaluateConfig, RunConfig, ThinkConfig
 from tpt.engines import Engine, Sampling
-from tpt.errors import EngineError
+from tpt.errors import EngineError, OwnCodeError
 from tpt.model.adapter_folder import seen_by_all
 from tpt.model.chat import Chat, open_chat
 from tpt.records import Problem
 from tpt.sandbox.bubblewrap import hide_source
 from tpt.system.child_python import is_installed
+from tpt.system.own_code import call_own_code
 from tpt.verifiers import Judge
 from tpt.verifiers.judge import judge
+
+EngineName = Literal["hf", "vllm", "server", "ray", "own"]
 
 _LENGTH_STEP = 16
 _SHARED_SLOTS = 32
@@ -41,6 +44,8 @@ def open_engine(
     if name == "ray":
         return _open_ray(config, model, cache=cache, max_length=max_length)
     chat = chat or open_chat(config.asked_prompt, model, cache)
+    if name == "own":
+        return open_own(config.engine.name, model, chat, settings, max_length)
     if name == "server":
         from tpt.engines.server.engine import ServerEngine
 
@@ -52,6 +57,25 @@ def open_engine(
     from tpt.engines.hf.engine import open_hf
 
     return open_hf(model, chat, settings, max_length=max_length, cache=cache)
+
+
+def open_own(name: str, model: str, chat: Chat, settings: EngineConfig, max_length: int) -> Engine:
+    """Return the engine that a function of the user's own opens for a model's spec.
+
+    Raises:
+        OwnCodeError: the function raises, or what it returns lacks a part of the engine protocol.
+    """
+    engine: Engine = call_own_code(name, model, chat, settings, max_length)
+    missing = [
+        part
+        for part in ("guarantee", "slots", "add", "step", "cancel", "describe", "close")
+        if not hasattr(engine, part)
+    ]
+    if missing:
+        raise OwnCodeError(
+            f"engine.name = {name}: it returned {engine!r:.100}, which lacks {', '.join(missing)} of tpt.engines.Engine"
+        )
+    return engine
 
 
 def engine_length(settings: EngineConfig, longest: int) -> int:
@@ -73,11 +97,12 @@ def rounded_length(settings: EngineConfig, longest: int) -> int:
     return settings.max_length or -(-longest // _LENGTH_STEP) * _LENGTH_STEP
 
 
-def engine_name(config: RunConfig) -> Literal["hf", "vllm", "server", "ray"]:
+def engine_name(config: RunConfig) -> EngineName:
     """Return the engine that the config means here: ``auto`` is vLLM where it is installed and there is a GPU for it."""
     settings = config.engine
     if settings.name != "auto":
-        return settings.name
+        known: tuple[EngineName, ...] = ("hf", "vllm", "server", "ray")
+        return next((name for name in known if name == settings.name), "own")
     if settings.batch_invariant or settings.device == "cpu" or not is_installed("vllm"):
         return "hf"
     from tpt.model.load import resolve_device

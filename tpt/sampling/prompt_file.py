@@ -22,13 +22,17 @@ class PromptFile(Mapping[str, tuple[int, ...]]):
         self._row: dict[str, int] = {}
         self._ends = array("q", [0])
         self.longest = 0
-        for problem_id, token_ids in prompts:
-            data = array("i", token_ids).tobytes()
-            self._file.write(data)
-            self._row[problem_id] = len(self._row)
-            self._ends.append(self._ends[-1] + len(data))
-            self.longest = max(self.longest, len(token_ids))
-        self._file.flush()
+        try:
+            for problem_id, token_ids in prompts:
+                data = array("i", token_ids).tobytes()
+                self._file.write(data)
+                self._row[problem_id] = len(self._row)
+                self._ends.append(self._ends[-1] + len(data))
+                self.longest = max(self.longest, len(token_ids))
+            self._file.flush()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __getitem__(self, problem_id: str) -> tuple[int, ...]:
         row = self._row[problem_id]

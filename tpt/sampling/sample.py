@@ -12,6 +12,7 @@ from tpt.model.chat import open_chat
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.stage import StageContext
 from tpt.sampling.collect import Collected, Progress, SamplingJob, Watch, collect
+from tpt.sampling.hints import Hints
 from tpt.sampling.open import open_engine, open_judge
 from tpt.sampling.prompt_file import PromptFile
 from tpt.sampling.samplers import Sampler
@@ -42,6 +43,7 @@ def sample(
     keepable: Callable[[Trace, Verdict], bool] = lambda trace, verdict: False,
     mark: Callable[[Trace], int] = lambda trace: trace.sample,
     every_test: bool = False,
+    hint_function: str = "",
 ) -> tuple[list[Collected], dict[str, Any]]:
     """Run the passes on an engine; traces, verdicts and surplus of each go into its folder.
 
@@ -54,14 +56,18 @@ def sample(
         keepable: whether a trace may be trained on; a sampler that stops early asks.
         mark: equal for the traces of a problem that count as one.
         every_test: see ``tpt.verifiers.judge.judge``.
+        hint_function: name of the function for what is added to the questions, see ``Hints``.
     """
     config, index, cache = context.config, context.round_dir.index, context.run.path / "cache"
     stage = "think" if passes[0].at == context.round_dir.path else "evaluate"
     chat = open_chat(config.asked_prompt, model.spec, cache)
     for each in passes:
         each.at.mkdir(parents=True, exist_ok=True)
-    asked = ((problem_id, chat.prompt_ids(problem)) for problem_id, problem in problems.items())
-    with PromptFile(asked, passes[0].at) as prompt_ids, open_judge(config, problems, every_test=every_test) as judge:
+    hints = Hints(hint_function, problems, config.think.samples)
+    with (
+        PromptFile(hints.prompts(chat), passes[0].at) as prompt_ids,
+        open_judge(config, problems, every_test=every_test) as judge,
+    ):
         longest = prompt_ids.longest + max(each.sampling.max_tokens for each in passes)
         engine = open_engine(config, model.spec, cache=cache, longest=longest, chat=chat)
         try:
@@ -80,19 +86,16 @@ def sample(
                     on_progress=show,
                     watch=each.watch,
                     chat=chat,
+                    hints=hints,
                 )
-                collected.append(
-                    collect(
-                        each.sampler,
-                        job,
-                        traces_path=each.at / "traces.jsonl",
-                        verdicts_path=each.at / "verdicts.jsonl",
-                        surplus_path=each.at / "surplus.jsonl",
-                    )
-                )
+                collected.append(collect(each.sampler, job, **_files(each.at)))
             return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}
         finally:
             engine.close()
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {f"{name}_path": folder / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")}
 
 
 def _shown_on(display: Display) -> Callable[[Progress], None]:

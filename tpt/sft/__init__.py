@@ -9,6 +9,7 @@ from tpt.sft.checkpoint import Change, compare, interpolate, save_checkpoint, sn
 from tpt.sft.distributed import check_devices, device_of, ranks, run_in_parallel
 from tpt.sft.fit import fit, resolve_precision
 from tpt.sft.memory_check import check_memory
+from tpt.sft.own_trainer import train_by_own_code
 from tpt.sft.recorder import FitLog
 from tpt.sft.resume import ResumePoint
 from tpt.sft.rows import Encoded, Row, encode
@@ -38,4 +39,5 @@ __all__ = [
     "run_in_parallel",
     "save_checkpoint",
     "snapshot",
+    "train_by_own_code",
 ]

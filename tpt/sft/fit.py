@@ -23,7 +23,7 @@ from tpt.model.load import gains_by_bfloat16
 from tpt.model.shape import width_of
 from tpt.sft.checkpoint import pad_id
 from tpt.sft.distributed import ranks
-from tpt.sft.packing import Packed, Padded, use_packed_attention
+from tpt.sft.packing import WEIGHT, Packed, Padded, use_packed_attention
 from tpt.sft.recorder import FitLog, Precision, Progress, Recorder, planned
 from tpt.sft.resume import ResumePoint, Saver
 from tpt.sft.rows import Row, training_order
@@ -85,7 +85,10 @@ def _dataset(rows: Sequence[Row], order: list[int], *, multiple: int) -> Dataset
     missing = -len(order) % multiple
     ids += [rows[0].input_ids[:2]] * missing
     labels += [[IGNORED_LABEL] * len(rows[0].input_ids[:2])] * missing
-    return Dataset.from_dict({"input_ids": ids, "labels": labels})
+    columns = {"input_ids": ids, "labels": labels}
+    if all(row.weight == 1 for row in rows):
+        return Dataset.from_dict(columns)
+    return Dataset.from_dict({**columns, WEIGHT: [rows[i].weight for i in order] + [1.0] * missing})
 
 
 def resolve_precision(precision: str, *, hidden_size: int, device: torch.device) -> Precision:

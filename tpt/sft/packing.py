@@ -22,6 +22,10 @@ from tpt.sft.distributed import broadcast, ranks
 NAME = "tpt_packed"
 LENGTHS = "row_lengths"
 """The model's input that says how long each row of a packed sequence is; the layers pass it on to their attention."""
+WEIGHT = "weight"
+"""A row's column with the weight of its tokens, where not all are 1."""
+WEIGHTS = "weights"
+"""A batch's weights of tokens, float32, shaped like its labels."""
 _UNKNOWN_TERMS = ("s_aux", "position_bias")
 _KNOWN_IMPLEMENTATIONS = ("sdpa", "eager")
 
@@ -32,14 +36,16 @@ Batch = dict[str, Any]
 class Packed:
     """Collates rows into one sequence."""
 
-    def __call__(self, rows: list[dict[str, list[int]]]) -> Batch:
-        """Return ``input_ids``, ``labels`` and ``position_ids``, ``[1, tokens]``, and the rows' lengths."""
+    def __call__(self, rows: list[dict[str, Any]]) -> Batch:
+        """Return ``input_ids``, ``labels`` and ``position_ids``, ``[1, tokens]``, and the rows' lengths; see ``WEIGHTS``."""
         lengths = [len(row["input_ids"]) for row in rows]
+        weights = torch.cat([torch.full((len(row["input_ids"]),), row.get(WEIGHT, 1.0)) for row in rows])[None]
         return {
             "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
             "labels": torch.tensor([[label for row in rows for label in row["labels"]]]),
             "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
             LENGTHS: lengths,
+            **({WEIGHTS: weights} if WEIGHT in rows[0] else {}),
         }
 
 
@@ -49,8 +55,8 @@ class Padded:
 
     pad_id: int
 
-    def __call__(self, rows: list[dict[str, list[int]]]) -> Batch:
-        """Return ``input_ids``, ``attention_mask`` and ``labels``, ``[rows, longest]``."""
+    def __call__(self, rows: list[dict[str, Any]]) -> Batch:
+        """Return ``input_ids``, ``attention_mask`` and ``labels``, ``[rows, longest]``; see ``WEIGHTS``."""
         length = max(len(row["input_ids"]) for row in rows)
         batch = {
             "input_ids": torch.full((len(rows), length), self.pad_id),
@@ -62,6 +68,8 @@ class Padded:
             batch["input_ids"][at, :end] = torch.tensor(row["input_ids"])
             batch["attention_mask"][at, :end] = 1
             batch["labels"][at, :end] = torch.tensor(row["labels"])
+        if WEIGHT in rows[0]:
+            batch[WEIGHTS] = torch.tensor([[row[WEIGHT]] for row in rows]).expand(-1, length)
         return batch
 
 

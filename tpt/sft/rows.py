@@ -21,6 +21,8 @@ class Row:
     """The example's problem id and sample, for messages."""
     input_ids: list[int]
     labels: list[int]
+    weight: float = 1.0
+    """What its tokens' losses are multiplied by."""
 
     @property
     def targets(self) -> int:
@@ -62,7 +64,7 @@ def encode(examples: Sequence[Example], problems: Mapping[str, Problem], chat: C
             refused[name] = fault
             continue
         checked_tokens += bool(example.token_ids or example.token_digest)
-        row = Row(name, *chat.training_ids(example.messages, example.token_ids))
+        row = Row(name, *chat.training_ids(example.messages, example.token_ids), example.weight)
         problem = problems.get(example.problem_id)
         check_row(row, chat, prompt=None if problem is None else chat.prompt_ids(problem))
         rows.append(row)

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from tpt.model.chat import IGNORED_LABEL
 from tpt.sft.distributed import broadcast, ranks
 from tpt.sft.losses import TokenLoss
+from tpt.sft.packing import WEIGHTS
 
 TILE = 2**26
 """Logits computed at once: 256 MiB in float32."""
@@ -40,11 +41,14 @@ def attach_target_loss(model: PreTrainedModel, loss: TokenLoss) -> None:
             return plain(self, *args, **inputs)
         labels = functional.pad(inputs.pop("labels")[:, 1:], (0, 1), value=IGNORED_LABEL)
         trained = labels != IGNORED_LABEL
+        # All tokens of a row have the same weight, so these need no shift but that of the end of the row.
+        weights = inputs.pop(WEIGHTS, None)
+        weights = None if weights is None else weights[trained]
         if not own_head:
             logits = plain(self, *args, **inputs).logits[trained]
-            return _by_autograd(logits, labels[trained], loss)
+            return _by_autograd(logits, labels[trained], weights, loss)
         hidden = self.base_model(*args, **inputs).last_hidden_state[trained]
-        return self.get_output_embeddings()(hidden, labels=labels[trained])
+        return self.get_output_embeddings()(hidden, labels=labels[trained], weights=weights)
 
     model.forward = types.MethodType(forward, model)
     if own_head:
@@ -60,11 +64,11 @@ def _attach_to_head(model: PreTrainedModel, loss: TokenLoss) -> None:
     plain = type(head).forward
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
-    def forward(self: Any, hidden: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self: Any, hidden: Tensor, labels: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         if labels is None:
             projected: Tensor = plain(self, hidden)
             return projected
-        return target_loss_sum(hidden, self.weight, labels, bias=self.bias, loss=loss, cap=cap)
+        return target_loss_sum(hidden, self.weight, labels, weights, bias=self.bias, loss=loss, cap=cap)
 
     head.forward = types.MethodType(forward, head)
 
@@ -98,7 +102,14 @@ def has_plain_head(model: PreTrainedModel) -> bool:
 
 
 def target_loss_sum(
-    hidden: Tensor, weight: Tensor, labels: Tensor, *, bias: Tensor | None, loss: TokenLoss, cap: float | None
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    *,
+    bias: Tensor | None,
+    loss: TokenLoss,
+    cap: float | None,
 ) -> Tensor:
     """Return the sum of the losses of target tokens, a float32 scalar; its products are in autocast's precision.
 
@@ -106,17 +117,20 @@ def target_loss_sum(
         hidden: ``[targets, width]``, the state that predicts each target.
         weight: ``[vocabulary, width]``.
         labels: ``[targets]``.
+        weights: ``[targets]``, of their losses; None: all 1.
         bias: ``[vocabulary]``, or None.
         loss: Of a target's log-probability.
         cap: Logits are ``cap * tanh(logits / cap)``, as in Gemma 2; None: they are not capped.
     """
-    total: Tensor = _TargetLoss.apply(hidden, weight, bias, labels, loss, cap)  # type: ignore[no-untyped-call]
+    total: Tensor = _TargetLoss.apply(hidden, weight, bias, labels, weights, loss, cap)  # type: ignore[no-untyped-call]
     return total
 
 
-def _by_autograd(logits: Tensor, labels: Tensor, loss: TokenLoss) -> Tensor:
+def _by_autograd(logits: Tensor, labels: Tensor, weights: Tensor | None, loss: TokenLoss) -> Tensor:
     log_p = -functional.cross_entropy(logits.float(), labels, reduction="none")
-    return loss(log_p)[0].sum()
+    losses, slopes = loss(log_p.detach(), weights)
+    # Its value is that of the losses, and its gradient by the log-probabilities the slopes.
+    return (losses + slopes * (log_p - log_p.detach())).sum()
 
 
 class _TargetLoss(torch.autograd.Function):
@@ -129,6 +143,7 @@ class _TargetLoss(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         labels: Tensor,
+        weights: Tensor | None,
         loss: TokenLoss,
         cap: float | None,
     ) -> Tensor:
@@ -147,6 +162,7 @@ class _TargetLoss(torch.autograd.Function):
                 losses, slopes = _losses_and_slopes(
                     functional.linear(states[part], matrix, None if bias is None else bias.to(rounded)).float(),
                     labels[part],
+                    None if weights is None else weights[part],
                     loss,
                     cap,
                 )
@@ -170,10 +186,12 @@ class _TargetLoss(torch.autograd.Function):
             None if saved is None else (saved * scale).to(dtype)
             for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return (*scaled, None, None, None)
+        return (*scaled, None, None, None, None)
 
 
-def _losses_and_slopes(logits: Tensor, labels: Tensor, loss: TokenLoss, cap: float | None) -> tuple[Tensor, Tensor]:
+def _losses_and_slopes(
+    logits: Tensor, labels: Tensor, weights: Tensor | None, loss: TokenLoss, cap: float | None
+) -> tuple[Tensor, Tensor]:
     """Return the losses ``[targets]`` and their gradients by the logits ``[targets, vocabulary]``, which it overwrites."""
     ratio = None
     if cap is not None:
@@ -181,7 +199,7 @@ def _losses_and_slopes(logits: Tensor, labels: Tensor, loss: TokenLoss, cap: flo
         logits = ratio * cap
     at = labels[:, None]
     scale = logits.logsumexp(-1, keepdim=True)
-    losses, slope = loss(logits.gather(-1, at) - scale)
+    losses, slope = loss(logits.gather(-1, at) - scale, None if weights is None else weights[:, None])
     probabilities = logits.sub_(scale).exp_()
     gradient = probabilities.mul_(-slope)
     gradient.scatter_add_(-1, at, slope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tpt.records import Problem, Trace
-from tpt.verifiers.custom import is_custom
+from tpt.system.own_code import is_own_code
 
 
 def gold_completion(problem: Problem) -> str | None:
@@ -14,7 +14,7 @@ def gold_completion(problem: Problem) -> str | None:
         return None if problem.solution is None else fenced(problem.solution)
     if problem.kind == "math":
         return problem.answer if "\\boxed" in problem.answer else f"\\boxed{{{problem.answer}}}"
-    if problem.kind == "regex" or is_custom(problem.kind):
+    if problem.kind == "regex" or is_own_code(problem.kind):
         # A pattern is no answer, and what your own function wants to see, only a solution can show.
         return problem.solution
     return f"#### {problem.answer}"

@@ -14,10 +14,11 @@ from tpt.config import VerifyConfig
 from tpt.config.answer_format import format_of
 from tpt.errors import VerifierError, did_you_mean
 from tpt.records import Outcome, Problem, Trace, Verdict, judged_text
+from tpt.system.own_code import is_own_code
 from tpt.verifiers import Judgement
 from tpt.verifiers.answer_format import DESCRIBED, Opening, in_format
 from tpt.verifiers.code.verify import CODE_FORMAT, judge_completions, verify_code
-from tpt.verifiers.custom import describe_custom, is_custom, verify_custom
+from tpt.verifiers.custom import describe_custom, verify_custom
 from tpt.verifiers.math.verify import MATH_FORMAT, verify_math
 from tpt.verifiers.multiple_choice import CHOICE_FORMAT, verify_choice
 from tpt.verifiers.number.verify import NUMBER_FORMAT, verify_number
@@ -170,7 +171,7 @@ def _key(call: PoolCall, index: int, within: str) -> str:
 def _opening(kind: str, limits: VerifyConfig) -> Opening:
     if kind in OPENINGS:
         return in_format(OPENINGS[kind], kind, limits.answer_format)
-    if is_custom(kind):
+    if is_own_code(kind):
         return verify_custom
     raise VerifierError(
         f"no verifier for problems of kind {kind!r}, allowed: {', '.join(OPENINGS)}, or a function of your own as "
