@@ -141,7 +141,7 @@ def test_a_function_that_does_not_fit_ends_the_stage_with_a_sentence(
 
 
 def test_what_cannot_be_imported_is_told_before_anything_is_written(tmp_path: Path, own: Path) -> None:
-    with pytest.raises(OwnCodeError, match="has no function 'missing', it has: .*longest"):
+    with pytest.raises(OwnCodeError, match=r"has no function 'missing', it has: .*longest"):
         prepared(tmp_path / "run", f"prune.weigh={own}:missing", "think.sampler=fixed")
     assert not (tmp_path / "run" / "problems.jsonl").exists()
 
