@@ -17,6 +17,7 @@ from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.evidence.telling import told
 from tpt.records import EvalReport, Problem, RoundRecord
 from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside
+from tpt.run.kept_checkpoints import drop_checkpoints
 from tpt.run.lock import lock
 from tpt.run.manifest import finished_stages, load_manifest, require_unchanged_run
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
@@ -90,8 +91,11 @@ class Run:
                         self._do((*round_dir.stages, *self._also(at_end=False)), round_dir, server, sync)
                         records.append(round_record(self.dir, round_dir))
                         write_json(round_dir.record, records[-1])
-                        write_text(self.dir.best, f"round-{best_round(self.dir, records).index}\n")
+                        best = best_round(self.dir, records).index
+                        write_text(self.dir.best, f"round-{best}\n")
                         sync.recorded(round_dir)
+                        if self.config.train.keep == "best+last" and (dropped := drop_checkpoints(self.dir, best=best)):
+                            log_event(self.dir, "checkpoints dropped", rounds=dropped)
                         teller.round(records, is_new=is_new)
                         yield records[-1]
                     for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):

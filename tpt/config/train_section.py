@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from tpt.config.section import Count, Fraction, NoOwnCode, OwnCode, Section
 
-TRAIN_OPERATIONAL = ("where", "worker_cpus", "worker_gpus", "max_failures")
-"""Keys that say where training is done, not how: no finished stage depends on them."""
+TRAIN_OPERATIONAL = ("where", "worker_cpus", "worker_gpus", "max_failures", "keep")
+"""Keys that say where training is done and what is kept, not how: no finished stage depends on them."""
 
 
 class TrainConfig(Section):
@@ -97,6 +97,9 @@ class TrainConfig(Section):
         False, description="compute activations twice instead of keeping them: less memory, about a third more time"
     )
     liger: bool = Field(False, description="use the Triton kernels of liger-kernel; needs a CUDA device")
+    keep: Literal["all", "best+last"] = Field(
+        "all", description="checkpoints that stay on this machine's disk once a round is finished"
+    )
     save_every_steps: int = Field(
         0, ge=0, description="steps between checkpoints to go on from after a crash; 0: about every ten minutes"
     )

@@ -102,7 +102,9 @@ def disk_bytes(setting: Setting, planned: list[StagePlan]) -> dict[str, int]:
     kept = cost.trained_weights if config.train.adapter == "keep" else work.shape.parameters
     sampled = [stage for stage in planned if stage.stage != "train"]
     traces = sum(stage.samples * _TRACE_BYTES + stage.tokens * _TOKEN_BYTES for stage in sampled)
-    found = {"checkpoints": 4 * kept * config.rounds, "traces": traces}
+    # With best+last there are three for a moment: those two, and the new one.
+    rounds = config.rounds if config.train.keep == "all" else min(config.rounds, 3)
+    found = {"checkpoints": 4 * kept * rounds, "traces": traces}
     if config.model.endswith(".gguf"):
         found["model, dequantised"] = 4 * work.shape.parameters
     # Weights and two moments, and the next such checkpoint before the last one goes.
