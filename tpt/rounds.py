@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +16,17 @@ from tpt.config.own_code_keys import own_code_of
 from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.evidence.telling import told
-from tpt.records import EvalReport, Problem, RoundRecord
+from tpt.records import EvalReport, Example, Problem, RoundRecord, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside
 from tpt.run.kept_checkpoints import drop_checkpoints
 from tpt.run.lock import lock
 from tpt.run.manifest import finished_stages, load_manifest, require_unchanged_run
+from tpt.run.record_list import RecordList
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import HEADER, StageServer, do_stage
 from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
 from tpt.system.jsonl import (
+    count_lines,
     from_table,
     iterate_records,
     read_json,
@@ -134,6 +137,37 @@ class Run:
         """
         require_unchanged_run(self.dir)
         return [read_record(self.dir, each) for each in self.dir.rounds() if each.record.exists()]
+
+    def problems(self, *, heldout: bool = False) -> RecordList[Problem]:
+        """Return the training problems, or the held-out ones."""
+        return RecordList(read_records(self.dir.heldout if heldout else self.dir.problems, Problem))
+
+    def traces(self, round_index: int, *, heldout: bool = False) -> RecordList[Trace]:
+        """Return what was sampled in a round to learn from, or, of held-out problems, to score its model."""
+        round_dir = self.dir.round(round_index)
+        return RecordList(read_records(round_dir.evaluate_traces if heldout else round_dir.traces, Trace))
+
+    def verdicts(self, round_index: int, *, heldout: bool = False) -> RecordList[Verdict]:
+        """Return the verdicts on ``traces``, in the same order."""
+        round_dir = self.dir.round(round_index)
+        return RecordList(read_records(round_dir.evaluate_verdicts if heldout else round_dir.verdicts, Verdict))
+
+    def examples(self, round_index: int) -> RecordList[Example]:
+        """Return what a round was trained on."""
+        return RecordList(read_records(self.dir.round(round_index).examples, Example))
+
+    def _repr_html_(self) -> str:
+        """Return the scores by round as a notebook shows them."""
+        rows = [["round", "pass@1", "value right in any format", "greedy", "examples"]]
+        for record in self.records():
+            report, trained = record.evaluate, self.dir.round(record.index).examples
+            scores = [report.pass_at_k[1], report.pass_at_k_lenient[1], report.greedy_lenient]
+            shown = [f"{100 * each.mean:.1f} ± {100 * each.stderr:.1f}" if each else "" for each in scores]
+            rows.append([str(record.index), *shown, f"{count_lines(trained):,}" if trained.exists() else ""])
+        cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+        table = "".join(f"<tr>{row}</tr>" for row in cells)
+        what = html.escape(f"{self.dir.path}: what may be claimed says: tpt report {self.dir.path}")
+        return f"<table>{table}</table><p>{what}</p>"
 
     def stop_reason(self, records: list[RoundRecord]) -> str:
         """Return why no further round is done after these, or "" when one is."""
