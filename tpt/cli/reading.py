@@ -150,12 +150,37 @@ def export_model(
     merge: Annotated[bool, typer.Option("--merge", help="Put an adapter into its base model's weights.")] = False,
     gguf: Annotated[bool, typer.Option("--gguf", help="Write model.gguf too (Llama and Qwen 2 families).")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    dataset: Annotated[
+        bool, typer.Option("--dataset", help="The examples and traces of all rounds instead, as a dataset.")
+    ] = False,
+    push: Annotated[str, typer.Option("--push", help="Upload it to the Hub too, private.", metavar="OWNER/NAME")] = "",
+    public: Annotated[bool, typer.Option("--public", help="With --push: visible to everyone.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --push: say what would be uploaded.")] = False,
+    eval_result: Annotated[
+        str,
+        typer.Option(
+            "--eval-result",
+            help="The Hub benchmark that the held-out problems are: the score in .eval_results.",
+            metavar="ID[:TASK]",
+        ),
+    ] = "",
     format: FormatOption = Format.table,
 ) -> None:
     """Write a round's model as a folder that transformers loads, with a model card and its lineage."""
     from tpt.cli.output import print_result
     from tpt.export import ExportOptions, export
+    from tpt.export.dataset import export_dataset
+    from tpt.export.hub import check_repo
+    from tpt.export.hub import push as push_folder
     from tpt.run.directory import RunDir
 
-    options = ExportOptions(round=round, dtype=dtype.value, merge=merge, gguf=gguf, force=force)
-    print_result(export(RunDir(path), to, options), format)
+    if push:
+        check_repo(push)
+    options = ExportOptions(
+        round=round, dtype=dtype.value, merge=merge, gguf=gguf, force=force, eval_result=eval_result
+    )
+    run = RunDir(path)
+    written = export_dataset(run, to, force=force) if dataset else export(run, to, options)
+    if push:
+        written |= push_folder(to, push, kind="dataset" if dataset else "model", public=public, dry_run=dry_run)
+    print_result(written, format)

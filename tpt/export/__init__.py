@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tpt.errors import ConfigError, RunError
 from tpt.evidence import evidence_of
 from tpt.export.card import Card, model_card, prompt_messages
+from tpt.export.eval_result import check_benchmark, write_eval_result
 from tpt.export.gguf_file import write_gguf
 from tpt.export.origin import origin_of
 from tpt.export.weights import cast, is_adapter, saved_dtype, write_base, write_copy, write_merged
@@ -26,6 +27,7 @@ Dtype = Literal["as-saved", "float32", "bfloat16"]
 ORIGIN = "tpt.json"
 _CARD = "README.md"
 _GGUF = "model.gguf"
+_BASE_NOTE = "the base model: no round was significantly better; take one all the same with --round last (round {last})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class ExportOptions:
     gguf: bool = False
     force: bool = False
     """Replace an earlier export."""
+    eval_result: str = ""
+    """The benchmark on the Hub that the held-out problems are, ``ID`` or ``ID:TASK``; its score goes into .eval_results."""
 
 
 def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
@@ -51,6 +55,7 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
         ConfigError: ``options.round`` is no round.
     """
     run.require()
+    check_benchmark(options.eval_result)
     opened = Run(run.path)
     records = opened.records()
     record = _chosen(records, options.round, run)
@@ -65,7 +70,8 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    return {"folder": str(out), "round": record.index, **written}
+    told = {} if record.index or options.round == "0" else {"note": _BASE_NOTE.format(last=records[-1].index)}
+    return {"folder": str(out), "round": record.index, **written, **told}
 
 
 def _write(
@@ -88,7 +94,9 @@ def _write(
         cast(folder, options.dtype)
     if options.gguf:
         write_gguf(folder, folder / _GGUF, name=name)
-    files = {file.name: digest(file) for file in sorted(folder.iterdir())}
+    if options.eval_result:
+        write_eval_result(folder, options.eval_result, record, config.evaluate)
+    files = {file.name: digest(file) for file in sorted(folder.iterdir()) if file.is_file()}
     form = {"dtype": saved_dtype(folder), "adapter": adapter and not merged, "merged": merged, "gguf": options.gguf}
     write_json(folder / ORIGIN, {**origin, "form": form, "files": files})
     evidence = evidence_of(opened.dir, records)
@@ -106,8 +114,12 @@ def _write(
         messages=prompt_messages(config, folder),
     )
     write_text(folder / _CARD, model_card(card))
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    return {**form, "megabytes": round(size / 1e6, 1), "files": sorted(file.name for file in folder.iterdir())}
+    written = [file for file in folder.rglob("*") if file.is_file()]
+    size, names = (
+        sum(file.stat().st_size for file in written),
+        (file.relative_to(folder).as_posix() for file in written),
+    )
+    return {**form, "megabytes": round(size / 1e6, 1), "files": sorted(names)}
 
 
 def _chosen(records: list[RoundRecord], which: str, run: RunDir) -> RoundRecord:
