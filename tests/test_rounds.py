@@ -249,3 +249,16 @@ def test_what_chooses_the_best_round_may_change_where_nothing_depends_on_it(tmp_
     assert load_config(run.config).stop.rule == "maximum"
     with pytest.raises(RunError, match="stop\\.rollback"):
         Run(run.path, load_config(QUICKSTART, [*SMALL, "engine.batch_invariant=true", "stop.rollback=true"])).prepare()
+
+
+def test_how_to_train_may_change_until_a_round_is_trained(tmp_path: Path) -> None:
+    """As after a training that did not fit into memory: what was sampled with the old keys is not lost."""
+    run = prepared(tmp_path / "run", small_config(batch_invariant=True))
+    for index, stage in ((0, "evaluate"), (1, "think"), (1, "prune")):
+        write_manifest(run.round(index), stage, inputs={}, outputs={}, settings={}, counts={})
+    smaller = load_config(QUICKSTART, [*SMALL, "engine.batch_invariant=true", "train.micro_batch_size=1"])
+    Run(run.path, smaller).prepare()
+    assert load_config(run.config).train.micro_batch_size == 1
+    write_manifest(run.round(1), "train", inputs={}, outputs={}, settings={}, counts={})
+    with pytest.raises(RunError, match=r"train\.micro_batch_size: 1 there"):
+        Run(run.path, small_config(batch_invariant=True)).prepare()

@@ -49,6 +49,9 @@ def changed_keys(run: RunDir, config: RunConfig) -> str:
     before, now = _flat(to_table(load_config(run.config).model_dump())), _flat(to_table(config.model_dump()))
     rolls_back = before["stop.rollback"] or now["stop.rollback"]
     allowed = _MAY_CHANGE if rolls_back else _MAY_CHANGE + _CHOOSING
+    if not any(each.manifest("train").exists() for each in run.rounds()):
+        # Such as after a training that did not fit into memory: what was sampled stays.
+        allowed += tuple(key for key in now if key.startswith("train."))
     changed = [key for key in now if before.get(key) != now[key] and key not in allowed]
     return "\n".join(f"  {key}: {before.get(key)!r} there, {now[key]!r} now" for key in changed[:10])
 

@@ -101,7 +101,7 @@ class MemoryEstimate:
     head: int
     """Of the output projection, a tile of logits and its gradient; or of the last layer's backward pass, if that is more."""
     snapshot: int
-    """The weights before training, kept to say what changed; in host memory, so counted on a CPU alone."""
+    """An adapter before training, kept to say what changed; in host memory, so counted on a CPU alone."""
     runtime: int
 
     @property
@@ -170,7 +170,7 @@ def estimate(shape: Shape, plan: Plan) -> MemoryEstimate:
         optimizer=int(_STATE_BYTES[plan.optimizer] * trained) // plan.devices,
         activations=_activations(shape, plan),
         head=_head_or_layer(shape, plan),
-        snapshot=4 * trained if plan.device == "cpu" else 0,
+        snapshot=4 * adapters if plan.device == "cpu" and not is_full else 0,
         runtime=_RUNTIME[plan.device],
     )
 

@@ -72,8 +72,6 @@ def open_trainee(
             model = load_model(under, dtype=frozen, device=where.type, cache=cache)
     trainee = Trainee(model, config, start, under, cache, seed, before={})
     if config.method == "full":
-        if not sharded:
-            trainee.before = snapshot(model)
         return trainee
     _put_adapter(model, trainee)
     trainee.before = adapter_state(model)
@@ -109,7 +107,6 @@ def gather(trainee: Trainee) -> None:
         return
     model = load_model(trainee.under, dtype="float32", device="cpu", cache=trainee.cache)
     if not only_adapter:
-        trainee.before = {name: weight.detach() for name, weight in model.named_parameters()}
         model.load_state_dict(whole, assign=True)
         model.tie_weights()
     else:
@@ -133,6 +130,9 @@ def finish(trainee: Trainee, chat: Chat, out: Path, *, base: str | None, row: Ro
     """
     config, model = trainee.config, trainee.model
     if config.method == "full":
+        # A copy of the weights kept through training would be a seventh of its memory.
+        model.zero_grad(set_to_none=True)
+        trainee.before = trainee.before or _weights_of(trainee.start, trainee.cache)
         change = compare(trainee.before, model)
         _mix(model, trainee, base=base)
         save_checkpoint(model, chat, out)
@@ -187,8 +187,13 @@ def _mix(model: PreTrainedModel, trainee: Trainee, *, base: str | None) -> None:
     if weight:
         other = trainee.before
         if base is not None:
-            other = snapshot(load_model(base, dtype="float32", device="cpu", cache=trainee.cache))
+            other = _weights_of(base, trainee.cache)
         interpolate(model, other, weight)
+
+
+def _weights_of(spec: str, cache: Path | None) -> dict[str, torch.Tensor]:
+    model = load_model(spec, dtype="float32", device="cpu", cache=cache)
+    return {name: weight.detach() for name, weight in model.named_parameters()}
 
 
 def _put_adapter(model: PreTrainedModel, trainee: Trainee) -> None:
