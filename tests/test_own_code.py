@@ -10,7 +10,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from tpt.config import RunConfig, load_config, parse_config
+from tpt.config import PruneConfig, load_config, parse_config
 from tpt.config.own_code_keys import own_code_of, with_absolute_own_code
 from tpt.errors import OwnCodeError, StaleStageError
 from tpt.problems import load_problems
@@ -218,22 +218,17 @@ def test_orders_of_methods() -> None:
     assert len(method("curriculum.py:order")(problems, easy, random.Random(0))) == 6
 
 
-def test_the_noisy_verifier_errs_at_its_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = RunConfig(prune={"keep": f"{METHODS}/noisy.py:keep"}).prune  # type: ignore[arg-type]
+def test_the_noisy_verifier_errs_at_its_rates() -> None:
     problem = Problem("p", "?", "1")
 
-    def kept(outcome: Outcome) -> int:
+    def kept(function: str, outcome: Outcome) -> int:
+        config = PruneConfig(keep=f"{METHODS}/noisy.py:{function}")
         return sum(is_keepable(*pair(outcome, sample), problem, config) for sample in range(2000))
 
-    monkeypatch.setenv("TPT_FALSE_POSITIVES", "0.1")
-    monkeypatch.setenv("TPT_FALSE_NEGATIVES", "0.3")
-    assert kept(Outcome.WRONG) == pytest.approx(200, abs=40)
-    assert kept(Outcome.CORRECT) == pytest.approx(1400, abs=60)
-    monkeypatch.delenv("TPT_FALSE_POSITIVES")
-    assert kept(Outcome.WRONG) == 0
-    assert not is_keepable(
-        replace(pair(Outcome.CORRECT)[0], finish_reason="length"), pair(Outcome.CORRECT)[1], problem, config
-    )
+    assert kept("fp_10", Outcome.WRONG) == pytest.approx(200, abs=40) and kept("fp_10", Outcome.CORRECT) == 2000
+    assert kept("fn_30", Outcome.CORRECT) == pytest.approx(1400, abs=60) and kept("fn_30", Outcome.WRONG) == 0
+    cut, verdict = replace(pair(Outcome.CORRECT)[0], finish_reason="length"), pair(Outcome.CORRECT)[1]
+    assert not is_keepable(cut, verdict, problem, PruneConfig(keep=f"{METHODS}/noisy.py:fp_10"))
 
 
 @pytest.mark.parametrize("path", sorted(METHODS.glob("*.py")), ids=lambda path: path.stem)

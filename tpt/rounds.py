@@ -321,7 +321,7 @@ def best_round(run: RunDir, records: list[RoundRecord]) -> RoundRecord:
 def stop_reason(records: list[RoundRecord], config: RunConfig, choice: BestRound) -> str:
     """Return why no further round is done after these, or "" when one is."""
     if len(records) > config.rounds:
-        return f"all {config.rounds} rounds are done"
+        return "the one round is done" if config.rounds == 1 else f"all {config.rounds} rounds are done"
     newest = max(choice.best, choice.highest)
     waited = records[-1].index - newest
     if config.stop.patience and waited >= config.stop.patience:

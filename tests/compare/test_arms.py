@@ -12,8 +12,10 @@ from command_line import QUICKSTART
 from tpt.compare.arms import ARM_KINDS, StudyPlan, load_arms
 from tpt.compare.budget import next_round, sampled_completions, sampled_tokens, spent
 from tpt.compare.running import run_arms
+from tpt.config.own_code_keys import own_code_of
 from tpt.errors import ConfigError
 from tpt.records import Estimate, EvalReport, RoundRecord
+from tpt.system.own_code import load_own_code
 
 Write = Callable[..., Path]
 BASE = """
@@ -86,6 +88,14 @@ def test_the_reference_arm_comes_first(arms_file: Write) -> None:
 def test_the_shipped_example_is_an_arms_file() -> None:
     assert len(plan_of(QUICKSTART.parent / "compare" / "arms.toml").arms) == 9
     assert plan_of(QUICKSTART.parent / "compare" / "recipes.toml").reference.name == "tpt"
+
+
+def test_the_league_s_methods_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    league = plan_of(QUICKSTART.parent / "compare" / "league.toml")
+    functions = [name for arm in league.arms for name in own_code_of(arm.config(0)).values()]
+    assert len(league.arms) >= 20 and len(functions) > 20
+    assert all(callable(load_own_code(name)) for name in functions)
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ def test_verdicts_say_gain_loss_and_noise(run: RunDir) -> None:
     )
     assert "Most of the gain is format: the model writes right values as asked more often." in say["gain"]
     assert say["loss"].startswith("Loss against the base model: −5.0 points") and "Most of" not in say["loss"]
-    assert "1 problems gained and 2.5 lost, solved by 8 samples of each (p = 0.500); pass@8 -5.0 [" in say["loss"]
+    assert "1 problem gained and 2.5 lost, solved by 8 samples of each (p = 0.500); pass@8 -5.0 [" in say["loss"]
     assert "Within noise of the base model: +1.0 points" in say["within noise"]
     assert "a true difference of 3.1 points would be detected 80 % of the time" in say["within noise"]
     crossed = replace(card, to_base=compared("gain", 0.05, 8), to_previous=None)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from tpt.config import PRESETS, RunConfig, Section, parse_config
+from tpt.config.own_code_keys import with_absolute_own_code
 from tpt.errors import ConfigError, did_you_mean
 
 VOTE = "majority-vote"
@@ -61,6 +62,8 @@ class Arm:
     table: Mapping[str, Any]
     """Its config, without a seed."""
     rounds: int
+    folder: Path
+    """Where files of functions are looked for first."""
 
     @property
     def votes(self) -> bool:
@@ -75,7 +78,7 @@ class Arm:
     def config(self, seed: int, *, rounds: int | None = None) -> RunConfig:
         """Return the run config of the arm with a seed; ``rounds``: other than planned."""
         table = {**self.table, "seed": seed, "rounds": self.rounds if rounds is None else rounds}
-        return parse_config(table, where=f"arm {self.name!r}")
+        return with_absolute_own_code(parse_config(table, where=f"arm {self.name!r}"), folder=self.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,7 @@ def _arm(section: ArmSection, base: dict[str, Any], common: RunConfig, budget: s
         table = _over(table, layer)
     table["preset"] = preset if preset in PRESETS else "tpt"
     rounds = parse_config(table, where=f"{path}: arm {section.name!r}").rounds
-    return Arm(section.name, preset, table, rounds)
+    return Arm(section.name, preset, table, rounds, path.absolute().parent)
 
 
 def _equal(preset: str, common: RunConfig, budget: str | int) -> dict[str, Any]:

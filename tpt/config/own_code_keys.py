@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tpt.config.run_config import RunConfig
@@ -34,12 +35,18 @@ def own_code_settings(config: RunConfig, *keys: str) -> dict[str, Any]:
     return {"own_code": digests} if digests else {}
 
 
-def with_absolute_own_code(config: RunConfig) -> RunConfig:
-    """Return the config with the files of functions named by their absolute paths."""
+def with_absolute_own_code(config: RunConfig, *, folder: Path | None = None) -> RunConfig:
+    """Return the config with the files of functions named by their absolute paths.
+
+    Args:
+        config: The config.
+        folder: What relative paths start from where there is such a file; else, and None: the working directory.
+    """
     for key in own_code_of(config):
         section_name, _, name = key.partition(".")
         section = getattr(config, section_name)
         function, mark, parameters = getattr(section, name).partition("?")
-        section = section.model_copy(update={name: absolute_name(function) + mark + parameters})
+        beside = f"{folder}/{function}" if folder and (folder / function.rpartition(":")[0]).is_file() else function
+        section = section.model_copy(update={name: absolute_name(beside) + mark + parameters})
         config = config.model_copy(update={section_name: section})
     return config

@@ -71,8 +71,9 @@ def coverage_text(found: Comparison) -> str:
 def won_and_lost(coverage: Coverage) -> str:
     """Return how many problems are solved by k samples of one model alone."""
     tries = "greedily or by one sample" if coverage.k == 1 else f"by {coverage.k} samples of each"
+    problems = "problem" if count(coverage.gained) == "1" else "problems"
     return (
-        f"{count(coverage.gained)} problems gained and {count(coverage.lost)} lost, solved {tries} "
+        f"{count(coverage.gained)} {problems} gained and {count(coverage.lost)} lost, solved {tries} "
         f"({p_text(coverage.p_value)})"
     )
 
