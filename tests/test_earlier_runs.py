@@ -49,7 +49,7 @@ def test_its_report_tells_a_gain_in_two_parts(earlier: Path, tpt: Tpt) -> None:
 
 def test_it_answers_status_show_and_the_page(earlier: Path, tpt: Tpt) -> None:
     status = tpt("status", earlier)
-    assert status.code == 0 and "all 1 rounds are done" in status.out
+    assert status.code == 0 and "the one round is done" in status.out
     problem = (earlier / "problems.jsonl").read_text(encoding="utf-8").split('"id": "')[1].split('"')[0]
     shown = tpt("show", earlier, "--round", "1", "--problem", problem)
     assert shown.code == 0 and problem in shown.out

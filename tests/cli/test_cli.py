@@ -112,7 +112,7 @@ def test_a_finished_run_goes_on_with_nothing_and_says_the_same(tpt: Tpt, finishe
 def test_status_says_how_far_a_run_is(tpt: Tpt, finished: Finished, finished_copy: Path) -> None:
     told = json.loads(tpt("status", finished.path, "--format", "json").out)
     assert told["rounds"]["round-1"] == dict.fromkeys(("think", "prune", "train", "evaluate"), "done")
-    assert told["finished rounds"] == 2 and told["next"] == "all 1 rounds are done"
+    assert told["finished rounds"] == 2 and told["next"] == "the one round is done"
     for name in ("train.json", "evaluate.json", "round.json"):
         (finished_copy / "round-1" / name).unlink()
     out = tpt("status", finished_copy).out

@@ -93,7 +93,7 @@ def read_only(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     [
         (["report"], "Report: not kept, "),
         (["report", "--format", "json"], '"headline"'),
-        (["status"], "all 1 rounds are done"),
+        (["status"], "the one round is done"),
         (["show", "--round", "1"], "correct"),
         (["verify-run"], "as it was written"),
     ],
