@@ -123,6 +123,16 @@ class Example(Record, frozen=True, omit_defaults=True):
     """What its tokens' losses are multiplied by; below 0 they are trained away from."""
 
 
+class Look(Record, frozen=True):
+    """One trained model's score on held-out problems."""
+
+    heldout: str
+    """Digest of the problems' file."""
+    run: str
+    """Path of the run, as it was."""
+    round: int
+
+
 class Estimate(Record, frozen=True, omit_defaults=True):
     """A mean over problems, its standard error and its 95 % interval."""
 

@@ -15,6 +15,7 @@ from tpt.config.answer_format import format_warnings
 from tpt.config.own_code_keys import own_code_of
 from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
+from tpt.evidence.looks import record_look
 from tpt.evidence.telling import told
 from tpt.records import EvalReport, Example, Problem, RoundRecord, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside
@@ -96,6 +97,8 @@ class Run:
                         write_json(round_dir.record, records[-1])
                         best = best_round(self.dir, records).index
                         write_text(self.dir.best, f"round-{best}\n")
+                        if records[-1].index:
+                            record_look(self.dir, records[-1].index)
                         sync.recorded(round_dir)
                         if self.config.train.keep == "best+last" and (dropped := drop_checkpoints(self.dir, best=best)):
                             log_event(self.dir, "checkpoints dropped", rounds=dropped)

@@ -12,6 +12,7 @@ from tpt.cli.options import Format
 from tpt.cli.render import render
 from tpt.report.collapse import alarm_lines
 from tpt.report.groups import also_text
+from tpt.report.sentences import looks_text
 from tpt.report.summary import Summary, summary_json, summary_of, write_report
 from tpt.report.text import notes, round_table
 from tpt.run.directory import RunDir
@@ -39,7 +40,8 @@ def report_run(run: RunDir, format: Format, *, page: Path | None = None, most_tr
     width = columns_of(sys.stdout)
     further = also_text(summary.evidence, width=width)
     lines = ["", *further, "", summary.headline] if further else ["", summary.headline]
-    lines += [*alarm_lines(summary.alarms), *notes(summary.evidence), written]
+    looks = looks_text(summary.looks, level=summary.evidence.level)
+    lines += [*alarm_lines(summary.alarms), *notes(summary.evidence), *looks, written]
     print("\n".join(line if line in further else wrapped(line, width) for line in lines))
 
 

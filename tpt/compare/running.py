@@ -18,6 +18,7 @@ from tpt.compare.budget import next_round, token_budget
 from tpt.compare.reuse import take_over
 from tpt.config import render_toml
 from tpt.errors import ConfigError, RunError
+from tpt.evidence.looks import LEDGER
 from tpt.records import RoundRecord
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
@@ -71,6 +72,8 @@ def run_arms(plan: StudyPlan, out: Path, *, jobs: int, progress: bool = False) -
     _check_problems(plan)
     with lock(RunDir(out)):
         _check_begun(tasks)
+        # All arms look at the same problems, so they share one ledger.
+        (out / LEDGER).touch()
         queue = _Queue(plan, out, list(tasks), progress)
         with _children() as children:
             while queue.waiting or children:

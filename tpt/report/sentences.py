@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tpt.evidence import Claim, Comparison, Coverage, Difference, Evidence
+from tpt.evidence.looks import LEDGER, Looks
 from tpt.records import Estimate
 
 _SMALLEST_P = 0.001
@@ -76,6 +77,19 @@ def won_and_lost(coverage: Coverage) -> str:
         f"{count(coverage.gained)} {problems} gained and {count(coverage.lost)} lost, solved {tries} "
         f"({p_text(coverage.p_value)})"
     )
+
+
+def looks_text(looks: Looks | None, *, level: float) -> list[str]:
+    """Return what many looks at the same held-out problems leave of a gain; [] where this run's are the only ones."""
+    if looks is None or not looks.other_runs:
+        return []
+    holds = "holds" if looks.p_any_time <= level else "does not hold"
+    runs = "1 other run" if looks.other_runs == 1 else f"{looks.other_runs:,} other runs"
+    return [
+        f"The same held-out problems were looked at by {runs} too, {looks.models:,} trained models in all ({LEDGER}). Round "
+        f"{looks.round} was look {looks.look}; its strict change on all of them has {p_text(looks.p_value)} by itself. For "
+        f"whoever may have stopped at an earlier good look it is {p_text(looks.p_any_time)}: at {level:g} that {holds}."
+    ]
 
 
 def p_text(value: float) -> str:

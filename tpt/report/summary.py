@@ -8,11 +8,13 @@ from tpt.audit.import_samples import ImportedDir
 from tpt.evidence import Evidence, evidence_of
 from tpt.evidence.alarms import Alarm, alarms_of
 from tpt.evidence.groups import forgetting
+from tpt.evidence.looks import Looks, looks_of
 from tpt.records import RoundRecord, Trace, Verdict
 from tpt.report.collapse import collapse_section
 from tpt.report.groups import groups_markdown
 from tpt.report.markdown import markdown_report
 from tpt.report.rows import RoundRow, report_rows
+from tpt.report.sentences import looks_text
 from tpt.report.text import headline
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
@@ -30,6 +32,8 @@ class Summary(NamedTuple):
     """Why no further round is done; "" while one is."""
     headline: str
     alarms: list[Alarm]
+    looks: Looks | None
+    """How often the held-out problems were looked at; None: nothing is written down."""
 
 
 def summary_of(run: RunDir) -> Summary:
@@ -40,7 +44,7 @@ def summary_of(run: RunDir) -> Summary:
     alarms = alarms_of(run, records, opened.config.alarms) + forgetting(evidence.also, level=evidence.level)
     stopped = opened.stop_reason(records)
     said = headline(evidence) + _failed(records)
-    return Summary(report_rows(records, evidence), records, evidence, stopped, said, alarms)
+    return Summary(report_rows(records, evidence), records, evidence, stopped, said, alarms, looks_of(run, evidence))
 
 
 def _failed(records: list[RoundRecord]) -> str:
@@ -87,6 +91,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "stopped": summary.stopped,
         "headline": summary.headline,
         "alarms": to_table(summary.alarms),
+        "looks": to_table(summary.looks),
     }
 
 
@@ -95,5 +100,6 @@ def write_report(run: RunDir, summary: Summary) -> None:
     text = markdown_report(
         summary.rows, summary.records, summary.evidence, title=run.path.name, stopped=summary.stopped
     )
-    further = groups_markdown(summary.evidence)
+    looks = "".join(f"\n{line}\n" for line in looks_text(summary.looks, level=summary.evidence.level))
+    further = looks + groups_markdown(summary.evidence)
     write_text(run.report, text + further + collapse_section(summary.records, summary.alarms))
