@@ -59,13 +59,13 @@ def loss_and_gradients(model: Any, batch: dict[str, Any]) -> tuple[float, dict[s
 @pytest.mark.parametrize("name", CONFIGS)
 def test_loss_and_gradients_are_those_of_the_rows_alone(name: str) -> None:
     """Padded by the model's own attention on one side, packed by ours on the other."""
-    rows = random_rows(9, 13, 4)
+    rows = random_rows(9, 13, 4, 500)
     model = build(CONFIGS[name])
     attach_target_loss(model, cross_entropy)
     expected, gradients = loss_and_gradients(model, Padded(pad_id=0)(rows))
     alone = sum(loss_and_gradients(model, Padded(pad_id=0)([row]))[0] for row in rows)
     assert use_packed_attention(model) is not None
-    found, packed = loss_and_gradients(model, Packed()(rows))
+    found, packed = loss_and_gradients(model, Packed(pad_id=7)(rows))
     assert found == pytest.approx(expected, rel=1e-5)
     assert found == pytest.approx(alone, rel=1e-5)
     for weight, gradient in gradients.items():
@@ -83,8 +83,8 @@ def test_what_stands_beside_a_row_cannot_be_seen() -> None:
         result: Tensor = model.base_model(**batch, use_cache=False).last_hidden_state[0, 9:]
         return result
 
-    assert torch.equal(states(Packed()([first, second])), states(Packed()([other, second])))
-    leaking = [Packed()([each, second]) for each in (first, other)]
+    assert torch.equal(states(Packed(pad_id=7)([first, second])), states(Packed(pad_id=7)([other, second])))
+    leaking = [Packed(pad_id=7)([each, second]) for each in (first, other)]
     for batch in leaking:
         del batch["row_lengths"]
     assert not torch.allclose(states(leaking[0]), states(leaking[1]))
@@ -97,10 +97,15 @@ def test_an_architecture_that_mixes_rows_is_found_out() -> None:
 
 def test_collating_keeps_every_token() -> None:
     rows = random_rows(3, 5)
-    packed, padded = Packed()(rows), Padded(pad_id=7)(rows)
+    packed, padded = Packed(pad_id=7)(rows), Padded(pad_id=7)(rows)
     assert packed["input_ids"].tolist() == [rows[0]["input_ids"] + rows[1]["input_ids"]]
     assert packed["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2, 3, 4]]
     assert packed["row_lengths"] == [3, 5]
+    # A long one is filled up, so that few lengths come again and again.
+    longer = Packed(pad_id=7)(random_rows(300, 290))
+    assert longer["input_ids"].shape == longer["labels"].shape == longer["position_ids"].shape == (1, 640)
+    assert longer["row_lengths"] == [300, 290, 50]
+    assert set(longer["labels"][0, 590:].tolist()) == {-100} and set(longer["input_ids"][0, 590:].tolist()) == {7}
     assert padded["input_ids"].tolist() == [[*rows[0]["input_ids"], 7, 7], rows[1]["input_ids"]]
     assert padded["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
     assert padded["labels"].tolist() == [[*rows[0]["labels"], -100, -100], rows[1]["labels"]]

@@ -71,7 +71,7 @@ def fit(
             make_arguments(config, precision, device=model.device, seed=seed, folder=folder),
             dataset=_dataset(rows, order, multiple=config.micro_batch_size * own.world if own.world > 1 else 1),
             tokenizer=tokenizer,
-            collate=Packed() if packed else Padded(pad_id(tokenizer)),
+            collate=Packed(pad_id(tokenizer)) if packed else Padded(pad_id(tokenizer)),
             callbacks=callbacks,
         )
         set_up(trainer, model, config=config, steps=log.steps)

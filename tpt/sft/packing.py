@@ -26,6 +26,8 @@ WEIGHT = "weight"
 """A row's column with the weight of its tokens, where not all are 1."""
 WEIGHTS = "weights"
 """A batch's weights of tokens, float32, shaped like its labels."""
+MULTIPLE = 64
+"""Tokens of a packed sequence come in multiples of this, where it has at least eight times as many."""
 _UNKNOWN_TERMS = ("s_aux", "position_bias")
 _KNOWN_IMPLEMENTATIONS = ("sdpa", "eager")
 
@@ -34,10 +36,21 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Collates rows into one sequence."""
+    """Collates rows into one sequence, filled up at its end so that few lengths come again and again.
+
+    On a CPU oneDNN keeps what it prepares for each shape, and freed blocks of ever other sizes fit nothing: by that the
+    training of half a billion parameters grew 3 GiB above its estimate.
+    """
+
+    pad_id: int
+    """What it is filled up with, as a row of its own that is not trained."""
 
     def __call__(self, rows: list[dict[str, Any]]) -> Batch:
         """Return ``input_ids``, ``labels`` and ``position_ids``, ``[1, tokens]``, and the rows' lengths; see ``WEIGHTS``."""
+        tokens = sum(len(row["input_ids"]) for row in rows)
+        spare = -tokens % MULTIPLE
+        if spare and tokens >= 8 * MULTIPLE:
+            rows = [*rows, {"input_ids": [self.pad_id] * spare, "labels": [IGNORED_LABEL] * spare}]
         lengths = [len(row["input_ids"]) for row in rows]
         weights = torch.cat([torch.full((len(row["input_ids"]),), row.get(WEIGHT, 1.0)) for row in rows])[None]
         return {
