@@ -8,6 +8,7 @@
     ├── ProblemError            a problem source cannot be read, or its rows are not problems
     ├── ModelError              a model, tokenizer or chat template cannot be loaded or used
     ├── EngineError             an engine cannot be built, or failed while sampling
+    │   └── ForeignModelError   our own decoder does not know a model's architecture
     ├── ClusterError            a Ray cluster cannot be joined, or a node of it lacks what it needs
     ├── VerifierError           a verifier cannot be built (a bad *answer* is a Verdict, never an exception)
     ├── TrainError              training data or settings that must not be trained on
@@ -47,6 +48,10 @@ class ModelError(TPTError):
 
 class EngineError(TPTError, RuntimeError):
     """Raised when an engine cannot be built or fails while sampling."""
+
+
+class ForeignModelError(EngineError):
+    """Raised when our own decoder does not know a model's architecture; transformers' ``generate`` may."""
 
 
 class ClusterError(TPTError):

@@ -140,6 +140,7 @@ def _opened(config: RunConfig, train: list[Problem], scored: list[Problem], cach
     engine = open_engine(config, config.model, cache=kept, longest=longest, chat=chat)
     try:
         told = engine.describe()
-        return found | {"engine": f"{told['engine']}, {engine.guarantee}"}
+        how = f"; {told['advice']}" if told.get("decoder") == "generate" else ""
+        return found | {"engine": f"{told['engine']}, {engine.guarantee}{how}"}
     finally:
         engine.close()

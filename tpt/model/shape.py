@@ -22,10 +22,14 @@ def inner_width_of(config: PreTrainedConfig) -> int:
     return _first(config.get_text_config(), _INNER) or _USUAL_INNER * width_of(config)
 
 
+def heads_of(config: PreTrainedConfig) -> int:
+    """Return how many heads attention has; 1 where the config does not say, as where there is no attention."""
+    return int(getattr(config.get_text_config(), "num_attention_heads", None) or 1)
+
+
 def head_size_of(config: PreTrainedConfig) -> int:
     """Return the width of an attention head."""
-    text: Any = config.get_text_config()
-    return int(getattr(text, "head_dim", None) or width_of(config) // int(text.num_attention_heads))
+    return int(getattr(config.get_text_config(), "head_dim", None) or width_of(config) // heads_of(config))
 
 
 def _first(config: Any, names: tuple[str, ...]) -> int:

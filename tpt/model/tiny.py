@@ -26,14 +26,23 @@ _INNER_NAMES = (
 )  # fmt: skip
 _EXPERT_NAMES = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _CHOSEN_NAMES = ("num_experts_per_tok", "moe_topk", "num_selected_experts")
+_WINDOW_NAMES = ("sliding_window", "window_size", "attention_window_size", "attention_chunk_size")
+_WINDOW, _WORDS = 16, 512
 _GROUP_NAMES = ("n_group", "topk_group")
 
 
-def tiny_model(config: PreTrainedConfig) -> PreTrainedModel | None:
-    """Return a small random model of an architecture, in float32; None where it cannot be made small."""
+def tiny_model(config: PreTrainedConfig, *, small_text: bool = False) -> PreTrainedModel | None:
+    """Return a small random model of an architecture, in float32; None where it cannot be made small.
+
+    Args:
+        config: Of the architecture.
+        small_text: Whether its vocabulary and its windows of attention are small too.
+    """
     for narrow in (True, False):
         try:
             small = _small(config, narrow=narrow)
+            if small_text:
+                _shorten(small.get_text_config())
             if not narrow and _parameters(small) > _MOST_PARAMETERS:
                 return None
             model = random_model(small, "float32")
@@ -119,6 +128,17 @@ def _narrow(text: Any) -> None:
         for name in names:
             if isinstance(getattr(text, name, None), int):
                 setattr(text, name, min(getattr(text, name), most))
+
+
+def _shorten(text: Any) -> None:
+    """Make a model's vocabulary and its windows of attention small, in place."""
+    text.vocab_size = min(int(text.vocab_size), _WORDS)
+    if (getattr(text, "pad_token_id", None) or 0) >= text.vocab_size:
+        text.pad_token_id = None
+    for name in _WINDOW_NAMES:
+        value = getattr(text, name, None)
+        if isinstance(value, int) and value:
+            setattr(text, name, min(value, _WINDOW))
 
 
 def layer_names(config: PreTrainedConfig) -> list[str]:

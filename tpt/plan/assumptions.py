@@ -62,6 +62,10 @@ def assumptions(setting: Setting, options: PlanOptions, history: History) -> lis
         said.append(
             "Minutes: a few layers of the model were timed on this machine just now; other work on it makes them longer."
         )
+    elif setting.sampled_here:
+        said.append(
+            "Minutes: not known, as the model is too large to be timed here, or transformers' generate decodes it."
+        )
     if config.engine.name == "ray":
         said.append("Sampling is counted for one of Ray's replicas; n of them take about an nth of the time.")
     if history.done:

@@ -74,7 +74,7 @@ def time_model(config: PreTrainedConfig, load: Load) -> Trial:
     """Time a model's layers on this machine's CPU; a few seconds for a small model.
 
     Raises:
-        EngineError: the in-process engine cannot decode this architecture.
+        ForeignModelError: our own decoder does not know this architecture.
     """
     layers = int(config.get_text_config().num_hidden_layers)
     depths = [layers] if layers <= _DEEP else [_SHALLOW, _DEEP]
@@ -106,13 +106,16 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
     """Return the seconds of a step of all rows, of a few rows, and of a prompt's prefill."""
     import torch
 
-    from tpt.engines.hf.engine import row_decoder
-    from tpt.engines.hf.grouped_attention import use_grouped_attention
+    from tpt.engines.hf.engine import row_decoder, with_known_attention
     from tpt.engines.hf.sampling import SlotSampler
 
     model.train(False)
-    use_grouped_attention(model)
-    decoder = row_decoder(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed)
+    decoder = with_known_attention(
+        model,
+        lambda: row_decoder(
+            model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed
+        ),
+    )
     shared = torch.randint(2, decoder.vocabulary, (load.prefix,)).tolist()
     own = torch.randint(2, decoder.vocabulary, (_PROMPTS, max(1, load.prompt - load.prefix))).tolist()
     prompts = [(*shared, *rest) for rest in own]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tpt.config import RunConfig
-from tpt.errors import ConfigError
+from tpt.errors import ConfigError, ForeignModelError
 from tpt.plan.hardware import GIB, GPUS, Engine, GpuSpeed, Hardware, Speed, known_gpu, parse_gpu
 from tpt.plan.microbenchmark import Load, TrialSpeed, time_model
 from tpt.plan.work import Work
@@ -79,7 +79,10 @@ def hardware_text(hardware: Hardware) -> str:
 def speed_of(
     work: Work, hardware: Hardware, *, slots: int, width: int, precision: Literal["float32", "bfloat16"]
 ) -> Speed | None:
-    """Return how fast the hardware is: by its data sheet, or timed here; None where the model is too large to try."""
+    """Return how fast the hardware is: by its data sheet, or timed here.
+
+    None where the model is too large to try, or is decoded by ``generate``.
+    """
     cost = work.cost(width)
     if hardware.gpu is not None:
         return GpuSpeed(
@@ -110,4 +113,8 @@ def speed_of(
         row_tokens=round(min(config.train.max_length, work.train.mean + work.completion)),
         precision=precision,
     )
-    return TrialSpeed(time_model(work.architecture, load), load, cost.train_factor / 3)
+    try:
+        trial = time_model(work.architecture, load)
+    except ForeignModelError:
+        return None
+    return TrialSpeed(trial, load, cost.train_factor / 3)

@@ -38,4 +38,11 @@ def _engine_text(run: RunDir, config: RunConfig) -> str:
     architecture = load_architecture(config.model, cache=run.path / "cache")
     hidden_size = int(getattr(architecture.get_text_config(), "hidden_size", 0))
     numbers = resolve_precision(settings.dtype, hidden_size=hidden_size, device=device)
-    return f"engine {name} on {device.type} in {numbers}"
+    said = f"engine {name} on {device.type} in {numbers}"
+    if name == "hf":
+        from tpt.engines.hf.engine import why_foreign
+
+        # Of a small relative, within a second: the engine itself is opened by the first stage.
+        reason = why_foreign(architecture)
+        said += f", by transformers' generate, which is slow: {reason}" if reason else ""
+    return said

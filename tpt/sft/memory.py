@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
-from tpt.model.shape import head_size_of, inner_width_of, width_of
+from tpt.model.shape import head_size_of, heads_of, inner_width_of, width_of
 from tpt.sft.target_loss import TILE
 
 Method = Literal["full", "lora", "dora", "qlora"]
@@ -136,7 +136,7 @@ def _shape_of(config: PreTrainedConfig) -> Shape:
     head = model.get_output_embeddings()
     linears = [each for each in model.modules() if isinstance(each, nn.Linear | Conv1D) and each is not head]
     text = config.get_text_config()
-    heads = int(text.num_attention_heads)
+    heads = heads_of(config)
     return Shape(
         parameters=sum(weight.numel() for weight in model.parameters()),
         head_parameters=head.weight.numel(),

@@ -94,7 +94,8 @@ def use_packed_attention(model: PreTrainedModel) -> str | None:
     model.train(False)
     before = model.config._attn_implementation
     passes_on = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(model.base_model.forward).parameters.values())
-    if before not in _KNOWN_IMPLEMENTATIONS or not (model._supports_attention_backend and passes_on):
+    has_states = model.base_model is not model
+    if before not in _KNOWN_IMPLEMENTATIONS or not (model._supports_attention_backend and passes_on and has_states):
         return None
     AttentionInterface.register(NAME, packed_attention)
     # Of several processes the first is sure to have weights to try it with.

@@ -85,10 +85,11 @@ def detach_target_loss(model: PreTrainedModel) -> None:
 def has_plain_head(model: PreTrainedModel) -> bool:
     """Return whether logits are hidden states times the output embedding, softcapped where the config says so.
 
-    Some architectures scale them besides; those compute their logits themselves, whole.
+    Some architectures scale them besides, some have no part that gives hidden states; those compute their logits
+    themselves, whole.
     """
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    if not isinstance(head, torch.nn.Linear):
+    if not isinstance(head, torch.nn.Linear) or model.base_model is model:
         return False
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
     expected = type(model).forward(model, input_ids=ids, use_cache=False).logits

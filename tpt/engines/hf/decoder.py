@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from tpt.engines.hf import grouped_attention
-from tpt.errors import EngineError
+from tpt.errors import EngineError, ForeignModelError
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 
@@ -107,31 +107,32 @@ class LayerMasks:
 
 
 def check_supported(config: Any, max_length: int) -> None:
-    """Raise EngineError for an architecture or length that the slotted decoder would get wrong."""
+    """Raise EngineError for a length, ForeignModelError for an architecture, that the slotted decoder would get wrong."""
+    check_positions(config, max_length)
     name = config.model_type
     foreign = sorted(set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES)
     shared, chunk = getattr(config, "num_kv_shared_layers", None), getattr(config, "attention_chunk_size", None)
     if foreign or shared or chunk:
-        raise EngineError(
-            f'engine.name = "hf" cannot decode {name!r} models: their layers keep more than plain keys and values '
-            f"({', '.join(foreign) or 'shared or chunked attention'}); use another engine"
+        raise ForeignModelError(
+            f"{name!r} layers keep more than plain keys and values ({', '.join(foreign) or 'shared or chunked attention'})"
         )
     if config._attn_implementation not in _ATTENTION:
-        raise EngineError(
-            f'engine.name = "hf" needs eager or sdpa attention, got {config._attn_implementation!r}; '
-            "load the model with attn_implementation = 'sdpa'"
-        )
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and 0 < longest < max_length:
-        raise EngineError(
-            f"prompt and completion need {max_length} positions, and this {name!r} model has {longest}; lower max_tokens "
-            f"(of think and evaluate), or set engine.max_length = {longest}"
-        )
+        raise ForeignModelError(f"it needs eager or sdpa attention, and this one has {config._attn_implementation!r}")
     limit = _length_dependent_rope(config)
     if limit is not None and max_length > limit:
         raise EngineError(
             f"engine.max_length = {max_length}, but the position encoding of this {name!r} model changes with the "
             f"longest sequence in a batch beyond {limit} positions; set engine.max_length to {limit} or less"
+        )
+
+
+def check_positions(config: Any, max_length: int) -> None:
+    """Raise EngineError where a model has fewer positions than prompt and completion need."""
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and 0 < longest < max_length:
+        raise EngineError(
+            f"prompt and completion need {max_length} positions, and this {config.model_type!r} model has {longest}; lower "
+            f"max_tokens (of think and evaluate), or set engine.max_length = {longest}"
         )
 
 
@@ -149,5 +150,5 @@ def _length_dependent_rope(config: Any) -> int | None:
 def states_of(layer: object) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the keys and values of the rows that were prefilled, ``[rows, heads, length, head_dim]``."""
     if not isinstance(layer, DynamicLayer) or layer.keys is None or layer.values is None:
-        raise EngineError('engine.name = "hf" cannot decode this model: a layer keeps no keys and values of its own')
+        raise ForeignModelError("a layer keeps no keys and values of its own")
     return layer.keys, layer.values

@@ -7,33 +7,34 @@ samples; the last token is the first that the shared decode step feeds, so all s
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy
 import torch
-import transformers
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from tpt.config import EngineConfig
-from tpt.engines import Completion, Guarantee, Request, RequestId
+from tpt.engines import Completion, Engine, Guarantee, Request, RequestId
 from tpt.engines.hf.decoder import RowDecoder
 from tpt.engines.hf.fixed_decoder import FixedDecoder
-from tpt.engines.hf.forward_check import check_forward, foreign_explained
+from tpt.engines.hf.forward_check import CHECKED, check_forward, decoded, foreign_explained
+from tpt.engines.hf.generate_engine import GenerateEngine
 from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
 from tpt.engines.hf.invariance import find_variance
+from tpt.engines.hf.results import completion_of, made_on, stops_of
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.requests import check_request
-from tpt.engines.stops import LOOK_EVERY, ended_by_text, stop_in
-from tpt.errors import EngineError
+from tpt.engines.stops import LOOK_EVERY, stop_in
+from tpt.errors import EngineError, ForeignModelError
 from tpt.model.chat import Chat
 from tpt.model.load import load_model
-from tpt.model.shape import head_size_of
-from tpt.records import FinishReason
-from tpt.system.memory import available_bytes, is_out_of_memory, peak_bytes
+from tpt.model.shape import head_size_of, heads_of
+from tpt.model.tiny import tiny_model
+from tpt.system.memory import available_bytes, is_out_of_memory
 
 _TOKEN, _POSITION, _COUNT, _LIMIT, _ACTIVE = range(5)
 _ROW_STEP = 8
@@ -41,6 +42,9 @@ _CLOSED_UP_SHARE = 16
 _QUEUED_SHARE = 8
 _MAX_AUTO_SLOTS = 256
 _UNKNOWN_MEMORY_BYTES = 2 * 2**30
+_RELATIVE_TOKENS = 32
+"""Of a small relative: more than its windows of attention, so that what counts in them otherwise is seen."""
+Made = TypeVar("Made")
 
 
 _TORCH_ATTENTION = (
@@ -49,7 +53,7 @@ _TORCH_ATTENTION = (
 )
 
 
-def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> HFEngine:
+def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> Engine:
     """Load a model and return an engine on it.
 
     Args:
@@ -60,9 +64,55 @@ def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, c
         cache: Where GGUF models are kept dequantised.
     """
     model = load_model(spec, dtype=settings.dtype, device=settings.device, cache=cache)
+    return engine_on(model, chat, settings, max_length=max_length)
+
+
+def engine_on(model: PreTrainedModel, chat: Chat, settings: EngineConfig, *, max_length: int) -> Engine:
+    """Return our own decoder's engine on a model, or ``generate``'s where that does not know the architecture.
+
+    Raises:
+        EngineError: neither gives the model's own logits.
+    """
+    reason = why_foreign(model.config)
+    if not reason:
+        try:
+            return with_known_attention(model, lambda: HFEngine(model, chat, settings, max_length=max_length))
+        except ForeignModelError as error:
+            reason = str(error)
+    return GenerateEngine(model, chat, settings, max_length=max_length, reason=reason)
+
+
+def why_foreign(config: PreTrainedConfig) -> str:
+    """Return why our own decoder cannot decode a small relative of a model; empty where it can, or where there is none."""
+    model = tiny_model(config, small_text=True)
+    if model is None:
+        return ""
+    try:
+        with_known_attention(model, lambda: _check_relative(model))
+    except ForeignModelError as error:
+        return str(error)
+    return ""
+
+
+def _check_relative(model: PreTrainedModel) -> None:
+    decoder = FixedDecoder(model, slots=_ROW_STEP, max_length=_RELATIVE_TOKENS)
+    check_forward(model, _RELATIVE_TOKENS, lambda tokens: decoded(decoder, tokens, rows=_ROW_STEP))
+
+
+def with_known_attention(model: PreTrainedModel, make: Callable[[], Made]) -> Made:
+    """Return what is made of a model with the attention that is best on its device, or else with its own.
+
+    Raises:
+        ForeignModelError: it can be made with neither; the model has its own attention again.
+    """
+    own = _attention(model)
     if model.device.type == "cpu":
-        use_grouped_attention(model)
-    return HFEngine(model, chat, settings, max_length=max_length)
+        with contextlib.suppress(ForeignModelError), foreign_explained(model):
+            use_grouped_attention(model)
+            return make()
+        model.set_attn_implementation(own)
+    with foreign_explained(model):
+        return make()
 
 
 def auto_slots(model: PreTrainedModel, max_length: int) -> int:
@@ -71,7 +121,7 @@ def auto_slots(model: PreTrainedModel, max_length: int) -> int:
     Never fewer than 16; where the system does not say how much is free, 2 GiB are counted on.
     """
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or heads_of(config)
     numbers = 2 * config.num_hidden_layers * heads * head_size_of(config)
     available = available_bytes(model.device)
     return fitting_slots(available, numbers * max_length * model.dtype.itemsize)
@@ -115,16 +165,15 @@ class HFEngine:
         self._max_length = max_length
         self._prompt_store_mb = prompt_store_mb
         self._halvings = 0
-        sharing = not settings.batch_invariant and _attention(model) == NAME
-        self._advice = _advice_on_numba() if sharing else ""
-        if self._advice:
-            print(self._advice, file=sys.stderr, flush=True)
         self._queue: deque[Request] = deque()
         self._known: set[RequestId] = set()
         self._steps = 0
         self._allocate(settings.slots or auto_slots(model, max_length))
-        self._stops = torch.zeros(self._decoder.vocabulary, dtype=torch.bool, device=model.device)
-        self._stops[[token for token in chat.stop_ids if token < self._decoder.vocabulary]] = True
+        sharing = not settings.batch_invariant and _attention(model) == NAME
+        self._advice = _advice_on_numba() if sharing else ""
+        if self._advice:
+            print(self._advice, file=sys.stderr, flush=True)
+        self._stops = stops_of(chat, self._decoder.vocabulary, model.device)
 
     @property
     def slots(self) -> int:
@@ -202,29 +251,15 @@ class HFEngine:
 
     def describe(self) -> dict[str, Any]:
         """Return versions, device, shapes and memory, for the stage manifest."""
-        model = self.model
         return {
-            "engine": "hf",
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "numpy": numpy.__version__,
-            "model_type": model.config.model_type,
-            "attention": _attention(model),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": model.device.type,
-            "device_name": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
+            **made_on(self.model, self.chat),
             "slots": self._slots,
             "max_length": self._max_length,
             "kv_cache_bytes": self._decoder.nbytes,
-            "peak_memory_bytes": peak_bytes(model.device),
             "out_of_memory_halvings": self._halvings,
             "guarantee": self.guarantee,
             "decoder": "fixed" if isinstance(self._decoder, FixedDecoder) else "prefix",
             "advice": self._advice,
-            "chat_template": self.chat.template_name,
-            "chat_fingerprint": self.chat.fingerprint(),
-            "stop_ids": sorted(self.chat.stop_ids),
         }
 
     def close(self) -> None:
@@ -243,9 +278,9 @@ class HFEngine:
         rows = _up(slots, _ROW_STEP)
         self._slots = slots
         length, store_mb = self._max_length, self._prompt_store_mb
-        with foreign_explained(model):
-            self._decoder = row_decoder(model, slots=rows, max_length=length, prompt_store_mb=store_mb, fixed=invariant)
-            check_forward(model, self._decoder, rows=rows if invariant else _ROW_STEP, max_length=length)
+        self._decoder = proved_decoder(
+            model, slots=rows, max_length=length, prompt_store_mb=store_mb, fixed=invariant
+        )
         self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
         if invariant:
             self._require_invariance()
@@ -319,20 +354,9 @@ class HFEngine:
         self._known.difference_update(request.id for request in ended)
         self._release(slots)
         return [
-            self._completion(request, tuple(history[:count]))
+            completion_of(request, tuple(history[:count]), self.chat)
             for request, count, history in zip(ended, counts, histories, strict=True)
         ]
-
-    def _completion(self, request: Request, token_ids: tuple[int, ...]) -> Completion:
-        if token_ids[-1] == BROKEN:
-            raise EngineError(
-                f"problem {request.id[0]!r}, sample {request.id[1]}: the logits for token {len(token_ids)} are not "
-                "finite; the model's weights are damaged, or they overflow in this dtype (try engine.dtype = 'float32')"
-            )
-        if stopped := ended_by_text(request, token_ids, self.chat.decode):
-            return stopped
-        reason: FinishReason = "stop" if token_ids[-1] in self.chat.stop_ids else "length"
-        return Completion(request.id, token_ids, self.chat.decode(token_ids), reason)
 
     def _release(self, slots: list[int]) -> None:
         for slot in slots:
@@ -352,6 +376,20 @@ class HFEngine:
                 f"torch {torch.__version__}), so this machine cannot give the guarantee. Set "
                 "engine.batch_invariant = false, or try engine.slots at a multiple of 16"
             )
+
+
+def proved_decoder(
+    model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, fixed: bool
+) -> RowDecoder:
+    """Return what ``row_decoder`` does, once it has given the model's own logits.
+
+    Raises:
+        ForeignModelError: it cannot.
+    """
+    decoder = row_decoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb, fixed=fixed)
+    rows = slots if fixed else _ROW_STEP
+    check_forward(model, min(CHECKED, max_length), lambda tokens: decoded(decoder, tokens, rows=rows))
+    return decoder
 
 
 def row_decoder(

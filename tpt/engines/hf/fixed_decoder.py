@@ -17,7 +17,7 @@ _WINDOW_STEP = 64
 class FixedDecoder:
     """A model with its slotted key-value cache: every row keeps all of its keys and values in its own slot.
 
-    Raises EngineError on construction when the model's architecture cannot be decoded this way.
+    Raises ForeignModelError on construction when the model's architecture cannot be decoded this way.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from tpt.errors import EngineError
+from tpt.errors import ForeignModelError
 
 if TYPE_CHECKING:
     from tpt.engines.hf.cpu_kernel.step import PrefixStep
@@ -48,11 +48,11 @@ def grouped_attention(
         value: Like ``key``.
         attention_mask: Additive, ``[batch, 1, length, window]``; None: nothing is masked.
         terms: ``scaling`` and ``softcap`` are used, and ``prefix_step`` of a decoder whose rows share prompts; the
-            others do not change the result of a decoder that is not training, save those that raise EngineError.
+            others do not change the result of a decoder that is not training, save those that raise ForeignModelError.
     """
     for term in _UNKNOWN_TERMS:
         if terms.get(term) is not None:
-            raise EngineError(f"{type(module).__name__} uses attention with {term!r}, which this engine does not have")
+            raise ForeignModelError(f"{type(module).__name__} uses attention with {term!r}, which it does not have")
     shared: PrefixStep | None = terms.get("prefix_step")
     if shared is not None:
         assert attention_mask is not None  # of a decoder whose rows share prompts: the first position a row sees

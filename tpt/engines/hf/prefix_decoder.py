@@ -23,7 +23,7 @@ class PrefixDecoder:
     """A RowDecoder whose rows share prompts; memory grows with what is decoded.
 
     The model must attend by ``grouped_attention`` and hand keyword arguments on to it: see ``reaches_attention``.
-    Raises EngineError on construction when the model's architecture cannot be decoded at all.
+    Raises ForeignModelError on construction when the model's architecture cannot be decoded at all.
     """
 
     def __init__(self, model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int) -> None:
