@@ -17,14 +17,14 @@ from tpt.config.engine_section import OPERATIONAL
 from tpt.config.stage_sections import ALSO_KEYS
 from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
-from tpt.records import Problem, Trace, Verdict
+from tpt.records import Message, Problem, Trace, Verdict
 from tpt.run.directory import RunDir
 from tpt.run.manifest import digest_of, read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy
-from tpt.scoring.drift import probe, probe_traces, spoken
+from tpt.scoring.drift import LabelledIds, probe, probe_traces
 from tpt.scoring.score import clusters_of, score
 from tpt.start_model import StartModel, base_model, output_of, require_weights, trained_model_of
 from tpt.system.jsonl import read_records, replace_records, to_table
@@ -114,9 +114,10 @@ def probe_round(run: RunDir, config: RunConfig, model: StartModel, problems: Map
     human = [human_trace(problem) for _, problem in sorted(problems.items()) if problem.solution]
     load = partial(load_model, dtype=config.engine.dtype, device=config.engine.device, cache=cache)
     chat, base = open_chat(config.asked_prompt, spec, cache), load(spec)
-    own_texts, human_texts = (
-        [[*chat.messages(problems[trace.problem_id]), spoken(trace)] for trace in traces]
-        for traces in (own, human[:count])
-    )
+
+    def trained(trace: Trace) -> LabelledIds:
+        spoken: Message = {"role": "assistant", "content": trace.completion}
+        return chat.training_ids([*chat.messages(problems[trace.problem_id]), spoken], trace.token_ids)
+
     weights = base if model.round == 0 else load(model.spec)
-    return probe(weights, base, chat, traces=own_texts, solutions=human_texts)
+    return probe(weights, base, traces=[*map(trained, own)], solutions=[*map(trained, human[:count])])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -105,13 +105,20 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
             keepable=lambda trace, verdict: is_keepable(
                 trace, verdict, problems[trace.problem_id], config.prune, config.verify
             ),
-            mark=lambda trace: hash(distinct_by(trace, config.prune.dedupe)),
+            mark=_mark_by(config),
             every_test=_needs_every_test(config),
             hint_function=config.think.hint_by,
         )
         rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
         display.finish(f"{sampler.reached()} {unit}, {collected.traces} traces, {rate:,.0f} tokens/s")
     return {**to_table(collected), "engine": described}
+
+
+def _mark_by(config: RunConfig) -> Callable[[Trace], int]:
+    """Return by what a sampler tells keepable traces apart: one of a problem is enough for most, and costs nothing."""
+    if config.think.sampler == "fixed" or config.prune.per_problem == 1:
+        return lambda trace: 0
+    return lambda trace: hash(distinct_by(trace, config.prune.dedupe))
 
 
 def _needs_every_test(config: RunConfig) -> bool:

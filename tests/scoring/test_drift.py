@@ -9,22 +9,40 @@ from typing import Any
 import pytest
 import torch
 from command_line import Finished
+from msgspec.structs import replace
 from transformers import PreTrainedModel
 
-from tpt.config import PromptConfig
+from tpt.config import PromptConfig, load_config
 from tpt.errors import StaleStageError
+from tpt.evaluate import probe_round
 from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
 from tpt.records import FinishReason, Message, Outcome, ProblemDiversity, Trace, Verdict
+from tpt.run.directory import RunDir
+from tpt.run.stage import problems_by_id
 from tpt.scoring.drift import LONGEST, probe, probe_traces
 from tpt.stage_process import do_stage
-from tpt.system.jsonl import read_json, read_records
+from tpt.start_model import sampled_model_of
+from tpt.system.jsonl import read_json, read_records, replace_records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def asked(question: str, answer: str) -> list[Message]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+Texts = list[tuple[list[int], list[int]]]
+
+
+@pytest.fixture(scope="module")
+def own(chat: Chat) -> Texts:
+    return [chat.training_ids(text) for text in OWN]
+
+
+@pytest.fixture(scope="module")
+def human(chat: Chat) -> Texts:
+    return [chat.training_ids(text) for text in HUMAN]
 
 
 OWN = [
@@ -56,11 +74,10 @@ def chat() -> Chat:
     return Chat(load_tokenizer("embedded"), PromptConfig())
 
 
-def by_hand(model: PreTrainedModel, base: PreTrainedModel, chat: Chat, texts: list[list[Message]]) -> dict[str, float]:
+def by_hand(model: PreTrainedModel, base: PreTrainedModel, texts: Texts) -> dict[str, float]:
     """Text by text, token by token, in double precision."""
     totals = dict.fromkeys(("tokens", "entropy", "base_entropy", "kl_base_round", "kl_round_base", "nll"), 0.0)
-    for text in texts:
-        ids, labels = chat.training_ids(text)
+    for ids, labels in texts:
         with torch.no_grad():
             ours, theirs = (each(input_ids=torch.tensor([ids])).logits[0].double() for each in (model, base))
         for place in range(1, len(ids)):
@@ -76,51 +93,53 @@ def by_hand(model: PreTrainedModel, base: PreTrainedModel, chat: Chat, texts: li
     return {name: total / totals["tokens"] if name != "tokens" else total for name, total in totals.items()}
 
 
-def test_the_numbers_are_those_of_every_token(base: PreTrainedModel, moved: PreTrainedModel, chat: Chat) -> None:
-    found = probe(moved, base, chat, traces=OWN, solutions=HUMAN)
-    own, human = by_hand(moved, base, chat, OWN), by_hand(moved, base, chat, HUMAN)
+def test_the_numbers_are_those_of_every_token(
+    base: PreTrainedModel, moved: PreTrainedModel, own: Texts, human: Texts
+) -> None:
+    found = probe(moved, base, traces=own, solutions=human)
+    of_own, of_human = by_hand(moved, base, own), by_hand(moved, base, human)
     assert (found["texts"], found["tokens"], found["human_texts"], found["human_tokens"]) == (
-        3, own["tokens"], 2, human["tokens"],
+        3, of_own["tokens"], 2, of_human["tokens"],
     )  # fmt: skip
     for name in ("entropy", "kl_base_round", "kl_round_base"):
-        assert found[name] == pytest.approx(own[name], rel=1e-4)
-    assert found["entropy_change"] == pytest.approx(own["entropy"] - own["base_entropy"], rel=1e-3)
-    assert found["human_nll"] == pytest.approx(human["nll"], rel=1e-4)
-    before = by_hand(base, base, chat, HUMAN)["nll"]
-    assert found["human_nll_change"] == pytest.approx(human["nll"] - before, rel=1e-3, abs=1e-5)
+        assert found[name] == pytest.approx(of_own[name], rel=1e-4)
+    assert found["entropy_change"] == pytest.approx(of_own["entropy"] - of_own["base_entropy"], rel=1e-3)
+    assert found["human_nll"] == pytest.approx(of_human["nll"], rel=1e-4)
+    before = by_hand(base, base, human)["nll"]
+    assert found["human_nll_change"] == pytest.approx(of_human["nll"] - before, rel=1e-3, abs=1e-5)
     assert found["kl_base_round"] > 0.001 and found["kl_round_base"] > 0.001
 
 
-def test_a_model_does_not_differ_from_itself(base: PreTrainedModel, chat: Chat) -> None:
-    found = probe(base, base, chat, traces=OWN, solutions=HUMAN)
+def test_a_model_does_not_differ_from_itself(base: PreTrainedModel, own: Texts, human: Texts) -> None:
+    found = probe(base, base, traces=own, solutions=human)
     changes = [found[name] for name in found if "kl_" in name or "change" in name]
     assert len(changes) == 8 and not any(changes)
     assert found["entropy"] > 0 and found["human_nll"] > 0
-    assert probe(base, load_model("embedded", dtype="auto", device="cpu"), chat, traces=OWN, solutions=HUMAN) == found
+    assert probe(base, load_model("embedded", dtype="auto", device="cpu"), traces=own, solutions=human) == found
 
 
 def test_the_batches_make_no_difference(
-    base: PreTrainedModel, moved: PreTrainedModel, chat: Chat, monkeypatch: pytest.MonkeyPatch
+    base: PreTrainedModel, moved: PreTrainedModel, own: Texts, human: Texts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = probe(moved, base, chat, traces=OWN, solutions=HUMAN)
-    assert probe(moved, base, chat, traces=OWN, solutions=HUMAN) == together
+    together = probe(moved, base, traces=own, solutions=human)
+    assert probe(moved, base, traces=own, solutions=human) == together
     monkeypatch.setattr("tpt.scoring.drift._TOKENS", 1)
-    alone = probe(moved, base, chat, traces=OWN, solutions=HUMAN)
+    alone = probe(moved, base, traces=own, solutions=human)
     assert alone == pytest.approx(together, rel=1e-4, abs=1e-6)
 
 
-def test_the_error_is_over_texts(base: PreTrainedModel, moved: PreTrainedModel, chat: Chat) -> None:
+def test_the_error_is_over_texts(base: PreTrainedModel, moved: PreTrainedModel, own: Texts) -> None:
     """The same texts three times: the same means, and the error shrinks by the square root of 3, but for n - 1."""
-    once = probe(moved, base, chat, traces=OWN, solutions=[])
-    thrice = probe(moved, base, chat, traces=OWN * 3, solutions=[])
+    once = probe(moved, base, traces=own, solutions=[])
+    thrice = probe(moved, base, traces=own * 3, solutions=[])
     assert thrice["entropy"] == pytest.approx(once["entropy"], rel=1e-5)
     expected = once["entropy_stderr"] / 3**0.5 * ((9 / 8) / (3 / 2)) ** 0.5
     assert thrice["entropy_stderr"] == pytest.approx(expected, rel=1e-4) and expected > 0
 
 
-def test_too_few_texts_say_nothing(base: PreTrainedModel, chat: Chat) -> None:
-    assert probe(base, base, chat, traces=OWN[:1], solutions=[]) == {}
-    assert "entropy" not in probe(base, base, chat, traces=[], solutions=HUMAN)
+def test_too_few_texts_say_nothing(base: PreTrainedModel, own: Texts, human: Texts) -> None:
+    assert probe(base, base, traces=own[:1], solutions=[]) == {}
+    assert "entropy" not in probe(base, base, traces=[], solutions=human)
 
 
 def test_long_texts_are_cut(base: PreTrainedModel, chat: Chat) -> None:
@@ -128,7 +147,8 @@ def test_long_texts_are_cut(base: PreTrainedModel, chat: Chat) -> None:
     long = asked("Bob has 2 cats.", "2 + 3 = 5\n" * 400)
     endless = asked("Bob has 2 cats. " * 400, "#### 2")
     prompt = len(chat.training_ids(asked("Bob has 2 cats.", ""))[0]) - 1
-    found = probe(base, base, chat, traces=[long, long, endless], solutions=[])
+    texts = [chat.training_ids(each) for each in (long, long, endless)]
+    found = probe(base, base, traces=texts, solutions=[])
     assert found["texts"] == 2 and found["tokens"] == 2 * min(LONGEST, limit - prompt)
 
 
@@ -141,6 +161,25 @@ def test_the_probe_is_the_first_finished_correct_trace_of_each_problem() -> None
     verdicts = [Verdict(key, n, Outcome.CORRECT if right else Outcome.WRONG, right, None) for key, n, right, _ in rows]
     assert [(t.problem_id, t.sample) for t in probe_traces(traces, verdicts, 2)] == [("a", 3), ("b", 1)]
     assert len(probe_traces(traces, verdicts, 9)) == 3
+
+
+def test_the_probe_reads_the_tokens_that_were_sampled(finished_copy: Path, chat: Chat) -> None:
+    """As training does: another split of the same text is another text to a model."""
+    run = RunDir(finished_copy)
+    config, problems = load_config(run.config), problems_by_id(run.heldout)
+    first = run.round(0)
+    before = probe_round(run, config, sampled_model_of(run, run.round(1), config), problems)
+
+    def split(trace: Trace) -> Trace:
+        letters = [chat.completion_ids(letter)[0] for letter in trace.completion]
+        return replace(trace, token_ids=[*letters, chat.end_of_turn_id], token_digest="")
+
+    traces = [split(trace) for trace in read_records(first.evaluate_traces, Trace)]
+    replace_records(first.evaluate_traces, traces)
+    found = probe_round(run, config, sampled_model_of(run, run.round(1), config), problems)
+    chosen = probe_traces(traces, read_records(first.evaluate_verdicts, Verdict), config.evaluate.probe)
+    assert found["tokens"] == sum(len(trace.token_ids or ()) for trace in chosen) > before["tokens"]
+    assert found["human_nll"] == before["human_nll"]
 
 
 def evaluation(run: Path, index: int) -> dict[str, Any]:

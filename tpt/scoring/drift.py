@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tpt.model.chat import IGNORED_LABEL, Chat
-from tpt.records import Message, Outcome, Trace, Verdict
+from tpt.model.chat import IGNORED_LABEL
+from tpt.records import Outcome, Trace, Verdict
 from tpt.scoring import FloatArray
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ _CELLS = 2**26
 
 _LEAST = -1e4
 """A log-probability no smaller than this, so that a token that cannot come adds 0 and not 0 times infinity."""
+
+
+LabelledIds = tuple[list[int], list[int]]
+"""Token ids of a prompt and a completion, and their labels: -100 on the prompt."""
 
 
 class _Row(NamedTuple):
@@ -66,12 +70,11 @@ def probe_traces(traces: Iterable[Trace], verdicts: Iterable[Verdict], count: in
 def probe(
     model: PreTrainedModel,
     base: PreTrainedModel,
-    chat: Chat,
     *,
-    traces: Sequence[Sequence[Message]],
-    solutions: Sequence[Sequence[Message]],
+    traces: Sequence[LabelledIds],
+    solutions: Sequence[LabelledIds],
 ) -> dict[str, float]:
-    """Compare a model with the base model on texts, each the prompt's messages and then the assistant's.
+    """Compare a model with the base model on texts, each as it would be trained on.
 
     All values are per token of the completions, in nats. Of the traces: ``entropy`` of the model's next token,
     ``kl_base_round`` and ``kl_round_base``. Of the solutions: ``human_nll``, the negative log-likelihood. Each has a
@@ -81,7 +84,7 @@ def probe(
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     found: dict[str, float] = {}
-    own = _rows(chat, traces, longest)
+    own = _rows(traces, longest)
     if len(own) > 1:
         sums = _measure(model, base, own)
         found |= {"texts": len(own), "tokens": float(sums.tokens.sum())}
@@ -89,7 +92,7 @@ def probe(
         found |= _ratio("entropy_change", sums.entropy - sums.base_entropy, sums.tokens)
         found |= _ratio("kl_base_round", sums.kl_base_round, sums.tokens)
         found |= _ratio("kl_round_base", sums.kl_round_base, sums.tokens)
-    human = _rows(chat, solutions, longest)
+    human = _rows(solutions, longest)
     if len(human) > 1:
         sums = _measure(model, base, human)
         found |= {"human_texts": len(human), "human_tokens": float(sums.tokens.sum())}
@@ -98,20 +101,14 @@ def probe(
     return found
 
 
-def spoken(trace: Trace) -> Message:
-    """Return a trace as the assistant's turn."""
-    return {"role": "assistant", "content": trace.completion}
-
-
-def _rows(chat: Chat, texts: Sequence[Sequence[Message]], longest: int | None) -> list[_Row]:
-    """Return the texts as they would be trained on, cut to what the model can read; those without a completion are left out."""
+def _rows(texts: Sequence[LabelledIds], longest: int | None) -> list[_Row]:
+    """Return the texts, cut to what the model can read; those without a completion are left out."""
     rows = []
-    for text in texts:
-        ids, labels = chat.training_ids(text)
+    for ids, labels in texts:
         begin = sum(label == IGNORED_LABEL for label in labels)
-        ids = ids[: begin + LONGEST][:longest]
-        if 0 < begin < len(ids):
-            rows.append(_Row(ids, begin))
+        read = ids[: begin + LONGEST][:longest]
+        if 0 < begin < len(read):
+            rows.append(_Row(read, begin))
     return rows
 
 
