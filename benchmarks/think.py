@@ -40,7 +40,7 @@ from think_arms import (
 
 from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import complete
-from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.opening import open_hf
 from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems

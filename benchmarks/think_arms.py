@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Request, Sampling, complete
-from tpt.engines.hf.engine import HFEngine, open_hf
+from tpt.engines.hf.engine import HFEngine
+from tpt.engines.hf.opening import open_hf
 from tpt.engines.hf.prefix_decoder import PrefixDecoder
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer, local_source

@@ -19,7 +19,7 @@ import torch
 from think_arms import CHAT
 
 from tpt.config import EngineConfig, PromptConfig
-from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.opening import open_hf
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems

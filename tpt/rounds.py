@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, load_config, render_toml
@@ -40,6 +40,8 @@ from tpt.system.jsonl import (
 )
 from tpt.system.own_code import load_own_code
 from tpt.system.terminal import tell
+
+_Found = TypeVar("_Found")
 
 
 class Run:
@@ -247,13 +249,13 @@ class Run:
 def check_elsewhere(
     config: RunConfig,
     problems: tuple[list[Problem], list[Problem], dict[str, list[Problem]]],
-    check: Callable[[RunDir], None],
-) -> None:
-    """Call ``check`` with a run of a config, its training, held-out and further problems, that is gone afterwards."""
+    check: Callable[[RunDir], _Found],
+) -> _Found:
+    """Return what ``check`` says of a run of a config, its training, held-out and further problems, that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tpt-lengths-") as folder:
         elsewhere = Run(folder, config)
         elsewhere._freeze(*problems)
-        check(elsewhere.dir)
+        return check(elsewhere.dir)
 
 
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:

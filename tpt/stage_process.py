@@ -27,12 +27,14 @@ from tpt.config.also_section import ALSO
 from tpt.errors import RunError
 from tpt.evaluate import evaluate_stage
 from tpt.gate.rehearsal import rehearse_stage
+from tpt.model.chat import open_chat
 from tpt.prune import prune_stage
 from tpt.records import Problem
 from tpt.run.directory import RunDir, log_event
 from tpt.run.stage import StageContext
 from tpt.sampling.header import run_header
-from tpt.sampling.lengths import Asked, check_lengths
+from tpt.sampling.lengths import Asked, check_lengths, longest_prompt
+from tpt.sampling.open import engine_name
 from tpt.system import child_python
 from tpt.system.folders import io_fault
 from tpt.system.jsonl import read_records
@@ -88,26 +90,35 @@ def _io_faults_told(stage: str, round_index: int) -> Iterator[None]:
         ) from error
 
 
-def check_run_lengths(run: RunDir) -> None:
-    """Raise ConfigError where prompts and completions of a run, which need not have begun, do not fit model and engine."""
+def check_run_lengths(run: RunDir, *, even_gguf: bool = False) -> int:
+    """Return the tokens of the longest prompt and completion of a run, which need not have begun.
+
+    0 for a GGUF file unless ``even_gguf``: its tokenizer would have to be converted, which the first stage does for all.
+
+    Raises:
+        ConfigError: they do not fit model and engine.
+    """
+    from tpt.model.load import load_architecture
     from tpt.model.spec import resolve
 
     config = load_config(run.config)
-    if resolve(config.model).kind == "gguf":
-        # Even its tokenizer would have to be converted first, which the first stage does for all.
-        return
+    if resolve(config.model).kind == "gguf" and not even_gguf:
+        return 0
+    chat = open_chat(config.asked_prompt, config.model)
     heldout = read_records(run.heldout, Problem)
-    asked = [Asked("evaluate.max_tokens", config.evaluate.max_tokens, config.asked_prompt, heldout)]
+    asked = [Asked("evaluate.max_tokens", config.evaluate.max_tokens, *longest_prompt(chat, heldout))]
     if config.rounds and config.data.source == "self":
         problems = read_records(run.problems, Problem)
-        asked.append(Asked("think.max_tokens", config.think.max_tokens, config.asked_prompt, problems))
+        asked.append(Asked("think.max_tokens", config.think.max_tokens, *longest_prompt(chat, problems)))
     for source in config.evaluate.also:
         problems = read_records(run.also(source.stage), Problem)
         kinds, theirs = ({each.kind for each in some} for some in (problems, heldout))
         own = also_config(config, source, kinds, theirs)
         key = f"evaluate.also: max_tokens of {source.label}" if source.max_tokens else "evaluate.max_tokens"
-        asked.append(Asked(key, own.evaluate.max_tokens, own.asked_prompt, problems))
-    check_lengths(config, asked, cache=run.path / "cache")
+        its_chat = chat if own.asked_prompt == chat.prompt else open_chat(own.asked_prompt, config.model)
+        asked.append(Asked(key, own.evaluate.max_tokens, *longest_prompt(its_chat, problems)))
+    architecture = None if engine_name(config) == "server" else load_architecture(config.model)
+    return check_lengths(config, asked, architecture)
 
 
 _STAGES: dict[str, Callable[[StageContext], dict[str, Any]]] = {
@@ -217,7 +228,7 @@ def serve(descriptor: int, *, progress: bool) -> None:
     # Ctrl-C is for the run and the stage at work; the server ends when the run hangs up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
-    import tpt.engines.hf.engine
+    import tpt.engines.hf.opening
     import tpt.sft  # noqa: F401  (imported for the children)
 
     with hung_up, socket.socket(fileno=descriptor) as connection, connection.makefile("rw", encoding="utf-8") as line:

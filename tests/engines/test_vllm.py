@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
-from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.opening import open_hf
 from tpt.engines.server.engine import ServerEngine
 from tpt.engines.vllm import VLLMEngine, open_vllm, served_adapter
 from tpt.errors import EngineError

@@ -11,7 +11,7 @@ from command_line import ENTRY, QUICKSTART, TINY, sets
 
 from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Engine, Request, Sampling, complete
-from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.opening import open_hf
 from tpt.engines.vllm import open_vllm
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer

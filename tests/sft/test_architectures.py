@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Llam
 
 from tpt.config import EngineConfig, PromptConfig, TrainConfig
 from tpt.engines import Request, Sampling, complete
-from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.opening import open_hf
 from tpt.model.chat import Chat
 from tpt.records import Example, Problem
 from tpt.sft import encode, fit, save_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,15 @@ def dry_run(config: RunConfig, out: Path) -> dict[str, Any]:
     config = run.config
     train, heldout, left_out = load_both(config)
     further = load_also(config, train, config.evaluate.also)
-    check_elsewhere(config, (train, heldout, further), check_run_lengths)
+    longest = check_elsewhere(config, (train, heldout, further), partial(check_run_lengths, even_gguf=True))
     found = outline(config, out, train=len(train), heldout=len(heldout), left_out=len(left_out))
     found["rehearsal"] = rehearsed(config, train[0] if train else heldout[0])
     planned = plan_run(config, out, PlanOptions())
     found["memory"] = _memory(planned)
     found["disk"] = _disk(planned, run.dir.path)
-    also = [problem for problems in further.values() for problem in problems]
-    return found | _opened(config, train, [*heldout, *also], run.dir.path / "cache")
+    found["longest prompt and completion"] = longest
+    found["engine"] = _opened(config, longest, run.dir.path / "cache")
+    return found
 
 
 def rehearsed(config: RunConfig, problem: Problem) -> str:
@@ -116,31 +117,18 @@ def _disk(planned: RunPlan, path: Path) -> str:
     return f"{needed / _GB:.1f} of {free / _GB:.1f} GB"
 
 
-def _opened(config: RunConfig, train: list[Problem], scored: list[Problem], cache: Path) -> dict[str, Any]:
-    """Put every prompt into tokens, open the engine on the model as the stages do, and say what it is."""
-    from tpt.model.chat import open_chat
-    from tpt.model.load import load_architecture, use_threads
+def _opened(config: RunConfig, longest: int, cache: Path) -> str:
+    """Open the engine on the model as the stages do, and say what it is."""
+    from tpt.model.load import use_threads
     from tpt.sampling.open import open_engine
 
-    use_threads(config.threads)
-    kept = cache if cache.is_dir() else None
-    chat = open_chat(config.asked_prompt, config.model, kept)
-    longest = max(len(chat.prompt_ids(problem)) for problem in scored) + config.evaluate.max_tokens
-    if config.rounds and config.data.source == "self":
-        longest = max(longest, max(len(chat.prompt_ids(problem)) for problem in train) + config.think.max_tokens)
-    context = getattr(load_architecture(config.model, cache=kept).get_text_config(), "max_position_embeddings", None)
-    if context and longest > context:
-        print(
-            f"warning: the longest prompt and completion take {longest} tokens, and the model was made for {context}",
-            file=sys.stderr,
-        )
-    found = {"longest prompt and completion": longest}
     if config.engine.reload:
-        return found | {"engine": "not opened: engine.reload would change what the server serves"}
-    engine = open_engine(config, config.model, cache=kept, longest=longest, chat=chat)
+        return "not opened: engine.reload would change what the server serves"
+    use_threads(config.threads)
+    engine = open_engine(config, config.model, cache=cache if cache.is_dir() else None, longest=longest)
     try:
         told = engine.describe()
         how = f"; {told['advice']}" if told.get("decoder") == "generate" else ""
-        return found | {"engine": f"{told['engine']}, {engine.guarantee}{how}"}
+        return f"{told['engine']}, {engine.guarantee}{how}"
     finally:
         engine.close()

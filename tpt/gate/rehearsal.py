@@ -159,7 +159,7 @@ class _Stages:
         """Have the engine complete a prompt; engines that are not this process's are tried when they are opened."""
         if not self._is_tiny or not self._decodes:
             return
-        from tpt.engines.hf.engine import open_hf
+        from tpt.engines.hf.opening import open_hf
 
         chat = open_chat(self._config.asked_prompt, str(model))
         prompt = self._chat.prompt_ids(self._problem)

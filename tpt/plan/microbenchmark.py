@@ -106,15 +106,14 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
     """Return the seconds of a step of all rows, of a few rows, and of a prompt's prefill."""
     import torch
 
-    from tpt.engines.hf.engine import row_decoder, with_known_attention
+    from tpt.engines.hf.engine import row_decoder
+    from tpt.engines.hf.opening import with_known_attention
     from tpt.engines.hf.sampling import SlotSampler
 
     model.train(False)
     decoder = with_known_attention(
         model,
-        lambda: row_decoder(
-            model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed
-        ),
+        lambda: row_decoder(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed),
     )
     shared = torch.randint(2, decoder.vocabulary, (load.prefix,)).tolist()
     own = torch.randint(2, decoder.vocabulary, (_PROMPTS, max(1, load.prompt - load.prefix))).tolist()

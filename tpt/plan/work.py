@@ -16,7 +16,8 @@ from tpt.plan.flops import Cost, cost_of
 from tpt.plan.hardware import Engine
 from tpt.records import Problem
 from tpt.run.directory import RunDir
-from tpt.sampling.open import engine_length
+from tpt.sampling.lengths import Asked, check_lengths
+from tpt.sampling.open import rounded_length
 from tpt.system.jsonl import read_records
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Prompts:
     count: int
     mean: float
     longest: int
+    longest_id: str
+    """The problem that has the longest; empty where tokens are guessed."""
     prefix: int
     """Tokens that all prompts begin with; engines read them once."""
 
@@ -85,7 +88,7 @@ class Work:
             sets = [(self.heldout, self.config.evaluate.max_tokens)]
             sets += [(each.prompts, each.max_tokens) for each in self.also]
         longest = max(prompts.longest + most for prompts, most in sets)
-        return engine_length(self.config.engine, longest)
+        return rounded_length(self.config.engine, longest)
 
     def slots(self, stage: str, *, free: float, width: int) -> int:
         """Return how many completions are in flight where ``free`` bytes are left beside the weights."""
@@ -106,6 +109,7 @@ def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens
     """Read problems, tokenizer and the model's config; a run that is there says which problems.
 
     Raises:
+        ConfigError: prompts and completions do not fit model and engine.
         ModelError: the model's config is neither here nor on the Hub.
         ProblemError: the problems cannot be read.
     """
@@ -123,7 +127,7 @@ def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens
     completion, source = _guess_completion(config, train, chat, completion_tokens)
     from tpt.sft.memory import shape_of
 
-    return Work(
+    work = Work(
         config=config,
         train=_count(config, train, chat),
         heldout=_count(config, heldout, chat),
@@ -136,6 +140,19 @@ def open_work(config: RunConfig, out: Path, *, engine: Engine, completion_tokens
         shape=shape_of(architecture),
         engine=engine,
     )
+    if chat is not None:
+        check_lengths(config, _asked(work), architecture)
+    return work
+
+
+def _asked(work: Work) -> list[Asked]:
+    """Return what a run puts to the model, with the keys that say how long completions may be."""
+    config = work.config
+    sets = [("evaluate.max_tokens", work.heldout, config.evaluate.max_tokens)]
+    if config.rounds and config.data.source == "self":
+        sets.append(("think.max_tokens", work.train, config.think.max_tokens))
+    sets += [(f"evaluate.also: max_tokens of {each.stage}", each.prompts, each.max_tokens) for each in work.also]
+    return [Asked(key, most, prompts.longest, prompts.longest_id) for key, prompts, most in sets]
 
 
 def read_architecture(model: str) -> PreTrainedConfig:
@@ -184,12 +201,13 @@ def _count(config: RunConfig, problems: list[Problem], chat: Chat | None) -> Pro
         rows = [chat.prompt_ids(problem) for problem in problems]
         prefix = common_length(rows) if len(rows) > 1 else 0
         lengths = [len(row) for row in rows]
-        return Prompts(len(rows), fmean(lengths), max(lengths), prefix)
+        longest, longest_id = max(zip(lengths, (problem.id for problem in problems), strict=True))
+        return Prompts(len(rows), fmean(lengths), longest, longest_id, prefix)
     prompt = config.asked_prompt
     shots = sum(len(prompt.user(shot.question)) + len(shot.answer) for shot in prompt.few_shot)
     before = (shots + len(prompt.system)) / _CHARACTERS_A_TOKEN
     lengths = [round(before + len(prompt.user(problem.question)) / _CHARACTERS_A_TOKEN) for problem in problems]
-    return Prompts(len(lengths), fmean(lengths), max(lengths), round(before))
+    return Prompts(len(lengths), fmean(lengths), max(lengths), "", round(before))
 
 
 def _further(

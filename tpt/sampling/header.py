@@ -40,7 +40,7 @@ def _engine_text(run: RunDir, config: RunConfig) -> str:
     numbers = resolve_precision(settings.dtype, hidden_size=hidden_size, device=device)
     said = f"engine {name} on {device.type} in {numbers}"
     if name == "hf":
-        from tpt.engines.hf.engine import why_foreign
+        from tpt.engines.hf.opening import why_foreign
 
         # Of a small relative, within a second: the engine itself is opened by the first stage.
         reason = why_foreign(architecture)

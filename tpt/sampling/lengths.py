@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tpt.config import PromptConfig, RunConfig
+from tpt.config import RunConfig
 from tpt.errors import ConfigError
-from tpt.model.chat import open_chat
+from tpt.model.chat import Chat
 from tpt.records import Problem
 from tpt.sampling.open import engine_name, rounded_length
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 class Asked(NamedTuple):
@@ -19,23 +21,42 @@ class Asked(NamedTuple):
     key: str
     """The config's key of the longest completion, such as ``think.max_tokens``."""
     max_tokens: int
-    prompt: PromptConfig
-    problems: Iterable[Problem]
+    prompt: int
+    """Tokens of the longest one."""
+    problem_id: str
+    """Whose that is."""
+
+    @property
+    def needed(self) -> int:
+        """Tokens of the longest prompt and completion."""
+        return self.prompt + self.max_tokens
 
 
-def check_lengths(config: RunConfig, asked: Iterable[Asked], *, cache: Path) -> None:
-    """Raise ConfigError where the longest prompt and completion of some problems do not fit model and engine.
+def longest_prompt(chat: Chat, problems: Iterable[Problem]) -> tuple[int, str]:
+    """Return the tokens of the longest prompt, and whose it is."""
+    return max(((len(chat.prompt_ids(each)), each.id) for each in problems), default=(0, ""))
 
-    A server knows its own model's context, and is asked when it is opened.
+
+def check_lengths(config: RunConfig, asked: Sequence[Asked], architecture: PreTrainedConfig | None) -> int:
+    """Return the tokens of the longest prompt and completion.
+
+    Args:
+        config: Its engine limits them, and so does its model.
+        asked: What is put to the model.
+        architecture: The model's config; None for a server, which knows its own and is asked when it is opened.
+
+    Raises:
+        ConfigError: some do not fit.
     """
-    given, positions = config.engine.max_length, _positions(config, cache)
+    given = config.engine.max_length
+    positions = 0 if architecture is None else _positions(config, architecture)
     if positions and given > positions:
         raise ConfigError(
             f"engine.max_length = {given} is more than the {positions} positions of the model {config.model!r}. Set it to "
             f"{positions} or less, or to 0: as long as the problems need"
         )
     limit = given or positions
-    wrong = [said for each in asked if limit and (said := _complaint(config, each, limit, cache))]
+    wrong = [said for each in asked if limit and (said := _complaint(config, each, limit))]
     if wrong:
         whose = "engine.max_length" if given else f"the model {config.model!r}"
         more = (
@@ -48,36 +69,32 @@ def check_lengths(config: RunConfig, asked: Iterable[Asked], *, cache: Path) -> 
             + "\n".join(f"  {each}" for each in wrong)
             + f"\nOr {more}"
         )
+    return max(each.needed for each in asked)
 
 
-def _complaint(config: RunConfig, asked: Asked, limit: int, cache: Path) -> str:
+def _complaint(config: RunConfig, asked: Asked, limit: int) -> str:
     """Return what is wrong with the lengths of some problems, or ""."""
-    chat = open_chat(asked.prompt, config.model, cache)
-    longest, problem_id = max(((len(chat.prompt_ids(each)), each.id) for each in asked.problems), default=(0, ""))
-    needed = longest + asked.max_tokens
-    if max(needed, rounded_length(config.engine, needed)) <= limit:
+    if max(asked.needed, rounded_length(config.engine, asked.needed)) <= limit:
         return ""
-    room = limit - longest
-    while room > 0 and rounded_length(config.engine, longest + room) > limit:
+    room = limit - asked.prompt
+    while room > 0 and rounded_length(config.engine, asked.prompt + room) > limit:
         room -= 1
     fix = f"set it to {room} or less" if room > 0 else "leave problems out that are so long"
     return (
-        f"{asked.key} = {asked.max_tokens}: with the longest prompt, {longest} tokens of problem {problem_id!r}, that "
-        f"makes {needed}; {fix}"
+        f"{asked.key} = {asked.max_tokens}: with the longest prompt, {asked.prompt} tokens of problem {asked.problem_id!r}, "
+        f"that makes {asked.needed}; {fix}"
     )
 
 
-def _positions(config: RunConfig, cache: Path) -> int:
+def _positions(config: RunConfig, architecture: PreTrainedConfig) -> int:
     """Return how many positions the model has where that is what limits this config's engine, else 0."""
-    from tpt.model.load import load_architecture
-
     engine = engine_name(config)
     if engine == "server":
         return 0
-    architecture: Any = load_architecture(config.model, cache=cache).get_text_config()
-    parameters = getattr(architecture, "rope_parameters", None) or getattr(architecture, "rope_scaling", None) or {}
+    text: Any = architecture.get_text_config()
+    parameters = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
     is_vllm = engine == "vllm" or (engine == "ray" and config.engine.replica_engine == "vllm")
     if is_vllm and "factor" in parameters:
         # It stretches them by that.
         return 0
-    return int(getattr(architecture, "max_position_embeddings", None) or 0)
+    return int(getattr(text, "max_position_embeddings", None) or 0)

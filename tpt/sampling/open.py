@@ -39,7 +39,7 @@ def open_engine(
         longest: the longest prompt + completion in tokens.
         chat: on the model's tokenizer; None: opened here, as in a replica, whose process has none.
     """
-    settings, max_length = config.engine, engine_length(config.engine, longest)
+    settings, max_length = config.engine, _checked_length(config.engine, longest)
     name = engine_name(config)
     if name == "ray":
         return _open_ray(config, model, cache=cache, max_length=max_length)
@@ -54,7 +54,7 @@ def open_engine(
         from tpt.engines.vllm import open_vllm
 
         return open_vllm(model, chat, settings, max_length=max_length, cache=cache)
-    from tpt.engines.hf.engine import open_hf
+    from tpt.engines.hf.opening import open_hf
 
     return open_hf(model, chat, settings, max_length=max_length, cache=cache)
 
@@ -78,22 +78,16 @@ def open_own(name: str, model: str, chat: Chat, settings: EngineConfig, max_leng
     return engine
 
 
-def engine_length(settings: EngineConfig, longest: int) -> int:
-    """Return how many tokens an engine makes room for where the longest prompt + completion has so many.
-
-    Raises:
-        EngineError: engine.max_length is less.
-    """
-    if settings.max_length and settings.max_length < longest:
-        raise EngineError(
-            f"the longest prompt and max_tokens need {longest} tokens, more than engine.max_length = {settings.max_length}; set "
-            f"engine.max_length to {longest} or more, or to 0"
-        )
-    return rounded_length(settings, longest)
+def _checked_length(settings: EngineConfig, longest: int) -> int:
+    """Return ``rounded_length``, and refuse one that does not suffice, which a run is told by ``check_lengths`` before."""
+    length = rounded_length(settings, longest)
+    if length < longest:
+        raise EngineError(f"engine.max_length = {length} is less than the {longest} tokens of prompt and completion")
+    return length
 
 
 def rounded_length(settings: EngineConfig, longest: int) -> int:
-    """Return the same, whether it suffices or not."""
+    """Return how many tokens an engine makes room for where the longest prompt + completion has so many."""
     return settings.max_length or -(-longest // _LENGTH_STEP) * _LENGTH_STEP
 
 

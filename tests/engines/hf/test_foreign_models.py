@@ -9,8 +9,8 @@ from tiny_engine import GREEDY, PROMPTS, finish, grouped, open_engine, requests_
 from transformers import GenerationConfig
 
 from tpt.config import EngineConfig
-from tpt.engines.hf.engine import CHECKED, engine_on, why_foreign
-from tpt.engines.hf.forward_check import check_forward, decoded
+from tpt.engines.hf.forward_check import CHECKED, check_forward, decoded
+from tpt.engines.hf.opening import engine_on, why_foreign
 from tpt.errors import EngineError, ForeignModelError
 
 
@@ -32,7 +32,9 @@ def test_a_family_s_greedy_completions_are_those_of_generate(name: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_reads_ahead_is_refused_in_a_sentence(name: str, batch_invariant: bool) -> None:
     settings = EngineConfig(slots=16, batch_invariant=batch_invariant)
-    with pytest.raises(EngineError, match=rf'^engine.name = "hf" cannot decode this model: \'{name}\' models') as caught:
+    with pytest.raises(
+        EngineError, match=rf'^engine.name = "hf" cannot decode this model: \'{name}\' models'
+    ) as caught:
         engine_on(model_of(REFUSED[name]), tiny_chat(), settings, max_length=64)
     assert "which read ahead" in str(caught.value) and "\n" not in str(caught.value)
 

@@ -30,7 +30,7 @@ def alone(engine: GenerateEngine, requests: list[Request]) -> dict[tuple[str, in
     return found
 
 
-@pytest.mark.parametrize("name", ["bloom", "mamba", "qwen3-next", "rwkv"])
+@pytest.mark.parametrize("name", ["bloom", "lfm2", "mamba", "rwkv"])
 def test_a_completion_depends_on_its_own_seed_not_on_what_is_beside_it(name: str) -> None:
     engine = open_generate(model_of(GENERATED[name]))
     requests = requests_for(PROMPTS, RANDOM, samples=3)

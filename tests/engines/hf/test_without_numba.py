@@ -16,7 +16,7 @@ GREEDY = """
 import json
 from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Request, Sampling, complete
-from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.opening import open_hf
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems

@@ -7,33 +7,28 @@ samples; the last token is the first that the shared decode step feeds, so all s
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from tpt.config import EngineConfig
-from tpt.engines import Completion, Engine, Guarantee, Request, RequestId
+from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.hf.decoder import RowDecoder
 from tpt.engines.hf.fixed_decoder import FixedDecoder
-from tpt.engines.hf.forward_check import CHECKED, check_forward, decoded, foreign_explained
-from tpt.engines.hf.generate_engine import GenerateEngine
-from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
+from tpt.engines.hf.forward_check import CHECKED, check_forward, decoded
+from tpt.engines.hf.grouped_attention import NAME
 from tpt.engines.hf.invariance import find_variance
-from tpt.engines.hf.results import completion_of, made_on, stops_of
+from tpt.engines.hf.results import made_on, reply_to, stops_of
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.requests import check_request
 from tpt.engines.stops import LOOK_EVERY, stop_in
-from tpt.errors import EngineError, ForeignModelError
+from tpt.errors import EngineError
 from tpt.model.chat import Chat
-from tpt.model.load import load_model
 from tpt.model.shape import head_size_of, heads_of
-from tpt.model.tiny import tiny_model
 from tpt.system.memory import available_bytes, is_out_of_memory
 
 _TOKEN, _POSITION, _COUNT, _LIMIT, _ACTIVE = range(5)
@@ -42,77 +37,12 @@ _CLOSED_UP_SHARE = 16
 _QUEUED_SHARE = 8
 _MAX_AUTO_SLOTS = 256
 _UNKNOWN_MEMORY_BYTES = 2 * 2**30
-_RELATIVE_TOKENS = 32
-"""Of a small relative: more than its windows of attention, so that what counts in them otherwise is seen."""
-Made = TypeVar("Made")
 
 
 _TORCH_ATTENTION = (
     "attention of a decode step is torch's, as numba cannot be imported ({reason}): pip install "
     '"think-prune-train[cpu]" compiles it for this processor, measured at 1.25 to 1.4 times the tokens per second'
 )
-
-
-def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> Engine:
-    """Load a model and return an engine on it.
-
-    Args:
-        spec: See ``tpt.model.load``.
-        chat: On the model's tokenizer.
-        settings: Slots, device and the like.
-        max_length: Longest prompt plus completion, in tokens.
-        cache: Where GGUF models are kept dequantised.
-    """
-    model = load_model(spec, dtype=settings.dtype, device=settings.device, cache=cache)
-    return engine_on(model, chat, settings, max_length=max_length)
-
-
-def engine_on(model: PreTrainedModel, chat: Chat, settings: EngineConfig, *, max_length: int) -> Engine:
-    """Return our own decoder's engine on a model, or ``generate``'s where that does not know the architecture.
-
-    Raises:
-        EngineError: neither gives the model's own logits.
-    """
-    reason = why_foreign(model.config)
-    if not reason:
-        try:
-            return with_known_attention(model, lambda: HFEngine(model, chat, settings, max_length=max_length))
-        except ForeignModelError as error:
-            reason = str(error)
-    return GenerateEngine(model, chat, settings, max_length=max_length, reason=reason)
-
-
-def why_foreign(config: PreTrainedConfig) -> str:
-    """Return why our own decoder cannot decode a small relative of a model; empty where it can, or where there is none."""
-    model = tiny_model(config, small_text=True)
-    if model is None:
-        return ""
-    try:
-        with_known_attention(model, lambda: _check_relative(model))
-    except ForeignModelError as error:
-        return str(error)
-    return ""
-
-
-def _check_relative(model: PreTrainedModel) -> None:
-    decoder = FixedDecoder(model, slots=_ROW_STEP, max_length=_RELATIVE_TOKENS)
-    check_forward(model, _RELATIVE_TOKENS, lambda tokens: decoded(decoder, tokens, rows=_ROW_STEP))
-
-
-def with_known_attention(model: PreTrainedModel, make: Callable[[], Made]) -> Made:
-    """Return what is made of a model with the attention that is best on its device, or else with its own.
-
-    Raises:
-        ForeignModelError: it can be made with neither; the model has its own attention again.
-    """
-    own = _attention(model)
-    if model.device.type == "cpu":
-        with contextlib.suppress(ForeignModelError), foreign_explained(model):
-            use_grouped_attention(model)
-            return make()
-        model.set_attn_implementation(own)
-    with foreign_explained(model):
-        return make()
 
 
 def auto_slots(model: PreTrainedModel, max_length: int) -> int:
@@ -278,9 +208,7 @@ class HFEngine:
         rows = _up(slots, _ROW_STEP)
         self._slots = slots
         length, store_mb = self._max_length, self._prompt_store_mb
-        self._decoder = proved_decoder(
-            model, slots=rows, max_length=length, prompt_store_mb=store_mb, fixed=invariant
-        )
+        self._decoder = proved_decoder(model, slots=rows, max_length=length, prompt_store_mb=store_mb, fixed=invariant)
         self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
         if invariant:
             self._require_invariance()
@@ -354,7 +282,7 @@ class HFEngine:
         self._known.difference_update(request.id for request in ended)
         self._release(slots)
         return [
-            completion_of(request, tuple(history[:count]), self.chat)
+            reply_to(request, tuple(history[:count]), self.chat)
             for request, count, history in zip(ended, counts, histories, strict=True)
         ]
 

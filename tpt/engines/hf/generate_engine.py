@@ -25,7 +25,7 @@ from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.hf.decoder import check_positions
 from tpt.engines.hf.forward_check import CHECKED, check_forward, foreign_explained
-from tpt.engines.hf.results import completion_of, made_on, stops_of
+from tpt.engines.hf.results import made_on, reply_to, stops_of
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.requests import check_request
 from tpt.engines.stops import LOOK_EVERY, stop_in
@@ -60,7 +60,7 @@ class GenerateEngine:
         self.model = model.train(False)
         self.chat = chat
         # What comes with a model, temperature or a repetition penalty, is the run's to say.
-        model.generation_config = GenerationConfig()
+        model.generation_config = _settings()
         self._vocabulary = int(model.config.get_text_config().vocab_size)
         self._max_length = max_length
         self._rows = 1 if settings.batch_invariant else settings.slots or _ROWS
@@ -141,17 +141,13 @@ class GenerateEngine:
         rows = _Rows(requests, self.chat, stops_of(self.chat, self._vocabulary, self.model.device))
         prompts = torch.tensor([each.prompt_ids for each in requests], device=self.model.device)
         self._generate(prompts, rows.choose, rows.ended, most=max(each.sampling.max_tokens for each in requests))
-        return [
-            completion_of(each, tokens, self.chat) for each, tokens in zip(requests, rows.sampled(), strict=True)
-        ]
+        return [reply_to(each, tokens, self.chat) for each, tokens in zip(requests, rows.sampled(), strict=True)]
 
     def _why_wrong(self, *, rows: int) -> str:
         """Return what is wrong with the logits of batches of so many rows; empty where they are the model's own."""
         try:
             with foreign_explained(self.model):
-                check_forward(
-                    self.model, min(CHECKED, self._max_length), lambda tokens: self._forced(tokens, rows)
-                )
+                check_forward(self.model, min(CHECKED, self._max_length), lambda tokens: self._forced(tokens, rows))
         except ForeignModelError as error:
             return str(error)
         return ""
@@ -178,13 +174,17 @@ class GenerateEngine:
         self, prompts: Tensor, choose: Callable[[Tensor], Tensor], ended: Callable[[], Tensor], *, most: int
     ) -> None:
         """Have ``generate`` go on from prompts of one length, ``[rows, length]``, with tokens that ``choose`` chooses."""
-        self.model.generate(  # type: ignore[operator]
+        self.model.generate(
             prompts,
             attention_mask=torch.ones_like(prompts),
-            generation_config=GenerationConfig(do_sample=False, max_new_tokens=most, use_cache=True),
+            generation_config=_settings(do_sample=False, max_new_tokens=most, use_cache=True),
             logits_processor=LogitsProcessorList([_Chosen(choose)]),
             stopping_criteria=StoppingCriteriaList([_Ended(ended)]),
         )
+
+
+def _settings(**given: Any) -> GenerationConfig:
+    return GenerationConfig(**given)  # type: ignore[no-untyped-call]
 
 
 class _Rows:
@@ -237,7 +237,7 @@ class _Chosen(LogitsProcessor):
     def __init__(self, choose: Callable[[Tensor], Tensor]) -> None:
         self._choose = choose
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         tokens = self._choose(scores)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
 
@@ -246,5 +246,5 @@ class _Ended(StoppingCriteria):
     def __init__(self, ended: Callable[[], Tensor]) -> None:
         self._ended = ended
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor, **more: Any) -> Tensor:
         return self._ended()

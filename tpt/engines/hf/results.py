@@ -18,7 +18,7 @@ from tpt.records import FinishReason
 from tpt.system.memory import peak_bytes
 
 
-def completion_of(request: Request, token_ids: tuple[int, ...], chat: Chat) -> Completion:
+def reply_to(request: Request, token_ids: tuple[int, ...], chat: Chat) -> Completion:
     """Return what a request's sampled tokens come to.
 
     Raises:
