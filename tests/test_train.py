@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from tpt.model.load import load_model, load_tokenizer
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.records import Example, Problem
 from tpt.run.directory import RunDir
+from tpt.run.outputs import fingerprint
 from tpt.stage_process import do_stage
 from tpt.train import Start, train
 
@@ -152,3 +154,33 @@ def test_a_round_is_mixed_with_the_base_model_and_says_so(finished_copy: Path) -
     for name, weight in mixed.named_parameters():
         expected = torch.lerp(trained.get_parameter(name), start.get_parameter(name), 0.5)
         assert torch.equal(weight, expected), name
+
+
+def test_what_a_training_could_go_on_from_stays_until_its_stage_is_recorded(
+    finished_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(finished_copy)
+    round_dir = run.round(1)
+    round_dir.manifest("train").unlink()
+    config = run.config.read_text()
+    for key, value in (("save_every_steps", 1), ("micro_batch_size", 4), ("batch_size", 4)):
+        config = re.sub(rf"(?m)^{key} = \d+$", f"{key} = {value}", config)
+    run.config.write_text(config)
+
+    def killed(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tpt.train.write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            do_stage(finished_copy, "train", 1)
+    state = round_dir.checkpoint.with_name(round_dir.checkpoint.name + ".state")
+    assert state.is_dir() and round_dir.checkpoint.is_dir()
+    digest = fingerprint(round_dir.checkpoint)
+    again = do_stage(finished_copy, "train", 1)
+    assert again["counts"]["resumed_at"] == again["counts"]["steps"] - 1 > 0
+    assert fingerprint(round_dir.checkpoint) == digest
+    assert not state.exists()
+    state.mkdir()
+    do_stage(finished_copy, "train", 1)
+    assert not state.exists()

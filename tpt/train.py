@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -59,32 +60,35 @@ def train_stage(context: StageContext) -> dict[str, Any]:
     if config.train.interpolate:
         inputs["base model"] = base.digest
     if done := read_manifest(round_dir, "train", inputs):
+        _forget_state(round_dir.checkpoint)
         return done
     require_weights(model)
     started = time.monotonic()
     examples = read_records(round_dir.examples, Example)
     with context.display("train", total=1) as display:
-        counts = train(
+        other = None if model.digest == base.digest else base.spec
+        training = Training(
             examples,
             problems_by_id(run.problems),
-            config=config.train,
-            prompt=config.asked_prompt,
-            start=Start(
-                model.spec,
-                model.digest,
-                base=None if model.digest == base.digest else base.spec,
-                cache=run.path / "cache",
-            ),
+            config.train,
+            config.asked_prompt,
+            Start(model.spec, model.digest, base=other, cache=run.path / "cache"),
             out=round_dir.checkpoint,
             seed=seed_for(config.seed, "train", round_dir.index),
-            progress=lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
+        )
+        counts = _do(
+            training,
+            lambda step, steps, loss: display.update(step, total=steps, note=f"loss {loss:.3f}"),
             ray=config.engine,
         )
         loss = f", loss {counts['loss_first']:.3f} to {counts['loss_last']:.3f}" if "loss_first" in counts else ""
         display.finish(f"{len(examples)} examples{loss}")
     counts |= {"start_round": model.round, "wall_s": round(time.monotonic() - started, 3)}
     outputs = {"checkpoint": round_dir.checkpoint}
-    return write_manifest(round_dir, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
+    done = write_manifest(round_dir, "train", inputs=inputs, outputs=outputs, settings=settings, counts=counts)
+    # Not before: killed in between, the whole training would be done again.
+    _forget_state(round_dir.checkpoint)
+    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,8 @@ def train(
     """Fine-tune a model on the examples, write the checkpoint ``out``, and return what there is to say about it.
 
     ``progress`` is called after each optimizer step with (step, steps, loss). Beside ``out`` a ``train_log.jsonl`` gets
-    a line a step, and a folder with the suffix ``.state`` holds, until ``out`` is written, what a killed training goes
-    on from when it is called again. ``ray`` names the cluster that trains where ``config.where`` is "ray". With ``reread``
+    a line a step, and a folder with the suffix ``.state`` holds, until all is done, what a killed training goes on from
+    when it is called again. ``ray`` names the cluster that trains where ``config.where`` is "ray". With ``reread``
     the checkpoint is read again, and must give the logits of the model that was trained.
 
     Raises:
@@ -126,14 +130,23 @@ def train(
         ModelError: the start model cannot be loaded.
         ClusterError: the cluster cannot be joined, has no room, or a node lacks what it needs.
     """
+    counts = _do(Training(examples, problems, config, prompt, start, out, seed, reread), progress, ray=ray)
+    _forget_state(out)
+    return counts
+
+
+def _do(
+    training: Training, progress: Callable[[int, int, float], None] | None, *, ray: EngineConfig | None
+) -> dict[str, Any]:
+    """Do a training here, in several processes, or on a cluster; what it could go on from stays."""
     from tpt import sft
 
-    training = Training(examples, problems, config, prompt, start, out, seed, reread)
+    config = training.config
     if config.trainer:
         told = sft.train_by_own_code(
-            config.trainer, lambda folder: replace(training, out=folder), out, cache=start.cache
+            config.trainer, lambda folder: replace(training, out=folder), training.out, cache=training.start.cache
         )
-        return {"examples": len(examples), **told}
+        return {"examples": len(training.examples), **told}
     sft.check_devices(config)
     if config.method != "full" and config.learning_rate <= _LOW_ADAPTER_RATE:
         print(
@@ -163,7 +176,7 @@ class Training:
     out: Path
     """The checkpoint."""
     seed: int
-    reread: bool
+    reread: bool = False
     """Whether the checkpoint is read again and must give the logits of the model that was trained."""
 
     def __call__(self, progress: Callable[[int, int, float], None] | None) -> dict[str, Any]:
@@ -188,7 +201,7 @@ class Training:
             start.model, config, device=device, precision=precision, cache=start.cache, seed=self.seed
         )
         clock.lap("load_s")
-        point = sft.ResumePoint(out.with_name(out.name + ".state"), _key(encoded.rows, config, start, self.seed))
+        point = sft.ResumePoint(_state_of(out), _key(encoded.rows, config, start, self.seed))
         try:
             log = sft.fit(
                 trainee.model,
@@ -211,7 +224,6 @@ class Training:
         change = sft.finish(trainee, chat, out, base=start.base, row=encoded.rows[0])
         if self.reread:
             sft.check_saved(trainee, chat, out, encoded.rows[0])
-        point.remove()
         clock.lap("save_s")
         return {
             **_counted(encoded),
@@ -226,6 +238,14 @@ class Training:
             "peak_memory_mb": peak_bytes(device) // 2**20,
             "times": clock.laps,
         }
+
+
+def _state_of(out: Path) -> Path:
+    return out.with_name(out.name + ".state")
+
+
+def _forget_state(out: Path) -> None:
+    shutil.rmtree(_state_of(out), ignore_errors=True)
 
 
 def _for_all_nodes(training: Training) -> tuple[Training, list[str]]:
