@@ -1,10 +1,12 @@
-"""Every kind of answer that graders are known to misjudge, judged as it should be; the rows stand in answer_tables.py."""
+"""Every kind of answer that graders are known to misjudge, judged as it should be; the rows stand beside it."""
 
 from __future__ import annotations
 
 import pytest
-from answer_tables import CHOICE, EXACT, MATH, NUMBER, QUESTION, Row
+from answer_tables import CHOICE, EXACT, QUESTION, Row
 from code_cases import needs_bubblewrap
+from math_answers import COUNTED, COUNTED_QUESTION, MATH
+from number_answers import NUMBER
 
 from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem, Trace
@@ -12,6 +14,7 @@ from tpt.verifiers.judge import judge
 
 GROUPS = [
     *(("math", name, rows, "") for name, rows in MATH.items()),
+    ("math", "counted", COUNTED, COUNTED_QUESTION),
     *(("number", name, rows, "") for name, rows in NUMBER.items()),
     *(("choice", name, rows, QUESTION) for name, rows in CHOICE.items()),
     ("exact", "texts", EXACT, ""),
@@ -68,6 +71,11 @@ PROGRAMS = [
     f"<think>\n```python\nprint('draft')\n```\n</think>\n{ADD_ONE}",
     f"<think>\nFirst\n```python\nprint('draft')\n```\n</think>\n```python\n{ADD_ONE}\n```",
     f"```python\n{ADD_ONE}```",
+    f"[PYTHON]\n{ADD_ONE}\n[/PYTHON]",
+    f"Read it, add one.\n[PYTHON]\nprint(0)\n[/PYTHON]\nBetter:\n[PYTHON]\n{ADD_ONE}\n[/PYTHON]\nDone.",
+    f"[PYTHON]\n{ADD_ONE}",
+    f"[PYTHON]\n```python\n{ADD_ONE}\n```\n[/PYTHON]",
+    f"[PYTHON]\n```\n{ADD_ONE}\n```\n[/PYTHON]\n[TESTS]\nassert True\n[/TESTS]",
 ]
 NO_PROGRAMS = [
     f"<think>\n```python\n{ADD_ONE}\n```",

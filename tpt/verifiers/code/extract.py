@@ -7,6 +7,7 @@ The lenient reading takes, in this order:
   language (text, json, bash, ...) are never programs. For function tests, blocks that define the function go first, so
   that an example of its use at the end is not taken for the answer.
 - the block that the end of the completion cut off;
+- what stands in ``[PYTHON]`` tags;
 - without any fence, for function tests, the definition of the function with its imports and helpers, or an indented body
   that continues the prompt; for whole programs, a completion that is Python from its first to its last line.
 """
@@ -28,6 +29,7 @@ PROGRAM_FORMAT = (
 )
 
 _START = re.compile(r"(?:def|class|import|from|async def)\s|@\w", re.MULTILINE)
+_TAGS = ("[PYTHON]", "[/PYTHON]")
 _LONGEST_UNFENCED = 50_000
 _STARTS = 20
 _TRIES = 12
@@ -58,11 +60,21 @@ def extract_program(completion: str, *, entry_point: str | None = None) -> Extra
         return Extracted(chosen.program, False, "a fenced block that is never closed")
     if any(block.program.strip() for block in blocks):
         return Extracted(None, False, "no fenced block of Python")
+    if (program := _tagged(text)) is not None:
+        return Extracted(program, False, "a program in [PYTHON] tags")
     # A fence that nothing follows only closes what was never opened.
     program = _unfenced(text.rstrip().rstrip("`~") if blocks else text, entry_point)
     if program is None:
         return Extracted(None, False, "no fenced block and no program without one")
     return Extracted(program, False, "a program without a fence")
+
+
+def _tagged(text: str) -> str | None:
+    """Return what stands between the last ``[PYTHON]`` and ``[/PYTHON]``, as some models mark programs."""
+    end = text.rfind(_TAGS[1])
+    begin = text.rfind(_TAGS[0], 0, None if end < 0 else end)
+    program = text[begin + len(_TAGS[0]) : None if end < begin else end].strip("\r\n") if begin >= 0 else ""
+    return program + "\n" if program.strip() else None
 
 
 def defines(program: str, name: str) -> bool:

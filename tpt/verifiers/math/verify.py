@@ -9,6 +9,7 @@ Most answers are decided here by exact comparison (latex.py); the others go to t
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 
@@ -18,6 +19,7 @@ from tpt.verifiers.completion import final_part
 from tpt.verifiers.math.final_answer import FinalAnswer, How, answer_behind_hashes, final_answer
 from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly
 from tpt.verifiers.math.magnitude import too_large
+from tpt.verifiers.number.spelled import spelled_at
 from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 MATH_FORMAT = (
@@ -30,6 +32,28 @@ _PROSE = 100
 """A gold answer that is longer may be a whole solution, which ends in "the answer is"."""
 EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
+_MARKUP = re.compile(r"\\(?:text|mathrm|mbox)\s?\{|[{}$~]|\\[,;: ]")
+_COUNTED = re.compile(r"(-?[0-9][0-9,.]{0,30})\s+([A-Za-z]{2,20}(?:\s+[A-Za-z]{2,20}){0,2})")
+_ASKED = re.compile(r"\bhow many((?: [a-z]{2,20}){1,4})")
+_CHANGING = frozenset(
+    [
+        "more",
+        "less",
+        "fewer",
+        "times",
+        "than",
+        "or",
+        "and",
+        "to",
+        "of",
+        "dozen",
+        "hundred",
+        "thousand",
+        "million",
+        "percent",
+        "half",
+    ]
+)
 
 
 def verify_math(problem: Problem, completion: str) -> Judgement | PoolCall:
@@ -55,7 +79,7 @@ def _verify(problem: Problem, found: FinalAnswer | None, *, asked: How) -> Judge
     if found.alone and "coefficient" in problem.question:
         # "... so the term is \\boxed{80}x^4": what is asked for is the box alone.
         found = replace(found, text=found.alone)
-    candidates = _candidates(found, gold)
+    candidates = _candidates(found, gold, problem.question)
     decided = [compare_exactly(gold, each) for each in candidates]
     if True in decided:
         return _judgement(found, candidates, candidates[decided.index(True)], asked)
@@ -83,12 +107,27 @@ def gold_answer(answer: str) -> str:
     return "" if found is None else ", ".join(dict.fromkeys([*found.earlier, found.text])).strip()
 
 
-def _candidates(found: FinalAnswer, gold: str) -> list[str]:
-    """Return the readings of the answer: the last box alone, then all boxes of the sentence if gold has several parts."""
+def _candidates(found: FinalAnswer, gold: str, question: str) -> list[str]:
+    """Return the readings of the answer: the last box alone, then all boxes of the sentence if gold has several parts.
+
+    A number in words is read as one too, and a noun behind a number is left off where the question asks how many of them.
+    """
     candidates = [found.text]
     if found.earlier and any(mark in gold for mark in (",", "and", "or", ";", "\\pm")):
         candidates.append(", ".join([*found.earlier, found.text]))
+    plain = _MARKUP.sub(" ", found.text).strip(" .")
+    spelled = spelled_at(plain)
+    if spelled is not None and spelled.end == len(plain):
+        candidates.append(str(spelled.value))
+    counted = _COUNTED.fullmatch(plain)
+    if counted and {*counted[2].lower().split()} <= _asked_for(question):
+        candidates.append(counted[1])
     return candidates
+
+
+def _asked_for(question: str) -> set[str]:
+    """Return the words behind every "how many" of a question, without those that would change a number."""
+    return {word for words in _ASKED.findall(question.lower()) for word in words.split()} - _CHANGING
 
 
 def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str], asked: How) -> Judgement:

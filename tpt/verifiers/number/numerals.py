@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
+from tpt.verifiers.number.spelled import spelled_at
 from tpt.verifiers.typography import OVER, PLAIN, TIMES
 
 WINDOW = 400
@@ -205,8 +206,17 @@ def read_start(
     end = text.find("\n", start)
     line = text[start:] if end < 0 else text[start:end]
     if not _DIGIT.search(line):
-        return None
+        return _read_words(text, start, heading=heading)
     return _read_line(line, strict_start=strict_start)
+
+
+def _read_words(text: str, start: int, *, heading: bool) -> Numeral | None:
+    """Read a number in words; what might be a heading, "Two ways", is one where no digits follow."""
+    found = spelled_at(text, start)
+    if found is None or (heading and _DIGIT.search(text, found.end)):
+        return None
+    # In digits, so that a vote counts it among the others.
+    return Numeral(Fraction(found.value), str(found.value))
 
 
 def _read_line(line: str, *, strict_start: bool) -> Numeral | None:

@@ -61,13 +61,13 @@ _STRICT = re.compile(
     r"####[ \t]*(-?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)"
     r"(?![0-9A-Za-z/%:^=\\]|[,.][0-9])(?P<last>\s*$)?"
 )
-_MARKS = ("####", "\\boxed", "nswer", "NSWER", "\nA:")
+_MARKS = ("####", "\\boxed", "nswer", "NSWER", "\nA:", "答案")
 _MARKS_TRIED = 6
 _BOX = re.compile(r"\\boxed\s?\{([^{}]{0,200})\}")
 # How an answer phrase goes on before its number; anything else and "answer" was just a word.
 _PHRASE = re.compile(
     r"[\"'*_`)}\s]{0,4}(?:\s(?:to|of)\s[^\n.:=]{0,80}?)?"
-    r"(?:[:=>]|\s(?:is|was|equals|will be|would be|should be|must be)(?![A-Za-z])|\n|\s?\$|\s?\\[(\[])",
+    r"(?:[:=>：]|[是为為]|\s(?:is|was|equals|will be|would be|should be|must be)(?![A-Za-z])|\n|\s?\$|\s?\\[(\[])",
     re.IGNORECASE,
 )
 # A number that only continues something: the other end of a range, an operand, a list item, an argument.
@@ -173,7 +173,7 @@ def _last_answer(tail: str) -> Numeral | None:
         own_line = False
         if mark == "\\boxed":
             piece = _boxed(tail, position, piece)
-        elif mark in ("nswer", "NSWER"):
+        elif mark in ("nswer", "NSWER", "答案"):
             phrase = _PHRASE.match(piece)
             if phrase is None:
                 continue
