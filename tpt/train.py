@@ -245,7 +245,9 @@ def _state_of(out: Path) -> Path:
 
 
 def _forget_state(out: Path) -> None:
-    shutil.rmtree(_state_of(out), ignore_errors=True)
+    # A trainer of the user's own trains beside it, and may have asked ours to.
+    for folder in (out, out.with_name(f"{out.name}.own")):
+        shutil.rmtree(_state_of(folder), ignore_errors=True)
 
 
 def _for_all_nodes(training: Training) -> tuple[Training, list[str]]:

@@ -12,13 +12,18 @@ from command_line import QUICKSTART, TINY, Tpt, sets
 from tiny_checkpoints import TOKENS, save_with_tokenizer
 from transformers import (
     BertConfig,
+    BloomConfig,
     Gemma3TextConfig,
     GPT2Config,
+    Lfm2Config,
+    Llama4TextConfig,
     LlamaConfig,
+    MambaConfig,
     MptConfig,
     PreTrainedConfig,
     Qwen2Config,
     Qwen3MoeConfig,
+    RwkvConfig,
 )
 
 from tpt import Run
@@ -27,12 +32,26 @@ from tpt.errors import GateError
 from tpt.gate import rehearse
 from tpt.model.tiny import tiny_model
 from tpt.records import Problem
+from tpt.run.directory import RunDir
+from tpt.sampling.header import run_header
 
 PROBLEM = Problem("p/1", "How many are 2 and 3?", "5")
 HEADS: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2}
 LLAMA = LlamaConfig(**TOKENS, **HEADS, hidden_size=32, intermediate_size=48, num_hidden_layers=3)
 MOE = Qwen3MoeConfig(**TOKENS, **HEADS, hidden_size=32, moe_intermediate_size=16, num_experts=8, num_hidden_layers=2)
 BERT = BertConfig(**TOKENS, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+FOREIGN: dict[str, PreTrainedConfig] = {
+    "bloom": BloomConfig(**TOKENS, hidden_size=32, n_layer=2, n_head=4),
+    "lfm2": Lfm2Config(
+        **TOKENS, **HEADS, hidden_size=32, intermediate_size=48, num_hidden_layers=2, layer_types=["conv", "full_attention"]
+    ),
+    "llama4": Llama4TextConfig(
+        **TOKENS, **HEADS, hidden_size=32, head_dim=8, intermediate_size=48, intermediate_size_mlp=48, num_hidden_layers=4,
+        num_local_experts=2, attention_chunk_size=16,
+    ),
+    "mamba": MambaConfig(**TOKENS, hidden_size=32, num_hidden_layers=2, state_size=8),
+    "rwkv": RwkvConfig(**TOKENS, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32, context_length=128),
+}  # fmt: skip
 PLAIN_TURNS = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 LARGE: dict[str, PreTrainedConfig] = {
@@ -74,6 +93,20 @@ def test_what_can_end_is_rehearsed_with_the_run_s_own_settings(train: dict[str, 
     assert found.ok, found.said
     assert found.said.startswith("loaded, decoded, trained a step, saved and read again")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_families_that_generate_decodes_are_trained_and_the_header_says_so(name: str, tmp_path: Path) -> None:
+    model = save_with_tokenizer(FOREIGN[name], tmp_path / "model")
+    config = parse_config({"model": str(model), "engine": {"name": "hf", "device": "cpu"}})
+    found = rehearse(config, PROBLEM, cache=None, folder=tmp_path)
+    assert found.ok, found.said
+    run = RunDir(tmp_path / "run")
+    run.path.mkdir()
+    for path in (run.problems, run.heldout):
+        path.write_text("")
+    assert "engine hf on cpu in float32, by transformers' generate, which is slow: " in run_header(run, config)
+    assert "transformers" not in run_header(run, config.model_copy(update={"model": "embedded"}))
 
 
 @pytest.mark.parametrize(

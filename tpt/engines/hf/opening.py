@@ -7,11 +7,12 @@ attention, and then on the model's own weights.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from tpt.config import EngineConfig
 from tpt.engines import Engine
@@ -72,6 +73,17 @@ def why_foreign(config: PreTrainedConfig) -> str:
     return ""
 
 
+@contextlib.contextmanager
+def _unwarned() -> Iterator[None]:
+    """Keep it to us that a model has no other attention than its own: trying is how we find out."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _check_relative(model: PreTrainedModel) -> None:
     decoder = FixedDecoder(model, slots=_ROWS, max_length=_RELATIVE_TOKENS)
     check_forward(model, _RELATIVE_TOKENS, lambda tokens: decoded(decoder, tokens, rows=_ROWS))
@@ -85,9 +97,10 @@ def with_known_attention(model: PreTrainedModel, make: Callable[[], _Made]) -> _
     """
     own = str(model.config.get_text_config()._attn_implementation)
     if model.device.type == "cpu":
-        with contextlib.suppress(ForeignModelError), foreign_explained(model):
+        with contextlib.suppress(ForeignModelError), foreign_explained(model), _unwarned():
             use_grouped_attention(model)
             return make()
-        model.set_attn_implementation(own)
+        with _unwarned():
+            model.set_attn_implementation(own)
     with foreign_explained(model):
         return make()
