@@ -77,7 +77,7 @@ def why_foreign(config: PreTrainedConfig) -> str:
 def _unwarned() -> Iterator[None]:
     """Keep it to us that a model has no other attention than its own: trying is how we find out."""
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
