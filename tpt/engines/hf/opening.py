@@ -29,6 +29,8 @@ from tpt.model.tiny import tiny_model
 _RELATIVE_TOKENS = 32
 """Of a small relative: more than its windows of attention, so that what counts in them otherwise is seen."""
 _ROWS = 8
+_ERRORS = 40
+"""The level of messages."""
 _Made = TypeVar("_Made")
 
 
@@ -77,7 +79,7 @@ def why_foreign(config: PreTrainedConfig) -> str:
 def _unwarned() -> Iterator[None]:
     """Keep it to us that a model has no other attention than its own: trying is how we find out."""
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(_ERRORS)
     try:
         yield
     finally:
