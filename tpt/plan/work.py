@@ -151,7 +151,9 @@ def _asked(work: Work) -> list[Asked]:
     sets = [("evaluate.max_tokens", work.heldout, config.evaluate.max_tokens)]
     if config.rounds and config.data.source == "self":
         sets.append(("think.max_tokens", work.train, config.think.max_tokens))
-    sets += [(f"evaluate.also: max_tokens of {each.stage}", each.prompts, each.max_tokens) for each in work.also]
+    for source, each in zip(config.evaluate.also, work.also, strict=True):
+        key = f"evaluate.also: max_tokens of {source.label}" if source.max_tokens else "evaluate.max_tokens"
+        sets.append((key, each.prompts, each.max_tokens))
     return [Asked(key, most, prompts.longest, prompts.longest_id) for key, prompts, most in sets]
 
 
