@@ -56,6 +56,17 @@ def test_an_end_that_is_no_token_is_refused_by_name(tmp_path: Path, where: str, 
         open_chat(PromptConfig(), str(folder))
 
 
+@pytest.mark.parametrize("value", ["</s>", [[258]], [258, None], {"id": 258}, float("inf")])
+def test_an_end_that_is_no_number_is_refused_by_name(tmp_path: Path, value: Any) -> None:
+    folder = model_folder(tmp_path, CHATML)
+    table = json.loads((folder / "generation_config.json").read_text()) | {"eos_token_id": value}
+    (folder / "generation_config.json").write_text(json.dumps(table))
+    with pytest.raises(
+        ModelError, match=r"generation_config.json declares eos_token_id .*a token id or a list of them"
+    ):
+        open_chat(PromptConfig(), str(folder))
+
+
 def test_a_template_in_a_file_of_its_own_is_read(tmp_path: Path) -> None:
     folder = model_folder(tmp_path, None)
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHATML}))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tpt.config import PromptConfig
@@ -154,3 +156,40 @@ def test_an_adapter_that_merges_to_another_model_is_not_loaded(folder: Path, tmp
         return
     with pytest.raises(ModelError, match="gives other logits than on top of it, off by"):
         load.load_model(str(tmp_path / "adapter"), dtype="float32", device="cpu")
+
+
+def in_shards(folder: Path) -> list[Path]:
+    model = LlamaForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="5KB")
+    return sorted(folder.glob("model-*.safetensors"))
+
+
+def test_shards_are_one_model_and_a_missing_or_cut_one_is_said(folder: Path) -> None:
+    whole = load.load_model(str(folder), dtype="float32", device="cpu")
+    first, *_, last = in_shards(folder)
+    again = load.load_model(str(folder), dtype="float32", device="cpu")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    last.write_bytes(last.read_bytes()[:-20])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load.load_model(str(folder), dtype="float32", device="cpu")
+    first.unlink()
+    with pytest.raises(ModelError, match=rf"cannot be loaded: .*{first.name}"):
+        load.load_model(str(folder), dtype="float32", device="cpu")
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        load.load_model(str(folder), dtype="float32", device="cpu")
+
+
+def test_tied_embeddings_are_those_of_the_file_whatever_its_config_says(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    weights = load_file(folder / "model.safetensors")
+    model = load.load_model(str(folder), dtype="float32", device="cpu")
+    assert torch.equal(model.get_output_embeddings().weight, weights["lm_head.weight"])
+    assert not model.config.tie_word_embeddings, "else what is saved would be tied by whoever loads it"
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    tied = load.load_model(str(folder), dtype="float32", device="cpu")
+    assert tied.config.tie_word_embeddings
+    assert tied.get_output_embeddings().weight is tied.get_input_embeddings().weight

@@ -104,3 +104,21 @@ def test_buffers_that_older_versions_saved_are_no_weights(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors") | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     load.load_model(str(folder), dtype="auto", device="cpu")
+
+
+@pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.uint8, torch.int32])
+def test_codes_without_a_named_method_are_refused(folder: Path, stored: torch.dtype) -> None:
+    """All weights are there under their own names, so that nothing but their type gives them away."""
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("up_proj.weight"))
+    weights[name] = weights[name].to(stored)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"model.safetensors stores '{name}' as .*names no quantization_config"):
+        load.load_model(str(folder), dtype="float32", device="cpu")
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float64])
+def test_ordinary_types_are_taken(folder: Path, stored: torch.dtype) -> None:
+    weights = {name: weight.to(stored) for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load.load_model(str(folder), dtype="float32", device="cpu").dtype == torch.float32

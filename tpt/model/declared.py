@@ -29,7 +29,7 @@ def declared_stop_ids(source: ModelSource, config: PreTrainedConfig) -> frozense
     found: set[int] = set()
     vocabulary = int(getattr(text, "vocab_size", 0) or 0)
     for file, each in declared:
-        for token in _ids(getattr(each, "eos_token_id", None)):
+        for token in _ids(getattr(each, "eos_token_id", None), f"model = {source.spec!r}: {file}"):
             if vocabulary and not 0 <= token < vocabulary:
                 raise ModelError(
                     f"model = {source.spec!r}: {file} declares eos_token_id {token}, but the model has {vocabulary:,} tokens, "
@@ -77,7 +77,11 @@ def _file(source: ModelSource, name: str) -> str | None:
     return found
 
 
-def _ids(value: Any) -> Iterable[int]:
+def _ids(value: Any, where: str) -> Iterable[int]:
+    """Return a declared id, or a list of ids, as a list; ``where`` names the file."""
     if value is None:
         return []
-    return [int(each) for each in value] if isinstance(value, list | tuple) else [int(value)]
+    ids = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, int) or (isinstance(each, float) and each.is_integer()) for each in ids):
+        raise ModelError(f"{where} declares eos_token_id {value!r:.80}; it must be a token id or a list of them")
+    return [int(each) for each in ids]

@@ -38,7 +38,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
-from tpt.model.quantised import dequantisation, forget_quantisation
+from tpt.model.quantised import check_stored_types, dequantisation, forget_quantisation
 from tpt.model.same_logits import difference, logits_of, probe_ids
 from tpt.model.shape import width_of
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
@@ -260,7 +260,10 @@ def _load(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
         )
     model: PreTrainedModel = loaded[0]
     _check_weights(source, model, loaded[1])
-    if quantization is not None:
+    _untie(model)
+    if quantization is None:
+        check_stored_types(source, _files_of(source), _BUFFERS)
+    else:
         forget_quantisation(model)
         # Some methods leave their own precision behind, whatever was asked for.
         model.to(dtype)  # type: ignore[arg-type]
@@ -280,6 +283,26 @@ def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str
             f"{unexpected[0]!r}; they would be dropped. Is it quantised in a way that its config does not name, an "
             "adapter, or the checkpoint of another architecture?"
         )
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Have the config say so where a checkpoint holds an output embedding of its own, whatever the config said before.
+
+    Else what is saved would be tied by whoever loads it.
+    """
+    ours, theirs = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if ours is None or theirs is None or ours.weight is theirs.weight:
+        return
+    for config in (model.config, model.config.get_text_config()):
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
+
+
+def _files_of(source: ModelSource) -> Path:
+    """Return the folder with a model's files."""
+    if source.kind != "hub":
+        return Path(source.location)
+    return Path(str(cached_file(source.location, "config.json", revision=source.hub_revision))).parent
 
 
 def _config(source: ModelSource) -> PreTrainedConfig:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from transformers import GgufConfig, PreTrainedConfig
 from transformers.quantizers.auto import AutoQuantizationConfig
 
@@ -15,6 +17,8 @@ DEQUANTISED = ("fp8", "mxfp4", "compressed-tensors")
 _ADVICE = {
     "bitsandbytes": 'take the original checkpoint; with train.method = "qlora" its weights are put into 4 bits here',
 }
+_CODES = ("F8", "F4", "F6_", "I", "U")
+"""How the names of stored types begin that are no ordinary weights'."""
 _PACKED = (
     "its weights are packed for inference and cannot be turned back into weights to train: take the checkpoint it was "
     "quantised from"
@@ -44,6 +48,28 @@ def dequantisation(source: ModelSource, config: PreTrainedConfig | None) -> Any:
         f"model = {source.spec!r} is quantised by {method}: {_ADVICE.get(method, _PACKED)}. Dequantised on loading: "
         f"GGUF, {', '.join(DEQUANTISED)}"
     )
+
+
+def check_stored_types(source: ModelSource, folder: Path, buffers: tuple[str, ...]) -> None:
+    """Refuse weights that are stored as codes while the config names no quantisation: cast to floats they are noise.
+
+    Args:
+        source: Where the model is.
+        folder: Where its files are.
+        buffers: How the names of tensors end that are no weights.
+
+    Raises:
+        ModelError: there are some.
+    """
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118  (no dict)
+                stored = str(file.get_slice(name).get_dtype())
+                if stored.startswith(_CODES) and not name.endswith(buffers):
+                    raise ModelError(
+                        f"model = {source.spec!r}: {path.name} stores {name!r} as {stored}, and its config names no "
+                        "quantization_config to turn that back into weights. Take the checkpoint it was quantised from"
+                    )
 
 
 def forget_quantisation(model: Any) -> None:
