@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -186,6 +187,18 @@ def test_more_errors_than_allowed_end_the_stage(stub: Stub, opened: Callable[...
         lambda h: (200, {}, b"<html>hello</html>"),
         lambda h: (200, {}, b""),
         lambda h: (200, {}, b"[" * 200_000),
+        lambda h: (200, {}, b'{"choices": [{"text": "\xff\xfe", "finish_reason": "stop"}]}'),
+        lambda h: (200, {}, b'{"choices": [{"text": "4", "finish_re'),
+        lambda h: (200, {"Content-Type": "text/html"}, b"<!DOCTYPE html><title>Sign in</title>"),
+        lambda h: (200, {"Content-Encoding": "gzip"}, gzip.compress(b'{"choices": []}')),
+        lambda h: (200, {"Content-Type": "text/event-stream"}, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
+        lambda h: reply({"choices": [choice("x")["choices"][0]] * 2}),
+        lambda h: reply({"choices": [None]}),
+        lambda h: reply({"choices": {"0": choice("x")["choices"][0]}}),
+        lambda h: reply({"choices": [{"text": None, "finish_reason": "stop"}]}),
+        lambda h: reply({"choices": [{"text": ["x"], "finish_reason": "stop"}]}),
+        lambda h: reply({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}),
+        lambda h: reply({"choices": [{"text": "x", "finish_reason": ["stop"]}]}),
     ],
 )
 def test_an_odd_answer_is_asked_for_again(
@@ -246,6 +259,29 @@ def test_what_fails_for_every_request_ends_the_stage(
     with pytest.raises(EngineError, match=message):
         finish(engine, requests_for(chat, 2))
     assert engine.describe()["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"usage": None},
+        {"usage": {"completion_tokens": "9"}},
+        {"usage": {"completion_tokens": None}},
+        {"usage": [3]},
+        {"error": None},
+        {"choices": [{"text": "x", "finish_reason": "length", "token_ids": None, "index": 7, "logprobs": "none"}]},
+        {"choices": [{"text": "x", "finish_reason": "length", "token_ids": [10**9]}]},
+        {"choices": [{"text": "x", "finish_reason": "length", "token_ids": ["1"]}]},
+    ],
+)
+def test_what_is_odd_beside_a_completion_is_not_minded(
+    stub: Stub, opened: Callable[..., ServerEngine], chat: Chat, more: dict[str, Any]
+) -> None:
+    engine = opened()
+    stub.script.append(lambda h: reply(choice("x", "length") | more))
+    (done,) = finish(engine, requests_for(chat, 1)).values()
+    assert (done.text, done.finish_reason) == ("x", "length")
+    assert engine.describe()["retried"] == 0
 
 
 @pytest.mark.parametrize("text", ["4 \ud83d", "\udc00", "a\ud800\ud800b"])
