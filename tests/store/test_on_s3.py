@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import ENTRY, QUICKSTART, TINY, Tpt, sets
+from command_line import ENTRY, QUICKSTART, Tpt, sets
 from s3_control import Server
 
 from tpt.config import load_config
@@ -28,11 +28,12 @@ from tpt.run.outputs import fingerprint
 from tpt.store import download_checkpoint, downloaded, synced, working_copy_of
 from tpt.store.lease import Lease
 from tpt.store.objects import Store, open_store
-from tpt.store.url import bucket_region, checked, store_options
 from tpt.store.working_copy import WorkingCopy
 from tpt.system.jsonl import write_json, write_text
 
 URL = "s3://runs/tests/run"
+
+
 SMALL = [
     "rounds=2",
     "problems.max_train=8",
@@ -282,24 +283,6 @@ def test_one_writer(server: Server, store: Store, tmp_path: Path, monkeypatch: p
             holder.renew()
 
 
-def test_no_rights(server: Server, fails: Callable[..., str], tmp_path: Path) -> None:
-    server.rights(anybody=False)
-    error = fails("run", QUICKSTART, "--out", URL, *sets(*TINY))
-    assert "no right to" in error and "AWS_ACCESS_KEY_ID" in error and "something" not in error
-
-
-def test_no_bucket(server: Server, fails: Callable[..., str]) -> None:
-    assert "the bucket does not exist" in fails("run", QUICKSTART, "--out", "s3://nowhere/run", *sets(*TINY))
-
-
-def test_no_run_and_no_server(server: Server, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "s3://runs/none: no run there. Start one with: tpt run" in fails("status", "s3://runs/none")
-    monkeypatch.setenv("TPT_STORE_RETRY_S", "0.1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    url = f"{URL}?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
-    assert "Check the network and the endpoint" in fails("status", url)
-
-
 def store_evaluation(run: RunDir) -> None:
     """Put what there is up to the base model's evaluation into the store."""
     with lock(run), synced(run) as sync:
@@ -315,17 +298,6 @@ def test_an_output_that_is_not_its_manifests(server: Server, store: Store, made:
     with pytest.raises(RunError, match=r"round-0/evaluate/traces.jsonl: gone or not what its manifest says"):
         downloaded(URL)
     assert not RunDir(working_copy_of(URL)).round(0).manifest("evaluate").exists()
-
-
-def test_a_name_that_leads_out_of_the_run(server: Server, store: Store, tmp_path: Path) -> None:
-    for name in ("round-1/%2e%2e/%2e%2e/%2e%2e/evil.txt", f"/{tmp_path}/evil.txt"):
-        store.put("config.toml", b"seed = 1\n")
-        server.send("PUT", f"/runs/tests/run/{name}", "x")
-        with pytest.raises(RunError, match=r"cannot be part of a run. Delete it from the store.*evil.txt"):
-            downloaded(URL)
-        assert not list(tmp_path.rglob("evil.txt"))
-        server.send("POST", "/moto-api/reset")
-        server.send("PUT", "/runs")
 
 
 def test_records_under_way_survive_any_order_of_uploads(server: Server, store: Store, tmp_path: Path) -> None:
@@ -424,31 +396,3 @@ def test_an_upload_that_was_interrupted_leaves_no_object(server: Server, store: 
         if thread.daemon and "wait_for_answer" in thread.name:
             thread.join()
     assert store.list() == {}
-
-
-def test_keys_and_endpoint_as_users_set_them(
-    server: Server, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.put("config.toml", b"seed = 1\n")
-    endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
-    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    url = f"{URL}?endpoint_override={endpoint}&scheme=http"
-    # Without keys a request goes unsigned.
-    assert "config.toml" in open_store(url, patience_s=1).list()
-    write_text(tmp_path / ".aws" / "config", "[profile other]\nregion = eu-west-1\ncredential_process = keys\n")
-    write_text(tmp_path / ".aws" / "credentials", "[default]\naws_access_key_id = me\naws_secret_access_key = x\n")
-    assert store_options(checked(url), "s3")["access_key_id"] == "me"
-    assert "config.toml" in open_store(url, patience_s=1).list()
-    monkeypatch.setenv("AWS_PROFILE", "other")
-    with pytest.raises(RunError, match="the profile has credential_process, which boto3 is needed for"):
-        open_store(url, patience_s=1)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
-    assert store_options(checked(url), "s3")["region"] == "eu-west-1"
-
-
-def test_the_region_of_a_bucket(server: Server) -> None:
-    endpoint = os.environ["AWS_ENDPOINT_URL"]
-    assert bucket_region("runs", endpoint) == "us-east-1"
-    assert bucket_region("runs", "http://127.0.0.1:9") is None
