@@ -106,6 +106,8 @@ class Verdict(Record, frozen=True, omit_defaults=True):
     tests_passed: int | None = None
     """Of a program's unit tests; None for answers."""
     tests_total: int | None = None
+    checksum: str = ""
+    """Of itself and its trace, so that a stage under way sees when one of them was changed; empty: not known."""
 
 
 class Example(Record, frozen=True, omit_defaults=True):

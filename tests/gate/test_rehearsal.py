@@ -172,12 +172,15 @@ def test_the_gate_s_key_decides_and_it_is_done_once(tmp_path: Path) -> None:
         "stop": {"gate": "warn"},
     }
     run = Run(tmp_path / "run", parse_config(table))
+    killed = run.dir.path / ".rehearsal-of-a-process-that-was-killed" / "model"
+    killed.mkdir(parents=True)
     rounds = run.rounds()
     next(rounds)
     rounds.close()  # type: ignore[attr-defined]
     kept = json.loads(run.dir.rehearsal.read_text())
     assert kept["ok"] and kept["seconds"] > 0
     stamp = run.dir.rehearsal.stat().st_mtime_ns
+    assert not list(run.dir.path.glob(".rehearsal-*"))
     assert [record.index for record in Run(tmp_path / "run").rounds()] == [0, 1]
     assert run.dir.rehearsal.stat().st_mtime_ns == stamp
     off = Run(tmp_path / "off", parse_config({**table, "rounds": 0, "problems": {"train": "", "max_heldout": 4}}))

@@ -13,7 +13,7 @@ from command_line import Tpt
 from resealed import edit_json, reseal
 
 from tpt.errors import StaleStageError
-from tpt.rounds import Run
+from tpt.rounds import Run, best_round
 from tpt.run import outputs
 from tpt.run.directory import RunDir
 from tpt.run.manifest import require_unchanged_run
@@ -249,3 +249,19 @@ def test_a_damaged_list_of_digests_is_made_again(content: str, finished_copy: Pa
     os.utime(finished_copy / VERDICTS)
     assert tpt("status", finished_copy).code == 0
     assert VERDICTS in read_json(known)
+
+
+def test_score_takes_the_best_round_by_the_verdicts_whatever_the_file_says(
+    finished_copy: Path, tpt: Tpt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr("tpt.cli.score.report_run", lambda run, format: asked.append(run))
+    monkeypatch.setattr("tpt.rounds.Run.rounds", lambda self: [])
+    best = best_round(RunDir(finished_copy), Run(finished_copy).records()).index
+    for said in (f"round-{1 - best}\n", "round-7\n", "", "round-../../other\n", None):
+        (finished_copy / "best").unlink(missing_ok=True)
+        if said is not None:
+            (finished_copy / "best").write_text(said, encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        assert tpt("score", finished_copy).code == 0
+        assert f"-round-{best}-" in asked[-1].path.name

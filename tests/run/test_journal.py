@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tpt.engines import Sampling
 from tpt.engines.scripted import ScriptedEngine, ids_of
@@ -238,14 +239,57 @@ def test_fixed_goes_on_with_what_is_missing_and_refuses_what_it_did_not_ask_for(
             sampler.restore([(key, None)])
 
 
-@pytest.mark.parametrize("name", ["verdicts.jsonl", "traces.jsonl"])
-def test_a_verdict_that_is_not_its_trace_s_is_found_before_it_is_gone_on_with(name: str, tmp_path: Path) -> None:
+EDITS = {
+    "another outcome": ("verdicts.jsonl", '"WRONG"', '"CORRECT"'),
+    "another answer": ("traces.jsonl", "#### ", "#### 9"),
+    "another finish": ("traces.jsonl", '"stop"', '"length"'),
+    "another number of tests": ("verdicts.jsonl", '"detail": ""', '"detail": "", "tests_passed": 3, "tests_total": 3'),
+    "another checksum": ("verdicts.jsonl", '"checksum": "', '"checksum": "0'),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_verdict_that_is_not_its_trace_s_is_found_before_it_is_gone_on_with(edit: str, tmp_path: Path) -> None:
+    """Of whichever kind: nothing is judged again to find it."""
     sampled(tmp_path, Fixed(list(PROBLEMS), samples=1))
+    name, old, new = EDITS[edit]
     path = tmp_path / name
     text = path.read_text()
-    old, new = ('"WRONG"', '"CORRECT"') if name == "verdicts.jsonl" else ("#### ", "#### 9")
+    assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(RunError, match=r"verdicts\.jsonl: problem 'p.*, sample 0: .* there, but the trace is judged"):
+    with pytest.raises(RunError, match=r"verdicts\.jsonl: problem 'p.*, sample 0: not the verdict of the trace in traces.jsonl"):
         sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
     path.write_text(text)
     assert sampled(tmp_path, Fixed(list(PROBLEMS), samples=2)).resumed_traces == len(PROBLEMS)
+
+
+@pytest.mark.parametrize("edit", ["another outcome", "another answer"])
+def test_without_checksums_of_earlier_versions_what_is_judged_in_a_moment_is_judged_again(
+    edit: str, tmp_path: Path
+) -> None:
+    sampled(tmp_path, Fixed(list(PROBLEMS), samples=1))
+    verdicts = tmp_path / "verdicts.jsonl"
+    replace_records(verdicts, [replace(each, checksum="") for each in read_records(verdicts, Verdict)])
+    assert "checksum" not in verdicts.read_text()
+    name, old, new = EDITS[edit]
+    text = (tmp_path / name).read_text()
+    (tmp_path / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(RunError, match="not the verdict of the trace"):
+        sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
+    (tmp_path / name).write_text(text)
+    assert sampled(tmp_path, Fixed(list(PROBLEMS), samples=2)).resumed_traces == len(PROBLEMS)
+
+
+@pytest.mark.parametrize("name", ["verdicts.jsonl", "traces.jsonl"])
+@pytest.mark.parametrize("where", ["the first line", "the middle", "the end"])
+def test_pages_that_were_not_written_when_the_power_failed_are_owed_again(name: str, where: str, tmp_path: Path) -> None:
+    sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
+    path = tmp_path / name
+    whole = path.read_bytes()
+    at = {"the first line": 3, "the middle": len(whole) // 2, "the end": len(whole) - 40}[where]
+    path.write_bytes(whole[:at] + bytes(90) + whole[at + 90 :])
+    collected = sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
+    assert collected.traces == 2 * len(PROBLEMS)
+    assert path.read_bytes() == whole
+    lost = 2 * len(PROBLEMS) - collected.resumed_traces
+    assert (0 < lost < 4) if name == "traces.jsonl" else lost == 0

@@ -68,6 +68,28 @@ def test_checkpoints_of_another_training_and_torn_ones_are_deleted(tmp_path: Pat
     assert list(point.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("spoilt", ["flipped", "cut", "missing", "added"])
+def test_a_checkpoint_whose_files_were_changed_is_not_gone_on_from(spoilt: str, tmp_path: Path) -> None:
+    point = ResumePoint(tmp_path / "state", key="ours")
+    for step in (2, 4):
+        folder = point.folder / f"checkpoint-{step}" / "global"
+        folder.mkdir(parents=True)
+        (folder / "weights.bin").write_bytes(bytes(range(100)))
+        point.close(folder.parent)
+    assert point.find() == folder.parent
+    weights = folder / "weights.bin"
+    if spoilt == "flipped":
+        weights.write_bytes(bytes([1, *range(1, 100)]))
+    elif spoilt == "cut":
+        weights.write_bytes(bytes(range(99)))
+    elif spoilt == "missing":
+        weights.unlink()
+    else:
+        (folder / "more.bin").touch()
+    assert point.find() is None
+    assert not folder.parent.exists()
+
+
 def test_another_training_in_the_same_place_starts_anew(
     build_model: Callable[[], LlamaForCausalLM], tokenizer: Any, rows: list[Row], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from tpt.cli.output import report_run
 from tpt.config import RunConfig, load_config, parse_config
 from tpt.errors import ConfigError, RunError
 from tpt.export import ORIGIN
-from tpt.rounds import Run
+from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
 from tpt.run.manifest import digest_of, require_unchanged_run
 from tpt.start_model import require_weights, trained_model_of
@@ -89,9 +89,10 @@ def _scoring(table: dict[str, Any], asked: dict[str, Any], sets: list[str]) -> R
 
 
 def _round_of(run: RunDir, round: int | None) -> int:
+    """Return the round asked for, else the best by the verdicts, whatever the file ``best`` has been made to say."""
     if round is not None:
         return round
-    try:
-        return int(run.best.read_text(encoding="utf-8").strip().removeprefix("round-"))
-    except (FileNotFoundError, ValueError):
-        raise RunError(f"{run.path}: has no best round yet. Name one: --round R") from None
+    records = Run(run.path).records()
+    if not records:
+        raise RunError(f"{run.path}: has no best round yet. Name one: --round R")
+    return best_round(run, records).index

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ _SLOTS = 8
 _SAMPLING = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=_DECODED)
 _LEAST_RATE = 1e-4
 """Learning rate: the one step must be seen in random weights."""
+_TEMPORARY = ".rehearsal-"
 _ANSWER = 200
 """Characters of the answer that is trained on, at most."""
 
@@ -91,7 +93,9 @@ def rehearse(config: RunConfig, problem: Problem, *, cache: Path | None, folder:
     started = time.monotonic()
     stage = "model"
     try:
-        with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=folder) as temporary:
+        for left in folder.glob(f"{_TEMPORARY}*") if folder else ():
+            shutil.rmtree(left)  # by a process that was killed
+        with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=folder) as temporary:
             stages = _Stages(config, problem, Path(temporary), cache)
             for step, act in stages.steps():
                 stage = step

@@ -7,16 +7,20 @@ the finished files were being put in place leaves it otherwise, and then both ar
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice, zip_longest
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tpt.errors import RunError
 from tpt.records import Trace, Verdict
 from tpt.system.external_sort import Row, sorted_rows
 from tpt.system.jsonl import (
     append_records,
+    drop_unwritten,
     iterate_lines,
     iterate_records,
     open_append,
@@ -64,6 +68,9 @@ class Journal:
         if not self.traces.exists():
             self.verdicts.unlink(missing_ok=True)
             return
+        # What was appended was not synced: after a power failure, samples in a page that is missing are still owed.
+        for path in filter(Path.exists, (self.traces, self.verdicts)):
+            drop_unwritten(path)
         if not self._side_by_side():
             self._align(judge)
         traces = iterate_records(self.traces, Trace)
@@ -123,6 +130,11 @@ class Finished:
     """Of the completions."""
     surplus_traces: int = 0
     surplus_tokens: int = 0
+
+
+def checksum_of(trace: Trace, verdict: Verdict) -> str:
+    """Return the short digest that a verdict carries of its trace and of what it says."""
+    return hashlib.sha256(to_line(trace) + to_line(replace(verdict, checksum=""))).hexdigest()[:8]
 
 
 def _matching(

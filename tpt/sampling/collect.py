@@ -9,12 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from tpt.engines import Completion, Engine, Request, RequestId, Sampling
 from tpt.errors import RunError
 from tpt.model.chat import Chat
 from tpt.model.sampled import Sampled, sampled_of
 from tpt.records import Problem, Trace, Verdict, well_formed
-from tpt.run.journal import JUDGED_AT_ONCE, Journal, Pair
+from tpt.run.journal import JUDGED_AT_ONCE, Journal, Pair, checksum_of
 from tpt.sampling.hints import Hints
 from tpt.sampling.samplers import Sampler
 from tpt.system.jsonl import append_records, open_append
@@ -82,6 +84,12 @@ class SamplingJob:
     """On the model's tokenizer, for what is kept of the sampled tokens; None: nothing is."""
     hints: Hints | None = None
 
+    def judged(self, traces: Sequence[Trace]) -> list[Verdict]:
+        """Return the verdicts of traces, each with its checksum."""
+        verdicts = self.judge(traces, self.problems)
+        pairs = zip(traces, verdicts, strict=True)
+        return [replace(verdict, checksum=checksum_of(trace, verdict)) for trace, verdict in pairs]
+
 
 def collect(
     sampler: Sampler, job: SamplingJob, *, traces_path: Path, verdicts_path: Path, surplus_path: Path
@@ -107,7 +115,7 @@ def collect(
                 job.engine.add(Request(key, prompt, in_flight[key], job.sampling))
             traces = [trace_of(each, in_flight.pop(each.id), job.chat, job.hints) for each in job.engine.step()]
             append_records(traces_file, traces)
-            verdicts = job.judge(traces, job.problems)
+            verdicts = job.judged(traces)
             append_records(verdicts_file, verdicts)
             _record(zip(traces, verdicts, strict=True), sampler, job, progress)
             job.on_progress(progress)
@@ -133,7 +141,7 @@ def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterat
     Raises:
         RunError: a verdict is not its trace's: one of the two was changed.
     """
-    pairs = journal.recovered(lambda traces: job.judge(traces, job.problems))
+    pairs = journal.recovered(job.judged)
     while batch := list(islice(pairs, JUDGED_AT_ONCE)):
         _check_verdicts(batch, journal, job)
         for trace, verdict in batch:
@@ -144,19 +152,24 @@ def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterat
 
 
 def _check_verdicts(pairs: Sequence[Pair], journal: Journal, job: SamplingJob) -> None:
-    """Judge again what is judged in a moment: no digest tells yet of a stage under way whether its files were changed."""
+    """Hold verdicts against their traces: no digest tells yet of a stage under way whether its files were changed.
+
+    Earlier versions left no checksums; there, what is judged in a moment is judged again.
+    """
+    wrong = [trace for trace, verdict in pairs if verdict.checksum not in ("", checksum_of(trace, verdict))]
     quick = [
-        (trace, verdict)
+        (trace, replace(verdict, detail=""))
         for trace, verdict in pairs
-        if trace.problem_id in job.problems and job.problems[trace.problem_id].kind in AT_ONCE
+        if not verdict.checksum and trace.problem_id in job.problems and job.problems[trace.problem_id].kind in AT_ONCE
     ]
-    for (trace, there), now in zip(quick, job.judge([trace for trace, _ in quick], job.problems), strict=True):
-        if (there.outcome, there.strict, there.extracted) != (now.outcome, now.strict, now.extracted):
-            raise RunError(
-                f"{journal.verdicts}: problem {trace.problem_id!r}, sample {trace.sample}: {there.outcome} with the answer "
-                f"{there.extracted!r:.80} there, but the trace is judged {now.outcome} with {now.extracted!r:.80}: one of the "
-                f"two was changed since. Put the file back as it was, or delete {journal.verdicts} to have all judged again"
-            )
+    again = job.judge([trace for trace, _ in quick], job.problems)
+    wrong += [pair[0] for pair, now in zip(quick, again, strict=True) if pair[1] != replace(now, detail="")]
+    if wrong:
+        raise RunError(
+            f"{journal.verdicts}: problem {wrong[0].problem_id!r}, sample {wrong[0].sample}: not the verdict of the trace in "
+            f"{journal.traces.name}: one of the two was changed since. Put the file back as it was, or delete "
+            f"{journal.verdicts} to have all judged again"
+        )
 
 
 def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress: Progress) -> None:

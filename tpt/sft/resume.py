@@ -1,8 +1,8 @@
 """Checkpoints inside a training, so that a killed one goes on where it was, to the same weights.
 
 The trainer writes weights, optimizer, schedule and random states into ``checkpoint-STEP``. A file written last says
-that the folder is whole and which training it belongs to: same rows, settings, start weights, libraries and threads.
-What lacks it, or belongs to another training, is deleted. Older checkpoints go as soon as a newer one is whole, so
+that the folder is whole, what its files are, and which training it belongs to: same rows, settings, start weights,
+libraries and threads. What lacks it, was changed since, or belongs to another training, is deleted. Older checkpoints go as soon as a newer one is whole, so
 there are never more than two.
 """
 
@@ -19,7 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tpt.sft.distributed import barrier, broadcast, ranks
 from tpt.system.folders import sync_folder
-from tpt.system.jsonl import write_json
+from tpt.system.jsonl import digest, write_json
 
 AUTO_INTERVAL_S = 600.0
 """Time between checkpoints when the config names no number of steps."""
@@ -56,7 +56,7 @@ class ResumePoint:
     def close(self, checkpoint: Path) -> None:
         """Mark a checkpoint as whole, and delete those before it."""
         sync_folder(checkpoint)
-        write_json(checkpoint / _WHOLE, {"key": self.key})
+        write_json(checkpoint / _WHOLE, {"key": self.key, "files": _digests(checkpoint)})
         for path in self.folder.glob("checkpoint-*"):
             if path != checkpoint:
                 shutil.rmtree(path)
@@ -67,9 +67,16 @@ class ResumePoint:
 
     def _is_ours(self, path: Path) -> bool:
         try:
-            return bool(json.loads((path / _WHOLE).read_text(encoding="utf-8"))["key"] == self.key)
+            marked = json.loads((path / _WHOLE).read_text(encoding="utf-8"))
+            # Marks of earlier versions say nothing of the files.
+            return bool(marked["key"] == self.key and marked.get("files") in (None, _digests(path)))
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != _WHOLE)
+    return {path.relative_to(checkpoint).as_posix(): digest(path) for path in files}
 
 
 def _step_of(path: Path) -> int:

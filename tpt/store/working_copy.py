@@ -72,7 +72,7 @@ class WorkingCopy:
         ``check`` is called before every object, and raises when this process may write no more.
         """
         folder, manifest = sampled_into(round_dir, stage), round_dir.manifest(stage)
-        beside = [self.run.base, self.run.events, self.run.log, folder / "surplus.jsonl"]
+        beside = [self.run.base, self.run.rehearsal, self.run.events, self.run.log, folder / "surplus.jsonl"]
         if stage == "train":
             beside.append(folder / "train_log.jsonl")
         outputs = round_dir.outputs(stage)

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+_NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -41,18 +42,23 @@ def take_place(partial: Path, out: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the content of a folder's files written through to the disk."""
+    """Have a folder's files, their content and their names, written through to the disk."""
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_dir():
+            sync_names(path)
+        elif path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     sync_names(folder)
 
 
 def sync_names(folder: Path) -> None:
-    """Have the names in a folder written through to the disk."""
+    """Have the names in a folder written through to the disk, where its file system can be asked to."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC_OF_FOLDERS:
+            raise
     finally:
         os.close(descriptor)

@@ -16,6 +16,7 @@ import msgspec
 
 from tpt.errors import RunError
 from tpt.records import Example, Trace, Verdict
+from tpt.system.folders import sync_names
 
 R = TypeVar("R")
 _WITHOUT_FLOATS = (Trace, Verdict, Example)
@@ -121,7 +122,17 @@ def replace_lines(path: Path, lines: Iterable[bytes]) -> int:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    # What is written next, such as a manifest, must not outlive this name when the power fails.
+    sync_names(path.parent)
     return count
+
+
+def drop_unwritten(path: Path) -> None:
+    """Take out the lines that hold zero bytes: pages that were never written when the power failed; JSON has none."""
+    with path.open("rb") as file:
+        if any(b"\0" in chunk for chunk in iter(lambda: file.read(1 << 20), b"")):
+            file.seek(0)
+            replace_lines(path, (line for line in file if b"\0" not in line))
 
 
 def write_json(path: Path, table: Any) -> None:
