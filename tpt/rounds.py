@@ -21,7 +21,7 @@ from tpt.records import EvalReport, Example, Problem, RoundRecord, Trace, Verdic
 from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside
 from tpt.run.kept_checkpoints import drop_checkpoints
 from tpt.run.lock import lock
-from tpt.run.manifest import finished_stages, load_manifest, require_unchanged_run
+from tpt.run.manifest import finished_stages, load_manifest, record_frozen, require_frozen, require_unchanged_run
 from tpt.run.record_list import RecordList
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import HEADER, StageServer, do_stage
@@ -191,7 +191,8 @@ class Run:
         changed = self.require_same_config()
         for function in own_code_of(self.config).values():
             load_own_code(function)
-        if not changed and self.dir.problems.exists() and self.dir.heldout.exists():
+        if not changed and self._is_frozen():
+            require_frozen(self.dir)
             also = self._load_also(None)
             write_text(self.dir.config, render_toml(self.config))
             self._freeze_also(also)
@@ -203,7 +204,7 @@ class Run:
         if changed:
             # Nothing was finished with the config that is there, so the one given now takes its place.
             further = (self.dir.path / "also").glob("*.jsonl")
-            for path in (self.dir.base, self.dir.problems, self.dir.heldout, *further):
+            for path in (self.dir.base, self.dir.frozen, self.dir.problems, self.dir.heldout, *further):
                 path.unlink(missing_ok=True)
             for round_dir in self.dir.rounds():
                 set_aside(round_dir)
@@ -212,6 +213,11 @@ class Run:
             if self.progress:
                 tell(f"{len(left_out)} problems are left out (problems.drop_bad), see logs/events.jsonl", sys.stderr)
         self._freeze(train, heldout, also)
+
+    def _is_frozen(self) -> bool:
+        """Return whether all problems are here; runs of earlier versions kept no record of them, which is written last."""
+        is_recorded = self.dir.frozen.exists() or bool(self.dir.rounds())
+        return is_recorded and self.dir.problems.exists() and self.dir.heldout.exists()
 
     def _freeze(self, train: list[Problem], heldout: list[Problem], also: dict[str, list[Problem]]) -> None:
         write_text(self.dir.config, render_toml(self.config))
@@ -244,6 +250,7 @@ class Run:
         for stage, problems in sets.items():
             if not self.dir.also(stage).exists():
                 replace_records(self.dir.also(stage), problems)
+        record_frozen(self.dir)
 
 
 def check_elsewhere(
@@ -263,6 +270,7 @@ def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     run.require()
     round_dir = run.round(index)
     with lock(run), synced(run) as sync:
+        require_frozen(run)
         sync.before(stage, round_dir)
         try:
             manifest = do_stage(run.path, stage, index, progress=True)

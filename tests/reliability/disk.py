@@ -25,7 +25,19 @@ NEEDS_ROOM = ("write", "create", "mkdir")
 _CREATES = os.O_CREAT | os.O_WRONLY | os.O_RDWR
 _REAL = {
     name: getattr(os, name)
-    for name in ("open", "replace", "rename", "unlink", "remove", "rmdir", "mkdir", "truncate", "ftruncate", "fsync", "pwrite")
+    for name in (
+        "open",
+        "replace",
+        "rename",
+        "unlink",
+        "remove",
+        "rmdir",
+        "mkdir",
+        "truncate",
+        "ftruncate",
+        "fsync",
+        "pwrite",
+    )
 }
 _OPEN = io.open
 
@@ -64,7 +76,9 @@ class Disk:
         io.open = builtins.open = self._io_open  # type: ignore[assignment]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.is_dead = True
         for name, real in _REAL.items():
             setattr(os, name, real)
@@ -84,25 +98,24 @@ class Disk:
         """Do a call, unless it is to fail."""
         if self.is_dead:
             raise Killed
-        self.log.append(op)
+        self.log.append(replace(op, kind="nothing"))
         fault = self.faults.get(len(self.log))
-        if fault in ("ENOSPC", "short"):
-            self.is_full = True
-        if fault == "kill":
-            self.is_dead = True
-            if op.data:
-                do(op.data[: len(op.data) // 2])
-            raise Killed
-        if fault == "short" and len(op.data) > 1:
-            return do(op.data[: len(op.data) // 2])
-        number = errno.EIO if fault == "EIO" else errno.ENOSPC if fault or (self.is_full and op.kind in NEEDS_ROOM) else 0
-        if number:
+        self.is_full |= fault in ("ENOSPC", "short")
+        self.is_dead = fault == "kill"
+        if fault in ("short", "kill"):
+            op = replace(op, data=op.data[: len(op.data) // 2])
+        number = errno.EIO if fault == "EIO" else errno.ENOSPC if self.is_full and op.kind in NEEDS_ROOM else 0
+        if fault == "ENOSPC" or (fault == "short" and not op.data):
+            number = errno.ENOSPC
+        if number and not (fault == "short" and op.data):
             raise OSError(number, os.strerror(number), str(self.root / op.path))
-        try:
-            return do(op.data)
-        except OSError:  # such as of a file that need not have been there
-            self.log[-1] = replace(op, kind="nothing")
-            raise
+        if self.is_dead and not op.data:
+            raise Killed
+        done = do(op.data)  # where the system itself refuses, such as for want of a file, nothing was done
+        self.log[-1] = op
+        if self.is_dead:
+            raise Killed
+        return done
 
     def _on_path(self, kind: str, name: str, path: Any, **options: Any) -> Any:
         inside = self._inside(path, options.get("dir_fd"))
@@ -160,14 +173,14 @@ class Disk:
         if inside is None:
             return int(_REAL["pwrite"](descriptor, data, at))
         return int(
-            self._act(
-                Op("write", inside, data=bytes(data), at=at), lambda part: _REAL["pwrite"](descriptor, part, at)
-            )
+            self._act(Op("write", inside, data=bytes(data), at=at), lambda part: _REAL["pwrite"](descriptor, part, at))
         )
 
     def _open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         inside = self._inside(path, dir_fd) if flags & _CREATES else None
-        if inside is None or os.path.isdir(path):  # O_TMPFILE names a folder: such a file is never seen by another process
+        if inside is None or os.path.isdir(
+            path
+        ):  # O_TMPFILE names a folder: such a file is never seen by another process
             return int(_REAL["open"](path, flags, mode, dir_fd=dir_fd))
         if os.path.exists(path) and not flags & os.O_TRUNC:
             return int(_REAL["open"](path, flags, mode, dir_fd=dir_fd))

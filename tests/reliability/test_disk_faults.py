@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from tests.reliability.disk import Fault, plant, tree
 from tests.reliability.power import after_power_loss, replayed
 from tests.reliability.world import Setting, fresh, undisturbed

@@ -14,41 +14,43 @@ import io
 import os
 import random
 import shutil
+import sys
 import tomllib
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.reliability.disk import Disk, Fault, Killed
-
 import tpt.evaluate
 import tpt.prune
 import tpt.rounds
 import tpt.run.manifest
 import tpt.sampling.sample
+import tpt.stage_process
 import tpt.train
-from tpt.config import RunConfig, parse_config
+from tests.reliability.disk import Disk, Fault, Killed
+from tpt.config import PromptConfig, RunConfig, parse_config
 from tpt.engines import Completion, Request
-from tpt.engines.scripted import ScriptedEngine
-from tpt.errors import TPTError
-from tpt.model.chat import open_chat
-from tpt.records import Example, Problem
-from tpt.report.verified import verify_run, verified_text
+from tpt.engines.scripted import STOP_ID, ScriptedEngine, ids_of, text_of
+from tpt.errors import EngineError, TPTError
+from tpt.model.reasoning import ReasoningMarks
+from tpt.records import Example, Message, Problem
+from tpt.report.verified import verified_text, verify_run
 from tpt.rounds import Run
 from tpt.run import outputs
 from tpt.run.directory import RunDir
 from tpt.seeds import seed_for
-from tpt.sft.checkpoint import save_folder
 from tpt.stage_process import do_stage
+from tpt.system.folders import take_place
 from tpt.system.jsonl import read_records, to_line
 
 EXPLAINED = (TPTError, OSError)
 """What the command line ends with a sentence for, and no traceback."""
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path("/tmp")
-_RESULTS = ("traces.jsonl", "verdicts.jsonl", "examples.jsonl", "diversity.jsonl", "weights.bin", "problems.jsonl", "heldout.jsonl")
-_CHAT = functools.cache(lambda text, model: open_chat(parse_config({"prompt": {"template": text}}, [], where="").prompt, model))
+_RECORDS = ("traces", "verdicts", "examples", "diversity", "problems", "heldout")
+_RESULTS = ("weights.bin", *(f"{name}.jsonl" for name in _RECORDS))
 _VERSIONS = functools.cache(tpt.run.manifest.versions)
 _TOML = functools.lru_cache(64)(tomllib.loads)
 
@@ -92,12 +94,15 @@ class Setting:
         return parse_config(table, [], where="the simulated world")
 
 
-class _Model(ScriptedEngine):
+class ScriptedModel(ScriptedEngine):
     """Right about as often as its weights say, in words that follow from the request."""
 
-    def __init__(self, weights: bytes, answers: Mapping[str, str], *, order_seed: int, slots: int) -> None:
+    def __init__(
+        self, weights: bytes, answers: Mapping[str, str], *, order_seed: int, slots: int, breaks_at: int
+    ) -> None:
         self._weights = weights.hex()
         self._answers = answers
+        self._steps_left = breaks_at
         super().__init__(self._said, slots=slots, order_seed=order_seed)
 
     def _said(self, request: Request) -> str:
@@ -109,9 +114,36 @@ class _Model(ScriptedEngine):
         return f"Step {source.randint(1, 9)} — one plus the other.\n#### {answer}"
 
     def step(self) -> list[Completion]:
-        """The embedded tokenizer's ids aren't bytes, so these are not what was sampled."""
-        kept = ("id", "token_ids", "text", "finish_reason")
-        return [Completion(**{name: getattr(each, name) for name in kept}, exact=False) for each in super().step()]
+        self._steps_left -= 1
+        if self._steps_left == 0:
+            raise EngineError("the scripted engine breaks down here")
+        return super().step()
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """Tokens are bytes."""
+
+    prompt: PromptConfig
+    end_of_turn_id = STOP_ID
+    stop_ids = frozenset([STOP_ID])
+    special_ids = frozenset[int]()
+    reasoning = ReasoningMarks("", "")
+
+    def messages(self, problem: Problem) -> list[Message]:
+        return [{"role": "user", "content": self.prompt.user(problem.question)}]
+
+    def prompt_ids(self, problem: Problem) -> tuple[int, ...]:
+        return ids_of(self.prompt.user(problem.question))
+
+    def completion_ids(self, text: str) -> list[int]:
+        return [*ids_of(text), STOP_ID]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return text_of(tuple(token_ids))
+
+    def fingerprint(self) -> str:
+        return "bytes"
 
 
 class _Stages:
@@ -142,17 +174,45 @@ def _train(examples: Sequence[Example], problems: Mapping[str, Problem], **given
     for each in examples:
         learned.update(to_line(each))
 
-    def write(folder: Path) -> None:
-        folder.mkdir(parents=True)
-        (folder / "weights.bin").write_bytes(learned.digest())
-        (folder / "config.json").write_text("{}")
-
-    save_folder(write, given["out"])
+    out: Path = given["out"]
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "weights.bin").write_bytes(learned.digest())
+    (partial / "config.json").write_text("{}")
+    take_place(partial, out)
     return {"examples": len(examples), "loss_first": 1.0, "loss_last": 0.5}
 
 
 def _weights_of(model: str) -> bytes:
     return b"base" if model == "embedded" else (Path(model) / "weights.bin").read_bytes()
+
+
+@contextlib.contextmanager
+def scripted(*, order: int = 0, breaks_at: int = 0, slots: int = 4) -> Iterator[None]:
+    """Have a script in place of the model: engine, tokenizer, training. The libraries of the real ones are not imported."""
+
+    def open_model(config: RunConfig, model: str, *, cache: Path, **unused: Any) -> ScriptedEngine:
+        run = RunDir(cache.parent)
+        answers = {
+            each.id: each.answer for path in run.problem_files().values() for each in read_records(path, Problem)
+        }
+        return ScriptedModel(_weights_of(model), answers, order_seed=order, slots=slots, breaks_at=breaks_at)
+
+    heavy = types.SimpleNamespace(use_threads=lambda count: None, hub_commit=None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(sys.modules, {"tpt.model.load": heavy}))
+        for place, value in (
+            ("tpt.sampling.sample.open_engine", open_model),
+            ("tpt.train.train", _train),
+            ("tpt.stage_process.check_run_lengths", lambda run: None),
+            *(
+                (f"{name}.open_chat", lambda prompt, *unused: _Chat(prompt))
+                for name in ("tpt.sampling.sample", "tpt.prune")
+            ),
+        ):
+            stack.enter_context(mock.patch(place, value))
+        yield
 
 
 @dataclass(slots=True)
@@ -204,26 +264,14 @@ class World:
     @contextlib.contextmanager
     def _simulated(self, order: int, breaks_at: int, changes: Mapping[str, Any]) -> Iterator[None]:
         slots = int(changes.get("engine__slots", 4))
-
-        def open_model(config: RunConfig, model: str, *, cache: Path, **unused: Any) -> ScriptedEngine:
-            run = RunDir(cache.parent)
-            files = [run.problems, run.heldout, *(run.path / "also").glob("*.jsonl")]
-            answers = {each.id: each.answer for path in files for each in read_records(path, Problem)}
-            return _Model(_weights_of(model), answers, order_seed=order, slots=slots)
-
-        def chat(prompt: Any, model: str, cache: Path | None = None) -> Any:
-            return _CHAT(prompt.template, "embedded")
-
-        with contextlib.ExitStack() as stack:
+        clock = ((f"time.{name}", getattr(self.clock, name)) for name in ("sleep", "time", "monotonic"))
+        with scripted(order=order, breaks_at=breaks_at, slots=slots), contextlib.ExitStack() as stack:
             for place, value in (
                 ("tpt.rounds.StageServer", _Stages),
-                ("tpt.sampling.sample.open_engine", open_model),
-                ("tpt.train.train", _train),
                 ("tpt.run.manifest.versions", _VERSIONS),
                 ("tomllib.loads", lambda text: copy.deepcopy(_TOML(text))),
-                ("tempfile.tempdir", str(MEMORY)),
-                *((f"{name}.open_chat", chat) for name in ("tpt.sampling.sample", "tpt.prune")),
-                *((f"time.{name}", getattr(self.clock, name)) for name in ("sleep", "time", "monotonic")),
+                ("tpt.rounds.check_elsewhere", lambda *unused: None),
+                *clock,
             ):
                 stack.enter_context(mock.patch(place, value))
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
@@ -234,7 +282,7 @@ class World:
         found = {
             path.relative_to(self.path).as_posix(): path.read_bytes()
             for path in self.path.rglob("*")
-            if path.name in _RESULTS
+            if path.name in _RESULTS and not _is_aside(path)
         }
         return found | {"best": (self.path / "best").read_bytes()}
 
@@ -244,7 +292,7 @@ class World:
         assert got.keys() == wanted.keys(), sorted(got.keys() ^ wanted.keys())
         assert got == wanted, [name for name in wanted if got[name] != wanted[name]]
         ends = (".partial", ".replaced", ".coming")
-        left = [path for path in self.path.rglob("*") if path.name.endswith(ends) and path.parent.name != "logs"]
+        left = [path for path in self.path.rglob("*") if path.name.endswith(ends) and not _is_aside(path)]
         assert not left, left
         outputs._TAKEN.clear()
         verified = verify_run(RunDir(self.path))
@@ -257,6 +305,11 @@ class World:
         outputs._TAKEN.clear()
         verified = verify_run(RunDir(self.path))
         assert not verified.changed, verified_text(verified)
+
+
+def _is_aside(path: Path) -> bool:
+    """Return whether a file is a log, or of samples of another config that were set aside."""
+    return path.parent.name == "logs" or ".other-config-" in str(path)
 
 
 @functools.cache

@@ -257,7 +257,9 @@ def test_a_verdict_that_is_not_its_trace_s_is_found_before_it_is_gone_on_with(ed
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(RunError, match=r"verdicts\.jsonl: problem 'p.*, sample 0: not the verdict of the trace in traces.jsonl"):
+    with pytest.raises(
+        RunError, match=r"verdicts\.jsonl: problem 'p.*, sample 0: not the verdict of the trace in traces.jsonl"
+    ):
         sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
     path.write_text(text)
     assert sampled(tmp_path, Fixed(list(PROBLEMS), samples=2)).resumed_traces == len(PROBLEMS)
@@ -282,7 +284,9 @@ def test_without_checksums_of_earlier_versions_what_is_judged_in_a_moment_is_jud
 
 @pytest.mark.parametrize("name", ["verdicts.jsonl", "traces.jsonl"])
 @pytest.mark.parametrize("where", ["the first line", "the middle", "the end"])
-def test_pages_that_were_not_written_when_the_power_failed_are_owed_again(name: str, where: str, tmp_path: Path) -> None:
+def test_pages_that_were_not_written_when_the_power_failed_are_owed_again(
+    name: str, where: str, tmp_path: Path
+) -> None:
     sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
     path = tmp_path / name
     whole = path.read_bytes()

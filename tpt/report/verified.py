@@ -15,7 +15,7 @@ from tpt.errors import EstimateError, RunError
 from tpt.records import EvalReport, Example, Problem, RoundRecord, Trace, Verdict
 from tpt.rounds import best_round, is_finished, read_record
 from tpt.run.directory import RoundDir, RunDir
-from tpt.run.manifest import changed_files, checkpoint_is_here, finished_stages
+from tpt.run.manifest import changed_files, checkpoint_is_here, finished_stages, require_frozen
 from tpt.run.outputs import FileChange
 from tpt.sampling.score_passes import with_greedy
 from tpt.scoring.score import clusters_of, score
@@ -166,7 +166,11 @@ def _differences(name: str, told: Any, found: Any) -> Iterator[str]:
 
 
 def _records(run: RunDir) -> Iterator[str]:
-    """Yield what is wrong with the files that are made of several stages."""
+    """Yield what is wrong with the files that belong to no stage, or to several."""
+    try:
+        require_frozen(run, full=True)
+    except RunError as error:
+        yield str(error)
     records: list[RoundRecord] = []
     finished = [each for each in run.rounds() if each.record.exists()]
     for round_dir in finished:

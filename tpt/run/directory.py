@@ -31,6 +31,7 @@ class RunDir:
         self.rehearsal = self.path / "rehearsal.json"
         self.problems = self.path / "problems.jsonl"
         self.heldout = self.path / "heldout.jsonl"
+        self.frozen = self.path / "frozen.json"
         self.best = self.path / "best"
         self.report = self.path / "report.md"
         self.logs = self.path / "logs"
@@ -42,6 +43,11 @@ class RunDir:
     def also(self, stage: str) -> Path:
         """Return where the problems of a further set that is scored lie, frozen."""
         return self.path / "also" / f"{stage}.jsonl"
+
+    def problem_files(self) -> dict[str, Path]:
+        """Return the files of frozen problems that are there, by their names within the run."""
+        files = [self.problems, self.heldout, *sorted((self.path / "also").glob("*.jsonl"))]
+        return {path.relative_to(self.path).as_posix(): path for path in files if path.exists()}
 
     def round(self, index: int) -> RoundDir:
         """Return the layout of one round."""

@@ -151,8 +151,31 @@ def require_unchanged(round_dir: RoundDir, *stages: str) -> None:
         )
 
 
+def record_frozen(run: RunDir) -> None:
+    """Keep what the frozen problems are that no record is kept of yet: a stage may read them long after the run began."""
+    known = read_json(run.frozen) if run.frozen.exists() else {}
+    new = {name: record_of(path) for name, path in run.problem_files().items() if name not in known}
+    if new:
+        write_json(run.frozen, {**known, **new})
+
+
+def require_frozen(run: RunDir, *, full: bool = False) -> None:
+    """Raise StaleStageError where frozen problems were changed since; runs of earlier versions kept no record of them."""
+    known = read_json(run.frozen) if run.frozen.exists() else {}
+    if not isinstance(known, dict) or not all(isinstance(record, dict) for record in known.values()):
+        raise StaleStageError(f"{run.frozen}: changed since the run began. Put it back as it was")
+    digests = FileDigests.of_run(run.path)
+    for name, record in known.items():
+        for path, how in changes_of(run.path / name, "", record, digests, written_ns=0, full=full):
+            raise StaleStageError(
+                f"{path}: {how} since the run began. Put it back as it was, or begin anew in another directory"
+            )
+    digests.save()
+
+
 def require_unchanged_run(run: RunDir) -> None:
-    """Raise StaleStageError where a file of any finished stage of a run was changed since."""
+    """Raise StaleStageError where frozen problems, or a file of any finished stage of a run, were changed since."""
+    require_frozen(run)
     for round_dir in run.rounds():
         require_unchanged(round_dir, *finished_stages(round_dir))
 

@@ -2,8 +2,8 @@
 
 The trainer writes weights, optimizer, schedule and random states into ``checkpoint-STEP``. A file written last says
 that the folder is whole, what its files are, and which training it belongs to: same rows, settings, start weights,
-libraries and threads. What lacks it, was changed since, or belongs to another training, is deleted. Older checkpoints go as soon as a newer one is whole, so
-there are never more than two.
+libraries and threads. What lacks it, was changed since, or belongs to another training, is deleted. Older checkpoints go
+as soon as a newer one is whole, so there are never more than two.
 """
 
 from __future__ import annotations

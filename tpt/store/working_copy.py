@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = "ELSEWHERE"
 """A checkpoint that holds nothing but this file is on the store alone."""
-_FROZEN = ("problems.jsonl", "heldout.jsonl", "base.json")
+_FROZEN = ("problems.jsonl", "heldout.jsonl", "frozen.json", "base.json")
 _OURS = ("lease.json", "probe-")
 _TRIES = 3
 
