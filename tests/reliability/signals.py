@@ -27,6 +27,7 @@ from tpt.system import child_python
 
 SETTING = Setting(problems=12, heldout=6, rounds=2)
 TARGETS = ("run", "server", "stage")
+"""Each is the parent of the next."""
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGSTOP")
 _STEP_S = 0.002
 """Of the scripted engine: so a stage lasts long enough to be struck within."""
@@ -70,9 +71,9 @@ def _attempt(world: World, source: random.Random, struck: Counter[tuple[str, str
     if run == 0:
         os._exit(_run(world))
     if struck is not None:
-        time.sleep(source.uniform(0.0, 1.0) * _LONGEST[0])
-        target, name = source.choice(TARGETS), source.choice(SIGNALS)
-        if _send(run, target, getattr(signal, name)):
+        name = source.choice(SIGNALS)
+        target = min(TARGETS, key=lambda each: (sum(struck[each, other] for other in SIGNALS), source.random()))
+        if _send(run, target, getattr(signal, name), source):
             struck[target, name] += 1
     family = _family(run)
     _, status = os.waitpid(run, 0)
@@ -123,20 +124,23 @@ def _family(run: int) -> list[psutil.Process]:
     return []
 
 
-def _send(run: int, target: str, number: int) -> bool:
-    """Send a signal to the run, its server or the stage at work; return whether there was such a process."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        servers = psutil.Process(run).children()
-        found = {"run": [psutil.Process(run)], "server": servers}
-        found["stage"] = servers[0].children() if target == "stage" and servers else []
-        for process in found[target][:1]:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            process.send_signal(number)
-            if number == signal.SIGSTOP:
-                time.sleep(0.05)
-                process.send_signal(signal.SIGCONT)
-            return True
+def _send(run: int, target: str, number: int, source: random.Random) -> bool:
+    """Send a signal to the run, its server or the stage at work at some moment; return whether there was such a process."""
+    time.sleep(source.random() * _LONGEST[0])
+    for _ in range(500):
+        processes = [psutil.Process(run), *_family(run)]
+        if processes[0].status() == psutil.STATUS_ZOMBIE:
+            return False
+        if len(processes) > TARGETS.index(target):
+            break
+        time.sleep(0.01)  # the server is still importing, or between two stages
+    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+        struck = processes[TARGETS.index(target)]
+        struck.send_signal(number)
+        if number == signal.SIGSTOP:
+            time.sleep(0.05)
+            struck.send_signal(signal.SIGCONT)
+        return True
     return False
 
 

@@ -175,9 +175,9 @@ def require_frozen(run: RunDir, *, full: bool = False) -> None:
 
 def require_unchanged_run(run: RunDir) -> None:
     """Raise StaleStageError where frozen problems, or a file of any finished stage of a run, were changed since."""
-    require_frozen(run)
     for round_dir in run.rounds():
         require_unchanged(round_dir, *finished_stages(round_dir))
+    require_frozen(run)
 
 
 def require_output(manifest_path: Path, name: str, path: Path) -> str:
