@@ -1,4 +1,4 @@
-"""What a run survives: ``python -m benchmarks.reliability [--worlds N] [--calls N] [--power N] [--signals N] [--seed N]``.
+"""What a run survives: ``python benchmarks/reliability.py [--worlds N] [--every N] [--power N] [--signals N] [--seed N]``.
 
 Prints a line for every kind of trial: how many were made, how many went wrong, and the processor time they took. A world
 that goes wrong is told with the command that shows it again. The trials are those of tests/reliability, more of them.
@@ -47,14 +47,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, count, meaning in (
         ("worlds", 10_000, "histories, each invented from a seed"),
-        ("calls", 10**6, "calls of a run that fail in turn, at most, each in four ways"),
+        ("every", 1, "each so manyth call of a run fails in turn, in four ways"),
         ("power", 4, "states that a power failure may leave after each call"),
         ("signals", 500, "signals to real processes"),
         ("seed", 0, "the first world's, and the signals'"),
     ):
         parser.add_argument(f"--{name}", type=int, default=count, help=f"{meaning} ({count})")
     asked = parser.parse_args()
-    calls = range(1, min(asked.calls, len(undisturbed(WHOLE)[1])) + 1)
+    calls = range(1, len(undisturbed(WHOLE)[1]) + 1, asked.every)
     print("| trials | made | went wrong | processor s | wall s |\n|---|---|---|---|---|")
     wrong = tried("a call fails", (lambda n=n, f=f: fail_at(WHOLE, n, f) for f in FAULTS for n in calls))  # type: ignore[misc]
     states = [(number, seed) for number in calls for seed in range(asked.power)]
@@ -62,7 +62,10 @@ def main() -> None:
     wrong += tried("worlds", (lambda s=s: live(s) for s in range(asked.seed, asked.seed + asked.worlds)))  # type: ignore[misc]
     if asked.signals:
         struck = strike(asked.signals, asked.seed)
-        print(", ".join(f"{what} to the {who} {times}" for (who, what), times in sorted(struck.items())))
+        print(
+            f"\n{struck.total()} signals: "
+            + ", ".join(f"{what} to the {who} {times}" for (who, what), times in sorted(struck.items()))
+        )
     sys.exit(wrong > 0)
 
 

@@ -38,12 +38,12 @@ def lose_power_after(setting: Setting, number: int, seed: int) -> None:
 
 @pytest.mark.parametrize("fault", ["EIO", "ENOSPC", "short", "kill"])
 def test_whichever_call_fails_the_same_command_ends_with_the_same_bytes(fault: Fault) -> None:
-    for number in range(1 + len(fault), len(undisturbed(SMALL)[1]) + 1, 13):
+    for number in range(1 + len(fault), len(undisturbed(SMALL)[1]) + 1, 29):
         fail_at(SMALL, number, fault)
 
 
 def test_after_a_power_failure_the_same_command_ends_with_the_same_bytes() -> None:
-    for number in range(1, len(undisturbed(SMALL)[1]) + 1, 4):
+    for number in range(1, len(undisturbed(SMALL)[1]) + 1, 9):
         lose_power_after(SMALL, number, seed=0)
 
 
