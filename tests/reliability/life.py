@@ -175,13 +175,13 @@ class Life:
         return [path for path in found if path.exists()]
 
     def _samples(self) -> set[tuple[str, bytes]]:
-        """Every whole trace there is, with its folder."""
+        """Every whole trace there is, with its folder; a page that a power failure took away leaves none."""
         return {
             (path.parent.relative_to(self.world.path).as_posix(), line)
             for path in self.world.path.glob("round-*/**/*.jsonl")
             if path.name in ("traces.jsonl", "surplus.jsonl")
             for line in path.read_bytes().splitlines(keepends=True)
-            if line.endswith(b"\n")
+            if line.endswith(b"\n") and b"\0" not in line
         }
 
     def _results_so_far(self) -> dict[str, bytes | None]:

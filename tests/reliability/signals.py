@@ -60,7 +60,7 @@ def strike(count: int, seed: int) -> Counter[tuple[str, str]]:
         else:
             raise AssertionError(f"the run never ends: {world.path}")
         world.check_finished(wanted)
-        shutil.rmtree(world.path)
+        shutil.rmtree(world.path.parent)
     return struck
 
 

@@ -282,6 +282,17 @@ def test_without_checksums_of_earlier_versions_what_is_judged_in_a_moment_is_jud
     assert sampled(tmp_path, Fixed(list(PROBLEMS), samples=2)).resumed_traces == len(PROBLEMS)
 
 
+@pytest.mark.parametrize(("old", "new"), [('"problem_id": "p', '"problem_id": "q'), ('"sample": 0', '"sample": 1')])
+def test_a_trace_that_is_given_to_another_problem_or_sample_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    sampled(tmp_path, Fixed(list(PROBLEMS), samples=1))
+    path = tmp_path / "traces.jsonl"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(RunError, match=r"traces\.jsonl: problem '.*, sample .: not what this run sampled"):
+        sampled(tmp_path, Fixed(list(PROBLEMS), samples=2))
+
+
 @pytest.mark.parametrize("name", ["verdicts.jsonl", "traces.jsonl"])
 @pytest.mark.parametrize("where", ["the first line", "the middle", "the end"])
 def test_pages_that_were_not_written_when_the_power_failed_are_owed_again(

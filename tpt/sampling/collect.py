@@ -139,9 +139,14 @@ def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterat
     """Yield what is on disk as the sampler wants it, and count it.
 
     Raises:
-        RunError: a verdict is not its trace's: one of the two was changed.
+        RunError: a trace, or a verdict that is not its trace's, was changed.
     """
-    pairs = journal.recovered(job.judged)
+
+    def judged(traces: list[Trace]) -> list[Verdict]:
+        _check_unjudged(traces, journal, job)
+        return job.judged(traces)
+
+    pairs = journal.recovered(judged)
     while batch := list(islice(pairs, JUDGED_AT_ONCE)):
         _check_verdicts(batch, journal, job)
         for trace, verdict in batch:
@@ -149,6 +154,17 @@ def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterat
             if job.watch:
                 job.watch.take(trace, verdict)
             yield (trace.problem_id, trace.sample), _mark(trace, verdict, job)
+
+
+def _check_unjudged(traces: Sequence[Trace], journal: Journal, job: SamplingJob) -> None:
+    """Hold traces without a verdict, and so without a checksum, against what was asked for."""
+    for trace in traces:
+        key = trace.problem_id, trace.sample
+        if trace.problem_id not in job.problems or trace.seed != job.seed_of(key):
+            raise RunError(
+                f"{journal.traces}: problem {trace.problem_id!r}, sample {trace.sample}: not what this run sampled: the line was "
+                "changed since. Put the file back as it was, or take the line out to have it sampled again"
+            )
 
 
 def _check_verdicts(pairs: Sequence[Pair], journal: Journal, job: SamplingJob) -> None:
