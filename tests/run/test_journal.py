@@ -16,7 +16,7 @@ from tpt.engines import Sampling
 from tpt.engines.scripted import ScriptedEngine, ids_of
 from tpt.errors import RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
-from tpt.run.journal import Journal
+from tpt.run.journal import Journal, checksum_of
 from tpt.sampling.collect import Collected, SamplingJob, collect
 from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.seeds import seed_for, shuffled
@@ -308,3 +308,23 @@ def test_pages_that_were_not_written_when_the_power_failed_are_owed_again(
     assert path.read_bytes() == whole
     lost = 2 * len(PROBLEMS) - collected.resumed_traces
     assert (0 < lost < 4) if name == "traces.jsonl" else lost == 0
+
+
+def test_the_checksum_of_a_verdict_is_the_same_for_ever() -> None:
+    """A stage that an earlier version left half done is gone on with."""
+    found = checksum_of(TRACES[0], verdict(TRACES[0]))
+    assert found == checksum_of(TRACES[0], replace(verdict(TRACES[0]), checksum="0" * 8)) == "3c9357e3"
+
+
+def test_verdicts_that_are_put_to_their_traces_are_not_judged_again(tmp_path: Path) -> None:
+    journal = written(tmp_path, TRACES, judged_all(TRACES[::-1]))
+    assert len(list(journal.recovered(lambda traces: pytest.fail(f"{traces} are judged again")))) == len(TRACES)
+
+
+def test_problems_come_one_by_one_and_in_order_alone(tmp_path: Path) -> None:
+    ordered = [trace("0", 0), trace("A", 0), trace("A", 1), trace("b", 0)]
+    journal = written(tmp_path, ordered, judged_all(ordered))
+    assert [(name, len(pairs)) for name, pairs in journal.problems()] == [("0", 1), ("A", 2), ("b", 1)]
+    journal = written(tmp_path, TRACES, judged_all(TRACES))
+    with pytest.raises(RunError, match="not sorted: problem 'a' comes after 'b'"):
+        list(journal.problems())
