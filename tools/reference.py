@@ -49,7 +49,9 @@ def _config_page() -> str:
     lines += ["", "## Presets", "", "`preset` sets other defaults; an explicit key wins over it.", ""]
     lines += ["| preset | sets |", "|---|---|"]
     for preset, sections in PRESETS.items():
-        given = [(f"{name}.", keys) if isinstance(keys, dict) else ("", {name: keys}) for name, keys in sections.items()]
+        given = [
+            (f"{name}.", keys) if isinstance(keys, dict) else ("", {name: keys}) for name, keys in sections.items()
+        ]
         said = [f"`{head}{key} = {json.dumps(value)}`" for head, keys in given for key, value in keys.items()]
         lines.append(f"| `{preset}` | {', '.join(said) or 'the defaults above'} |")
     return "\n".join(lines) + "\n"
@@ -138,7 +140,12 @@ def _llms_page(written: dict[Path, str]) -> str:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     address = f"{REPOSITORY}/blob/main"
     lines = [f"# {site['site_name']}", "", f"> {site['site_description']}", ""]
-    lines += ["From a CSV to an honest answer in two commands: the tutorial. For agents: AGENTS.md.", "", "## Start", ""]
+    lines += [
+        "From a CSV to an honest answer in two commands: the tutorial. For agents: AGENTS.md.",
+        "",
+        "## Start",
+        "",
+    ]
     lines += [f"- [{name}]({address}/{name})" for name in ("README.md", "AGENTS.md")]
     for entry in site["nav"][1:]:
         ((title, found),) = entry.items()
