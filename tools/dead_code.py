@@ -12,6 +12,7 @@ HOOKS = {
     "tpt": "imported once, for the children of the stage server",
     "ScriptedEngine": "the engine for tests, which ships with the package",
     "child_pids": "how tests see that no process of the pool is left",
+    **dict.fromkeys(["on_config", "on_files", "on_page_markdown"], "mkdocs calls it"),
     "matches": "called by its name in a worker",
     "locate": "called through Ray's handle",
     "after_exception": "Ray Train calls it",
