@@ -52,7 +52,7 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prune": config.prune.model_dump(),
-        "data": config.data.model_dump(),
+        "data": config.data.model_dump(exclude={"file_rounds"}),
         **own_code_settings(config, "prune.pick", "prune.keep", "prune.weigh", "think.order"),
     }
     inputs = {
@@ -126,6 +126,8 @@ class Yield:
     false_step_traces: int
     """Traces that only a false step keeps from being keepable; 0 unless true steps are required."""
     duplicate_traces: int
+    problems_outside_band: int
+    """Problems left out by the share of their samples that is right."""
     size_wanted: int | None
     """None for all that are solved."""
     problems_kept: int
@@ -262,7 +264,9 @@ class Pruning:
         picked: dict[str, int] = {}
         for problem_id, pairs in self._open(groups):
             unique = self._keepable(problem_id, pairs, count)
-            if unique:
+            if not _in_band(pairs, self.policy):
+                count.outside_band += 1
+            elif unique:
                 picked[problem_id] = _how_many(unique, self.policy)
         size, human = wanted_size(self.policy, self.round_index), len(self.human.solutions)
         walked = (problem_id for problem_id in self.order if problem_id in picked)
@@ -275,6 +279,7 @@ class Pruning:
             partly_right_traces=count.partly_right,
             false_step_traces=count.false_steps,
             duplicate_traces=count.duplicates,
+            problems_outside_band=count.outside_band,
             size_wanted=size,
             problems_kept=len(chosen) + human,
             human_examples=human,
@@ -330,6 +335,13 @@ class _Count:
     partly_right: int = 0
     false_steps: int = 0
     duplicates: int = 0
+    outside_band: int = 0
+
+
+def _in_band(pairs: Sequence[Pair], policy: PruneConfig) -> bool:
+    """Return whether the share of a problem's samples that is right is one that the policy asks for."""
+    rate = sum(verdict.outcome is Outcome.CORRECT for _, verdict in pairs) / len(pairs)
+    return policy.min_solve_rate <= rate <= policy.max_solve_rate
 
 
 def _own_weights(name: str, problem: Problem, pairs: list[Pair]) -> list[float]:
