@@ -28,7 +28,7 @@ from tpt.errors import OwnCodeError, RunError
 from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict, judged_text
-from tpt.run.journal import Journal, Pair
+from tpt.run.journal import Journal, Pair, solve_rate
 from tpt.run.manifest import digest_of, read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.problem_order import problem_order, walked_order
@@ -264,7 +264,7 @@ class Pruning:
         picked: dict[str, int] = {}
         for problem_id, pairs in self._open(groups):
             unique = self._keepable(problem_id, pairs, count)
-            if not _in_band(pairs, self.policy):
+            if not self.policy.min_solve_rate <= solve_rate(pairs) <= self.policy.max_solve_rate:
                 count.outside_band += 1
             elif unique:
                 picked[problem_id] = _how_many(unique, self.policy)
@@ -336,12 +336,6 @@ class _Count:
     false_steps: int = 0
     duplicates: int = 0
     outside_band: int = 0
-
-
-def _in_band(pairs: Sequence[Pair], policy: PruneConfig) -> bool:
-    """Return whether the share of a problem's samples that is right is one that the policy asks for."""
-    rate = sum(verdict.outcome is Outcome.CORRECT for _, verdict in pairs) / len(pairs)
-    return policy.min_solve_rate <= rate <= policy.max_solve_rate
 
 
 def _own_weights(name: str, problem: Problem, pairs: list[Pair]) -> list[float]:

@@ -7,13 +7,13 @@ the finished files were being put in place leaves it otherwise, and then both ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, zip_longest
 from pathlib import Path
 
 from tpt.errors import RunError
-from tpt.records import Trace, Verdict
+from tpt.records import Outcome, Trace, Verdict
 from tpt.system.external_sort import Row, sorted_rows
 from tpt.system.jsonl import (
     append_records,
@@ -33,6 +33,11 @@ JUDGED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
+def solve_rate(pairs: Sequence[Pair]) -> float:
+    """Return the share of a problem's samples that is right, in whichever format."""
+    return sum(verdict.outcome is Outcome.CORRECT for _, verdict in pairs) / len(pairs)
+
+
 class Journal:
     """Where a sampling writes; iterating gives each trace with its verdict, any number of times."""
 
