@@ -32,12 +32,12 @@ JUDGED_AT_ONCE = 1000
 """Traces that are judged together, so that every worker has some."""
 
 
-@dataclass(frozen=True, slots=True)
 def solve_rate(pairs: Sequence[Pair]) -> float:
     """Return the share of a problem's samples that is right, in whichever format."""
     return sum(verdict.outcome is Outcome.CORRECT for _, verdict in pairs) / len(pairs)
 
 
+@dataclass(frozen=True, slots=True)
 class Journal:
     """Where a sampling writes; iterating gives each trace with its verdict, any number of times."""
 
