@@ -118,6 +118,8 @@ def test_rendered_toml_has_every_key_with_its_meaning() -> None:
         ({"think": {"temperature": float("nan")}}, "think.temperature = nan: should be a finite number"),
         ({"think": {"top_p": 0}}, "think.top_p = 0: should be greater than 0"),
         ({"think": {"sampler": "fixd"}}, "think.sampler = 'fixd': should be 'until_full' or 'fixed'"),
+        ({"prune": {"max_solve_rate": 0.99}}, "no solve rate is known, but prune.min_solve_rate = 0,"),
+        ({"prune": {"min_solve_rate": 0.5, "max_solve_rate": 0.4}}, "leave no problem"),
         ({"prune": {"size": "al"}}, "prune.size = 'al': should be a valid integer, or should be 'all'"),
         ({"prune": {"size": 0}}, "prune.size = 0: should be greater than or equal to 1, or should be 'all'"),
         ({"prune": {"dedupe": ["a"]}}, "prune.dedupe = ['a']: should be 'exact', 'equations' or 'none'"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -10,11 +12,14 @@ from pathlib import Path
 
 import pytest
 import typer
-from command_line import Finished
+from command_line import Finished, Tpt
 
 from tools import tree
+from tpt.audit.import_rows import FIELDS
+from tpt.audit.log_layouts import LAYOUTS, PLAIN
 from tpt.cli.app import app
 from tpt.config import load_config
+from tpt.problems import load_problems
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,3 +84,23 @@ def test_the_page_of_a_package_index_links_to_the_repository() -> None:
     (change,) = settings["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
     page = re.sub(change["pattern"], change["replacement"], README)
     assert re.search(r"\]\((?!https?://|#)", page) is None and "blob/main/docs/design.md)" in page
+
+
+def test_the_commands_of_the_page_on_imports_work(tpt: Tpt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shutil.copytree(ROOT / "tests" / "data" / "logs", tmp_path / "logs"))
+    Path("texts").mkdir()
+    Path("texts", "marbles-0_1.txt").write_text("#### 10")
+    page = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
+    commands = re.findall(r"(?m)^tpt (import .*)$", page)
+    assert len(commands) == 11
+    for command in commands:
+        assert tpt(*shlex.split(command)).code == 0, command
+    blocks = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    Path("run.toml").write_text("rounds = 2\nthink.sampler = 'fixed'\n" + blocks[0])
+    config = load_config(Path("run.toml"))
+    assert len(load_problems(config.problems.train)) == 3 and config.data.source_of(2) == "self"
+
+
+def test_the_page_on_imports_names_every_layout_and_every_field() -> None:
+    page = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
+    assert [name for name in (PLAIN, *LAYOUTS, *FIELDS) if f"`{name}`" not in page] == []

@@ -182,6 +182,26 @@ def test_what_makes_two_traces_the_same(dedupe: str, expected: list[int]) -> Non
     assert pruned.keepable_traces == len(SAME)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.0, 1.0, "1234"), (0.0, 0.99, "123"), (0.5, 1.0, "234"), (0.5, 0.5, "2"), (0.3, 0.49, ""), (1.0, 1.0, "4")],
+)
+def test_problems_may_be_left_out_by_their_solve_rate(low: float, high: float, expected: str) -> None:
+    """Problem n of four has n right samples of four, one of them without the format: it counts as right all the same."""
+    right = [[pair(str(n), sample, strict=sample > 0) for sample in range(n)] for n in range(5)]
+    wrong = [[pair(str(n), sample, outcome=Outcome.WRONG, strict=False) for sample in range(n, 4)] for n in range(5)]
+    pruned = prune(
+        [each for group in (*right, *wrong) for each in group],
+        min_solve_rate=low,
+        max_solve_rate=high,
+        require_format=False,
+        size="all",
+    )
+    assert "".join(problem_id for problem_id, _ in kept(pruned)) == expected
+    assert pruned.problems_outside_band == sum(not low <= n / 4 <= high for n in range(5))
+    assert pruned.problems_kept == len(expected)
+
+
 def test_the_same_text_for_two_problems_is_no_duplicate() -> None:
     assert len(kept(prune([pair("a", 0, "5"), pair("b", 0, "5")]))) == 2
 

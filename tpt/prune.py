@@ -28,7 +28,7 @@ from tpt.errors import OwnCodeError, RunError
 from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict, judged_text
-from tpt.run.journal import Journal, Pair
+from tpt.run.journal import Journal, Pair, solve_rate
 from tpt.run.manifest import digest_of, read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.problem_order import problem_order, walked_order
@@ -52,7 +52,7 @@ def prune_stage(context: StageContext) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prune": config.prune.model_dump(),
-        "data": config.data.model_dump(),
+        "data": config.data.model_dump(exclude={"file_rounds"}),
         **own_code_settings(config, "prune.pick", "prune.keep", "prune.weigh", "think.order"),
     }
     inputs = {
@@ -126,6 +126,8 @@ class Yield:
     false_step_traces: int
     """Traces that only a false step keeps from being keepable; 0 unless true steps are required."""
     duplicate_traces: int
+    problems_outside_band: int
+    """Problems left out by the share of their samples that is right."""
     size_wanted: int | None
     """None for all that are solved."""
     problems_kept: int
@@ -262,7 +264,9 @@ class Pruning:
         picked: dict[str, int] = {}
         for problem_id, pairs in self._open(groups):
             unique = self._keepable(problem_id, pairs, count)
-            if unique:
+            if not self.policy.min_solve_rate <= solve_rate(pairs) <= self.policy.max_solve_rate:
+                count.outside_band += 1
+            elif unique:
                 picked[problem_id] = _how_many(unique, self.policy)
         size, human = wanted_size(self.policy, self.round_index), len(self.human.solutions)
         walked = (problem_id for problem_id in self.order if problem_id in picked)
@@ -275,6 +279,7 @@ class Pruning:
             partly_right_traces=count.partly_right,
             false_step_traces=count.false_steps,
             duplicate_traces=count.duplicates,
+            problems_outside_band=count.outside_band,
             size_wanted=size,
             problems_kept=len(chosen) + human,
             human_examples=human,
@@ -330,6 +335,7 @@ class _Count:
     partly_right: int = 0
     false_steps: int = 0
     duplicates: int = 0
+    outside_band: int = 0
 
 
 def _own_weights(name: str, problem: Problem, pairs: list[Pair]) -> list[float]:

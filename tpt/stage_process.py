@@ -107,7 +107,7 @@ def check_run_lengths(run: RunDir, *, even_gguf: bool = False) -> int:
     chat = open_chat(config.asked_prompt, config.model)
     heldout = read_records(run.heldout, Problem)
     asked = [Asked("evaluate.max_tokens", config.evaluate.max_tokens, *longest_prompt(chat, heldout))]
-    if config.rounds and config.data.source == "self":
+    if config.rounds and config.data.source_of(config.rounds) == "self":
         problems = read_records(run.problems, Problem)
         asked.append(Asked("think.max_tokens", config.think.max_tokens, *longest_prompt(chat, problems)))
     for source in config.evaluate.also:

@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from tpt.audit.import_samples import ImportedDir
 from tpt.config import RunConfig
 from tpt.config.engine_section import OPERATIONAL
 from tpt.config.own_code_keys import own_code_settings
@@ -22,6 +23,7 @@ from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_th
 from tpt.errors import ConfigError
 from tpt.gate import watch_thinking
 from tpt.mix import human_part, own_size, require_solutions
+from tpt.problems.overlap import normalised
 from tpt.prune import distinct_by, is_keepable
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
@@ -35,7 +37,7 @@ from tpt.sampling.samplers import Fixed, Sampler, UntilFull
 from tpt.scoring.diversity import training_diversity
 from tpt.start_model import StartModel, require_weights, sampled_model_of
 from tpt.system.external_sort import sorted_rows
-from tpt.system.jsonl import iterate_records, replace_lines, replace_records, to_line, to_table
+from tpt.system.jsonl import iterate_records, read_json, replace_lines, replace_records, to_line, to_table
 from tpt.verifiers.gold import human_trace
 
 
@@ -45,7 +47,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     model = sampled_model_of(context.run, context.round_dir, context.config)
     settings = {
         "seed": config.seed,
-        "data": config.data.model_dump(include=set(data_needed_to_think(config.data))),
+        "data": data_needed_to_think(config.data, round_dir.index),
         "prompt": config.asked_prompt.model_dump(),
         "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
         "think": config.think.model_dump(),
@@ -55,16 +57,15 @@ def think_stage(context: StageContext) -> dict[str, Any]:
         **own_code_settings(config, "engine.name", "think.order", "think.hint_by", "prune.keep"),
     }
     inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
-    if config.data.source == "file":
-        inputs["file"] = _file_digest(config.data.file)
+    source = config.data.source_of(round_dir.index)
+    if source == "file":
+        inputs["file"] = fingerprint(_given_file(config.data.file))
     if done := read_manifest(round_dir, "think", inputs):
         return done
     require_weights(model)
     started = time.monotonic()
     problems = problems_by_id(run.problems)
-    counts = (
-        think_with_model(context, model, problems) if config.data.source == "self" else take_traces(context, problems)
-    )
+    counts = think_with_model(context, model, problems) if source == "self" else take_traces(context, problems)
     journal = Journal(round_dir.traces, round_dir.verdicts)
     found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
     outcomes = {str(outcome): sum(found[key] for key in found if key[0] is outcome) for outcome in Outcome}
@@ -137,15 +138,49 @@ def take_traces(context: StageContext, problems: dict[str, Problem]) -> dict[str
     rows = ((each.problem_id, each.sample, to_line(each)) for each in chain([first], given))
     round_dir.path.mkdir(parents=True, exist_ok=True)
     replace_lines(round_dir.traces, (line for _, _, line in sorted_rows(rows, round_dir.path)))
-    return {"traces": replace_records(round_dir.verdicts, _judged(round_dir.traces, problems, config))}
+    taken = replace_records(round_dir.verdicts, _judged(round_dir.traces, problems, config))
+    return {"traces": taken, **_lineage(config.data.file)}
 
 
 def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
-    if config.data.source == "file":
-        traces = iterate_records(Path(config.data.file), Trace)
-        given = (trace for trace in traces if trace.problem_id in problems)
-        return (_of_this_model(trace) for trace in given)
-    return (human_trace(problem) for problem in problems.values() if problem.solution)
+    if config.data.source == "human":
+        return (human_trace(problem) for problem in problems.values() if problem.solution)
+    traces = iterate_records(_given_file(config.data.file), Trace)
+    given = _of_this_run(traces, ImportedDir(config.data.file), problems)
+    return (_of_this_model(trace) for trace in given if trace.problem_id in problems)
+
+
+def _given_file(path: str) -> Path:
+    """Return the traces that ``data.file`` names: a file, or those of an import."""
+    if ImportedDir(path).exists():
+        return ImportedDir(path).traces
+    if not Path(path).is_file():
+        raise ConfigError(f"data.file = {path!r}: no such file, and no folder that tpt import made")
+    return Path(path)
+
+
+def _of_this_run(traces: Iterator[Trace], imported: ImportedDir, problems: dict[str, Problem]) -> Iterator[Trace]:
+    """Yield the traces under this run's ids: an import may call a problem otherwise, but asks the same question.
+
+    A problem whose question the run does not ask is none of the run's, whatever it is called.
+    """
+    if not imported.exists():
+        yield from traces
+        return
+    asked = {normalised(problem.question): problem.id for problem in problems.values()}
+    known = iterate_records(imported.problems, Problem)
+    ids = {each.id: asked.get(normalised(each.question), "") for each in known if each.question}
+    taken: Counter[str] = Counter()
+    for trace in traces:
+        problem_id = ids.get(trace.problem_id, trace.problem_id)
+        # Two ids of an import may stand for one question, so its samples are counted anew.
+        yield replace(trace, problem_id=problem_id, sample=taken[problem_id])
+        taken[problem_id] += 1
+
+
+def _lineage(path: str) -> dict[str, Any]:
+    """Return what an import says of where its samples come from; empty where the traces are no import's."""
+    return {"imported": read_json(ImportedDir(path).manifest)} if ImportedDir(path).exists() else {}
 
 
 def _of_this_model(trace: Trace) -> Trace:
@@ -158,9 +193,3 @@ def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iter
     with open_judge(config, problems, every_test=_needs_every_test(config)) as judge:
         while batch := list(islice(traces, JUDGED_AT_ONCE)):
             yield from judge(batch, problems)
-
-
-def _file_digest(path: str) -> str:
-    if not Path(path).is_file():
-        raise ConfigError(f"data.file = {path!r}: no such file")
-    return fingerprint(Path(path))

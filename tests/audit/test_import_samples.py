@@ -13,7 +13,8 @@ import pytest
 from command_line import Tpt
 from real_data import DATA
 
-from tpt.audit.import_samples import ImportedDir, import_samples
+from tpt.audit.import_rows import Reading
+from tpt.audit.import_samples import Gold, ImportedDir, import_samples
 from tpt.errors import ConfigError, ProblemError, RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.system.jsonl import read_records
@@ -28,8 +29,8 @@ ROWS = [
 Written = Callable[..., Path]
 
 
-def load(file: Path, to: Path, kind: str = "number", **columns: str) -> list[Verdict]:
-    import_samples(file, to, kind=kind, columns=columns)
+def load(file: Path, to: Path, kind: str = "", **columns: str) -> list[Verdict]:
+    import_samples([file], to, Reading(columns), Gold((), "", kind))
     return read_records(ImportedDir(to).verdicts, Verdict)
 
 

@@ -21,7 +21,8 @@ from command_line import ENTRY, QUICKSTART, TINY, Finished, Tpt, sets
 from resealed import reseal
 
 from tpt.cli.app import app
-from tpt.config import RunConfig, parse_config
+from tpt.cli.options import source_overrides
+from tpt.config import RunConfig, load_config, parse_config
 from tpt.records import Outcome, RoundRecord, Trace, Verdict
 from tpt.system.jsonl import from_table, read_records, replace_records, to_table
 from tpt.system.terminal import printable
@@ -197,6 +198,23 @@ def test_check_reports_golds_and_overlap(tpt: Tpt, problem_file: Callable[..., P
     bad = problem_file("bad.jsonl", [{"question": "How many?", "answer": "a few"}])
     code, out, err = tpt("check", bad)
     assert (code, err) == (1, "") and "ok: no" in out and "a few" in out
+    assert tpt("check", bad, "--kind", "exact").code == 0
+
+
+def test_commands_share_the_options_of_a_source(tpt: Tpt, problem_file: Callable[..., Path], tmp_path: Path) -> None:
+    """Of nested rows: check, verify and import read them, and a run's config takes the same options."""
+    mine = problem_file("mine.jsonl", [{"task": {"q": ["Which?"], "a": "blue"}, "id": 3}])
+    columns = ("--column", "question=task.q[0]", "--column", "answer=task.a", "--kind", "exact")
+    assert tpt("check", mine, *columns).code == 0
+    traces = problem_file("traces.jsonl", [{"problem_id": 3, "completion": "The answer is blue"}])
+    code, out, err = tpt("verify", mine, traces, *columns)
+    assert (code, err) == (0, "") and json.loads(out)["outcome"] == "CORRECT"
+    code, out, err = tpt("import", traces, "--to", tmp_path / "in", "--problems", mine, *columns)
+    assert (code, err) == (0, "") and "exact: 1" in out
+    problems = load_config(QUICKSTART, source_overrides(["question=task.q[0]", "answer=task.a"], "exact")).problems
+    assert (problems.columns, problems.kind) == ({"question": "task.q[0]", "answer": "task.a"}, "exact")
+    refused = tpt("run", QUICKSTART, "--dry-run", "--column", "answr=a", "--set", f"problems.train={mine}")
+    assert refused.code == 1 and "'answr' is unknown. Did you mean 'answer'" in refused.err
 
 
 def test_verify_judges_traces_of_any_tool(tpt: Tpt, problem_file: Callable[..., Path]) -> None:

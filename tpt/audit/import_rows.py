@@ -1,23 +1,31 @@
-"""Rows of another tool's file as samples: one row a sample, or one row a problem with lists of samples."""
+"""Files of other tools as samples: logs in a layout that is known, rows of plain columns, folders of one file a sample."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tpt.audit.inspect_archive import archive_rows
+from tpt.audit.log_layouts import FAILED, GOLDS, PLAIN, QUESTIONS, Cells, finish_reason, layout_of, samples_of
 from tpt.errors import ConfigError, ProblemError, did_you_mean
-from tpt.problems.rows import Row, cell_text, iter_rows
-from tpt.records import well_formed
+from tpt.problems.cells import cell_at, last_question, turns_of
+from tpt.problems.rows import LONGEST_LINE, Row, cell_text, decoded, iter_rows
+from tpt.problems.spec import table_suffix
+from tpt.records import FinishReason, well_formed
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "problem_id": ("problem_id", "id", "task_id", "idx"),
     "completion": ("completion", "text", "response", "output"),
-    "answer": ("answer", "gold", "gt", "target"),
-    "question": ("question", "prompt", "problem"),
+    "answer": GOLDS,
+    "question": QUESTIONS,
+    "solution": (),
     "sample": ("sample",),
+    "finish_reason": ("finish_reason",),
+    "completion_tokens": ("completion_tokens",),
     "correct": (),
     "extracted": (),
 }
@@ -25,7 +33,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
 
 ``correct`` is the other tool's own verdict, which then stands; ``extracted`` the answer it read.
 """
-_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+ARCHIVE = ".eval"
+TEXTS = (".txt", ".md", ".out")
+"""What files of one completion each end in."""
+_LISTS = ("completion", "correct", "extracted", "finish_reason")
+_TRUTH = {"true": True, "1": True, "1.0": True, "c": True, "false": False, "0": False, "0.0": False, "i": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,75 +47,135 @@ class ImportedRow:
     where: str
     """For messages."""
     problem_id: str
-    completion: str
+    """Empty: the question says which problem it is."""
+    completion: str | None
+    """None: the request failed, and there is no sample."""
     answer: str
     question: str
+    solution: str | None
     sample: int | None
+    finish_reason: FinishReason
+    completion_tokens: int
     correct: bool | None
     extracted: str | None
 
 
-def read_samples(file: Path, columns: Mapping[str, str]) -> Iterator[ImportedRow]:
-    """Yield the samples of a file; ``columns`` maps fields to columns, ``a.b`` being part b of the objects in column a.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files of samples are read."""
+
+    columns: Mapping[str, str]
+    """Field to column, ``a.b[0]`` being part of one; this wins over what the layout says."""
+    layout: str = ""
+    """One of the layouts, or ``rows`` for plain columns; empty: whichever knows the first row."""
+    has_problems: bool = False
+    """Whether gold answers come from elsewhere, so that samples may be without."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown field."""
+        for field in self.columns:
+            if field not in FIELDS:
+                raise ConfigError(
+                    f"--column {field}: no such field.{did_you_mean(field, FIELDS)} Fields: {', '.join(FIELDS)}"
+                )
+
+
+def sample_files(path: Path) -> list[Path]:
+    """Return the files that a path means: itself, or all in a folder that can hold samples; links are not followed.
 
     Raises:
-        ConfigError: a field is unknown.
+        ProblemError: the folder holds none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.is_file() and not each.is_symlink() and _can_hold(each))
+    if not found:
+        raise ProblemError(f"{path} is a folder without files of samples, such as .jsonl, .json, {ARCHIVE} or .txt")
+    return found
+
+
+def read_samples(path: Path, root: Path, reading: Reading) -> Iterator[ImportedRow]:
+    """Yield the samples of a file; one of a text file, whose path below ``root`` names its problem.
+
+    Raises:
         ProblemError: the file cannot be read, or a column or a value is missing or of the wrong kind.
     """
-    for field in columns:
-        if field not in FIELDS:
-            raise ConfigError(
-                f"--column {field}: no such field.{did_you_mean(field, FIELDS)} Fields: {', '.join(FIELDS)}"
-            )
-    mapping: dict[str, str] = {}
-    for row in iter_rows(file):
-        mapping = mapping or _mapping(file, row, columns)
-        cells = {field: _cell(row, column) for field, column in mapping.items()}
+    if path.suffix.lower() in TEXTS and path.is_file():
+        yield _text_sample(path, root)
+        return
+    rows = archive_rows(path) if path.suffix.lower() == ARCHIVE else iter_rows(path)
+    first = next(rows)
+    layout = layout_of(first, reading.layout)
+    rows = chain([first], rows)
+    mapping: dict[str, str] = dict(reading.columns)
+    found = _plain(rows, path, mapping, reading) if layout == PLAIN else _mapped(samples_of(layout, rows), reading)
+    for row, cells in found:
         for each in _each_sample(row, cells):
-            yield _sample(row, each, mapping)
+            yield _sample(row, each, mapping, reading)
 
 
-def _mapping(file: Path, row: Row, columns: Mapping[str, str]) -> dict[str, str]:
+def _mapped(samples: Iterator[tuple[Row, Cells]], reading: Reading) -> Iterator[tuple[Row, Cells]]:
+    """Yield a log's samples, with the user's columns in the place of what the layout says; a column's completions are all."""
+    before: Row | None = None
+    for row, cells in samples:
+        if row is not before or "completion" not in reading.columns:
+            yield row, cells | {field: cell_at(row.cells, column) for field, column in reading.columns.items()}
+        before = row
+
+
+def _can_hold(path: Path) -> bool:
+    return bool(table_suffix(path)) or path.suffix.lower() in (ARCHIVE, *TEXTS)
+
+
+def _text_sample(path: Path, root: Path) -> ImportedRow:
+    with path.open("rb") as file:
+        data = file.read(LONGEST_LINE + 1)
+    if len(data) > LONGEST_LINE:
+        raise ProblemError(f"{path}: longer than {LONGEST_LINE:,} bytes, so this is no completion")
+    name = path.relative_to(root).with_suffix("").as_posix()
+    text = decoded(data, str(path)).replace("\0", "\ufffd")
+    return ImportedRow(str(path), name, text, "", "", None, None, "stop", 0, None, None)
+
+
+def _plain(rows: Iterable[Row], path: Path, mapping: dict[str, str], reading: Reading) -> Iterator[tuple[Row, Cells]]:
+    """Yield rows of plain columns; what the first row's columns are is put into ``mapping``."""
+    for index, row in enumerate(rows):
+        if index == 0:
+            mapping |= _mapping(path, row, reading)
+        yield row, {field: cell_at(row.cells, column) for field, column in mapping.items()}
+
+
+def _mapping(path: Path, row: Row, reading: Reading) -> dict[str, str]:
     """Return field to column, for the fields that the file has."""
     there = ", ".join(row.cells)
-    mapping = dict(columns)
+    mapping = dict(reading.columns)
     for field, names in FIELDS.items():
         found = next((name for name in names if name in row.cells), None)
         if found is not None:
             mapping.setdefault(field, found)
-    for field, column in columns.items():
-        if column not in row.cells and _cell(row, column) is None:
+    for field, column in reading.columns.items():
+        if column not in row.cells and cell_at(row.cells, column) is None:
             raise ProblemError(
                 f"{row.where}: no column {column!r} for the {field}.{did_you_mean(column, row.cells)} Columns there: {there}"
             )
     named = "problem_id" in mapping or "question" in mapping
     missing = [] if named else ["problem_id"]
     missing += [] if "completion" in mapping else ["completion"]
-    missing += [] if "answer" in mapping or "correct" in mapping else ["answer"]
+    missing += [] if reading.has_problems or mapping.keys() & {"answer", "correct"} else ["answer"]
     if missing:
+        gold = ", or take gold answers from a source: --problems SOURCE" if missing[0] == "answer" else ""
         raise ProblemError(
-            f"{file}: no column for the {missing[0]}. Name it: --column {missing[0]}=COLUMN. Columns there: {there}"
+            f"{path}: no column for the {missing[0]}. Name it: --column {missing[0]}=COLUMN{gold}. Columns there: {there}"
         )
     return mapping
 
 
-def _cell(row: Row, column: str) -> Any:
-    if column in row.cells:
-        return row.cells[column]
-    value: Any = row.cells
-    for part in column.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _each_sample(row: Row, cells: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _each_sample(row: Row, cells: Cells) -> Iterator[Cells]:
     """Yield the cells of each sample of a row, whose lists must be of one length."""
     if not isinstance(cells["completion"], list):
         yield dict(cells)
         return
-    lists = {
-        field: cells[field] for field in ("completion", "correct", "extracted") if isinstance(cells.get(field), list)
-    }
+    lists = {field: cells[field] for field in _LISTS if isinstance(cells.get(field), list)}
     if len({len(values) for values in lists.values()}) > 1:
         lengths = ", ".join(f"{len(values)} of {field}" for field, values in lists.items())
         raise ProblemError(f"{row.where}: lists of different lengths: {lengths}")
@@ -111,38 +183,59 @@ def _each_sample(row: Row, cells: Mapping[str, Any]) -> Iterator[dict[str, Any]]
         yield {**cells, **{field: values[index] for field, values in lists.items()}}
 
 
-def _sample(row: Row, cells: Mapping[str, Any], mapping: Mapping[str, str]) -> ImportedRow:
-    written = {field: cells[field] for field in ("completion", "extracted") if type(cells.get(field)) is str}
-    cells = {**cells, **{field: well_formed(value) for field, value in written.items()}}
+def _sample(row: Row, cells: Cells, mapping: Mapping[str, str], reading: Reading) -> ImportedRow:
+    failed = cells.pop(FAILED, False)
+    if turns := turns_of(cells.get("question")):
+        cells["question"] = last_question(turns)
+    written = {field: cell for field, cell in cells.items() if type(cell) is str}
+    # What a model wrote may hold anything; a NUL and half a surrogate pair become replacement characters.
+    cells = {**cells, **{field: well_formed(text).replace("\0", "\ufffd") for field, text in written.items()}}
     # The checks of a cell are those of a problem file's, with the user's name of the column in the message.
-    text = {field: cell_text(Row(row.where, {mapping[field]: cell}), mapping[field]) for field, cell in cells.items()}
-    question = text.get("question") or ""
-    problem_id = text.get("problem_id") or (_name(question) if question and "problem_id" not in mapping else None)
-    for field, value in (
-        ("problem_id", problem_id),
-        ("answer", text.get("answer") if "correct" not in mapping else ""),
-    ):
-        if value is None:
-            raise ProblemError(
-                f"{row.where}: the {field} (column {mapping.get(field, 'question')!r}) is missing or empty"
-            )
-    sample, correct = text.get("sample"), text.get("correct")
-    if sample is not None and not (sample.isascii() and sample.isdigit()):
-        raise ProblemError(f"{row.where}: the sample must be a whole number, got {sample!r:.80}")
-    if correct is not None and correct.lower() not in _TRUTH:
-        raise ProblemError(f"{row.where}: correct must be true or false, got {correct!r:.80}")
+    text = {field: cell_text(Row(row.where, {name: cell}), name) for field, name, cell in _named(cells, mapping)}
+    question, answer = text.get("question") or "", text.get("answer")
+    problem_id = text.get("problem_id") or ""
+    if not problem_id and not ("problem_id" not in mapping and question):
+        raise ProblemError(
+            f"{row.where}: the problem_id (column {mapping.get('problem_id', 'question')!r}) is missing or empty"
+        )
+    if answer is None and not reading.has_problems and cells.get("correct") is None:
+        raise ProblemError(
+            f"{row.where}: the answer (column {mapping.get('answer', 'answer')!r}) is missing or empty. Take gold answers from a "
+            "source: --problems SOURCE, or the file's own verdicts: --column correct=COLUMN"
+        )
     return ImportedRow(
         where=row.where,
-        problem_id=problem_id or "",
-        completion=text.get("completion") or "",
-        answer=text.get("answer") or "",
+        problem_id=problem_id,
+        completion=None if failed else text.get("completion") or "",
+        answer=answer or "",
         question=question,
-        sample=None if sample is None else int(sample),
-        correct=None if correct is None else _TRUTH[correct.lower()],
+        solution=text.get("solution"),
+        sample=_whole(row, "sample", text.get("sample")),
+        finish_reason=finish_reason(text.get("finish_reason")),
+        completion_tokens=_whole(row, "completion_tokens", text.get("completion_tokens")) or 0,
+        correct=_truth(row, text.get("correct")),
         extracted=text.get("extracted"),
     )
 
 
-def _name(question: str) -> str:
+def _named(cells: Cells, mapping: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+    return ((field, mapping.get(field, field), cell) for field, cell in cells.items())
+
+
+def _whole(row: Row, field: str, text: str | None) -> int | None:
+    # A column with gaps comes out of a data frame as 12.0.
+    text = None if text is None else text.removesuffix(".0")
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ProblemError(f"{row.where}: the {field} must be a whole number, got {text!r:.80}")
+    return None if text is None else int(text)
+
+
+def _truth(row: Row, text: str | None) -> bool | None:
+    if text is not None and text.lower() not in _TRUTH:
+        raise ProblemError(f"{row.where}: correct must be true or false, got {text!r:.80}")
+    return None if text is None else _TRUTH[text.lower()]
+
+
+def name_of(question: str) -> str:
     """Return an id for a problem that has none: samples of one question belong together."""
     return hashlib.blake2b(question.encode(), digest_size=6).hexdigest()

@@ -1,22 +1,31 @@
-"""Samples of other tools, made into problems, traces and verdicts that the statistics here read."""
+"""Samples of other tools, made into problems, traces and verdicts: for the statistics here, and for runs that start at Prune."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from tpt.audit.check import check_problems
-from tpt.audit.import_rows import read_samples
+from tpt.audit.import_rows import TEXTS, ImportedRow, Reading, name_of, read_samples, sample_files
 from tpt.errors import ProblemError, RunError
+from tpt.problems.overlap import normalised
+from tpt.problems.spec import table_stem
+from tpt.problems.table import answer_in
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.system.jsonl import digest, replace_records, write_json
 from tpt.verifiers.judge import judge
 
-R = TypeVar("R")
+Key = tuple[str, int]
 
 _SHOWN = 5
+_LONGEST_NAME = 1000
+_NUMBERED = re.compile(r"(.+?)[-_.:/#@ ]+(?:sample|seed|rs|run|epoch)?[-_.]?(\d{1,9})")
+"""A problem's id and a sample's number, as the names of files and requests join them."""
 
 
 class ImportedDir:
@@ -34,42 +43,57 @@ class ImportedDir:
         return self.manifest.is_file()
 
 
-class _Read(NamedTuple):
-    problems: dict[str, Problem]
-    traces: list[Trace]
-    given: list[Verdict]
-    """The other tool's verdicts; empty where there are none."""
+class Gold(NamedTuple):
+    """Where problems and gold answers come from, where not from the samples."""
+
+    problems: Sequence[Problem]
+    """Empty: from the samples."""
+    name: str
+    """What the user calls them, for messages."""
+    kind: str
+    """The verifier of problems from the samples; empty: a problem's usual one."""
 
 
-def import_samples(file: Path, to: Path, *, kind: str, columns: Mapping[str, str]) -> dict[str, Any]:
-    """Read a file of samples, judge them by the verifier of ``kind`` unless verdicts came along, and write the folder.
+def import_samples(paths: Sequence[Path], to: Path, reading: Reading, gold: Gold) -> dict[str, Any]:
+    """Read files of samples, judge them unless verdicts came along, and write the folder.
+
+    Several files are several samples of the same problems. Problems are the same when their ids are, or, where ids are
+    row numbers or missing, when their questions are.
 
     Returns:
         What was done, as it stands in import.json.
 
     Raises:
-        ConfigError: a field that columns are mapped to is unknown.
-        ProblemError: the file is no file of samples, or most gold answers fail the verifier.
+        ProblemError: a file is no file of samples, or most gold answers fail the verifier.
         RunError: the folder is taken.
     """
     out = ImportedDir(to)
     ours = {out.problems, out.traces, out.verdicts}
     if out.exists() or (out.path.exists() and any(each not in ours for each in out.path.iterdir())):
         raise RunError(f"{out.path}: not an empty folder. Name another one with --to, or delete it")
-    read = _read(file, kind, columns)
-    bad = [] if read.given else _bad_golds(read.problems, kind, file)
-    verdicts = read.given or judge(read.traces, read.problems)
-    replace_records(out.problems, read.problems.values())
-    replace_records(out.traces, read.traces)
+    named = ", ".join(map(str, paths))
+    files = [(path, each) for path in paths for each in sample_files(path)]
+    read = _Pool(reading, gold)
+    for path, file in files:
+        read.add(file, read_samples(file, path if path.is_dir() else file.parent, reading))
+    read.require_samples(named)
+    bad = [] if read.is_judged else _bad_golds(read.problems, named)
+    verdicts = read.verdicts() if read.is_judged else judge(read.in_order(), read.problems)
+    replace_records(out.problems, (problem for _, problem in sorted(read.problems.items())))
+    replace_records(out.traces, read.in_order())
     replace_records(out.verdicts, verdicts)
     told = {
-        "file": file.name,
-        "digest": digest(file),
-        "kind": kind,
-        "columns": dict(columns),
+        "files": [{"file": str(file.relative_to(path.parent)), "digest": digest(file)} for path, file in files],
+        "columns": dict(reading.columns),
         "problems": len(read.problems),
         "traces": len(read.traces),
-        "verdicts": "the file's own" if read.given else "verified here",
+        **({"problems from": gold.name} if gold.name else {}),
+        **({"failed requests left out": read.failed} if read.failed else {}),
+        **({"samples of other problems left out": len(read.unknown)} if read.unknown else {}),
+        "kinds": dict(sorted(Counter(each.kind for each in read.problems.values()).items())),
+        "verdicts": "the file's own" if read.is_judged else "verified here",
+        **read.agreement(verdicts),
+        **solve_rates(verdicts),
         "golds that fail their own verifier": len(bad),
         "such as": bad[:_SHOWN],
     }
@@ -77,45 +101,157 @@ def import_samples(file: Path, to: Path, *, kind: str, columns: Mapping[str, str
     return told
 
 
-def _read(file: Path, kind: str, columns: Mapping[str, str]) -> _Read:
-    problems: dict[str, Problem] = {}
-    traces: dict[tuple[str, int], Trace] = {}
-    given: dict[tuple[str, int], Verdict] = {}
-    taken: dict[str, int] = defaultdict(int)
-    for each in read_samples(file, columns):
-        problem = Problem(each.problem_id, each.question, each.answer, kind, source=file.name)
-        known = problems.setdefault(problem.id, problem)
+def solve_rates(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Return how many problems no sample solved, some did, and all did: only those in between teach by selection."""
+    rates: dict[str, list[bool]] = defaultdict(list)
+    for each in verdicts:
+        rates[each.problem_id].append(each.outcome is Outcome.CORRECT)
+    never, always = (sum(test(each) for each in rates.values()) for test in (lambda each: not any(each), all))
+    return {
+        "problems never solved": never,
+        "problems solved by some samples": len(rates) - never - always,
+        "problems solved by all samples": always,
+    }
+
+
+class _Pool:
+    """Samples of one or more files, each under its problem and the next free number."""
+
+    def __init__(self, reading: Reading, gold: Gold) -> None:
+        self.problems: dict[str, Problem] = {}
+        self.traces: dict[Key, Trace] = {}
+        self.told: dict[Key, tuple[bool, str | None]] = {}
+        """What the files say of samples: whether right, and the answer read."""
+        self.unknown: list[str] = []
+        """Samples of problems that the source doesn't have."""
+        self.failed = 0
+        self._gold = gold
+        self._by_id = {each.id: each for each in gold.problems}
+        self._by_question = {normalised(each.question): each for each in reversed(gold.problems)}
+        self._ids: dict[tuple[str, str], str] = {}
+        """Question and answer to id, of problems whose id is a row number."""
+        self._taken: dict[str, int] = defaultdict(int)
+        self._verdicts_stand = "correct" in reading.columns
+
+    def add(self, file: Path, samples: Iterable[ImportedRow]) -> None:
+        """Take the samples of one file."""
+        seen: set[Key] = set()
+        for each in samples:
+            if each.completion is None:
+                self.failed += 1
+                continue
+            problem, number = self._known(each, file) if self._gold.problems else (self._own(each, file), each.sample)
+            if problem is None:
+                self.unknown.append(f"{each.where}: {each.problem_id or each.question!r:.80}")
+                continue
+            if number is not None and (problem.id, number) in seen:
+                raise ProblemError(f"{each.where}: sample {number} of problem {problem.id!r} was there before")
+            if number is not None:
+                seen.add((problem.id, number))
+            self._store(each, problem, number)
+
+    def _store(self, each: ImportedRow, problem: Problem, number: int | None) -> None:
+        self.problems.setdefault(problem.id, problem)
+        key = (problem.id, self._taken[problem.id] if number is None else number)
+        while key in self.traces:
+            key = (problem.id, key[1] + 1)
+        self._taken[problem.id] = max(self._taken[problem.id], key[1]) + (number is None)
+        self.traces[key] = Trace(*key, each.completion or "", each.finish_reason, each.completion_tokens, 0)
+        if each.correct is not None:
+            self.told[key] = (each.correct, each.extracted)
+
+    def _known(self, each: ImportedRow, file: Path) -> tuple[Problem | None, int | None]:
+        """Return the source's problem that a sample is of, and its number where its name says one."""
+        by_id = self._by_id.get(each.problem_id)
+        if each.question and (by_id is None or normalised(by_id.question) != normalised(each.question)):
+            by_question = self._by_question.get(normalised(each.question))
+            # A prompt holds the question and more: then the id must do.
+            by_id = by_question or (None if each.problem_id.isdigit() else by_id)
+        if by_id is not None:
+            return by_id, each.sample
+        numbered = _NUMBERED.fullmatch(each.problem_id) if len(each.problem_id) < _LONGEST_NAME else None
+        if numbered and numbered[1] in self._by_id:
+            return self._by_id[numbered[1]], int(numbered[2])
+        return None, None
+
+    def _own(self, each: ImportedRow, file: Path) -> Problem:
+        """Return the problem of a sample that brings its own."""
+        if file.suffix.lower() in TEXTS:
+            raise ProblemError(f"{file}: a text says nothing of its gold answer. Name the problems: --problems SOURCE")
+        problem = Problem(self._id_of(each, file), each.question, each.answer, solution=each.solution, source=file.name)
+        if self._gold.kind:
+            problem = replace(problem, kind=self._gold.kind)
+        if problem.kind in ("number", "math") and "####" in each.answer:
+            problem = replace(problem, answer=answer_in(each.answer) or "", solution=each.answer)
+        known = self.problems.get(problem.id, problem)
         # Tools reword a question here and there; what a sample is judged by is the answer.
         if known.answer != problem.answer:
             raise ProblemError(
                 f"{each.where}: problem {problem.id!r} has another answer than before, {problem.answer!r:.60} and not "
                 f"{known.answer!r:.60}. Map a problem_id whose samples agree on it"
             )
-        key = (problem.id, taken[problem.id] if each.sample is None else each.sample)
-        taken[problem.id] += 1
-        if key in traces:
-            raise ProblemError(f"{each.where}: sample {key[1]} of problem {problem.id!r} was there before")
-        traces[key] = Trace(*key, each.completion, "stop", 0, 0)
-        if each.correct is not None:
-            given[key] = Verdict(*key, Outcome.CORRECT if each.correct else Outcome.WRONG, each.correct, each.extracted)
-    if given and given.keys() != traces.keys():
-        raise ProblemError(
-            f"{file}: {len(given):,} of {len(traces):,} samples say whether they are correct. All or none must"
+        return known
+
+    def _id_of(self, each: ImportedRow, file: Path) -> str:
+        """Return a problem's id; a row number means its question, as other files count their own rows."""
+        if each.problem_id and not (each.problem_id.isdigit() and each.question):
+            return each.problem_id
+        key = (normalised(each.question), each.answer)
+        if key not in self._ids:
+            free = each.problem_id or name_of(each.question)
+            self._ids[key] = f"{table_stem(file)}/{free}" if free in self.problems else free
+        return self._ids[key]
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the files' own verdicts stand: the user says so, or there is nothing to judge by."""
+        return self._verdicts_stand or (
+            bool(self.told) and not any(each.answer or each.tests for each in self.problems.values())
         )
-    return _Read(dict(sorted(problems.items())), _in_order(traces), _in_order(given))
+
+    def require_samples(self, named: str) -> None:
+        """Raise ProblemError unless there are samples, all or none with verdicts where these stand."""
+        if not self.traces and self.unknown:
+            raise ProblemError(
+                f"{named}: none of {len(self.unknown):,} samples is of a problem of {self._gold.name}, such as "
+                f"{self.unknown[0]}. Ids there: {', '.join(list(self._by_id)[:3])}, …"
+            )
+        if not self.traces:
+            raise ProblemError(f"{named}: no samples; {self.failed:,} requests failed")
+        if self.is_judged and self.told.keys() != self.traces.keys():
+            raise ProblemError(
+                f"{named}: {len(self.told):,} of {len(self.traces):,} samples say whether they are correct. All or none must"
+            )
+
+    def in_order(self) -> list[Trace]:
+        """Return the traces by problem and sample."""
+        return [self.traces[key] for key in sorted(self.traces)]
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the files' own verdicts by problem and sample."""
+        outcome = {True: Outcome.CORRECT, False: Outcome.WRONG}
+        return [Verdict(*key, outcome[right], right, read) for key, (right, read) in sorted(self.told.items())]
+
+    def agreement(self, verdicts: Sequence[Verdict]) -> dict[str, str]:
+        """Return in words how far the files' own verdicts agree with those made here, where there are both."""
+        if self.is_judged or not self.told:
+            return {}
+        compared = [each for each in verdicts if (each.problem_id, each.sample) in self.told]
+        other = [
+            each for each in compared if self.told[each.problem_id, each.sample][0] != (each.outcome is Outcome.CORRECT)
+        ]
+        such = f", not on {other[0].problem_id}, sample {other[0].sample}" if other else ""
+        return {"the file's own verdicts": f"agree on {len(compared) - len(other):,} of {len(compared):,}{such}"}
 
 
-def _in_order(records: Mapping[tuple[str, int], R]) -> list[R]:
-    return [records[key] for key in sorted(records)]
-
-
-def _bad_golds(problems: Mapping[str, Problem], kind: str, file: Path) -> list[str]:
+def _bad_golds(problems: Mapping[str, Problem], named: str) -> list[str]:
     failures = check_problems(list(problems.values()), judge).gold_failures
     if 2 * len(failures) > len(problems):
         first = failures[0]
         raise ProblemError(
-            f"{file}: {len(failures):,} of {len(problems):,} gold answers fail their own verifier ({kind}), such as "
-            f"{first.answer!r:.80}: {first.outcome} {first.detail}. Take another --kind, map the answer to a column with "
-            "nothing but the final answer, or keep the file's own verdicts with --column correct=COLUMN"
+            f"{named}: {len(failures):,} of {len(problems):,} gold answers fail their own verifier "
+            f"({problems[first.problem_id].kind}), such as {first.answer!r:.80}: {first.outcome} {first.detail}. Take another "
+            "--kind, map the answer to a column with nothing but the final answer, or keep the file's own verdicts with "
+            "--column correct=COLUMN"
         )
     return [failure.problem_id for failure in failures]

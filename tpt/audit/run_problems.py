@@ -11,7 +11,7 @@ from tpt.config import RunConfig
 from tpt.config.also_section import AlsoSource
 from tpt.errors import ProblemError
 from tpt.mix import require_solutions
-from tpt.problems import check_disjoint, load_problems
+from tpt.problems import check_disjoint, load_problems, told_apart
 from tpt.records import Problem
 from tpt.sandbox.bubblewrap import hide_source
 from tpt.verifiers.judge import judge
@@ -54,6 +54,7 @@ def load_sources(config: RunConfig) -> tuple[list[Problem], list[Problem]]:
     if not source.train:
         return [], heldout
     train = load(source.train, limit=source.max_train or None)
+    heldout = told_apart(train, heldout, "heldout")
     check_disjoint(train, heldout)
     return train, heldout
 
@@ -84,6 +85,7 @@ def load_also_sources(
     for source in wanted:
         columns = config.problems.columns
         problems = load_problems(source.source, columns=columns, seed=config.seed, limit=source.max or None)
+        problems = told_apart(train, problems, source.stage)
         try:
             check_disjoint(train, problems)
         except ProblemError as error:

@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from msgspec.structs import replace
 
 from tpt.audit.audit import Audit
 from tpt.audit.check import check
+from tpt.audit.import_rows import Reading
+from tpt.audit.import_samples import Gold, import_samples
 from tpt.audit.label_noise import TraceCheck, check_traces
 from tpt.config import RunConfig, VerifyConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
-from tpt.problems import load_problems, load_wrong_programs
+from tpt.problems import load_problems, load_wrong_programs, told_apart
+from tpt.problems.table import FIELDS as TABLE_FIELDS
 from tpt.records import Example, Problem, Trace, Verdict, well_formed
 from tpt.report.answer_form import answer_form
 from tpt.report.audit import ask_marks, html_page, item_text
@@ -106,26 +109,37 @@ def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     return {"problem": to_table(problems[problem_id]), "traces": found}
 
 
+class Source(NamedTuple):
+    """A source of problems as the command line names it, ready to be read."""
+
+    spec: str
+    columns: dict[str, str]
+    kind: str
+
+    def load(self) -> list[Problem]:
+        """Load the problems, and hide their files from programs to come."""
+        hide_source(self.spec)
+        return load_problems(self.spec, columns=self.columns, kind=self.kind or None)
+
+
 def check_sources(
-    problems: str, against: str, columns: dict[str, str], traces: Path | None, *, sandbox: Mode
+    source: Source, against: str, traces: Path | None, *, sandbox: Mode
 ) -> tuple[dict[str, Any], TraceCheck | None]:
     """Check a problem source, its overlap with a held-out one, and what a file of traces says about its problems."""
-    heldout = load_problems(against, columns=columns) if against else None
-    wrong_programs = load_wrong_programs(problems)
-    loaded = load_problems(problems, columns=columns)
-    for source in filter(None, (problems, against)):
-        hide_source(source)
+    wrong_programs = load_wrong_programs(source.spec)
+    loaded = source.load()
+    heldout = told_apart(loaded, source._replace(spec=against).load(), "heldout") if against else None
     for each in (*loaded, *(heldout or ())):
         if each.kind == "code":
             tests_of(each)  # also where there is no solution to try them with
     judge_here = partial(judge, limits=VerifyConfig(sandbox=sandbox))
     found = check(loaded, heldout, judge=judge_here, wrong_programs=wrong_programs)
     by_id = {problem.id: problem for problem in loaded}
-    told = check_traces(list(_foreign_traces(traces, by_id, problems)), by_id, judge=judge_here) if traces else None
+    told = check_traces(list(_foreign_traces(traces, by_id, source.spec)), by_id, judge=judge_here) if traces else None
     return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}, told
 
 
-def verify_file(source: str, traces: Path, *, kind: str, sandbox: Mode) -> Iterator[Verdict]:
+def verify_file(source: Source, traces: Path, *, sandbox: Mode) -> Iterator[Verdict]:
     """Yield the verdicts of a trace file against a problem source.
 
     The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing. A
@@ -134,10 +148,8 @@ def verify_file(source: str, traces: Path, *, kind: str, sandbox: Mode) -> Itera
     Raises:
         RunError: the file is missing or a line is no trace of these problems.
     """
-    loaded = load_problems(source, kind=kind or None)
-    hide_source(source)
-    problems = {each.id: replace(each, kind=kind) if kind else each for each in loaded}
-    given = _foreign_traces(traces, problems, source)
+    problems = {each.id: replace(each, kind=source.kind) if source.kind else each for each in source.load()}
+    given = _foreign_traces(traces, problems, source.spec)
     while batch := list(islice(given, _BATCH)):
         yield from judge(batch, problems, limits=VerifyConfig(sandbox=sandbox))
 
@@ -163,6 +175,19 @@ def _foreign_traces(traces: Path, problems: dict[str, Problem], source: str) -> 
             raise RunError(f"{traces}, line {number}: sample must be a whole number, got {sample!r:.80}")
         counted[problem_id] += 1
         yield Trace(problem_id, sample, well_formed(row["completion"]), "stop", 0, 0)
+
+
+def import_from(files: list[Path], to: Path, source: Source, layout: str) -> dict[str, Any]:
+    """Import files of samples, the gold answers from a source if one is named; return what was done.
+
+    With a source, columns of what problems have are the source's, others the samples'.
+    """
+    if not source.spec:
+        return import_samples(files, to, Reading(source.columns, layout), Gold((), "", source.kind))
+    of_source = {field: column for field, column in source.columns.items() if field in TABLE_FIELDS}
+    of_samples = {field: column for field, column in source.columns.items() if field not in TABLE_FIELDS}
+    gold = Gold(source._replace(columns=of_source).load(), source.spec, source.kind)
+    return import_samples(files, to, Reading(of_samples, layout, has_problems=True), gold)
 
 
 def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import typer
 
 from tpt.cli.reading import audit, export_model, report, show, status, verify_files
 from tpt.cli.runs import compare, plan, run, score, stage_command
-from tpt.cli.samples import check, import_file, pass_at_k, verify
+from tpt.cli.samples import check, import_files, pass_at_k, verify
 from tpt.cli.start import doctor, init, schema
 from tpt.errors import ConfigError, TPTError
 from tpt.system.terminal import columns_of, printable, wrapped
@@ -46,7 +46,7 @@ app.command("prune")(stage_command("prune", "Choose one round's training example
 app.command("train")(stage_command("train", "Fine-tune on one round's examples."))
 app.command("evaluate")(stage_command("evaluate", "Score one round's model on the held-out problems; resumes."))
 app.command()(verify)
-app.command("import")(import_file)
+app.command("import")(import_files)
 app.command("pass-at-k")(pass_at_k)
 app.command()(schema)
 app.command()(doctor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,25 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")
 ]
+ColumnOption = Annotated[
+    list[str],
+    typer.Option(
+        "--column",
+        help="Your own file: FIELD=COLUMN, a.b[0] for part of a column; another FIELD is answered by a list of them.",
+        metavar="FIELD=COLUMN",
+    ),
+]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="Verifier, such as math or FILE.py:FUNCTION; default: by the source.")
+]
+
+
+def source_overrides(columns: list[str], kind: str) -> list[str]:
+    """Return the two options of a problem source as overrides of a config."""
+    from tpt.cli.actions import parse_columns
+
+    found = [f"problems.columns.{field}={json.dumps(column)}" for field, column in parse_columns(columns).items()]
+    return [*found, f"problems.kind={json.dumps(kind)}"] if kind else found
 
 
 class SandboxMode(StrEnum):

@@ -10,13 +10,26 @@ from typing import Annotated
 
 import typer
 
-from tpt.cli.options import ConfigPath, Format, FormatOption, OutOption, RoundOption, RunPath, SetOption
+from tpt.cli.options import (
+    ColumnOption,
+    ConfigPath,
+    Format,
+    FormatOption,
+    KindOption,
+    OutOption,
+    RoundOption,
+    RunPath,
+    SetOption,
+    source_overrides,
+)
 
 
 def run(
     config: ConfigPath,
     out: OutOption = None,
     sets: SetOption = [],  # noqa: B006
+    columns: ColumnOption = [],  # noqa: B006
+    kind: KindOption = "",
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Check everything that a start does, short of sampling; write nothing.")
     ] = False,
@@ -30,7 +43,7 @@ def run(
     from tpt.run.directory import RunDir
     from tpt.store import address_of
 
-    loaded, out = actions.config_and_folder(config, out, sets)
+    loaded, out = actions.config_and_folder(config, out, [*sets, *source_overrides(columns, kind)])
     if dry:
         from tpt.cli.dry_run import dry_run
 

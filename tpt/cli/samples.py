@@ -9,7 +9,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tpt.cli.options import Format, FormatOption, SandboxMode, SandboxOption, SetOption, local_copy
+from tpt.cli.options import (
+    ColumnOption,
+    Format,
+    FormatOption,
+    KindOption,
+    SandboxMode,
+    SandboxOption,
+    SetOption,
+    local_copy,
+)
 
 
 def check(
@@ -24,7 +33,8 @@ def check(
     against: Annotated[
         str, typer.Option("--against", help="Held-out source: report what the two have in common.")
     ] = "",
-    columns: Annotated[list[str], typer.Option("--column", help="FIELD=COLUMN of your own file.")] = [],  # noqa: B006
+    columns: ColumnOption = [],  # noqa: B006
+    kind: KindOption = "",
     traces: Annotated[
         Path | None,
         typer.Option("--traces", help="JSONL of traces: list doubtful gold answers and verifiers that disagree."),
@@ -43,12 +53,12 @@ def check(
     from tpt.system.terminal import columns_of, wrapped
 
     if model or sets or is_config(problems):
-        require_alone(problems, model=model, sets=sets, against=against, column=columns, traces=traces)
+        require_alone(problems, model=model, sets=sets, against=against, column=columns, kind=kind, traces=traces)
         if model:
             _check_model(local_copy(problems), sets, format)
         _check_config(local_copy(problems), sets, detect, format)
-    named = actions.parse_columns(columns)
-    found, told = actions.check_sources(problems, against, named, traces, sandbox=sandbox.value)
+    source = actions.Source(problems, actions.parse_columns(columns), kind)
+    found, told = actions.check_sources(source, against, traces, sandbox=sandbox.value)
     if told and format is Format.json:
         found["traces"] = told
     print_result(found, format)
@@ -93,35 +103,47 @@ def _check_model(path: Path, sets: list[str], format: Format) -> NoReturn:
 def verify(
     problems: Annotated[str, typer.Argument(help="A problem source.")],
     traces: Annotated[Path, typer.Argument(help="JSONL with problem_id and completion on every line.")],
-    kind: Annotated[str, typer.Option("--kind", help="Verifier that judges them, not the source's own.")] = "",
+    columns: ColumnOption = [],  # noqa: B006
+    kind: KindOption = "",
     sandbox: SandboxOption = SandboxMode.bubblewrap,
 ) -> None:
     """Judge traces, yours or another tool's; prints verdicts as JSONL."""
     from tpt.cli import actions
     from tpt.system.jsonl import to_table
 
-    for verdict in actions.verify_file(problems, traces, kind=kind, sandbox=sandbox.value):
+    source = actions.Source(problems, actions.parse_columns(columns), kind)
+    for verdict in actions.verify_file(source, traces, sandbox=sandbox.value):
         print(json.dumps(to_table(verdict)))
 
 
-def import_file(
-    file: Annotated[Path, typer.Argument(help="Samples of another tool: JSONL, JSON, CSV, TSV or Parquet.")],
-    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
-    kind: Annotated[str, typer.Option("--kind", help="Verifier that judges them.")] = "number",
-    columns: Annotated[
-        list[str],
-        typer.Option(
-            "--column", help="FIELD=COLUMN of the file, a.b for part b of a; another FIELD is answered by a list."
+def import_files(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Samples of another tool: logs, files of rows, or folders; several are several samples.",
+            metavar="FILE...",
         ),
-    ] = [],  # noqa: B006
+    ],
+    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
+    problems: Annotated[
+        str, typer.Option("--problems", help="A problem source with the gold answers.", metavar="SOURCE")
+    ] = "",
+    layout: Annotated[
+        str, typer.Option("--from", help="The tool that wrote the files; default: find out.", metavar="TOOL")
+    ] = "",
+    columns: ColumnOption = [],  # noqa: B006
+    kind: KindOption = "",
     format: FormatOption = Format.table,
 ) -> None:
-    """Take samples of another tool, with problem id, text and gold: judge them, for tpt report and tpt pass-at-k."""
-    from tpt.audit.import_samples import import_samples
+    """Take samples of another tool: judge them, for tpt report, tpt pass-at-k, and runs that start at Prune."""
     from tpt.cli import actions
     from tpt.cli.output import print_result
 
-    print_result(import_samples(file, to, kind=kind, columns=actions.parse_columns(columns)), format)
+    source = actions.Source(problems, actions.parse_columns(columns), kind)
+    told = actions.import_from(files, to, source, layout)
+    if format is Format.table:
+        told["files"] = len(told["files"])
+    print_result(told, format)
 
 
 def pass_at_k(

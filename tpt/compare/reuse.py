@@ -39,7 +39,7 @@ def _base_key(config: RunConfig) -> object:
 
 def _think_key(config: RunConfig) -> object:
     chosen = pruning_needed_to_think(config.prune, config.think)
-    return [chosen, config.think.model_dump(), config.data.model_dump(include=set(data_needed_to_think(config.data)))]
+    return [chosen, config.think.model_dump(), data_needed_to_think(config.data, 1)]
 
 
 def _take(source: RoundDir, target: RoundDir, stage: str) -> None:

@@ -72,9 +72,16 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _sampler_feeds_the_policy(self) -> Self:
+        samples = self.data.source_of(max(1, self.rounds)) == "self"
+        if samples and self.think.sampler == "until_full" and self.prune.has_band:
+            raise ValueError(
+                'think.sampler = "until_full" stops at the first keepable traces of a problem, so that no solve rate is known, '
+                f"but prune.min_solve_rate = {self.prune.min_solve_rate:g}, prune.max_solve_rate = "
+                f'{self.prune.max_solve_rate:g}: set think.sampler = "fixed"'
+            )
         by_chance = self.prune.pick in ("random", "first") and not self.prune.weigh
         first_suffice = self.prune.per_problem != "all" and by_chance
-        if self.data.source == "self" and self.think.sampler == "until_full" and not first_suffice:
+        if samples and self.think.sampler == "until_full" and not first_suffice:
             raise ValueError(
                 'think.sampler = "until_full" stops at the first prune.per_problem keepable traces of a problem, but '
                 f"prune.per_problem = {self.prune.per_problem!r} with prune.pick = {self.prune.pick!r} "

@@ -95,6 +95,19 @@ class PruneConfig(Section):
         le=1,
         description="for diagnosis: keep wrong programs too that passed at least this share of their tests; 0: never",
     )
+    min_solve_rate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="leave out problems of which a smaller share of samples is right; see max_solve_rate",
+    )
+    max_solve_rate: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="leave out problems of which a larger share of samples is right: 0.99 leaves out those that every sample "
+        'solves. Below 1, or with min_solve_rate, every problem needs all its samples: think.sampler = "fixed", or a file',
+    )
     per_problem: Count | Literal["all"] = Field(1, description='traces kept of one problem, or "all"')
     size: Count | Literal["all"] = Field(
         2000, description='problems in the training set, the same each round, or "all"'
@@ -127,6 +140,19 @@ class PruneConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_band(self) -> Self:
+        if self.min_solve_rate > self.max_solve_rate:
+            raise ValueError(
+                f"min_solve_rate = {self.min_solve_rate:g} and max_solve_rate = {self.max_solve_rate:g} leave no problem"
+            )
+        return self
+
+    @property
+    def has_band(self) -> bool:
+        """Whether problems are left out by their solve rate."""
+        return self.min_solve_rate > 0 or self.max_solve_rate < 1
+
 
 class DataConfig(Section):
     """What a round trains on."""
@@ -137,7 +163,12 @@ class DataConfig(Section):
     source: Literal["self", "human", "file"] = Field(
         "self", description="the model's own traces, the source's human solutions, or another model's traces"
     )
-    file: str = Field("", description='traces.jsonl of another model, for source = "file"')
+    file: str = Field(
+        "", description='for source = "file": a folder made by tpt import, or traces.jsonl of another model or run'
+    )
+    file_rounds: int = Field(
+        0, ge=0, description="how many rounds take the file's traces, before the model samples its own; 0: all"
+    )
     mix: float = Field(
         0.0,
         ge=0,
@@ -159,6 +190,16 @@ class DataConfig(Section):
                 "set data.file to another model's traces.jsonl, or leave it empty and take another data.source"
             )
         return self
+
+    @model_validator(mode="after")
+    def _file_rounds_need_a_file(self) -> Self:
+        if self.file_rounds and self.source != "file":
+            raise ValueError(f'file_rounds = {self.file_rounds} is of source = "file", got source = "{self.source}"')
+        return self
+
+    def source_of(self, round_index: int) -> str:
+        """Return where a round's traces come from: a file's may be for the first rounds alone."""
+        return "self" if self.file_rounds and round_index > self.file_rounds else self.source
 
     @model_validator(mode="after")
     def _mix_has_two_parts(self) -> Self:
@@ -183,9 +224,11 @@ def pruning_needed_to_think(prune: PruneConfig, think: ThinkConfig) -> dict[str,
     return prune.model_dump(include=keys)
 
 
-def data_needed_to_think(data: DataConfig) -> tuple[str, ...]:
-    """Return the keys of ``data`` that say which traces a round takes, and of which problems."""
-    return ("source", "file", "mix", "mix_problems") if data.mix else ("source", "file")
+def data_needed_to_think(data: DataConfig, round_index: int) -> dict[str, Any]:
+    """Return what of ``data`` says which traces a round takes, and of which problems."""
+    keys = {"source", "file", "mix", "mix_problems"} if data.mix else {"source", "file"}
+    found = data.model_dump(include=keys) | {"source": data.source_of(round_index)}
+    return found if found["source"] == "file" else found | {"file": ""}
 
 
 class EvaluateConfig(Section):

@@ -26,6 +26,8 @@ _DATASETS = {
     "math": math.HUB_ID,
     "math500": math.HUB_ID_500,
 }
+_FILES = 10
+"""Files named in a card, at most."""
 _FENCE = re.compile(r"`{3,}")
 
 
@@ -161,6 +163,12 @@ def _training(card: Card) -> str:
             f"rate {train.learning_rate:g} ({train.schedule}), {train.batch_size} examples a step, loss on completions only."
         )
     for each in card.records[1 : record.index + 1]:
+        if imported := (each.think or {}).get("imported"):
+            files = ", ".join(f"`{_code(file['file'])}` ({file['digest'][:12]})" for file in imported["files"][:_FILES])
+            lines.append(
+                f"- Round {each.index} took {imported['traces']:,} imported samples, from "
+                f"{len(imported['files']):,} file{'s' if len(imported['files']) > 1 else ''}: {files}."
+            )
         train_counts, prune_counts = each.train or {}, each.prune or {}
         lines.append(
             f"- Round {each.index}: {prune_counts.get('solved_problems', '?')} problems solved, "

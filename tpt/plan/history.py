@@ -111,7 +111,7 @@ def read_history(run: RunDir, config: RunConfig) -> History:
                 ) from None
             if one is not None:
                 done.append(one)
-            if stage == "think" and config.data.source == "self":
+            if stage == "think" and config.data.source_of(round_dir.index) == "self":
                 thought[round_dir.index] = _seen(round_dir.traces, round_dir.verdicts, problems, config)
             if stage == "evaluate":
                 evaluated[round_dir.index] = _seen(

@@ -160,7 +160,7 @@ def _memory(
     fits = [training_fit(work, free_memory, belief.think.longest_kept, precision=precision, on_gpu=on_gpu)]
     if work.engine != "server":
         fits.append(sampling_fit(work, "evaluate", free_memory, slots=slots["evaluate"], width=width))
-        if work.config.data.source == "self":
+        if work.config.data.source_of(work.config.rounds) == "self":
             fits.insert(0, sampling_fit(work, "think", free_memory, slots=slots["think"], width=width))
     return slots, [_enough_devices(fit, hardware, work) for fit in fits]
 

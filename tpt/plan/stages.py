@@ -115,7 +115,7 @@ def disk_bytes(setting: Setting, planned: list[StagePlan]) -> dict[str, int]:
 def _think_spent(setting: Setting, index: int, expected: Belief) -> Spent | None:
     """Return what sampling for training comes to; None when the traces come from elsewhere."""
     work, config = setting.work, setting.work.config
-    if config.data.source != "self":
+    if config.data.source_of(index) != "self":
         return None
     closed = human_size(config, index) if config.data.mix_problems == "apart" else 0
     per_problem = config.prune.per_problem
@@ -208,7 +208,7 @@ def _opening_s(setting: Setting, index: int) -> float:
 
 def _train(setting: Setting, index: int, examples: int, expected: Belief) -> StagePlan:
     work, config = setting.work, setting.work.config.train
-    own = work.config.data.source == "self"
+    own = work.config.data.source_of(index) == "self"
     length = min(config.max_length, work.train.mean + (expected.think.kept_mean if own else work.completion))
     rows = examples * config.epochs
     steps = config.epochs * math.ceil(examples / config.batch_size)

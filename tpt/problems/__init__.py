@@ -20,13 +20,21 @@ from tpt.problems.math.gsm8k import load_gsm8k
 from tpt.problems.math.gsm_hard import load_gsm_hard
 from tpt.problems.math.math import load_math
 from tpt.problems.math.svamp import load_svamp
-from tpt.problems.overlap import Overlap, check_disjoint, closest_pairs, duplicates
+from tpt.problems.overlap import Overlap, check_disjoint, closest_pairs, duplicates, told_apart
 from tpt.problems.spec import OWN, TABLE, Spec, allow_no_rest, allow_params, choice_param, int_param, parse_spec
 from tpt.problems.table import load_table
 from tpt.records import Problem
 from tpt.system.own_code import last_lines, load_own_code
 
-__all__ = ["Overlap", "check_disjoint", "closest_pairs", "duplicates", "load_problems", "load_wrong_programs"]
+__all__ = [
+    "Overlap",
+    "check_disjoint",
+    "closest_pairs",
+    "duplicates",
+    "load_problems",
+    "load_wrong_programs",
+    "told_apart",
+]
 
 PROGRAM_SOURCES: dict[str, Callable[[Spec], Iterator[Item]]] = {
     "apps": apps,
@@ -68,7 +76,8 @@ def load_problems(
       all of them as ``NAME:PATH`` from a file or folder in their own layout
     - ``tiny_programs?split=train|heldout&size=300&seed=0``
     - ``FILE.py:FUNCTION?PARAM=...``: what your own function returns for these parameters, an iterable of Problem
-    - ``PATH?split=all|train|heldout`` with PATH ending in .jsonl, .json, .csv, .tsv or .parquet: your own problems
+    - ``PATH?split=all|train|heldout`` with PATH ending in .jsonl, .json, .csv, .tsv (all four also with .gz) or .parquet,
+      a pattern such as ``part-*.jsonl``, or a folder of such files: your own problems
 
     Args:
         spec: the source.

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+from msgspec.structs import replace
+
 from tpt.errors import ProblemError
 from tpt.records import Problem
 
@@ -76,6 +78,24 @@ def check_disjoint(train: Sequence[Problem], heldout: Sequence[Problem]) -> None
                 f"held-out {problem.id!r}: {problem.question[:200]!r}. Scores would be those of seen problems: take "
                 "the problem out of one side, or draw the sides with split=train and split=heldout."
             )
+
+
+def told_apart(train: Sequence[Problem], others: Sequence[Problem], prefix: str) -> list[Problem]:
+    """Return the other problems, ids prefixed where they are row numbers that the training problems have too.
+
+    Equal row numbers of two files mean nothing; an id that was given to a problem, and the same question, do.
+    """
+    questions = {problem.id: normalised(problem.question) for problem in train if _is_row_number(problem)}
+    numbered = [problem for problem in others if _is_row_number(problem)]
+    if not any(questions.get(each.id, normalised(each.question)) != normalised(each.question) for each in numbered):
+        return list(others)
+    return [replace(each, id=f"{prefix}/{each.id}") if _is_row_number(each) else each for each in others]
+
+
+def _is_row_number(problem: Problem) -> bool:
+    """Return whether an id is a row number, by itself or after the name of the problem's file."""
+    head, _, number = problem.id.rpartition("/")
+    return number.isdigit() and (not head or problem.source.startswith(f"{head}."))
 
 
 def duplicates(problems: Sequence[Problem]) -> list[list[str]]:

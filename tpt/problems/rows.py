@@ -1,19 +1,32 @@
-"""JSONL, JSON, CSV, TSV and Parquet files as rows that know where they stand, numbers kept as they were written."""
+"""JSONL, JSON, CSV, TSV and Parquet files as rows that know where they stand, numbers kept as they were written.
+
+Files are not believed: a compressed one may be a bomb, so no line and no whole text is read beyond a limit.
+"""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from tpt.errors import ProblemError, did_you_mean
-from tpt.problems.spec import TABLE_SUFFIXES
+from tpt.problems.cells import cell_at
+from tpt.problems.spec import COMPRESSED, TABLE_SUFFIXES, table_suffix
 
+LONGEST_LINE = 2**28
+"""Bytes of one line, decompressed; beyond, a file is no file of rows."""
+_MOST_BYTES = 2**31
+"""Of a file that is read as a whole, decompressed."""
+_LISTS = ("data", "examples", "items", "problems", "questions", "rows", "samples")
+"""Under what names an object holds the rows of a file."""
 _EXCERPT = 60
 _CELL_LIMIT = 2**31 - 1
 
@@ -53,17 +66,18 @@ def iter_rows(path: Path) -> Iterator[Row]:
             raise ProblemError(f"{path}: the file is empty; expected at least one problem.")
         yield first
         yield from rows
-    except OSError as error:
-        raise ProblemError(f"{path}: cannot be read: {error.strerror or error}") from error
+    # A damaged gzip file is an OSError, EOFError or zlib.error.
+    except (OSError, EOFError, zlib.error) as error:
+        raise ProblemError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def cell_text(row: Row, column: str) -> str | None:
-    """Return a cell as text, numbers as written; None for null, NaN or an absent cell.
+    """Return a cell as text, numbers as written; None for null, NaN or an absent cell; ``a.b[0]`` is part of one.
 
     Raises:
         ProblemError: the cell is a list or an object, or holds characters that no text file can.
     """
-    value = row.cells.get(column)
+    value = cell_at(row.cells, column)
     if value is None or (isinstance(value, WrittenNumber) and value.lower() == "nan"):
         return None
     if isinstance(value, bool):
@@ -99,7 +113,7 @@ def to_cell(value: Any, where: str) -> Any:
     if isinstance(value, dict):
         return {name: to_cell(each, where) for name, each in value.items()}
     if isinstance(value, bytes):
-        return _decode(value, where)
+        return decoded(value, where)
     return str(value)
 
 
@@ -121,13 +135,13 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def _rows_of(path: Path) -> Iterator[Row]:
-    suffix = path.suffix.lower()
+    suffix = table_suffix(path)
     if suffix == ".parquet":
         return _parquet_rows(path)
     if suffix in (".csv", ".tsv"):
         return _csv_rows(path, "\t" if suffix == ".tsv" else ",")
-    if suffix == ".json" and _first_character(path) == b"[":
-        return _array_rows(path)
+    if suffix == ".json" and not _is_json_lines(path):
+        return _document_rows(path)
     return _line_rows(path)
 
 
@@ -139,16 +153,48 @@ def _require_file(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise ProblemError(f"{path}: no such file; the folder {folder} does not exist.")
-    names = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in TABLE_SUFFIXES)
+    names = sorted(each.name for each in folder.iterdir() if table_suffix(each))
     raise ProblemError(f"{path}: no such file.{did_you_mean(path.name, names)}")
 
 
-def _first_character(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+def _open(path: Path) -> IO[bytes]:
+    is_compressed = path.name.lower().endswith(COMPRESSED)
+    return cast(IO[bytes], gzip.open(path, "rb")) if is_compressed else path.open("rb")
 
 
-def _decode(data: bytes, where: str) -> str:
+def _whole(path: Path) -> bytes:
+    with _open(path) as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ProblemError(f"{path}: more than {_MOST_BYTES:,} bytes to be read as a whole. Write it as JSONL")
+    return data
+
+
+def lines_of(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file; ProblemError at one that is longer than a row can be."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise ProblemError(
+                f"{path}, line {number}: longer than {LONGEST_LINE:,} bytes, so this is no file of rows."
+            )
+        yield line
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Return whether a file called ``.json`` is JSONL: its first two lines are objects each."""
+    with _open(path) as file:
+        if file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] != b"{":
+            return False
+        file.seek(0)
+        lines = (line.removeprefix(b"\xef\xbb\xbf").strip() for line in lines_of(file, path))
+        first, second = [*islice(filter(None, lines), 2), b""][:2]
+    return first.endswith(b"}") and second.startswith(b"{")
+
+
+def decoded(data: bytes, where: str) -> str:
+    """Return UTF-8 as text, its signature left off; ProblemError where it is none."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -171,10 +217,10 @@ def _kind_of(value: Any) -> str:
 
 
 def _line_rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for number, data in enumerate(file, start=1):
+    with _open(path) as file:
+        for number, data in enumerate(lines_of(file, path), start=1):
             where = f"{path}, line {number}"
-            text = _decode(data, where) if number == 1 else _decode_line(data, where)
+            text = decoded(data, where) if number == 1 else _decode_line(data, where)
             if text.strip():
                 yield _row(parse_json(text, where), where)
 
@@ -184,17 +230,21 @@ def _decode_line(data: bytes, where: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return _decode(data, where)
+        return decoded(data, where)
 
 
-def _array_rows(path: Path) -> Iterator[Row]:
-    values = parse_json(_decode(path.read_bytes(), str(path)), str(path))
-    for number, value in enumerate(values, start=1):
-        yield _row(value, f"{path}, item {number}")
+def _document_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a JSON array, also of one that an object holds as its ``data`` or the like; else its one row."""
+    value = parse_json(text, str(path)) if (text := decoded(_whole(path), str(path))).strip() else []
+    if isinstance(value, dict):
+        lists = [value[name] for name in _LISTS if isinstance(value.get(name), list)]
+        value = lists[0] if len(lists) == 1 else [value]
+    for number, each in enumerate(value if isinstance(value, list) else [value], start=1):
+        yield _row(each, f"{path}, item {number}")
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    text = _decode(path.read_bytes(), str(path))
+    text = decoded(_whole(path), str(path))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(_CELL_LIMIT)
     line = 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
 
@@ -24,6 +24,8 @@ TABLE = "table"
 """The name of a spec that is a path to the user's own file."""
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""What names of files of rows end in; all but Parquet may be compressed besides: ``.jsonl.gz``."""
+COMPRESSED = ".gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,37 @@ class Spec:
     rest: str
     """What follows the colon; for a TABLE the path, for OWN the function; may be empty."""
     params: dict[str, str]
+
+
+def table_suffix(path: Path) -> str:
+    """Return what a file's name says of its rows, ``.gz`` left off; "" where it says nothing."""
+    name = path.name.lower()
+    suffix = Path(name.removesuffix(COMPRESSED)).suffix
+    return "" if suffix not in TABLE_SUFFIXES or (suffix == ".parquet" and name.endswith(COMPRESSED)) else suffix
+
+
+def table_stem(path: Path) -> str:
+    """Return the name of a file of rows without what says so: ``mine`` for ``mine.jsonl.gz``."""
+    return Path(path.name[: -len(COMPRESSED)] if path.name.lower().endswith(COMPRESSED) else path.name).stem
+
+
+def table_files(rest: str) -> list[Path]:
+    """Return the files that a TABLE spec means: one, those of a pattern such as ``part-*.jsonl``, or those of a folder.
+
+    Raises:
+        ProblemError: the pattern matches, or the folder holds, no file of rows.
+    """
+    path = Path(rest).expanduser()
+    if path.is_dir():
+        found = sorted(each for each in path.iterdir() if table_suffix(each) and each.is_file())
+    elif path.exists() or "*" not in path.name:
+        return [path]
+    else:
+        found = sorted(path.parent.glob(path.name))
+    if not found:
+        where = "is a folder" if path.is_dir() else "matches nothing"
+        raise ProblemError(f"{rest} {where}; expected files ending in {', '.join(TABLE_SUFFIXES)}.")
+    return found
 
 
 def parse_spec(text: str) -> Spec:
@@ -54,12 +87,12 @@ def parse_spec(text: str) -> Spec:
         return Spec(text, head, rest, params)
     if is_own_code(body):
         return Spec(text, OWN, body, params)
-    if PurePath(body).suffix.lower() in TABLE_SUFFIXES:
+    if table_suffix(Path(body)) or (body and Path(body).expanduser().is_dir()):
         return Spec(text, TABLE, body, params)
     raise ProblemError(
         f"problem source {text!r}: {head!r} is unknown.{did_you_mean(head, SOURCES)} "
-        f"Allowed: {', '.join(SOURCES)}, the path of a file ending in {', '.join(TABLE_SUFFIXES)}, or a function of your own as "
-        "FILE.py:FUNCTION."
+        f"Allowed: {', '.join(SOURCES)}, the path of a file ending in {', '.join(TABLE_SUFFIXES)}, of a folder of those, or a "
+        "function of your own as FILE.py:FUNCTION."
     )
 
 

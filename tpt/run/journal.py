@@ -8,7 +8,7 @@ the finished files were being put in place leaves it otherwise, and then both ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, zip_longest
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tpt.errors import RunError
-from tpt.records import Trace, Verdict
+from tpt.records import Outcome, Trace, Verdict
 from tpt.system.external_sort import Row, sorted_rows
 from tpt.system.jsonl import (
     append_records,
@@ -34,6 +34,11 @@ Key = tuple[str, int]
 """``(problem_id, sample)``."""
 JUDGED_AT_ONCE = 1000
 """Traces that are judged together, so that every worker has some."""
+
+
+def solve_rate(pairs: Sequence[Pair]) -> float:
+    """Return the share of a problem's samples that is right, in whichever format."""
+    return sum(verdict.outcome is Outcome.CORRECT for _, verdict in pairs) / len(pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,11 +57,12 @@ def hide(path: str | Path) -> None:
 
 
 def hide_source(source: str) -> None:
-    """Keep the file of a problem source out of every container to come, if the source is one."""
-    path = Path(source.partition("?")[0])
-    named = Path(source.partition(":")[2].partition("?")[0])
-    for each in (path, named):
-        if each.parts and each.expanduser().exists():
+    """Keep the files of a problem source out of every container to come, if the source is files."""
+    path = Path(source.partition("?")[0]).expanduser()
+    named = Path(source.partition(":")[2].partition("?")[0]).expanduser()
+    matching = path.parent.glob(path.name) if "*" in path.name else ()
+    for each in (path, named, *matching):
+        if each.parts and each.exists():
             hide(each)
 
 

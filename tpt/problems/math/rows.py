@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tpt.errors import ProblemError
 from tpt.problems.rows import Row, cell_text, read_rows, to_cell
-from tpt.problems.spec import TABLE_SUFFIXES, Spec
+from tpt.problems.spec import TABLE_SUFFIXES, Spec, table_suffix
 
 _LONGEST_NUMBER = 60
 
@@ -70,7 +70,7 @@ def split_of_name(path: Path, splits: Sequence[str]) -> str | None:
     """Return the split that a file's name speaks of; None for folders, and where it names none or several."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     named = [split for split in splits if split in words]
-    return named[0] if len(named) == 1 and path.suffix.lower() in TABLE_SUFFIXES else None
+    return named[0] if len(named) == 1 and table_suffix(path) else None
 
 
 def local_rows(path: Path, *, title: str, stems: Sequence[str], folders: Sequence[str] = ()) -> list[Row]:
