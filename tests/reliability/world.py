@@ -36,7 +36,7 @@ from tpt.engines import Completion, Request
 from tpt.engines.scripted import STOP_ID, ScriptedEngine, ids_of, text_of
 from tpt.errors import EngineError, TPTError
 from tpt.model.reasoning import ReasoningMarks
-from tpt.records import Example, Message, Problem
+from tpt.records import Message, Problem
 from tpt.report.verified import verified_text, verify_run
 from tpt.rounds import Run
 from tpt.run import outputs
@@ -45,6 +45,7 @@ from tpt.seeds import seed_for
 from tpt.stage_process import do_stage
 from tpt.system.folders import take_place
 from tpt.system.jsonl import read_records, to_line
+from tpt.train import Training
 
 EXPLAINED = (TPTError, OSError)
 """What the command line ends with a sentence for, and no traceback."""
@@ -168,20 +169,19 @@ class _Stages:
         pass
 
 
-def _train(examples: Sequence[Example], problems: Mapping[str, Problem], **given: Any) -> dict[str, Any]:
+def _train(training: Training, *unused: Any, **more: Any) -> dict[str, Any]:
     """Train the scripted model: its weights follow from what it starts from, the examples and the seed."""
-    learned = hashlib.sha256(_weights_of(given["start"].model) + str(given["seed"]).encode())
-    for each in examples:
+    learned = hashlib.sha256(_weights_of(training.start.model) + str(training.seed).encode())
+    for each in training.examples:
         learned.update(to_line(each))
 
-    out: Path = given["out"]
-    partial = out.with_name(out.name + ".partial")
+    partial = training.out.with_name(training.out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     (partial / "weights.bin").write_bytes(learned.digest())
     (partial / "config.json").write_text("{}")
-    take_place(partial, out)
-    return {"examples": len(examples), "loss_first": 1.0, "loss_last": 0.5}
+    take_place(partial, training.out)
+    return {"examples": len(training.examples), "loss_first": 1.0, "loss_last": 0.5}
 
 
 def _weights_of(model: str) -> bytes:
@@ -204,7 +204,7 @@ def scripted(*, order: int = 0, breaks_at: int = 0, slots: int = 4) -> Iterator[
         stack.enter_context(mock.patch.dict(sys.modules, {"tpt.model.load": heavy}))
         for place, value in (
             ("tpt.sampling.sample.open_engine", open_model),
-            ("tpt.train.train", _train),
+            ("tpt.train._do", _train),
             ("tpt.stage_process.check_run_lengths", lambda run: None),
             *(
                 (f"{name}.open_chat", lambda prompt, *unused: _Chat(prompt))
