@@ -13,7 +13,7 @@ from tpt.audit.inspect_archive import archive_rows
 from tpt.audit.log_layouts import FAILED, GOLDS, PLAIN, QUESTIONS, Cells, finish_reason, layout_of, samples_of
 from tpt.errors import ConfigError, ProblemError, did_you_mean
 from tpt.problems.cells import cell_at, last_question, turns_of
-from tpt.problems.rows import LONGEST_LINE, Row, cell_text, decoded, iter_rows
+from tpt.problems.rows import LONGEST_LINE, Row, cell_text, iter_rows, utf8_text
 from tpt.problems.spec import table_suffix
 from tpt.records import FinishReason, well_formed
 
@@ -133,7 +133,7 @@ def _text_sample(path: Path, root: Path) -> ImportedRow:
     if len(data) > LONGEST_LINE:
         raise ProblemError(f"{path}: longer than {LONGEST_LINE:,} bytes, so this is no completion")
     name = path.relative_to(root).with_suffix("").as_posix()
-    text = decoded(data, str(path)).replace("\0", "\ufffd")
+    text = utf8_text(data, str(path)).replace("\0", "\ufffd")
     return ImportedRow(str(path), name, text, "", "", None, None, "stop", 0, None, None)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tpt.errors import ProblemError
-from tpt.problems.rows import Row, decoded, parse_json
+from tpt.problems.rows import Row, parse_json, utf8_text
 
 MOST_BYTES = 2**26
 """Of one sample, unpacked."""
@@ -38,7 +38,7 @@ def archive_rows(path: Path) -> Iterator[Row]:
             _require_bounded(path, infos)
             for info in infos:
                 where = f"{path}, {info.filename[:200]!r}"
-                value = parse_json(decoded(_unpacked(path, archive, info), where), where)
+                value = parse_json(utf8_text(_unpacked(path, archive, info), where), where)
                 if not isinstance(value, dict):
                     raise ProblemError(f"{where}: expected a JSON object with one sample")
                 yield Row(where, value)

@@ -149,7 +149,7 @@ def _asked(work: Work) -> list[Asked]:
     """Return what a run puts to the model, with the keys that say how long completions may be."""
     config = work.config
     sets = [("evaluate.max_tokens", work.heldout, config.evaluate.max_tokens)]
-    if config.rounds and config.data.source == "self":
+    if config.rounds and config.data.source_of(config.rounds) == "self":
         sets.append(("think.max_tokens", work.train, config.think.max_tokens))
     for source, each in zip(config.evaluate.also, work.also, strict=True):
         key = f"evaluate.also: max_tokens of {source.label}" if source.max_tokens else "evaluate.max_tokens"

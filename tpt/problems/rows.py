@@ -113,7 +113,7 @@ def to_cell(value: Any, where: str) -> Any:
     if isinstance(value, dict):
         return {name: to_cell(each, where) for name, each in value.items()}
     if isinstance(value, bytes):
-        return decoded(value, where)
+        return utf8_text(value, where)
     return str(value)
 
 
@@ -193,7 +193,7 @@ def _is_json_lines(path: Path) -> bool:
     return first.endswith(b"}") and second.startswith(b"{")
 
 
-def decoded(data: bytes, where: str) -> str:
+def utf8_text(data: bytes, where: str) -> str:
     """Return UTF-8 as text, its signature left off; ProblemError where it is none."""
     try:
         return data.decode("utf-8-sig")
@@ -220,7 +220,7 @@ def _line_rows(path: Path) -> Iterator[Row]:
     with _open(path) as file:
         for number, data in enumerate(lines_of(file, path), start=1):
             where = f"{path}, line {number}"
-            text = decoded(data, where) if number == 1 else _decode_line(data, where)
+            text = utf8_text(data, where) if number == 1 else _decode_line(data, where)
             if text.strip():
                 yield _row(parse_json(text, where), where)
 
@@ -230,12 +230,12 @@ def _decode_line(data: bytes, where: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return decoded(data, where)
+        return utf8_text(data, where)
 
 
 def _document_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a JSON array, also of one that an object holds as its ``data`` or the like; else its one row."""
-    value = parse_json(text, str(path)) if (text := decoded(_whole(path), str(path))).strip() else []
+    value = parse_json(text, str(path)) if (text := utf8_text(_whole(path), str(path))).strip() else []
     if isinstance(value, dict):
         lists = [value[name] for name in _LISTS if isinstance(value.get(name), list)]
         value = lists[0] if len(lists) == 1 else [value]
@@ -244,7 +244,7 @@ def _document_rows(path: Path) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    text = decoded(_whole(path), str(path))
+    text = utf8_text(_whole(path), str(path))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(_CELL_LIMIT)
     line = 1
