@@ -109,7 +109,8 @@ def _shown_on(display: Display) -> Callable[[Progress], None]:
             before, last = _sum(before, last), progress
         now = _sum(before, progress)
         rate = now.tokens / max(time.monotonic() - started, 1e-9)
-        display.update(now.reached, note=f"{now.correct} correct, {rate:,.0f} tokens/s")
+        left = f", {progress.undecided} earlier problems to decide" if progress.undecided else ""
+        display.update(now.reached, note=f"{now.correct} correct, {rate:,.0f} tokens/s{left}")
 
     return show
 
