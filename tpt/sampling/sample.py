@@ -116,4 +116,9 @@ def _shown_on(display: Display) -> Callable[[Progress], None]:
 
 
 def _sum(one: Progress, other: Progress) -> Progress:
-    return Progress(0, one.reached + other.reached, 0, one.correct + other.correct, one.tokens + other.tokens)
+    return Progress(
+        target=0,
+        reached=one.reached + other.reached,
+        correct=one.correct + other.correct,
+        tokens=one.tokens + other.tokens,
+    )

@@ -26,6 +26,7 @@ from tpt.engines.hf.forward_check import check_forward, foreign_explained
 from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
 from tpt.engines.hf.invariance import find_variance
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
+from tpt.engines.hf.step_graphs import cuda_capture
 from tpt.engines.requests import check_request
 from tpt.engines.stops import LOOK_EVERY, ended_by_text, stop_in
 from tpt.errors import EngineError
@@ -221,6 +222,8 @@ class HFEngine:
             "out_of_memory_halvings": self._halvings,
             "guarantee": self.guarantee,
             "decoder": "fixed" if isinstance(self._decoder, FixedDecoder) else "prefix",
+            "cuda_graphs": not self._without_graphs,
+            "without_cuda_graphs": self._without_graphs,
             "advice": self._advice,
             "chat_template": self.chat.template_name,
             "chat_fingerprint": self.chat.fingerprint(),
@@ -246,6 +249,11 @@ class HFEngine:
         with foreign_explained(model):
             self._decoder = row_decoder(model, slots=rows, max_length=length, prompt_store_mb=store_mb, fixed=invariant)
             check_forward(model, self._decoder, rows=rows if invariant else _ROW_STEP, max_length=length)
+        self._without_graphs = "a CPU has none"
+        if model.device.type == "cuda":
+            assert isinstance(self._decoder, FixedDecoder)
+            # A graph's kernels may be others than a step's: what is promised bit for bit is taken step by step.
+            self._without_graphs = "batch-invariant" if invariant else self._decoder.use_graphs(cuda_capture())
         self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
         if invariant:
             self._require_invariance()
