@@ -87,8 +87,8 @@ def fitting_slots(available: int | None, slot_bytes: int) -> int:
 class HFEngine:
     """An Engine on a transformers model; see ``tpt.engines.Engine``.
 
-    With ``batch_invariant`` every step decodes all slots over the whole ``max_length``, so that a row's arithmetic has
-    one shape whatever runs beside it. Without it a step takes just the rows and positions in use.
+    With ``batch_invariant`` every step decodes all slots, and each prompt is prefilled alone, so that a row's arithmetic
+    has one shape whatever runs beside it. Without it a step takes just the rows and positions in use.
     """
 
     guarantee: Guarantee
@@ -116,8 +116,7 @@ class HFEngine:
         self._max_length = max_length
         self._prompt_store_mb = prompt_store_mb
         self._halvings = 0
-        sharing = not settings.batch_invariant and _attention(model) == NAME
-        self._advice = _advice_on_numba() if sharing else ""
+        self._advice = _advice_on_numba() if _attention(model) == NAME else ""
         if self._advice:
             print(self._advice, file=sys.stderr, flush=True)
         self._queue: deque[Request] = deque()
@@ -351,8 +350,12 @@ class HFEngine:
         self._free.extend(slots)
 
     def _require_invariance(self) -> None:
-        assert isinstance(self._decoder, FixedDecoder)
-        variance = find_variance(self._decoder)
+        try:
+            variance = find_variance(self._decoder, max_length=self._max_length)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error) and self._slots > 1:
+                return  # so will the first step: the engine takes fewer rows then, and checks again
+            raise
         if variance is not None:
             raise EngineError(
                 f"engine.batch_invariant = true, but here a row's logits depend on its batch: {variance} "
@@ -365,11 +368,12 @@ class HFEngine:
 def row_decoder(
     model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, fixed: bool
 ) -> RowDecoder:
-    """Return a decoder whose rows share prompts, unless shapes must be fixed, numba is missing or the model is unfit."""
-    if not fixed and _attention(model) == NAME and not _advice_on_numba():
+    """Return a decoder with the compiled attention, unless numba is missing or the model is unfit."""
+    if _attention(model) == NAME and not _advice_on_numba():
         from tpt.engines.hf.prefix_decoder import PrefixDecoder
 
-        decoder = PrefixDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)
+        store = prompt_store_mb
+        decoder = PrefixDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=store, alone=fixed)
         if decoder.reaches_attention():
             return decoder
     return FixedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb, fixed=fixed)
