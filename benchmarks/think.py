@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -84,7 +84,6 @@ def main() -> None:
         compare(table, work, cache, rounds=rounds, vllm=arguments.vllm_python)
         steady_state(table, work)
         log_probabilities(table, work, cache)
-        batch_invariant(table, work, cache, rounds=rounds)
         work.engine.close()
     embedded(table, rounds=rounds, quick=arguments.quick)
     linear_cost(table, threads=arguments.threads, quick=arguments.quick)
@@ -134,32 +133,6 @@ def steady_state(table: Table, work: Workload) -> None:
     table.add("share of the matrix-product bound in steady state", f"{statistics.median(shares):.0%}", "50 %")
     table.add("hf in steady state", f"{statistics.median(rates):.0f} tok/s")
     table.add(f"matrix-product bound at a height of {slots}", f"{statistics.median(bounds):.0f} tok/s")
-
-
-def batch_invariant(table: Table, work: Workload, cache: Path, *, rounds: int) -> None:
-    """Run the workload in batch-invariant mode and in the other in turn, then steps of both with every slot busy."""
-    fixed = replace(work, engine=open_workload(cache, quick=False, batch_invariant=True).engine)
-    arms = {"batch-invariant": fixed, "the other mode": work}
-    rates: dict[str, list[float]] = {name: [] for name in arms}
-    steps: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
-        for name, arm in arms.items():
-            rates[name].append(rate(arm.engine, arm.requests()))
-    busy = work.requests(repeat=2)
-    for arm in arms.values():
-        for request in busy:
-            arm.engine.add(request)
-        arm.engine.step()
-    for _ in range(8):
-        for name, arm in arms.items():
-            steps[name].append(timed(arm.engine.step))
-    for arm in arms.values():
-        arm.engine.cancel({request.id for request in busy})
-    fixed.engine.close()
-    ours, other = (statistics.median(each) for each in rates.values())
-    table.add("batch-invariant / the other mode, prefill included", f"{ours / other:.2f}x ({ours:.0f} tok/s)", "0.85x")
-    ours, other = (statistics.median(each) for each in steps.values())
-    table.add("batch-invariant / the other mode, a step with every slot busy", f"{other / ours:.2f}x", "0.85x")
 
 
 def log_probabilities(table: Table, work: Workload, cache: Path) -> None:

@@ -48,9 +48,9 @@ class Workload:
         ]
 
 
-def open_workload(cache: Path, *, quick: bool, batch_invariant: bool = False) -> Workload:
+def open_workload(cache: Path, *, quick: bool) -> Workload:
     tokenizer = load_tokenizer(SMOLLM2, cache=cache)
-    settings = EngineConfig(slots=256, device="cpu", dtype="bfloat16", batch_invariant=batch_invariant)
+    settings = EngineConfig(slots=256, device="cpu", dtype="bfloat16")
     engine = open_hf(SMOLLM2, Chat(tokenizer, PromptConfig()), settings, max_length=512, cache=cache)
     count = 8 if quick else PROBLEMS
     prompts = []
