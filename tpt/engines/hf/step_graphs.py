@@ -45,11 +45,6 @@ class StepGraphs:
         self._found = torch.zeros((slots, vocabulary), device=device)
         self._replays: dict[tuple[int, int], Callable[[], None]] = {}
 
-    @property
-    def captured(self) -> int:
-        """How many graphs there are."""
-        return len(self._replays)
-
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, window: int) -> torch.Tensor:
         """Return the logits of a step, as ``logits`` does; they are overwritten by the next step."""
         rows = len(tokens)
