@@ -353,8 +353,8 @@ class HFEngine:
         try:
             variance = find_variance(self._decoder, max_length=self._max_length)
         except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error) and self._slots > 1:
-                return  # so will the first step: the engine takes fewer rows then, and checks again
+            if is_out_of_memory(error):
+                return  # so will the first step: the engine takes fewer rows then, and checks again, or says that it cannot
             raise
         if variance is not None:
             raise EngineError(
