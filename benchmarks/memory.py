@@ -122,8 +122,8 @@ def save_models() -> None:
         tokenizer.save_pretrained(WIDE)
 
 
-def measure(setting: dict[str, Any]) -> dict[str, Any]:
-    """Train two steps, and return the estimate and the peaks after loading and after training, in bytes."""
+def measure(setting: dict[str, Any], *, device: str = "cpu", cache: Path = CACHE) -> dict[str, Any]:
+    """Train two steps; return the estimate and the peaks after loading and after training in bytes, tokens and seconds."""
     import torch
 
     from tpt import sft
@@ -132,10 +132,10 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
     from tpt.sft.memory import Plan, estimate, shape_of
     from tpt.system.memory import peak_bytes
 
-    here = torch.device("cpu")
+    here = torch.device(device)
     shapes = {name: value for name, value in setting.items() if name != "model"}
     size, length = setting["micro_batch_size"], setting["length"]
-    plan = Plan(device="cpu", targets=size * (length - PROMPT_TOKENS), **shapes)
+    plan = Plan(device=device, targets=size * (length - PROMPT_TOKENS), **shapes)
     source = torch.Generator().manual_seed(0)
     rows = []
     for number in range(4 * size):
@@ -149,14 +149,22 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
         adapter="keep",
         gradient_checkpointing=plan.gradient_checkpointing,
     )
-    tokenizer = load_tokenizer(setting["model"], cache=CACHE)
-    trainee = sft.open_trainee(setting["model"], config, device=here, precision=plan.precision, cache=CACHE, seed=0)
+    tokenizer = load_tokenizer(setting["model"], cache=cache)
+    trainee = sft.open_trainee(setting["model"], config, device=here, precision=plan.precision, cache=cache, seed=0)
     loaded = peak_bytes(here)
+    started = time.perf_counter()
     log = sft.fit(trainee.model, tokenizer, rows, config=config, seed=0)
     assert len(log.losses) == 2
-    peak = peak_bytes(here)
+    seconds, peak = time.perf_counter() - started, peak_bytes(here)
     found = estimate(shape_of(trainee.model.config), plan)
-    return {"estimated": found.total, "measured": peak, "parts": found.table(), "loaded": loaded}
+    return {
+        "estimated": found.total,
+        "measured": peak,
+        "parts": found.table(),
+        "loaded": loaded,
+        "tokens": 4 * size * length,
+        "seconds": seconds,
+    }
 
 
 if __name__ == "__main__":

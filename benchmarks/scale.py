@@ -39,7 +39,8 @@ from tpt.run.journal import Journal
 from tpt.run.problem_order import problem_order
 from tpt.sampling.collect import Progress, SamplingJob, collect
 from tpt.sampling.prompt_file import PromptFile
-from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.sampling.samplers import Fixed, Sampler
+from tpt.sampling.until_full import UntilFull
 from tpt.scoring import pass_at_k_curve
 from tpt.scoring.diversity import training_diversity
 from tpt.scoring.score import read_counts

@@ -96,9 +96,9 @@ def compare(table: Table, work: Workload, cache: Path, *, rounds: int, vllm: Pat
     model = load_model(SMOLLM2, dtype="bfloat16", device="cpu", cache=cache)
     requests = work.requests()
     ours = [rate(work.engine, requests)]
-    theirs = {size: generate_rate(model, work, size) for size in BATCHES if size <= len(requests)}
-    if not theirs:
-        theirs = {len(requests): generate_rate(model, work, len(requests))}
+    stops = work.engine.describe()["stop_ids"]
+    sizes = [size for size in BATCHES if size <= len(requests)] or [len(requests)]
+    theirs = {size: generate_rate(model, requests[:size], stops) for size in sizes}
     ours += [rate(work.engine, requests) for _ in range(rounds - 1)]
     served = None if vllm is None else vllm_rate(vllm, work, cache)
     own, best = statistics.median(ours), max(theirs, key=lambda size: theirs[size])

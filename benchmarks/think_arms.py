@@ -38,6 +38,7 @@ class Workload:
     prompts: list[tuple[int, ...]]
     """One per problem."""
     sampling: Sampling
+    model: str = SMOLLM2
 
     def requests(self, *, repeat: int = 1) -> list[Request]:
         return [
@@ -74,37 +75,37 @@ def rate(engine: HFEngine, requests: Sequence[Request]) -> float:
     return tokens / (time.perf_counter() - started)
 
 
-def generate_rate(model: PreTrainedModel, work: Workload, size: int) -> float:
+def generate_rate(model: PreTrainedModel, requests: Sequence[Request], stop_ids: list[int]) -> float:
     """Return the tokens a second of ``generate`` on one batch, padding not counted."""
-    prompts = [request.prompt_ids for request in work.requests()[:size]]
+    prompts, sampling = [request.prompt_ids for request in requests], requests[0].sampling
     widest = max(map(len, prompts))
     ids = torch.tensor([[*[0] * (widest - len(prompt)), *prompt] for prompt in prompts])
     mask = torch.tensor([[*[0] * (widest - len(prompt)), *[1] * len(prompt)] for prompt in prompts])
-    stop, pad = min(work.engine.describe()["stop_ids"]), 0
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    stop, pad = min(stop_ids), 0
     started = time.perf_counter()
     with torch.inference_mode():
         made = model.generate(
             ids,
             attention_mask=mask,
             do_sample=True,
-            temperature=work.sampling.temperature,
+            temperature=sampling.temperature,
             top_k=0,
             top_p=1.0,
-            max_new_tokens=work.sampling.max_tokens,
+            max_new_tokens=sampling.max_tokens,
             eos_token_id=stop,
             pad_token_id=pad,
         )
-    seconds = time.perf_counter() - started
     stopped = made[:, widest:] == stop
     tokens = int((stopped.cumsum(1) - stopped.long() == 0).sum())
-    return tokens / seconds
+    return tokens / (time.perf_counter() - started)
 
 
 def write_workload(work: Workload, cache: Path) -> Path:
     """Write what the other processes sample."""
     file = cache / "workload.json"
     job = {
-        "model": local_source(SMOLLM2, cache).location,
+        "model": local_source(work.model, cache).location,
         "prompts": [request.prompt_ids for request in work.requests()],
         "temperature": work.sampling.temperature,
         "max_tokens": work.sampling.max_tokens,

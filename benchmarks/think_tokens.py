@@ -5,9 +5,11 @@
 Replays recorded verdicts through the real samplers, `collect` and `prune` on the scripted engine: the k-th sample of a
 problem is the k-th of its recorded ones in a random order, and comes after a random number of steps, whatever is in it. With
 --delay length it takes a step for every eight of its tokens: short ones, which are right more often, then come first, as
-where a model decodes them. Without --verdicts: a table sampled from the embedded model, one of
+where a model decodes them. "every slot" is until_full with as many problems open as there are slots, whatever is likely to be
+needed. Without --verdicts: a table sampled from the embedded model, one of
 Qwen2.5-Math on MATH where TPT_DATA has it, the samples published with the paper where --published has a clone of
-github.com/soheilzi/TPT, and one made to the paper's pass@1 and pass@10. Prints Markdown.
+github.com/soheilzi/TPT, one made to the paper's pass@1 and pass@10, and one for a small set of hard problems in many slots,
+where samples come by length. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -34,13 +36,14 @@ from tpt.prune import select
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.run.problem_order import problem_order
 from tpt.sampling.collect import Collected, SamplingJob, collect
-from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.sampling.samplers import Fixed, Sampler
+from tpt.sampling.until_full import UntilFull
 from tpt.system.jsonl import read_records
 from tpt.verifiers.judge import judge_one
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("TPT_DATA", "data"))
-Arm = Literal["until_full", "fixed", "first to finish"]
+Arm = Literal["fixed", "every slot", "until_full", "first to finish"]
 Delay = Literal["random", "length"]
 DELAYS: dict[Delay, str] = {"random": "chance", "length": "length"}
 PERMUTATIONS = 2000
@@ -75,11 +78,27 @@ class Drawn(NamedTuple):
     samples: int
     tokens: int
     collected: Collected
+    steps: int
+    """Of the engine."""
     chosen: list[tuple[str, int]]
     """(problem, recorded sample) of every example."""
 
 
-class FirstToFinish(UntilFull):
+class EverySlot(UntilFull):
+    """A problem in every slot, one try of each at a time, and none is given up: what the opening policy is held against."""
+
+    def next_requests(self, room: int) -> list[RequestId]:
+        chosen: list[RequestId] = []
+        while len(chosen) < room and (key := self._sure()):
+            chosen.append(key)
+        return chosen
+
+    def needless(self) -> set[RequestId]:
+        super().needless()
+        return set()
+
+
+class FirstToFinish(EverySlot):
     """A wrong sampler, to show that the tests can tell: it takes the first M traces that come in."""
 
     def __init__(self, order: list[str], *, samples: int, size: int | None, per_problem: int) -> None:
@@ -108,8 +127,8 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
     if arm == "fixed":
         sampler = Fixed(sorted(problems), setting.samples)
     else:
-        kind = UntilFull if arm == "until_full" else FirstToFinish
-        sampler = kind(order, samples=setting.samples, size=setting.size, per_problem=1)
+        kinds = {"every slot": EverySlot, "until_full": UntilFull, "first to finish": FirstToFinish}
+        sampler = kinds[arm](order, samples=setting.samples, size=setting.size, per_problem=1)
 
     def script(request: Request) -> str:
         problem, sample = request.id
@@ -117,6 +136,7 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
         tokens, keepable = table.recorded[problem][index]
         return f"{index}:{int(keepable)}".ljust(tokens - 1, ".")
 
+    steps: list[None] = []
     longest = max(tokens for rows in table.recorded.values() for tokens, _ in rows)
     job = SamplingJob(
         problems=problems,
@@ -131,6 +151,7 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
         seed_of=lambda key: 0,
         judge=lambda traces, problems: [_verdict(trace) for trace in traces],
         keepable=lambda trace, verdict: verdict.outcome is Outcome.CORRECT,
+        on_progress=lambda progress: steps.append(None),
     )
     paths = [folder / f"{name}.jsonl" for name in ("traces", "verdicts", "surplus")]
     for path in paths:
@@ -150,6 +171,7 @@ def draw(table: Table, setting: Setting, arm: Arm, *, seed: int, folder: Path) -
         samples=collected.traces + collected.surplus_traces + collected.cancelled_requests,
         tokens=collected.completion_tokens + collected.surplus_tokens + collected.cancelled_tokens,
         collected=collected,
+        steps=len(steps),
         chosen=chosen,
     )
 
@@ -259,7 +281,7 @@ def paper_table(*, problems: int, samples: int, pass_1: float, pass_n: float, se
         f"p{number:05}": list(zip(lengths[number].tolist(), good[number].tolist(), strict=True))
         for number in range(problems)
     }
-    return Table(f"paper's setting, Beta({a:.2f}, {b:.2f})", "tokens, made up", recorded)
+    return Table(f"Beta({a:.2f}, {b:.2f})", "tokens, made up", recorded)
 
 
 def embedded_table(folder: Path) -> Table:
@@ -281,12 +303,12 @@ def report(table: Table, setting: Setting, *, replicates: int, seed: int = 0) ->
         sys.exit(
             f"{table.name}: {setting.samples} samples are asked for, and some problem has {fewest}; lower --samples"
         )
-    arms: dict[Arm, list[Drawn]] = {"fixed": [], "until_full": [], "first to finish": []}
+    arms: dict[Arm, list[Drawn]] = {"fixed": [], "until_full": [], "first to finish": [], "every slot": []}
     with tempfile.TemporaryDirectory(prefix="tpt-tokens-") as folder:
         for replicate in range(replicates):
             for at, (arm, drawn) in enumerate(arms.items()):
                 # Each arm has its own draws, as the tests compare independent sets.
-                replicate_seed = seed + 3 * replicate + at
+                replicate_seed = seed + len(arms) * replicate + at
                 drawn.append(draw(table, setting, arm, seed=replicate_seed, folder=Path(folder)))
     pass_1 = np.mean([np.mean([good for _, good in each]) for each in rows])
     covered = np.mean([any(good for _, good in each) for each in rows])
@@ -295,17 +317,19 @@ def report(table: Table, setting: Setting, *, replicates: int, seed: int = 0) ->
         f"pass@{fewest} {covered:.3f}); N = {setting.samples}, M = {setting.size}, {setting.slots} in flight; delays by "
         f"{DELAYS[setting.delay]}; means over {replicates} replicates; lengths in {table.unit}.\n"
     )
-    print("| sampler | samples | of them surplus | cancelled | tokens | of them surplus | cancelled | examples |")
+    print("| sampler | samples | of them surplus | cancelled | tokens | surplus and cancelled | steps | examples |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for arm in ("fixed", "until_full"):
+    for arm in ("fixed", "every slot", "until_full"):
         drawn, spent = arms[arm], [each.collected for each in arms[arm]]
+        tokens = [each.tokens for each in drawn]
+        unused = sum(each.surplus_tokens + each.cancelled_tokens for each in spent)
         cells = [
             _mean([each.samples for each in drawn]),
             _mean([each.surplus_traces for each in spent]),
             _mean([each.cancelled_requests for each in spent]),
-            _mean([each.tokens for each in drawn]),
-            _mean([each.surplus_tokens for each in spent]),
-            _mean([each.cancelled_tokens for each in spent]),
+            _mean(tokens),
+            f"{unused / sum(tokens):.1%}",
+            _mean([each.steps for each in drawn]),
             _mean([len(each.chosen) for each in drawn]),
         ]
         print(f"| {arm} | " + " | ".join(cells) + " |")
@@ -355,6 +379,8 @@ def main() -> None:
         )
     paper = paper_table(problems=7473, samples=10, pass_1=0.446, pass_n=0.7598, seed=0)
     report(paper, Setting(10, 2000, 256, arguments.delay), replicates=max(3, arguments.replicates // 20))
+    small = paper_table(problems=300, samples=10, pass_1=0.2, pass_n=0.55, seed=0)
+    report(small, Setting(10, 24, 288, "length"), replicates=arguments.replicates)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_th
 from tpt.errors import ConfigError
 from tpt.gate import watch_thinking
 from tpt.mix import human_part, own_size, require_solutions
+from tpt.plan.history import shown_by
 from tpt.problems.overlap import normalised
 from tpt.prune import distinct_by, is_keepable
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
@@ -33,8 +34,10 @@ from tpt.run.problem_order import walked_order
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
 from tpt.sampling.sample import Pass, sample
-from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.sampling.samplers import Fixed, Sampler
+from tpt.sampling.until_full import UntilFull
 from tpt.scoring.diversity import training_diversity
+from tpt.scoring.solve_rates import SOLVE_RATE, Rates
 from tpt.start_model import StartModel, require_weights, sampled_model_of
 from tpt.system.external_sort import sorted_rows
 from tpt.system.jsonl import iterate_records, read_json, replace_lines, replace_records, to_line, to_table
@@ -95,7 +98,9 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
         size = own_size(config, round_dir.index)
         most = config.prune.per_problem
         assert most != "all", "which the config refuses"
-        sampler, unit = UntilFull(order, samples=config.think.samples, size=size, per_problem=most), "solved"
+        tries, expected = config.think.samples, _expected(context, model)
+        sampler = UntilFull(order, samples=tries, size=size, per_problem=most, expected=expected)
+        unit = "solved"
     with context.display(f"think ({unit})", total=sampler.target) as display:
         (collected,), described = sample(
             context,
@@ -120,6 +125,16 @@ def _mark_by(config: RunConfig) -> Callable[[Trace], int]:
     if config.think.sampler == "fixed" or config.prune.per_problem == 1:
         return lambda trace: 0
     return lambda trace: hash(distinct_by(trace, config.prune.dedupe))
+
+
+def _expected(context: StageContext, model: StartModel) -> Rates:
+    """Return what the round's model solves: as its own score says, or else that of the last model scored before it."""
+    run = context.run
+    for scored in map(run.round, range(model.round, -1, -1)):
+        if scored.manifest("evaluate").exists():
+            files = scored.evaluate_traces, scored.evaluate_verdicts
+            return shown_by(*files, problems_by_id(run.heldout), context.config).rates
+    return Rates.of_mean(SOLVE_RATE)
 
 
 def _needs_every_test(config: RunConfig) -> bool:

@@ -14,8 +14,8 @@ from command_line import QUICKSTART, TINY, Finished, Tpt, sets
 from tpt.config import load_config
 from tpt.plan import SOLVE_RATE, expected_power, power_warnings
 from tpt.plan.power import power_of
-from tpt.plan.sampling import Rates
 from tpt.scoring import fewest_units
+from tpt.scoring.solve_rates import Rates
 
 
 def test_few_problems_are_warned_of_with_the_numbers_of_the_plan(tpt: Tpt) -> None:

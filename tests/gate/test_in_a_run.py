@@ -24,7 +24,8 @@ from tpt.run.problem_order import problem_order
 from tpt.run.stage import StageContext, problems_by_id
 from tpt.sampling.collect import SamplingJob, Watch, collect
 from tpt.sampling.open import sampling_of
-from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.sampling.samplers import Fixed, Sampler
+from tpt.sampling.until_full import UntilFull
 from tpt.seeds import seed_for
 from tpt.system.jsonl import read_records
 from tpt.verifiers.judge import judge

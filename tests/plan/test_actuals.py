@@ -7,8 +7,9 @@ import pytest
 from tpt.plan.actuals import compare_stages, corrected
 from tpt.plan.hardware import GPUS
 from tpt.plan.history import Belief, Done, History, Seen
-from tpt.plan.sampling import Lengths, Rates
+from tpt.plan.sampling import Lengths
 from tpt.plan.stages import StagePlan
+from tpt.scoring.solve_rates import Rates
 
 PLAN = [
     StagePlan(0, "evaluate", 100, 1000, 50, 1e9, 10.0),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tpt.engines import Request, Sampling
 from tpt.engines.scripted import ScriptedEngine
-from tpt.plan.sampling import Draws, Lengths, Rates, fit_rates, shifted, simulate
+from tpt.plan.sampling import Draws, Lengths, simulate
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.sampling.collect import SamplingJob, collect
-from tpt.sampling.samplers import UntilFull
+from tpt.sampling.until_full import UntilFull
+from tpt.scoring.solve_rates import Rates
 
 ALIKE = Rates.of_mean(0.4, spread=1e6)
 """Every problem is solved at the same rate."""
@@ -89,36 +89,6 @@ def _real(rates: Rates, folder: Path, seed: int) -> tuple[int, int]:
 def _verdict(trace: Trace) -> Verdict:
     right = trace.completion[0] == "1"
     return Verdict(trace.problem_id, trace.sample, Outcome.CORRECT if right else Outcome.WRONG, right, None)
-
-
-def _all_samples(chance: float, source: random.Random) -> tuple[int, int]:
-    return sum(source.random() < chance for _ in range(8)), 8
-
-
-def _until_solved(chance: float, source: random.Random) -> tuple[int, int]:
-    tried = next((number for number in range(1, 11) if source.random() < chance), None)
-    return (0, 10) if tried is None else (1, tried)
-
-
-@pytest.mark.parametrize("observe", [_all_samples, _until_solved])
-@pytest.mark.parametrize("rates", [Rates(0.3, 0.7), Rates(2.0, 2.0), Rates(0.1, 1.2)])
-def test_rates_are_found_whatever_stopped_the_sampling(
-    observe: Callable[[float, random.Random], tuple[int, int]], rates: Rates
-) -> None:
-    source = random.Random(1)
-    found = fit_rates([observe(source.betavariate(rates.a, rates.b), source) for _ in range(1500)])
-    assert found.mean == pytest.approx(rates.mean, abs=0.03)
-    assert found.spread == pytest.approx(rates.spread, rel=0.45)
-
-
-def test_rates_of_problems_that_are_never_or_always_solved_stay_finite() -> None:
-    assert 0 < fit_rates([(0, 4)] * 20).mean < 0.05
-    assert 0.95 < fit_rates([(4, 4)] * 20).mean < 1
-
-
-def test_rates_move_by_log_odds() -> None:
-    assert shifted(Rates.of_mean(0.5), seen=0.2, now=0.2).mean == pytest.approx(0.5)
-    assert shifted(Rates.of_mean(0.5), seen=0.2, now=0.5).mean == pytest.approx(0.8)
 
 
 def test_guessed_lengths_have_the_mean_and_the_limit() -> None:

@@ -18,7 +18,8 @@ from tpt.errors import RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.run.journal import Journal, checksum_of
 from tpt.sampling.collect import Collected, SamplingJob, collect
-from tpt.sampling.samplers import Fixed, Sampler, UntilFull
+from tpt.sampling.samplers import Fixed, Sampler
+from tpt.sampling.until_full import UntilFull
 from tpt.seeds import seed_for, shuffled
 from tpt.system import external_sort, jsonl
 from tpt.system.external_sort import sorted_rows

@@ -73,11 +73,12 @@ class ScriptedEngine:
         return -(-len(completion.token_ids) // self._tokens_a_step)
 
     def cancel(self, ids: set[RequestId]) -> int:
-        """Drop these requests; a running one is counted with all the tokens of its script."""
+        """Drop these requests; a running one is counted with all its tokens, or where steps are tokens with those so far."""
         self._queue = deque(request for request in self._queue if request.id not in ids)
         self._known -= ids
-        dropped = [self._running.pop(key)[0] for key in ids & self._running.keys()]
-        return sum(len(completion.token_ids) for completion in dropped)
+        dropped = [self._running.pop(key) for key in ids & self._running.keys()]
+        left = sum(wait * self._tokens_a_step for _, wait in dropped)
+        return max(0, sum(len(completion.token_ids) for completion, _ in dropped) - left)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings that decide what comes out when."""

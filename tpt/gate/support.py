@@ -13,10 +13,10 @@ import numpy as np
 from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, is_cut_off
 from tpt.gate.shares import Share
 from tpt.mix import wanted_size
-from tpt.plan.sampling import Rates, fit_rates
 from tpt.records import Trace, Verdict
 from tpt.scoring import stderr_over
 from tpt.scoring.score import is_correct
+from tpt.scoring.solve_rates import Rates, fit_rates
 
 OUT_OF_REACH = 0.1
 """Where none was seen, and fewer problems than this share have something to keep by the interval, a run keeps nothing."""
@@ -114,7 +114,7 @@ def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Ve
         asked = min(asked, size / share) if share else asked
         per_problem = seen.config.prune.per_problem
         enough = think.samples if per_problem == "all" else per_problem
-        taken = (_below(rates, tried, enough) for tried in range(think.samples))
+        taken = (rates.share_below(tried, enough) for tried in range(think.samples))
         tries = math.fsum(taken) if share else float(think.samples)
     else:
         tries = float(think.samples)
@@ -123,18 +123,8 @@ def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Ve
     return TrainingSet(held, least, most, size, asked * tries, minutes)
 
 
-def _below(rates: Rates, tries: int, hits: int) -> float:
-    """Return the share of problems that so many tries solve fewer than ``hits`` times: of a beta-binomial distribution."""
-    a, b = rates.a, rates.b
-    whole = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b) + math.lgamma(a + b + tries)
-    return sum(
-        math.comb(tries, hit) * math.exp(math.lgamma(a + hit) + math.lgamma(b + tries - hit) - whole)
-        for hit in range(min(hits, tries + 1))
-    )
-
-
 def _solved_share(rates: Rates, tries: int) -> float:
-    return 1 - _below(rates, tries, 1)
+    return 1 - rates.share_below(tries, 1)
 
 
 def _verdict(seen: EarlySamples, right: Share, solved: Share, keepable: Share) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tpt.plan.assumptions import PlanOptions
 from tpt.plan.hardware import GPUS, MFU
-from tpt.plan.power import SOLVE_RATE, WORTH_SEEING, expected_power, power_warnings
+from tpt.plan.power import WORTH_SEEING, expected_power, power_warnings
 from tpt.plan.run_plan import RunPlan, Total, outline, plan_run
 from tpt.plan.text import plan_text
+from tpt.scoring.solve_rates import SOLVE_RATE
 
 __all__ = [
     "GPUS",

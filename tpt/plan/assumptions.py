@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from tpt.plan.hardware import BANDWIDTH_SHARE, DECODING_SHARE, MFU
 from tpt.plan.history import History
-from tpt.plan.power import GAIN_SPREAD, SOLVE_RATE
+from tpt.plan.power import GAIN_SPREAD
 from tpt.plan.stages import Setting
+from tpt.scoring.solve_rates import SOLVE_RATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tpt.config import RunConfig
 from tpt.errors import RunError
-from tpt.plan.sampling import Lengths, Rates, fit_rates, shifted
+from tpt.plan.sampling import Lengths
 from tpt.prune import is_keepable
 from tpt.records import Problem, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import load_manifest, require_unchanged_run
+from tpt.scoring.solve_rates import Rates, fit_rates, shifted
 from tpt.system.jsonl import read_records
 
 
@@ -112,11 +114,10 @@ def read_history(run: RunDir, config: RunConfig) -> History:
             if one is not None:
                 done.append(one)
             if stage == "think" and config.data.source_of(round_dir.index) == "self":
-                thought[round_dir.index] = _seen(round_dir.traces, round_dir.verdicts, problems, config)
+                thought[round_dir.index] = shown_by(round_dir.traces, round_dir.verdicts, problems, config)
             if stage == "evaluate":
-                evaluated[round_dir.index] = _seen(
-                    round_dir.evaluate_traces, round_dir.evaluate_verdicts, problems, config
-                )
+                scored = round_dir.evaluate_traces, round_dir.evaluate_verdicts
+                evaluated[round_dir.index] = shown_by(*scored, problems, config)
     return History(tuple(done), thought, evaluated)
 
 
@@ -134,7 +135,12 @@ def _done(round_dir: RoundDir, stage: str, manifest: dict[str, Any]) -> Done | N
     return Done(round_dir.index, stage, samples, tokens, counts["wall_s"], str(described.get("device_name", "")))
 
 
-def _seen(traces: Path, verdicts: Path, problems: dict[str, Problem], config: RunConfig) -> Seen:
+def shown_by(traces: Path, verdicts: Path, problems: Mapping[str, Problem], config: RunConfig) -> Seen:
+    """Return what the samples of a finished stage show.
+
+    Raises:
+        RunError: a trace is of no problem of the run, or has no verdict.
+    """
     judged = {(verdict.problem_id, verdict.sample): verdict for verdict in read_records(verdicts, Verdict)}
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     lengths: tuple[list[int], list[int]] = ([], [])

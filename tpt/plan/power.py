@@ -8,12 +8,10 @@ from pathlib import Path
 
 from tpt.config import RunConfig
 from tpt.plan.history import read_history
-from tpt.plan.sampling import Rates
 from tpt.run.directory import RunDir
 from tpt.scoring import expected_detectable
+from tpt.scoring.solve_rates import SOLVE_RATE, Rates
 
-SOLVE_RATE = 0.3
-"""Mean solve rate where nothing is known of it."""
 GAIN_SPREAD = 0.1
 """Standard deviation over problems of their true gains: nothing is known of it before a run."""
 WORTH_SEEING = 5.0

@@ -17,12 +17,13 @@ from tpt.plan.assumptions import PlanOptions, assumptions
 from tpt.plan.hardware import GPUS, Hardware
 from tpt.plan.history import Belief, History, read_history
 from tpt.plan.memory import Fit, free_for_slots, memory_of, sampling_fit, training_fit
-from tpt.plan.power import SOLVE_RATE, Power, power_of
-from tpt.plan.sampling import Lengths, Rates
+from tpt.plan.power import Power, power_of
+from tpt.plan.sampling import Lengths
 from tpt.plan.stages import START_S, Setting, StagePlan, disk_bytes, plan_stages
 from tpt.plan.target_machine import choose_engine, choose_hardware, hardware_text, precisions, speed_of
 from tpt.plan.work import Work, open_work
 from tpt.run.directory import RunDir
+from tpt.scoring.solve_rates import SOLVE_RATE, Rates
 
 
 @dataclass(frozen=True, slots=True)

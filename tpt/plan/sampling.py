@@ -10,48 +10,19 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import exp, lgamma, log
+from math import log
 from typing import Literal
 
-from tpt.sampling.samplers import UntilFull
+from tpt.sampling.until_full import UntilFull
+from tpt.scoring.solve_rates import Rates
 
-SPREAD = 0.9
-"""a + b of the Beta distribution where nothing is known of it: most problems are nearly always or hardly ever solved.
-
-Gemma-2-2b on GSM8K, with pass@1 of 0.446 and pass@10 of 0.76 (arXiv 2504.18116), has 0.88.
-"""
 _LENGTH_SIGMA = 0.4
 """Of the lognormal distribution that guessed lengths follow."""
 _DRAWN_LENGTHS = 2000
 _MOST_SIMULATED = 30_000
 """Samples of a fixed sampler that are simulated; the rest keeps every slot busy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """A Beta distribution of solve rates over problems."""
-
-    a: float
-    b: float
-
-    @classmethod
-    def of_mean(cls, mean: float, spread: float = SPREAD) -> Rates:
-        """Return the distribution with a mean and ``a + b``; a mean of 0 or 1 is moved inwards a little."""
-        mean = min(0.999, max(0.001, mean))
-        return cls(mean * spread, (1 - mean) * spread)
-
-    @property
-    def mean(self) -> float:
-        """The expected solve rate."""
-        return self.a / (self.a + self.b)
-
-    @property
-    def spread(self) -> float:
-        """``a + b``: the smaller, the more problems are solved always or never."""
-        return self.a + self.b
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,48 +82,6 @@ class Spent:
     """(rows, steps): how many steps of the engine had so many rows to decode."""
 
 
-def fit_rates(counts: Sequence[tuple[int, int]]) -> Rates:
-    """Return the likeliest Beta distribution for (solved, tried) of each problem.
-
-    A problem that was left after its first success counts like any other: when to stop followed from what was seen, so
-    the likelihood B(a + solved, b + failed) / B(a, b) is the same (the stopping rule principle).
-    """
-    table = Counter((solved, tried - solved) for solved, tried in counts)
-    mean = (sum(solved for solved, _ in counts) + 0.5) / (sum(tried for _, tried in counts) + 1)
-    best = Rates.of_mean(mean)
-    for width in (0.5, 0.1, 0.02):
-        centre = best
-        near = [
-            Rates.of_mean(_shifted(centre.mean, 4 * i * width), centre.spread * exp(4 * j * width))
-            for i in range(-3, 4)
-            for j in range(-3, 4)
-        ]
-        best = max(near, key=lambda rates: _likelihood(rates, table))
-    return best
-
-
-def _likelihood(rates: Rates, table: Counter[tuple[int, int]]) -> float:
-    a, b = rates.a, rates.b
-    whole = lgamma(a) + lgamma(b) - lgamma(a + b)
-    # A weak prior keeps the spread finite where every problem behaves the same.
-    prior = -0.05 * log(rates.spread / SPREAD) ** 2
-    return prior + sum(
-        times * (lgamma(a + solved) + lgamma(b + failed) - lgamma(a + b + solved + failed) - whole)
-        for (solved, failed), times in table.items()
-    )
-
-
-def _shifted(mean: float, by: float) -> float:
-    """Move a share on the logit scale."""
-    return 1 / (1 + exp(-(log(mean / (1 - mean)) + by)))
-
-
-def shifted(rates: Rates, *, seen: float, now: float) -> Rates:
-    """Return the rates with their mean moved as far, in log-odds, as another mean went from ``seen`` to ``now``."""
-    low, high = (min(0.999, max(0.001, value)) for value in (seen, now))
-    return Rates.of_mean(_shifted(rates.mean, log(high / (1 - high)) - log(low / (1 - low))), rates.spread)
-
-
 @cache
 def simulate(draws: Draws, rates: Rates, lengths: Lengths, seed: int = 0) -> Spent:
     """Return what sampling comes to in one draw of problems and completions."""
@@ -160,12 +89,14 @@ def simulate(draws: Draws, rates: Rates, lengths: Lengths, seed: int = 0) -> Spe
     chances = [source.betavariate(rates.a, rates.b) for _ in range(draws.problems)]
     if draws.sampler == "fixed":
         return _simulate_fixed(draws, chances, lengths, source)
-    return _simulate_until_full(draws, chances, lengths, source)
-
-
-def _simulate_until_full(draws: Draws, chances: list[float], lengths: Lengths, source: random.Random) -> Spent:
     keys = [str(number) for number in range(draws.problems)]
-    sampler = UntilFull(keys, samples=draws.samples, size=draws.size, per_problem=draws.per_problem)
+    sampler = UntilFull(keys, samples=draws.samples, size=draws.size, per_problem=draws.per_problem, expected=rates)
+    return _simulate_until_full(draws, sampler, chances, lengths, source)
+
+
+def _simulate_until_full(
+    draws: Draws, sampler: UntilFull, chances: list[float], lengths: Lengths, source: random.Random
+) -> Spent:
     running: list[tuple[int, int, tuple[str, int], bool]] = []
     busy: Counter[int] = Counter()
     asked: set[str] = set()
@@ -185,6 +116,10 @@ def _simulate_until_full(draws: Draws, chances: list[float], lengths: Lengths, s
             tokens += now - begun
             sampler.record(key, key[1] if keepable else None)
             solved[int(key[0])] += keepable
+        if needless := sampler.needless():
+            tokens += sum(now - begun for _, begun, key, _ in running if key in needless)
+            running = [each for each in running if each[2] not in needless]
+            heapq.heapify(running)
     tokens += sum(now - begun for _, begun, _, _ in running)
     kept = sorted(number for number, hits in solved.items() if hits)[: draws.size]
     return Spent(samples, tokens, len(asked), tuple(solved[number] for number in kept), tuple(sorted(busy.items())))

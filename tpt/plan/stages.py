@@ -10,8 +10,9 @@ from typing import Literal
 from tpt.mix import human_size, own_size
 from tpt.plan.hardware import Hardware, Speed
 from tpt.plan.history import Belief
-from tpt.plan.sampling import Draws, Lengths, Rates, Spent, simulate
+from tpt.plan.sampling import Draws, Lengths, Spent, simulate
 from tpt.plan.work import Further, Prompts, Work
+from tpt.scoring.solve_rates import Rates
 
 TRACE_S = 0.0004
 """Of every trace, besides decoding: its random stream, its text, its records and a plain verdict."""

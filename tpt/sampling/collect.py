@@ -44,6 +44,8 @@ class Progress:
     failed: int = 0
     tokens: int = 0
     """Completion tokens of this process, not those of traces found on disk."""
+    undecided: int = 0
+    """Problems still to be tried though the target is reached; see ``Sampler.undecided``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def collect(
         job.watch.decide()
     started = time.monotonic()
     in_flight: dict[RequestId, int] = {}
+    cancelled = cancelled_tokens = 0
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
         while not sampler.finished():
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
@@ -119,7 +122,10 @@ def collect(
             append_records(verdicts_file, verdicts)
             _record(zip(traces, verdicts, strict=True), sampler, job, progress)
             job.on_progress(progress)
-        cancelled_tokens = job.engine.cancel(set(in_flight))
+            if needless := set(in_flight) if sampler.finished() else sampler.needless() & in_flight.keys():
+                cancelled += len(needless)
+                cancelled_tokens += job.engine.cancel(needless)
+                in_flight = {key: seed for key, seed in in_flight.items() if key not in needless}
     sampling_s = time.monotonic() - started
     finished = journal.finish(sampler.belongs, surplus_path)
     return Collected(
@@ -128,7 +134,7 @@ def collect(
         resumed_traces=found,
         surplus_traces=finished.surplus_traces,
         surplus_tokens=finished.surplus_tokens,
-        cancelled_requests=len(in_flight),
+        cancelled_requests=cancelled,
         cancelled_tokens=cancelled_tokens,
         failed_requests=progress.failed,
         sampling_s=round(sampling_s, 3),
@@ -198,7 +204,7 @@ def _record(pairs: Iterable[Pair], sampler: Sampler, job: SamplingJob, progress:
         progress.tokens += trace.completion_tokens
         if job.watch:
             job.watch.take(trace, verdict)
-    progress.reached = sampler.reached()
+    progress.reached, progress.undecided = sampler.reached(), sampler.undecided()
     if job.watch:
         job.watch.decide()
 

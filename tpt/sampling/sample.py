@@ -109,10 +109,16 @@ def _shown_on(display: Display) -> Callable[[Progress], None]:
             before, last = _sum(before, last), progress
         now = _sum(before, progress)
         rate = now.tokens / max(time.monotonic() - started, 1e-9)
-        display.update(now.reached, note=f"{now.correct} correct, {rate:,.0f} tokens/s")
+        left = f", {progress.undecided} earlier problems to decide" if progress.undecided else ""
+        display.update(now.reached, note=f"{now.correct} correct, {rate:,.0f} tokens/s{left}")
 
     return show
 
 
 def _sum(one: Progress, other: Progress) -> Progress:
-    return Progress(0, one.reached + other.reached, 0, one.correct + other.correct, one.tokens + other.tokens)
+    return Progress(
+        target=0,
+        reached=one.reached + other.reached,
+        correct=one.correct + other.correct,
+        tokens=one.tokens + other.tokens,
+    )

@@ -294,7 +294,7 @@ def test_description_is_json_and_complete() -> None:
     assert described["stop_ids"] == [STOP]
     assert described["attention"] == "eager"
     token_bytes = 3 * 2 * 2 * 8 * 4
-    assert described["kv_cache_bytes"] == 8 * 64 * token_bytes + token_bytes, "and the prompt of the start-up check"
+    assert described["kv_cache_bytes"] == (8 * 64 + 30) * token_bytes, "and the start-up checks' prompts"
     assert described["slots"] == engine.slots == 8
     assert described["peak_memory_bytes"] > 0
     assert open_engine(tiny_model("llama"), batch_invariant=False).guarantee == "seeded"

@@ -139,10 +139,55 @@ def test_common_beginnings() -> None:
     assert common_length([(), (2,)]) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["llama-gqa", "gemma2"])
+def test_alone_a_row_keeps_its_bits_whatever_is_beside_it(name: str, dtype: torch.dtype) -> None:
+    """Neighbours with the same prompt, with longer ones, further on, of another beginning, or none; one thread, or two."""
+    model = grouped(tiny_model(name)).to(dtype)
+    prompt, slots = SHOTS[0], 16
+    beside: list[dict[int, tuple[int, ...]]] = [
+        {},
+        dict.fromkeys(range(1, slots), prompt),
+        {slot: tuple(2 + (slot + each) % 40 for each in range(3 * slot)) for slot in range(1, slots)},
+        {slot: SHOTS[slot % len(SHOTS)] for slot in range(1, slots)},
+    ]
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for others in beside:
+            decoder = PrefixDecoder(model, slots=slots, max_length=64, prompt_store_mb=1, alone=True)
+            decoder.prefill({7: prompt, **{slot: other for slot, other in others.items() if slot != 7}})
+            lengths = [len(prompt if slot == 7 else others.get(slot, ())) for slot in range(slots)]
+            logits = []
+            for count in range(7):
+                # The others are as far on as they can be, so that the decode blocks are wider than the row needs.
+                ahead = [count if slot == 7 else min(60, 9 * count) if slot in others else 0 for slot in range(slots)]
+                counts = torch.tensor(ahead)
+                tokens = 2 + (counts + torch.arange(slots)) % 40
+                logits.append(decoder.step(tokens, torch.tensor(lengths) + counts, counts)[7].clone())
+            found.append(torch.stack(logits))
+    torch.set_num_threads(1)
+    assert all(torch.equal(each, found[0]) for each in found)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_batch_invariant_completions_are_the_same_in_any_number_of_slots_by_any_number_of_threads(name: str) -> None:
+    model = grouped(tiny_model(name))
+    requests = requests_for(SHOTS, RANDOM, samples=5)
+    found = []
+    for slots, threads in ((16, 1), (16, 2), (32, 1), (48, 2)):
+        torch.set_num_threads(threads)
+        engine = open_engine(model, slots=slots)
+        assert isinstance(engine._decoder, PrefixDecoder)
+        found.append(finish(engine, requests[::-1] if slots == 32 else requests))
+    torch.set_num_threads(1)
+    assert all(each == found[0] for each in found)
+
+
 @pytest.mark.parametrize("batch_invariant", [True, False])
 def test_out_of_memory_halves_the_slots(batch_invariant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was running starts over and ends as it would have; with one slot left, the error says what to do."""
-    model = grouped(tiny_model("llama"))
+    model = tiny_model("llama") if batch_invariant else grouped(tiny_model("llama"))
     requests = requests_for(SHOTS, RANDOM, samples=4)
     expected = finish(open_engine(model, slots=8, batch_invariant=batch_invariant), requests)
     decoder = FixedDecoder if batch_invariant else PrefixDecoder

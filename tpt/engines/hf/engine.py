@@ -24,6 +24,7 @@ from tpt.engines.hf.grouped_attention import NAME
 from tpt.engines.hf.invariance import find_variance
 from tpt.engines.hf.results import made_on, reply_to, stops_of
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
+from tpt.engines.hf.step_graphs import cuda_capture
 from tpt.engines.requests import check_request
 from tpt.engines.stops import LOOK_EVERY, stop_in
 from tpt.errors import EngineError
@@ -66,8 +67,8 @@ def fitting_slots(available: int | None, slot_bytes: int) -> int:
 class HFEngine:
     """An Engine on a transformers model; see ``tpt.engines.Engine``.
 
-    With ``batch_invariant`` every step decodes all slots over the whole ``max_length``, so that a row's arithmetic has
-    one shape whatever runs beside it. Without it a step takes just the rows and positions in use.
+    With ``batch_invariant`` every step decodes all slots, and each prompt is prefilled alone, so that a row's arithmetic
+    has one shape whatever runs beside it. Without it a step takes just the rows and positions in use.
     """
 
     guarantee: Guarantee
@@ -99,8 +100,7 @@ class HFEngine:
         self._known: set[RequestId] = set()
         self._steps = 0
         self._allocate(settings.slots or auto_slots(model, max_length))
-        sharing = not settings.batch_invariant and _attention(model) == NAME
-        self._advice = _advice_on_numba() if sharing else ""
+        self._advice = _advice_on_numba() if _attention(model) == NAME else ""
         if self._advice:
             print(self._advice, file=sys.stderr, flush=True)
         self._stops = stops_of(chat, self._decoder.vocabulary, model.device)
@@ -189,6 +189,8 @@ class HFEngine:
             "out_of_memory_halvings": self._halvings,
             "guarantee": self.guarantee,
             "decoder": "fixed" if isinstance(self._decoder, FixedDecoder) else "prefix",
+            "cuda_graphs": not self._without_graphs,
+            "without_cuda_graphs": self._without_graphs,
             "advice": self._advice,
         }
 
@@ -209,6 +211,11 @@ class HFEngine:
         self._slots = slots
         length, store_mb = self._max_length, self._prompt_store_mb
         self._decoder = proved_decoder(model, slots=rows, max_length=length, prompt_store_mb=store_mb, fixed=invariant)
+        self._without_graphs = "a CPU has none"
+        if model.device.type == "cuda":
+            assert isinstance(self._decoder, FixedDecoder)
+            # A graph's kernels may be others than a step's: what is promised bit for bit is taken step by step.
+            self._without_graphs = "batch-invariant" if invariant else self._decoder.use_graphs(cuda_capture())
         self._sampler = SlotSampler(slots=rows, max_length=self._max_length, device=model.device)
         if invariant:
             self._require_invariance()
@@ -295,8 +302,12 @@ class HFEngine:
         self._free.extend(slots)
 
     def _require_invariance(self) -> None:
-        assert isinstance(self._decoder, FixedDecoder)
-        variance = find_variance(self._decoder)
+        try:
+            variance = find_variance(self._decoder, max_length=self._max_length)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return  # so will the first step: the engine takes fewer rows then, and checks again, or says that it cannot
+            raise
         if variance is not None:
             raise EngineError(
                 f"engine.batch_invariant = true, but here a row's logits depend on its batch: {variance} "
@@ -323,11 +334,12 @@ def proved_decoder(
 def row_decoder(
     model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, fixed: bool
 ) -> RowDecoder:
-    """Return a decoder whose rows share prompts, unless shapes must be fixed, numba is missing or the model is unfit."""
-    if not fixed and _attention(model) == NAME and not _advice_on_numba():
+    """Return a decoder with the compiled attention, unless numba is missing or the model is unfit."""
+    if _attention(model) == NAME and not _advice_on_numba():
         from tpt.engines.hf.prefix_decoder import PrefixDecoder
 
-        decoder = PrefixDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb)
+        store = prompt_store_mb
+        decoder = PrefixDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=store, alone=fixed)
         if decoder.reaches_attention():
             return decoder
     return FixedDecoder(model, slots=slots, max_length=max_length, prompt_store_mb=prompt_store_mb, fixed=fixed)

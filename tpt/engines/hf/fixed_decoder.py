@@ -10,6 +10,7 @@ from transformers import DynamicCache, PreTrainedModel
 from tpt.engines.hf.decoder import LayerMasks, check_supported, states_of
 from tpt.engines.hf.fixed_cache import FixedCache
 from tpt.engines.hf.prompt_store import STORED_PROMPTS_PER_SLOT, PromptKeysValues, PromptStore
+from tpt.engines.hf.step_graphs import Capture, StepGraphs, graphs_fault
 
 _WINDOW_STEP = 64
 
@@ -36,6 +37,7 @@ class FixedDecoder:
         self._columns = torch.arange(max_length, device=self.device)
         self._store = PromptStore(max_bytes=prompt_store_mb * 2**20, max_prompts=STORED_PROMPTS_PER_SLOT * slots)
         self.cache = FixedCache(self.prompt_states((0,)), slots=slots, max_length=max_length)
+        self.graphs: StepGraphs | None = None
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +74,18 @@ class FixedDecoder:
         if self._fixed:
             return self.logits(tokens, positions, self.max_length)
         longest = int(positions.max()) + 1
+        if self.graphs is not None:
+            return self.graphs(tokens, positions, longest)
         return self.logits(tokens, positions, min(self.max_length, -(-longest // _WINDOW_STEP) * _WINDOW_STEP))
+
+    def use_graphs(self, capture: Capture) -> str:
+        """Take steps as graphs from now on, if they give the logits of the steps; else return what is wrong with them."""
+        shape = {"max_length": self.max_length, "vocabulary": self.vocabulary}
+        graphs = StepGraphs(self.logits, capture, slots=self.slots, device=self.device, **shape)
+        fault = graphs_fault(graphs, self.logits, rows=self.slots, **shape)
+        if not fault:
+            self.graphs = graphs
+        return fault
 
     @torch.inference_mode()
     def logits(self, tokens: torch.Tensor, positions: torch.Tensor, window: int) -> torch.Tensor:

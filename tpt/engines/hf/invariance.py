@@ -4,68 +4,51 @@ from __future__ import annotations
 
 import torch
 
-from tpt.engines.hf.fixed_decoder import FixedDecoder
-from tpt.engines.hf.prompt_store import PromptKeysValues
+from tpt.engines.hf.decoder import RowDecoder
 
 _PROMPT_LENGTH = 12
 _SHIFTS = (1, 7)
+_STEPS = 2
 
 
 @torch.inference_mode()
-def find_variance(decoder: FixedDecoder) -> str | None:
-    """Return what made logits differ, or None when every probe row kept its bits.
+def find_variance(decoder: RowDecoder, *, max_length: int) -> str | None:
+    """Return what made logits differ, or None when every probe row kept its bits. No slot may be in use.
 
     As many different rows as there are slots are decoded in several arrangements: each in other slots, beside other
-    neighbours, and with most slots empty. The decoder's cache is left zeroed.
+    neighbours, and with most slots empty.
     """
     slots = decoder.slots
-    tokens, positions = _probe_rows(decoder)
-    prompts = _probe_prompts(decoder, positions)
     home = torch.arange(slots, device=decoder.device)
-    reference = _arranged(decoder, prompts, tokens, positions, home)
-    variance = None
+    reference = _arranged(decoder, home, home, max_length)
     for shift in (*_SHIFTS, slots // 2):
-        there = (home + shift) % slots
-        if not torch.equal(_arranged(decoder, prompts, tokens, positions, there), reference):
-            variance = f"the same rows moved by {shift} of {slots} slots gave other logits"
-    middle = slots // 2
-    empty = [(keys[:, :0], values[:, :0]) for keys, values in prompts[0]]
-    lonely = [prompts[middle] if slot == middle else empty for slot in range(slots)]
-    alone = (home == middle).long()
-    if not torch.equal(_arranged(decoder, lonely, tokens * alone, positions * alone, home)[middle], reference[middle]):
-        variance = "a row between empty slots gave other logits than between full ones"
-    for slot in range(slots):
-        decoder.cache.load(slot, empty)
-    return variance
+        if not torch.equal(_arranged(decoder, home, (home + shift) % slots, max_length), reference):
+            return f"the same rows moved by {shift} of {slots} slots gave other logits"
+    middle = home[slots // 2 :][:1]
+    if not torch.equal(_arranged(decoder, middle, middle, max_length), reference[:, middle]):
+        return "a row between empty slots gave other logits than between full ones"
+    return None
 
 
-def _arranged(
-    decoder: FixedDecoder,
-    prompts: list[PromptKeysValues],
-    tokens: torch.Tensor,
-    positions: torch.Tensor,
-    there: torch.Tensor,
-) -> torch.Tensor:
-    """Return every probe row's logits, ``[slots, vocabulary]`` in probe order, with row ``i`` in slot ``there[i]``."""
-    for prompt, slot in zip(prompts, there.tolist(), strict=True):
-        decoder.cache.load(slot, prompt)
-    order = torch.argsort(there)
-    return decoder.logits(tokens[order], positions[order], decoder.max_length)[there]
+def _arranged(decoder: RowDecoder, rows: torch.Tensor, there: torch.Tensor, max_length: int) -> torch.Tensor:
+    """Return logits of probe rows, ``[steps, rows, vocabulary]``, with row ``rows[i]`` in slot ``there[i]``.
 
-
-def _probe_rows(decoder: FixedDecoder) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a token and a position for every probe row, all different as far as the numbers allow."""
-    index = torch.arange(decoder.slots, device=decoder.device)
-    longest = min(_PROMPT_LENGTH, decoder.max_length - 1)
-    return (index * 7 + 1) % decoder.vocabulary, index % (longest + 1)
-
-
-def _probe_prompts(decoder: FixedDecoder, positions: torch.Tensor) -> list[PromptKeysValues]:
-    """Return a prompt for every probe row: one prefilled prompt, scaled a little differently for each row."""
-    longest = max(1, min(_PROMPT_LENGTH, decoder.max_length - 1))
-    prompt = decoder.prompt_states(tuple(token % decoder.vocabulary for token in range(3, 3 + longest)))
-    scaled = []
-    for row, length in enumerate(positions.tolist()):
-        factor = 1 + row / decoder.slots
-        scaled.append([(keys[:, :length] * factor, values[:, :length] * factor) for keys, values in prompt])
-    return scaled
+    They differ in their prompts' lengths and in what they are fed, as far as the numbers allow.
+    """
+    steps = min(_STEPS, max_length)
+    longest = min(_PROMPT_LENGTH, max_length - steps)
+    lengths = rows % (longest + 1)
+    prompts = [tuple(token % decoder.vocabulary for token in range(3, 3 + length)) for length in lengths.tolist()]
+    decoder.prefill(dict(zip(there.tolist(), prompts, strict=True)))
+    found = []
+    try:
+        for count in range(steps):
+            state = torch.zeros((3, decoder.slots), dtype=torch.long, device=decoder.device)
+            state[0, there] = (rows * 7 + 5 * count + 1) % decoder.vocabulary
+            state[1, there] = lengths + count
+            state[2, there] = count
+            found.append(decoder.step(state[0], state[1], state[2])[there].clone())
+    finally:
+        for slot in there.tolist():
+            decoder.release(slot)
+    return torch.stack(found)

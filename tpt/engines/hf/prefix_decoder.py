@@ -1,4 +1,4 @@
-"""Decoding of rows that share prompts: prompts are prefilled together, and what they share is kept and read once."""
+"""Decoding by the compiled attention: rows share prompts, which are prefilled together or, where bits count, each alone."""
 
 from __future__ import annotations
 
@@ -26,8 +26,15 @@ class PrefixDecoder:
     Raises ForeignModelError on construction when the model's architecture cannot be decoded at all.
     """
 
-    def __init__(self, model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int) -> None:
-        """Check the architecture."""
+    def __init__(
+        self, model: PreTrainedModel, *, slots: int, max_length: int, prompt_store_mb: int, alone: bool = False
+    ) -> None:
+        """Check the architecture; ``alone``: each prompt is computed in a shape that depends on it alone.
+
+        A row's attention is summed up in the order of its own prompt and decode block whatever is beside it, but for the
+        prefix, which depends on the other prompts: alone there is none.
+        """
+        self._alone = alone
         self.model = model
         self.device = model.device
         self.slots = slots
@@ -60,14 +67,16 @@ class PrefixDecoder:
     @torch.inference_mode()
     def prefill(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
         """See RowDecoder."""
-        self._agree_on_prefix(list(prompts.values()))
+        if not self._alone:
+            self._agree_on_prefix(list(prompts.values()))
         suffixes = {slot: prompt[len(self.cache.prefix) :] for slot, prompt in prompts.items()}
         missing = {suffix for suffix in suffixes.values() if not self.cache.holds(suffix)}
         found = {suffix: self._store.get(suffix) for suffix in missing}
         wanted = [suffix for suffix, states in found.items() if states is None]
-        if wanted:
+        if wanted and not self._alone:
             wanted += self._ahead(upcoming, wanted)
-        for batch in _batches(wanted, len(self.cache.prefix)):
+        batches = ([each] for each in wanted) if self._alone else _batches(wanted, len(self.cache.prefix))
+        for batch in batches:
             for suffix, states in zip(batch, self._states(batch), strict=True):
                 found[suffix] = states
                 self._store.put(suffix, states)
