@@ -32,7 +32,7 @@ def test_the_notebook_runs_to_its_end(
     assert "0 " in printed and "% greedy" in printed and "####" in printed
     run: Run = scope["run"]
     assert len(scope["samples"]) == len(run.traces(1)) > 16
-    assert len(run.problems()) == 60 and len(run.problems(heldout=True)) == 12
+    assert len(run.problems()) == 60 and len(run.problems(scored=True)) == 12
     assert run.verdicts(1).to_dataset().num_rows == len(run.verdicts(1))
     html = run._repr_html_()
     assert html.count("<tr>") == 3 and "16" in html and "tpt report runs/notebook" in html

@@ -143,19 +143,19 @@ class Run:
         require_unchanged_run(self.dir)
         return [read_record(self.dir, each) for each in self.dir.rounds() if each.record.exists()]
 
-    def problems(self, *, heldout: bool = False) -> RecordList[Problem]:
+    def problems(self, *, scored: bool = False) -> RecordList[Problem]:
         """Return the training problems, or the held-out ones."""
-        return RecordList(read_records(self.dir.heldout if heldout else self.dir.problems, Problem))
+        return RecordList(read_records(self.dir.heldout if scored else self.dir.problems, Problem))
 
-    def traces(self, round_index: int, *, heldout: bool = False) -> RecordList[Trace]:
+    def traces(self, round_index: int, *, scored: bool = False) -> RecordList[Trace]:
         """Return what was sampled in a round to learn from, or, of held-out problems, to score its model."""
         round_dir = self.dir.round(round_index)
-        return RecordList(read_records(round_dir.evaluate_traces if heldout else round_dir.traces, Trace))
+        return RecordList(read_records(round_dir.evaluate_traces if scored else round_dir.traces, Trace))
 
-    def verdicts(self, round_index: int, *, heldout: bool = False) -> RecordList[Verdict]:
+    def verdicts(self, round_index: int, *, scored: bool = False) -> RecordList[Verdict]:
         """Return the verdicts on ``traces``, in the same order."""
         round_dir = self.dir.round(round_index)
-        return RecordList(read_records(round_dir.evaluate_verdicts if heldout else round_dir.verdicts, Verdict))
+        return RecordList(read_records(round_dir.evaluate_verdicts if scored else round_dir.verdicts, Verdict))
 
     def examples(self, round_index: int) -> RecordList[Example]:
         """Return what a round was trained on."""

@@ -182,5 +182,5 @@ def export_model(
     run = RunDir(path)
     written = export_dataset(run, to, force=force) if dataset else export(run, to, options)
     if push:
-        written |= push_folder(to, push, kind="dataset" if dataset else "model", public=public, dry_run=dry_run)
+        written |= push_folder(to, push, repo="dataset" if dataset else "model", public=public, dry_run=dry_run)
     print_result(written, format)

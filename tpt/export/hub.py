@@ -24,7 +24,7 @@ def check_repo(name: str) -> None:
 
 
 def push(
-    folder: Path, name: str, *, kind: RepoKind = "model", public: bool = False, dry_run: bool = False
+    folder: Path, name: str, *, repo: RepoKind = "model", public: bool = False, dry_run: bool = False
 ) -> dict[str, Any]:
     """Upload a folder to a repository of the Hub, which is made if it is not there, and say what went where.
 
@@ -34,7 +34,7 @@ def push(
     Args:
         folder: what to upload, whole.
         name: ``OWNER/NAME``.
-        kind: of the repository.
+        repo: what sort of repository.
         public: make a new one visible to everyone.
         dry_run: say what would be uploaded, and ask nobody.
 
@@ -45,7 +45,7 @@ def push(
     check_repo(name)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     told = {
-        "repository": f"{'datasets/' if kind == 'dataset' else ''}{name}",
+        "repository": f"{'datasets/' if repo == 'dataset' else ''}{name}",
         "visibility": "public" if public else "private",
         "uploaded": [path.relative_to(folder).as_posix() for path in files],
         "megabytes_uploaded": round(sum(path.stat().st_size for path in files) / 1e6, 1),
@@ -60,9 +60,9 @@ def push(
         )
     api = HfApi()
     try:
-        api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
+        api.create_repo(name, repo_type=repo, private=not public, exist_ok=True)
         done = api.upload_folder(
-            repo_id=name, folder_path=folder, repo_type=kind, commit_message="Upload by tpt export"
+            repo_id=name, folder_path=folder, repo_type=repo, commit_message="Upload by tpt export"
         )
     except Exception as error:
         raise RunError(
