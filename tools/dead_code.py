@@ -13,6 +13,7 @@ HOOKS = {
     "ScriptedEngine": "the engine for tests, which ships with the package",
     "child_pids": "how tests see that no process of the pool is left",
     **dict.fromkeys(["on_config", "on_files", "on_page_markdown"], "mkdocs calls it"),
+    **dict.fromkeys(["_repr_html_", "to_dataset", "to_polars"], "for notebooks and for scripts of users"),
     "matches": "called by its name in a worker",
     "locate": "called through Ray's handle",
     "after_exception": "Ray Train calls it",
