@@ -45,7 +45,7 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        "engine": config.engine.model_dump(exclude={"weights", *OPERATIONAL}),
         "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "probe", *ALSO_KEYS}),
         **verification_settings(config, path),
     }

@@ -38,7 +38,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        "engine": config.engine.model_dump(exclude={"weights", *OPERATIONAL}),
         # Which problems choose the best round does not change how any is scored; nor does what is sampled besides.
         "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", *ALSO_KEYS}),
         **verification_settings(config, run.heldout),

@@ -103,7 +103,8 @@ def engine_name(config: RunConfig) -> EngineName:
     if settings.name != "auto":
         known: tuple[EngineName, ...] = ("hf", "vllm", "server", "ray")
         return next((name for name in known if name == settings.name), "own")
-    if settings.batch_invariant or settings.device == "cpu" or not is_installed("vllm"):
+    here = settings.batch_invariant or "int8" in (settings.weights, config.evaluate.weights)
+    if here or settings.device == "cpu" or not is_installed("vllm"):
         return "hf"
     from tpt.model.load import resolve_device
 

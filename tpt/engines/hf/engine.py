@@ -24,6 +24,7 @@ from tpt.engines.hf.decoder import RowDecoder
 from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.forward_check import check_forward, foreign_explained
 from tpt.engines.hf.grouped_attention import NAME, use_grouped_attention
+from tpt.engines.hf.int8 import Int8Weights, use_int8
 from tpt.engines.hf.invariance import find_variance
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.requests import check_request
@@ -55,14 +56,15 @@ def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, c
     Args:
         spec: See ``tpt.model.load``.
         chat: On the model's tokenizer.
-        settings: Slots, device and the like.
+        settings: Weights, slots, device and the like.
         max_length: Longest prompt plus completion, in tokens.
         cache: Where GGUF models are kept dequantised.
     """
     model = load_model(spec, dtype=settings.dtype, device=settings.device, cache=cache)
+    int8 = use_int8(model) if settings.weights == "int8" else None
     if model.device.type == "cpu":
         use_grouped_attention(model)
-    return HFEngine(model, chat, settings, max_length=max_length)
+    return HFEngine(model, chat, settings, max_length=max_length, int8=int8)
 
 
 def auto_slots(model: PreTrainedModel, max_length: int) -> int:
@@ -100,6 +102,7 @@ class HFEngine:
         *,
         max_length: int,
         prompt_store_mb: int = 2048,
+        int8: Int8Weights | None = None,
     ) -> None:
         """Allocate everything and, if asked for batch invariance, check that this machine gives it.
 
@@ -112,6 +115,7 @@ class HFEngine:
         self.guarantee = "batch-invariant" if settings.batch_invariant else "seeded"
         self.model = model
         self.chat = chat
+        self._int8 = int8
         self._max_length = max_length
         self._prompt_store_mb = prompt_store_mb
         self._halvings = 0
@@ -211,6 +215,7 @@ class HFEngine:
             "model_type": model.config.model_type,
             "attention": _attention(model),
             "dtype": str(model.dtype).removeprefix("torch."),
+            **({"weights": "full"} if self._int8 is None else {"weights": "int8", "int8": self._int8._asdict()}),
             "device": model.device.type,
             "device_name": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
