@@ -79,6 +79,10 @@ class ScriptedEngine:
         dropped = [self._running.pop(key)[0] for key in ids & self._running.keys()]
         return sum(len(completion.token_ids) for completion in dropped)
 
+    def under_way(self) -> int:
+        """Return 0: a script writes each completion at once."""
+        return 0
+
     def describe(self) -> dict[str, Any]:
         """Return the settings that decide what comes out when."""
         return {

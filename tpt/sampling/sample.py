@@ -21,6 +21,10 @@ from tpt.start_model import StartModel
 from tpt.system.progress import Display
 
 
+_LONG_S = 10.0
+"""From here on it is said how long a completion has been under way."""
+
+
 class Pass(NamedTuple):
     """Samples that are taken alike, after another pass's, by the same engine."""
 
@@ -109,11 +113,19 @@ def _shown_on(display: Display) -> Callable[[Progress], None]:
             # A pass has begun: what the one before reached stays.
             before, last = _sum(before, last), progress
         now = _sum(before, progress)
-        rate = now.tokens / max(time.monotonic() - started, 1e-9)
-        display.update(now.reached, note=f"{now.correct} correct, {rate:,.0f} tokens/s")
+        sampled = now.tokens + progress.under_way
+        note = f"{now.correct} correct, {sampled / max(time.monotonic() - started, 1e-9):,.0f} tokens/s"
+        if progress.longest_s >= _LONG_S:
+            note += f", {progress.under_way:,} tokens under way, the longest for {progress.longest_s:.0f} s"
+        display.update(now.reached, note=note)
 
     return show
 
 
 def _sum(one: Progress, other: Progress) -> Progress:
-    return Progress(0, one.reached + other.reached, 0, one.correct + other.correct, one.tokens + other.tokens)
+    return Progress(
+        target=0,
+        reached=one.reached + other.reached,
+        correct=one.correct + other.correct,
+        tokens=one.tokens + other.tokens,
+    )

@@ -204,6 +204,10 @@ class HFEngine:
         self._known -= ids
         return sampled
 
+    def under_way(self) -> int:
+        """Return how many tokens the requests in flight have sampled so far."""
+        return int(self._state[_COUNT].sum())
+
     def describe(self) -> dict[str, Any]:
         """Return versions, device, shapes and memory, for the stage manifest."""
         model = self.model

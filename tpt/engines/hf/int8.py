@@ -21,7 +21,7 @@ NOUGHT = 128
 """The whole number that stands for 0 in what goes into a product."""
 _LEAST_WIDTH = 32
 """Smaller layers, such as routers, gain nothing."""
-_WEIGHT_LEVELS = (127, 64)
+_WEIGHT_LEVELS = (127, 63)
 """Whole numbers on either side of nought. Processors without VNNI add two products in 16 bits, cut off at 32,767, so that
 weights, which have fewer outliers than what goes in, are rounded more coarsely there."""
 _CHUNK = 4096
@@ -103,7 +103,13 @@ class Int8Linear(nn.Module):
 
 @cache
 def weight_levels() -> int:
-    """Return how finely weights can be rounded here, by trying whether the processor's products are exact."""
+    """Return how finely weights can be rounded here, by trying whether the processor's products are exact.
+
+    Raises:
+        EngineError: they are not with any number of levels, or torch has no such products here.
+    """
+    if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
+        raise EngineError('weights = "int8" needs a torch with oneDNN, as built for x86 processors; set weights = "full"')
     for levels in _WEIGHT_LEVELS:
         numbers = torch.full((16, 64), 255, dtype=torch.uint8)
         packed = torch.ops.onednn.qlinear_prepack(torch.full((64, 64), levels, dtype=torch.int8), None)

@@ -1,0 +1,164 @@
+"""Whether a model that thinks in int8 finds other solutions or becomes another model, and how much faster it is.
+
+    python benchmarks/int8.py runs CONFIG [--rounds 3] [--out DIR] [--set KEY=VALUE ...]
+    python benchmarks/int8.py speed [--model SPEC] [--slots 256] [--dtype auto] [--steps 20]
+
+``runs``: the config's run twice, thinking in full precision and in int8, with the same seed and the same number of samples
+of every problem (``think.sampler = "fixed"``); scores are in full precision. It prints what the base model solves of the
+training problems both ways, how varied and long its right traces are, and the held-out scores of every round. Runs that are
+there already are gone on with. ``speed``: decode steps with all slots busy, full and int8 in turn, one thread, by the time
+that the process had the processor, so that other work on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from think_arms import CHAT, SAMPLES, SMOLLM2, questions
+
+from tpt.config import EngineConfig, PromptConfig
+from tpt.engines import Request
+from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.int8 import Int8Linear
+from tpt.model.chat import Chat
+from tpt.model.load import load_tokenizer
+from tpt.records import Trace, Verdict
+from tpt.run.directory import RoundDir, RunDir
+from tpt.scoring import mean_and_stderr
+from tpt.scoring.diversity import training_diversity
+from tpt.scoring.score import read_counts
+from tpt.system.jsonl import iterate_records
+
+ARMS = ("full", "int8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(required=True)
+    runs = tasks.add_parser("runs")
+    runs.add_argument("config")
+    runs.add_argument("--rounds", type=int, default=3)
+    runs.add_argument("--out", type=Path)
+    runs.add_argument("--set", action="append", default=[], dest="sets")
+    runs.set_defaults(act=compare_runs)
+    speed = tasks.add_parser("speed")
+    speed.add_argument("--model", default=SMOLLM2)
+    speed.add_argument("--slots", type=int, default=256)
+    speed.add_argument("--dtype", default="auto")
+    speed.add_argument("--steps", type=int, default=20)
+    speed.set_defaults(act=compare_speed)
+    arguments = parser.parse_args()
+    arguments.act(arguments)
+
+
+def compare_runs(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        out = arguments.out or Path(temporary)
+        arms = [RunDir(out / arm) for arm in ARMS]
+        for arm, run in zip(ARMS, arms, strict=True):
+            given = [f"rounds={arguments.rounds}", "think.sampler=fixed", "stop.patience=0", f"engine.weights={arm}"]
+            command = [sys.executable, "-m", "tpt", "run", arguments.config, "--out", str(run.path)]
+            subprocess.run([*command, *(part for each in (*given, *arguments.sets) for part in ("--set", each))], check=True)
+        print("| measured | full | int8 | difference, 95 % interval |\n| --- | ---: | ---: | ---: |")
+        first = [run.round(1) for run in arms]
+        scored("base model on the training problems, thinking", [each.verdicts for each in first])
+        for name, values in zip(
+            ("completion tokens, all samples", "completion tokens, right ones"), lengths(first), strict=True
+        ):
+            print(f"| {name} | {values[0]:.2f} | {values[1]:.2f} | |")
+        found = [training_diversity(list(pairs(each))) for each in first]
+        for name in sorted(found[0].keys() & found[1].keys()):
+            print(f"| right traces: {name} | {found[0][name]:.4f} | {found[1][name]:.4f} | |")
+        for index in range(1, arguments.rounds + 1):
+            rounds = [run.round(index) for run in arms]
+            tokens = [sum(trace.completion_tokens for trace in iterate_records(each.traces, Trace)) for each in rounds]
+            print(f"| round {index}: tokens sampled to think | {tokens[0]:,} | {tokens[1]:,} | |")
+            scored(f"round {index}: held-out problems", [each.evaluate_verdicts for each in rounds])
+
+
+def scored(name: str, verdicts: list[Path]) -> None:
+    """Print the strict pass@1 of both arms, and the difference paired by problem."""
+    full, int8 = (read_counts(path).shares[:, 0] for path in verdicts)
+    difference = mean_and_stderr(int8 - full)
+    half = 1.96 * difference.stderr
+    print(
+        f"| {name} | {full.mean():.1%} | {int8.mean():.1%} | {100 * difference.mean:+.1f} ± {100 * half:.1f} points, "
+        f"{len(full)} problems |"
+    )
+
+
+def pairs(at: RoundDir) -> list[tuple[Trace, Verdict]]:
+    return list(zip(iterate_records(at.traces, Trace), iterate_records(at.verdicts, Verdict), strict=True))
+
+
+def lengths(rounds: list[RoundDir]) -> list[list[float]]:
+    """Return mean completion tokens of all samples of each arm, and of the right ones."""
+    table = [[(trace.completion_tokens, verdict.outcome == "CORRECT") for trace, verdict in pairs(each)] for each in rounds]
+    every = [float(np.mean([tokens for tokens, _ in row])) for row in table]
+    return [every, [float(np.mean([tokens for tokens, right in row if right])) for row in table]]
+
+
+def compare_speed(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = load_tokenizer(arguments.model, cache=Path(folder))
+        engines = {}
+        for arm in ARMS:
+            settings = EngineConfig(slots=arguments.slots, device="cpu", dtype=arguments.dtype, weights=arm)
+            chat = Chat(tokenizer, PromptConfig())
+            engines[arm] = open_hf(arguments.model, chat, settings, max_length=512, cache=Path(folder))
+    started = {}
+    for arm, engine in engines.items():
+        for index, question in enumerate(questions(arguments.slots // SAMPLES)):
+            turns = [{"role": "user", "content": question}]
+            prompt = tuple(tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"])
+            for sample in range(SAMPLES):
+                engine.add(Request((str(index), sample), prompt, SAMPLES * index + sample, CHAT))
+        started[arm] = timed(engine.step)
+    products = {arm: matrix_products(engine.model, arguments.slots) for arm, engine in engines.items()}
+    steps: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    bounds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for _ in range(arguments.steps):
+        for arm in ARMS:
+            steps[arm].append(timed(engines[arm].step))
+            bounds[arm].append(timed(products[arm]))
+    described = engines["int8"].describe()
+    print(f"{arguments.model}, {arguments.slots} slots, {described['dtype']}, {described['int8']}, {os.cpu_count()} cores")
+    print("| seconds of processor time | full | int8 | full / int8 |\n| --- | ---: | ---: | ---: |")
+    for name, table in (("a step", steps), ("its matrix products alone", bounds)):
+        full, int8 = (statistics.median(table[arm]) for arm in ARMS)
+        print(f"| {name} | {full:.4f} | {int8:.4f} | {full / int8:.2f}x |")
+    print(f"| all prompts and the first step | {started['full']:.2f} | {started['int8']:.2f} | {started['full'] / started['int8']:.2f}x |")
+
+
+def timed(call) -> float:  # type: ignore[no-untyped-def]
+    begun = time.process_time()
+    call()
+    return time.process_time() - begun
+
+
+def matrix_products(model, rows: int):  # type: ignore[no-untyped-def]
+    """Return a function that does all products of one decode step, in int8 with the rounding of what goes in."""
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | Int8Linear)]
+    inputs = {width: torch.randn(rows, width, dtype=model.dtype) for width in {layer.in_features for layer in layers}}
+
+    def run() -> None:
+        with torch.inference_mode():
+            for layer in layers:
+                layer(inputs[layer.in_features])
+
+    run()
+    return run
+
+
+if __name__ == "__main__":
+    main()
