@@ -67,7 +67,9 @@ def compare_runs(arguments: argparse.Namespace) -> None:
         for arm, run in zip(ARMS, arms, strict=True):
             given = [f"rounds={arguments.rounds}", "think.sampler=fixed", "stop.patience=0", f"engine.weights={arm}"]
             command = [sys.executable, "-m", "tpt", "run", arguments.config, "--out", str(run.path)]
-            subprocess.run([*command, *(part for each in (*given, *arguments.sets) for part in ("--set", each))], check=True)
+            subprocess.run(
+                [*command, *(part for each in (*given, *arguments.sets) for part in ("--set", each))], check=True
+            )
         print("| measured | full | int8 | difference, 95 % interval |\n| --- | ---: | ---: | ---: |")
         first = [run.round(1) for run in arms]
         scored("base model on the training problems, thinking", [each.verdicts for each in first])
@@ -102,7 +104,9 @@ def pairs(at: RoundDir) -> list[tuple[Trace, Verdict]]:
 
 def lengths(rounds: list[RoundDir]) -> list[list[float]]:
     """Return mean completion tokens of all samples of each arm, and of the right ones."""
-    table = [[(trace.completion_tokens, verdict.outcome == "CORRECT") for trace, verdict in pairs(each)] for each in rounds]
+    table = [
+        [(trace.completion_tokens, verdict.outcome == "CORRECT") for trace, verdict in pairs(each)] for each in rounds
+    ]
     every = [float(np.mean([tokens for tokens, _ in row])) for row in table]
     return [every, [float(np.mean([tokens for tokens, right in row if right])) for row in table]]
 
@@ -132,12 +136,15 @@ def compare_speed(arguments: argparse.Namespace) -> None:
             steps[arm].append(timed(engines[arm].step))
             bounds[arm].append(timed(products[arm]))
     described = engines["int8"].describe()
-    print(f"{arguments.model}, {arguments.slots} slots, {described['dtype']}, {described['int8']}, {os.cpu_count()} cores")
+    print(
+        f"{arguments.model}, {arguments.slots} slots, {described['dtype']}, {described['int8']}, {os.cpu_count()} cores"
+    )
     print("| seconds of processor time | full | int8 | full / int8 |\n| --- | ---: | ---: | ---: |")
     for name, table in (("a step", steps), ("its matrix products alone", bounds)):
         full, int8 = (statistics.median(table[arm]) for arm in ARMS)
         print(f"| {name} | {full:.4f} | {int8:.4f} | {full / int8:.2f}x |")
-    print(f"| all prompts and the first step | {started['full']:.2f} | {started['int8']:.2f} | {started['full'] / started['int8']:.2f}x |")
+    full, int8 = started["full"], started["int8"]
+    print(f"| all prompts and the first step | {full:.2f} | {int8:.2f} | {full / int8:.2f}x |")
 
 
 def timed(call) -> float:  # type: ignore[no-untyped-def]

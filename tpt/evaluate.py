@@ -6,7 +6,7 @@ Evaluation is thinking and verifying on held-out problems: the traces come from 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy
-from tpt.scoring.drift import probe, probe_traces, spoken
+from tpt.scoring.drift import probe, probe_room, probe_traces, spoken
 from tpt.scoring.score import clusters_of, score
 from tpt.start_model import StartModel, base_model, output_of, require_weights, trained_model_of
 from tpt.system.jsonl import read_records, replace_records, to_table
@@ -55,7 +55,8 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     watch = watch_evaluation(context, problems)
     passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
     title = "base model's score" if round_dir.index == 0 else "evaluate"
-    with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
+    total = sum(each.sampler.target for each in passes)
+    with context.display(title, total=total) as display:
         collected, described = sample(context, model, problems, *passes, display=display)
         verdicts = read_records(round_dir.evaluate_verdicts, Verdict)
         scored = score(
@@ -67,9 +68,8 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         )
         replace_records(round_dir.outputs("evaluate")["diversity"], scored.problems)
         sampled = time.monotonic()
-        report = replace(
-            with_greedy(scored.report, round_dir.scored, clusters), probe=probe_round(run, config, model, problems)
-        )
+        measured = probe_round(run, config, model, problems, lambda said: display.update(total, note=said))
+        report = replace(with_greedy(scored.report, round_dir.scored, clusters), probe=measured)
         display.finish(score_line(report))
     now = time.monotonic()
     counts = {**to_table(collected[0]), "report": to_table(report), "probe": report.probe}
@@ -100,17 +100,22 @@ def base_traces(run: RunDir) -> dict[str, str]:
     }
 
 
-def probe_round(run: RunDir, config: RunConfig, model: StartModel, problems: Mapping[str, Problem]) -> dict[str, float]:
-    """Hold a round's model against the base model on ``evaluate.probe`` held-out traces and solutions; see ``probe``."""
+def probe_round(
+    run: RunDir, config: RunConfig, model: StartModel, problems: Mapping[str, Problem], show: Callable[[str], None]
+) -> dict[str, float]:
+    """Hold a round's model against the base model on ``evaluate.probe`` held-out traces and solutions at most; see ``probe``.
+
+    How many are read follows from the tokens of the base model's evaluation, so that every round reads the same ones.
+    """
     count, cache = config.evaluate.probe, run.path / "cache"
     if not count:
         return {}
     from tpt.model.load import load_model
 
     spec, first = base_model(run, config).spec, run.round(0)
-    own = probe_traces(
-        read_records(first.evaluate_traces, Trace), read_records(first.evaluate_verdicts, Verdict), count
-    )
+    base_evaluation = read_records(first.evaluate_traces, Trace)
+    own = probe_traces(base_evaluation, read_records(first.evaluate_verdicts, Verdict), count)
+    room = probe_room(sum(trace.completion_tokens for trace in base_evaluation))
     human = [human_trace(problem) for _, problem in sorted(problems.items()) if problem.solution]
     load = partial(load_model, dtype=config.engine.dtype, device=config.engine.device, cache=cache)
     chat, base = open_chat(config.asked_prompt, spec, cache), load(spec)
@@ -119,4 +124,4 @@ def probe_round(run: RunDir, config: RunConfig, model: StartModel, problems: Map
         for traces in (own, human[:count])
     )
     weights = base if model.round == 0 else load(model.spec)
-    return probe(weights, base, chat, traces=own_texts, solutions=human_texts)
+    return probe(weights, base, chat, traces=own_texts, solutions=human_texts, room=room, show=show)

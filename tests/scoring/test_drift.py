@@ -152,7 +152,9 @@ def test_a_run_has_the_probe_of_every_round(finished: Finished) -> None:
     counts = [evaluation(finished.path, index)["counts"] for index in (0, 1)]
     assert [each["probe"] == each["report"]["probe"] for each in counts] == [True, True]
     assert counts[0]["probe"]["kl_base_round"] == 0.0 < counts[1]["probe"]["kl_base_round"]
-    assert counts[0]["probe"]["human_texts"] == 10 == counts[1]["probe"]["human_texts"]
+    assert counts[0]["probe"]["human_texts"] == 4 == counts[1]["probe"]["human_texts"], (
+        "a tenth of so few samples is less"
+    )
     rows = read_records(finished.path / "round-1" / "evaluate" / "diversity.jsonl", ProblemDiversity)
     assert len(rows) == 10 and "looped" in counts[1]["report"]["lengths"]
     assert "looped" in read_json(finished.path / "round-1" / "think.json")["counts"]["variety"]

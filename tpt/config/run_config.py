@@ -73,9 +73,7 @@ class RunConfig(Section):
     @property
     def for_scoring(self) -> RunConfig:
         """The config with the engine that scores are sampled by."""
-        return self.model_copy(
-            update={"engine": self.engine.model_copy(update={"weights": self.evaluate.weights})}
-        )
+        return self.model_copy(update={"engine": self.engine.model_copy(update={"weights": self.evaluate.weights})})
 
     @model_validator(mode="after")
     def _engine_can_score(self) -> Self:

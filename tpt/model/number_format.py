@@ -45,22 +45,24 @@ def emulation_text(config: PreTrainedConfig, options: list[str]) -> str:
         return ""
     keys = " and ".join(options)
     return (
-        f"{keys} = \"bfloat16\", which this processor emulates: a matrix product takes {factor:.1f} times as long as in "
-        f"float32 (just measured). Set {keys} to \"auto\""
+        f'{keys} = "bfloat16", which this processor emulates: a matrix product takes {factor:.1f} times as long as in '
+        f'float32 (just measured). Set {keys} to "auto"'
     )
 
 
 def bfloat16_factor(width: int, inner: int) -> float:
     """Return how many times as long a matrix product takes in bfloat16 as in float32, on this CPU with torch's threads."""
-    rows = torch.ones(_ROWS, min(width, _WIDEST) or _WIDEST)
-    weight = torch.ones(min(inner, _WIDEST_INNER) or _WIDEST_INNER, rows.shape[1])
-    seconds = []
-    for dtype in (torch.bfloat16, torch.float32):
-        given, by = rows.to(dtype), weight.to(dtype)
-        times = []
-        for _ in range(1 + _REPEATS):
-            started = time.perf_counter()
-            torch.nn.functional.linear(given, by)
-            times.append(time.perf_counter() - started)
-        seconds.append(min(times[1:]))
-    return seconds[0] / seconds[1]
+    return product_flops("float32", width, inner) / product_flops("bfloat16", width, inner)
+
+
+def product_flops(dtype: str, width: int, inner: int) -> float:
+    """Return the operations a second of a matrix product in a number format, on this CPU with torch's threads."""
+    numbers = getattr(torch, dtype)
+    given = torch.ones(_ROWS, min(width, _WIDEST) or _WIDEST, dtype=numbers)
+    weight = torch.ones(min(inner, _WIDEST_INNER) or _WIDEST_INNER, given.shape[1], dtype=numbers)
+    times = []
+    for _ in range(1 + _REPEATS):
+        started = time.perf_counter()
+        torch.nn.functional.linear(given, weight)
+        times.append(time.perf_counter() - started)
+    return 2 * len(given) * weight.numel() / min(times[1:])

@@ -8,6 +8,7 @@ from tpt.plan.hardware import BANDWIDTH_SHARE, DECODING_SHARE, MFU
 from tpt.plan.history import History
 from tpt.plan.power import GAIN_SPREAD, SOLVE_RATE
 from tpt.plan.stages import Setting
+from tpt.sampling.header import slow_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def assumptions(setting: Setting, options: PlanOptions, history: History) -> lis
         said.append(
             "Minutes: a few layers of the model were timed on this machine just now; other work on it makes them longer."
         )
+        if slow := slow_format(config, None):
+            said.append(f"{slow}.")
     if config.engine.name == "ray":
         said.append("Sampling is counted for one of Ray's replicas; n of them take about an nth of the time.")
     if history.done:

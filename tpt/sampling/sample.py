@@ -20,7 +20,6 @@ from tpt.seeds import seed_for
 from tpt.start_model import StartModel
 from tpt.system.progress import Display
 
-
 _LONG_S = 10.0
 """From here on it is said how long a completion has been under way."""
 

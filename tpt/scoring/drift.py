@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 LONGEST = 512
 """Tokens of a completion that are looked at, from its beginning."""
+
+
+FEWEST = 4
+"""Texts of a kind that are read whatever they take: fewer would have no standard error worth the name."""
+_SHARE, _KINDS, _MODELS = 0.1, 2, 2
 
 
 _TOKENS = 1024
@@ -63,6 +68,14 @@ def probe_traces(traces: Iterable[Trace], verdicts: Iterable[Verdict], count: in
     return list(first.values())[:count]
 
 
+def probe_room(sampled_tokens: float) -> float:
+    """Return the tokens of texts of a kind, prompts counted, that a tenth of an evaluation's time is enough for.
+
+    A token that is read takes about as long as one that is sampled, and two models read texts of two kinds.
+    """
+    return _SHARE * sampled_tokens / (_KINDS * _MODELS)
+
+
 def probe(
     model: PreTrainedModel,
     base: PreTrainedModel,
@@ -70,8 +83,12 @@ def probe(
     *,
     traces: Sequence[Sequence[Message]],
     solutions: Sequence[Sequence[Message]],
+    room: float = math.inf,
+    show: Callable[[str], None] = lambda said: None,
 ) -> dict[str, float]:
     """Compare a model with the base model on texts, each the prompt's messages and then the assistant's.
+
+    Of either kind the first texts are read that fit into ``room`` tokens, ``FEWEST`` at least; ``show`` is told how far it is.
 
     All values are per token of the completions, in nats. Of the traces: ``entropy`` of the model's next token,
     ``kl_base_round`` and ``kl_round_base``. Of the solutions: ``human_nll``, the negative log-likelihood. Each has a
@@ -81,17 +98,17 @@ def probe(
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     found: dict[str, float] = {}
-    own = _rows(chat, traces, longest)
+    own = _rows(chat, traces, longest, room)
     if len(own) > 1:
-        sums = _measure(model, base, own)
+        sums = _measure(model, base, own, lambda said: show(f"probe, own texts: {said}"))
         found |= {"texts": len(own), "tokens": float(sums.tokens.sum())}
         found |= _ratio("entropy", sums.entropy, sums.tokens)
         found |= _ratio("entropy_change", sums.entropy - sums.base_entropy, sums.tokens)
         found |= _ratio("kl_base_round", sums.kl_base_round, sums.tokens)
         found |= _ratio("kl_round_base", sums.kl_round_base, sums.tokens)
-    human = _rows(chat, solutions, longest)
+    human = _rows(chat, solutions, longest, room)
     if len(human) > 1:
-        sums = _measure(model, base, human)
+        sums = _measure(model, base, human, lambda said: show(f"probe, human texts: {said}"))
         found |= {"human_texts": len(human), "human_tokens": float(sums.tokens.sum())}
         found |= _ratio("human_nll", sums.nll, sums.tokens)
         found |= _ratio("human_nll_change", sums.nll - sums.base_nll, sums.tokens)
@@ -103,26 +120,32 @@ def spoken(trace: Trace) -> Message:
     return {"role": "assistant", "content": trace.completion}
 
 
-def _rows(chat: Chat, texts: Sequence[Sequence[Message]], longest: int | None) -> list[_Row]:
-    """Return the texts as they would be trained on, cut to what the model can read; those without a completion are left out."""
-    rows = []
+def _rows(chat: Chat, texts: Sequence[Sequence[Message]], longest: int | None, room: float) -> list[_Row]:
+    """Return the first texts as training rows, cut to what the model can read; those with no completion are left out."""
+    rows: list[_Row] = []
     for text in texts:
+        if room <= 0 and len(rows) >= FEWEST:
+            break
         ids, labels = chat.training_ids(text)
         begin = sum(label == IGNORED_LABEL for label in labels)
         ids = ids[: begin + LONGEST][:longest]
         if 0 < begin < len(ids):
             rows.append(_Row(ids, begin))
+            room -= len(ids)
     return rows
 
 
-def _measure(model: PreTrainedModel, base: PreTrainedModel, rows: Sequence[_Row]) -> _Sums:
+def _measure(model: PreTrainedModel, base: PreTrainedModel, rows: Sequence[_Row], show: Callable[[str], None]) -> _Sums:
     import torch
 
     columns: dict[str, FloatArray] = defaultdict(lambda: np.zeros(len(rows)))
     width = int(model.config.get_text_config().vocab_size)
+    done, total = 0, sum(len(row.ids) for row in rows)
     with torch.inference_mode():
         for batch in _batches(rows, min(_TOKENS, _CELLS // width)):
             chosen = [rows[at] for at in batch]
+            show(f"{done:,} of {total:,} tokens read")
+            done += sum(len(row.ids) for row in chosen)
             ours, targets = _log_probabilities(model, chosen)
             theirs = ours if base is model else _log_probabilities(base, chosen)[0]
             row_of_token = torch.cat([torch.full((len(row.ids) - row.begin,), at) for at, row in enumerate(chosen)])

@@ -108,7 +108,7 @@ def test_batch_invariance_holds() -> None:
 
 def test_what_cannot_be_done_is_said() -> None:
     config = GPT2Config(vocab_size=48, n_embd=64, n_layer=1, n_head=2, n_positions=64, tie_word_embeddings=False)
-    narrow = tiny_model("phi3", **{key: 16 for key in ("hidden_size", "intermediate_size")}, head_dim=4)
+    narrow = tiny_model("phi3", **dict.fromkeys(("hidden_size", "intermediate_size"), 16), head_dim=4)
     with pytest.raises(EngineError, match=r"no linear layers of torch: set weights = \"full\""):
         use_int8(narrow)
     assert use_int8(AutoModelForCausalLM.from_config(config).eval()).share < 0.5, "its own layers stay in full"

@@ -69,15 +69,15 @@ def use_int8(model: PreTrainedModel) -> Int8Weights:
         layer: Any = model.get_submodule(name)
         replaced += layer.weight.numel()
         setattr(model.get_submodule(parent), own, Int8Linear(layer, levels))
-    error = float((logits_of(model, ids) - expected).abs().mean() / expected.std())
-    if error > _LARGEST_ERROR:
+    off = float((logits_of(model, ids) - expected).abs().mean() / expected.std())
+    if off > _LARGEST_ERROR:
         raise EngineError(
-            f'weights = "int8" changes this {model.config.model_type!r} model: its logits are off by {error:.2f} of their '
+            f'weights = "int8" changes this {model.config.model_type!r} model: its logits are off by {off:.2f} of their '
             'spread on average. Set weights = "full"'
         )
     # A shared output projection is there twice now: as embeddings in full, and in int8.
     left = sum(weight.numel() for weight in model.parameters())
-    return Int8Weights(round(replaced / max(total, replaced + left), 3), levels, round(error, 4))
+    return Int8Weights(round(replaced / max(total, replaced + left), 3), levels, round(off, 4))
 
 
 class Int8Linear(nn.Module):
@@ -109,7 +109,9 @@ def weight_levels() -> int:
         EngineError: they are not with any number of levels, or torch has no such products here.
     """
     if not hasattr(torch.ops.onednn, "qlinear_pointwise"):
-        raise EngineError('weights = "int8" needs a torch with oneDNN, as built for x86 processors; set weights = "full"')
+        raise EngineError(
+            'weights = "int8" needs a torch with oneDNN, as built for x86 processors; set weights = "full"'
+        )
     for levels in _WEIGHT_LEVELS:
         numbers = torch.full((16, 64), 255, dtype=torch.uint8)
         packed = torch.ops.onednn.qlinear_prepack(torch.full((64, 64), levels, dtype=torch.int8), None)
