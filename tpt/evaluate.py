@@ -5,6 +5,7 @@ Evaluation is thinking and verifying on held-out problems: the traces come from 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from tpt.config import RunConfig
-from tpt.config.engine_section import OPERATIONAL
+from tpt.config.engine_section import sampling_settings
 from tpt.config.stage_sections import ALSO_KEYS
 from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
@@ -38,9 +39,9 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude={"weights", *OPERATIONAL}),
+        "engine": sampling_settings(config.engine, config.evaluate.weights),
         # Which problems choose the best round does not change how any is scored; nor does what is sampled besides.
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", *ALSO_KEYS}),
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "weights", *ALSO_KEYS}),
         **verification_settings(config, run.heldout),
     }
     inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
@@ -55,9 +56,10 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     watch = watch_evaluation(context, problems)
     passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
     title = "base model's score" if round_dir.index == 0 else "evaluate"
+    scoring = dataclasses.replace(context, config=config.for_scoring)
     total = sum(each.sampler.target for each in passes)
     with context.display(title, total=total) as display:
-        collected, described = sample(context, model, problems, *passes, display=display)
+        collected, described = sample(scoring, model, problems, *passes, display=display)
         verdicts = read_records(round_dir.evaluate_verdicts, Verdict)
         scored = score(
             read_records(round_dir.evaluate_traces, Trace),
@@ -69,7 +71,9 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         replace_records(round_dir.outputs("evaluate")["diversity"], scored.problems)
         sampled = time.monotonic()
         measured = probe_round(run, config, model, problems, lambda said: display.update(total, note=said))
-        report = replace(with_greedy(scored.report, round_dir.scored, clusters), probe=measured)
+        report = replace(
+            with_greedy(scored.report, round_dir.scored, clusters, config.evaluate.weights), probe=measured
+        )
         display.finish(score_line(report))
     now = time.monotonic()
     counts = {**to_table(collected[0]), "report": to_table(report), "probe": report.probe}

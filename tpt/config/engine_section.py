@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -137,6 +137,12 @@ class EngineConfig(Section):
             raise ValueError(f'device = "cpu", but replica_gpus = {gpus:g}; set replica_gpus = 0')
         if self.device == "cuda" and self.replica_engine == "hf" and not gpus:
             raise ValueError('device = "cuda", but Ray gives a replica of hf no GPU: set replica_gpus = 1')
+
+
+def sampling_settings(engine: EngineConfig, weights: str) -> dict[str, Any]:
+    """Return what samples depend on; stages of before there was the key ``weights`` sampled with full ones."""
+    settings = engine.model_dump(exclude={"weights", *OPERATIONAL})
+    return settings if weights == "full" else {**settings, "weights": weights}
 
 
 def check_weights(engine: EngineConfig, weights: str, key: str) -> None:

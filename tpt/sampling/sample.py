@@ -72,8 +72,7 @@ def sample(
         open_judge(config, problems, every_test=every_test) as judge,
     ):
         longest = prompt_ids.longest + max(each.sampling.max_tokens for each in passes)
-        settings = config if stage == "think" else config.for_scoring
-        engine = open_engine(settings, model.spec, cache=cache, longest=longest, chat=chat)
+        engine = open_engine(config, model.spec, cache=cache, longest=longest, chat=chat)
         try:
             show = _shown_on(display)
             collected = []

@@ -144,7 +144,8 @@ def test_a_run_thinks_in_int8_and_scores_in_full(tmp_path: Path, tpt: Tpt) -> No
     ran = tpt("run", QUICKSTART, "--out", scored, *sets(*small, "rounds=0", "evaluate.weights=int8"))
     assert ran.code == 0, ran.stderr
     manifest = json.loads((scored / "round-0" / "evaluate.json").read_text())
-    assert manifest["settings"]["engine"]["weights"] == "int8"
+    assert manifest["settings"]["engine"]["weights"] == "int8" == manifest["counts"]["report"]["weights"]
+    assert "sampled in int8" in ran.stderr and "in int8" in tpt("report", scored).out
 
 
 def test_the_server_of_a_gpu_is_not_asked_for_it() -> None:
