@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tpt.errors import StaleStageError
 from tpt.model.chat import Chat
 from tpt.model.load import load_model, load_tokenizer
 from tpt.records import FinishReason, Message, Outcome, ProblemDiversity, Trace, Verdict
-from tpt.scoring.drift import LONGEST, probe, probe_traces
+from tpt.scoring.drift import FEWEST, LONGEST, probe, probe_room, probe_traces
 from tpt.stage_process import do_stage
 from tpt.system.jsonl import read_json, read_records
 
@@ -121,6 +122,17 @@ def test_the_error_is_over_texts(base: PreTrainedModel, moved: PreTrainedModel, 
 def test_too_few_texts_say_nothing(base: PreTrainedModel, chat: Chat) -> None:
     assert probe(base, base, chat, traces=OWN[:1], solutions=[]) == {}
     assert "entropy" not in probe(base, base, chat, traces=[], solutions=HUMAN)
+
+
+def test_as_many_texts_are_read_as_there_is_room_for(base: PreTrainedModel, chat: Chat) -> None:
+    length = len(chat.training_ids(OWN[0])[0])
+    told: list[str] = []
+    for room, count in ((math.inf, 12), (6.5 * length, 7), (0, FEWEST)):
+        found = probe(base, base, chat, traces=OWN[:1] * 12, solutions=[], room=room, show=told.append)
+        assert found["texts"] == count
+    assert told[0] == f"probe, own texts: 0 of {12 * length:,} tokens read"
+    # Two models read two kinds of texts.
+    assert 2 * 2 * probe_room(1000) == pytest.approx(100)
 
 
 def test_long_texts_are_cut(base: PreTrainedModel, chat: Chat) -> None:

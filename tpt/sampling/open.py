@@ -68,7 +68,7 @@ def open_own(name: str, model: str, chat: Chat, settings: EngineConfig, max_leng
     engine: Engine = call_own_code(name, model, chat, settings, max_length)
     missing = [
         part
-        for part in ("guarantee", "slots", "add", "step", "cancel", "describe", "close")
+        for part in ("guarantee", "slots", "add", "step", "cancel", "under_way", "describe", "close")
         if not hasattr(engine, part)
     ]
     if missing:
