@@ -6,8 +6,10 @@
 ``runs``: the config's run twice, thinking in full precision and in int8, with the same seed and the same number of samples
 of every problem (``think.sampler = "fixed"``); scores are in full precision. It prints what the base model solves of the
 training problems both ways, how varied and long its right traces are, and the held-out scores of every round. Runs that are
-there already are gone on with. ``speed``: decode steps with all slots busy, full and int8 in turn, one thread, by the time
-that the process had the processor, so that other work on the machine does not count.
+there already are gone on with. ``--rounds 0``: the base model alone, scored in full precision and in int8.
+
+``speed``: decode steps with all slots busy, full and int8 in turn, one thread, by the time that the process had the
+processor, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ from tpt.engines.hf.engine import open_hf
 from tpt.engines.hf.int8 import Int8Linear
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
-from tpt.records import Trace, Verdict
-from tpt.run.directory import RoundDir, RunDir
-from tpt.scoring import mean_and_stderr
+from tpt.records import Problem, Trace, Verdict
+from tpt.run.directory import RunDir
+from tpt.scoring import stderr_over
 from tpt.scoring.diversity import training_diversity
-from tpt.scoring.score import read_counts
-from tpt.system.jsonl import iterate_records
+from tpt.scoring.score import clusters_of, read_counts
+from tpt.system.jsonl import iterate_records, read_records
 
 ARMS = ("full", "int8")
 
@@ -61,54 +63,53 @@ def main() -> None:
 
 
 def compare_runs(arguments: argparse.Namespace) -> None:
+    rounds = range(1, arguments.rounds + 1)
+    key = "engine.weights" if rounds else "evaluate.weights"
     with tempfile.TemporaryDirectory() as temporary:
         out = arguments.out or Path(temporary)
         arms = [RunDir(out / arm) for arm in ARMS]
         for arm, run in zip(ARMS, arms, strict=True):
-            given = [f"rounds={arguments.rounds}", "think.sampler=fixed", "stop.patience=0", f"engine.weights={arm}"]
+            given = [f"rounds={arguments.rounds}", "think.sampler=fixed", "stop.patience=0", f"{key}={arm}"]
             command = [sys.executable, "-m", "tpt", "run", arguments.config, "--out", str(run.path)]
             subprocess.run(
                 [*command, *(part for each in (*given, *arguments.sets) for part in ("--set", each))], check=True
             )
-        print("| measured | full | int8 | difference, 95 % interval |\n| --- | ---: | ---: | ---: |")
-        first = [run.round(1) for run in arms]
-        scored("base model on the training problems, thinking", [each.verdicts for each in first])
-        for name, values in zip(
-            ("completion tokens, all samples", "completion tokens, right ones"), lengths(first), strict=True
-        ):
-            print(f"| {name} | {values[0]:.2f} | {values[1]:.2f} | |")
-        found = [training_diversity(list(pairs(each))) for each in first]
-        for name in sorted(found[0].keys() & found[1].keys()):
-            print(f"| right traces: {name} | {found[0][name]:.4f} | {found[1][name]:.4f} | |")
-        for index in range(1, arguments.rounds + 1):
-            rounds = [run.round(index) for run in arms]
-            tokens = [sum(trace.completion_tokens for trace in iterate_records(each.traces, Trace)) for each in rounds]
-            print(f"| round {index}: tokens sampled to think | {tokens[0]:,} | {tokens[1]:,} | |")
-            scored(f"round {index}: held-out problems", [each.evaluate_verdicts for each in rounds])
+        report(arms, rounds)
 
 
-def scored(name: str, verdicts: list[Path]) -> None:
-    """Print the strict pass@1 of both arms, and the difference paired by problem."""
-    full, int8 = (read_counts(path).shares[:, 0] for path in verdicts)
-    difference = mean_and_stderr(int8 - full)
-    half = 1.96 * difference.stderr
-    print(
-        f"| {name} | {full.mean():.1%} | {int8.mean():.1%} | {100 * difference.mean:+.1f} ± {100 * half:.1f} points, "
-        f"{len(full)} problems |"
-    )
+def report(arms: list[RunDir], rounds: range) -> None:
+    """Print what two finished runs show."""
+    learnt, heldout = arms[0].problems, arms[0].heldout
+    print("| measured | full | int8 | difference, 95 % interval |\n| --- | ---: | ---: | ---: |")
+    found = [run.round(1) if rounds else run.round(0).scored for run in arms]
+    kind, problems = ("training", learnt) if rounds else ("held-out", heldout)
+    scored(f"base model, {kind} problems", [each.verdicts for each in found], problems)
+    tables = [pairs(each.traces, each.verdicts) for each in found]
+    for name, right in (("all", False), ("the right", True)):
+        means = [float(np.mean([t.completion_tokens for t, v in table if v.strict or not right])) for table in tables]
+        print(f"| tokens of a completion, {name} ones | {means[0]:.2f} | {means[1]:.2f} | |")
+    told = [training_diversity(table) for table in tables]
+    for name in sorted(told[0].keys() & told[1].keys()):
+        print(f"| right traces: {name} | {told[0][name]:.4f} | {told[1][name]:.4f} | |")
+    for index in rounds:
+        each = [run.round(index) for run in arms]
+        tokens = [sum(trace.completion_tokens for trace in iterate_records(at.traces, Trace)) for at in each]
+        print(f"| round {index}: tokens sampled to think | {tokens[0]:,} | {tokens[1]:,} | |")
+        scored(f"round {index}: held-out problems", [at.evaluate_verdicts for at in each], heldout)
 
 
-def pairs(at: RoundDir) -> list[tuple[Trace, Verdict]]:
-    return list(zip(iterate_records(at.traces, Trace), iterate_records(at.verdicts, Verdict), strict=True))
+def scored(name: str, verdicts: list[Path], problems: Path) -> None:
+    """Print the strict pass@1 of both arms, and the difference paired by problem, clusters of problems counting as one."""
+    counts = [read_counts(path) for path in verdicts]
+    full, int8 = (each.shares[:, 0] for each in counts)
+    clusters = clusters_of(read_records(problems, Problem), counts[0].problem_ids)
+    off, half = float((int8 - full).mean()), 1.96 * stderr_over(int8 - full, clusters)
+    cells = f"{full.mean():.1%} | {int8.mean():.1%} | {100 * off:+.1f} ± {100 * half:.1f} points, {len(full)} problems"
+    print(f"| {name} | {cells} |")
 
 
-def lengths(rounds: list[RoundDir]) -> list[list[float]]:
-    """Return mean completion tokens of all samples of each arm, and of the right ones."""
-    table = [
-        [(trace.completion_tokens, verdict.outcome == "CORRECT") for trace, verdict in pairs(each)] for each in rounds
-    ]
-    every = [float(np.mean([tokens for tokens, _ in row])) for row in table]
-    return [every, [float(np.mean([tokens for tokens, right in row if right])) for row in table]]
+def pairs(traces: Path, verdicts: Path) -> list[tuple[Trace, Verdict]]:
+    return list(zip(iterate_records(traces, Trace), iterate_records(verdicts, Verdict), strict=True))
 
 
 def compare_speed(arguments: argparse.Namespace) -> None:
