@@ -276,6 +276,9 @@ class SimulatedReplicas:
     def cancel(self, ids: set[RequestId]) -> int:
         return 0
 
+    def under_way(self) -> int:
+        return 0
+
     def describe(self) -> dict[str, Any]:
         return {}
 

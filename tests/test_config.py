@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpt.config import PRESETS, RunConfig, Section, load_config, parse_config, render_toml
+from tpt.config.engine_section import sampling_settings
 from tpt.errors import ConfigError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -246,3 +247,32 @@ def test_a_missing_file_and_a_folder_are_explained(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match=r"cannot be read as UTF-8 text: .*directory"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"name": "vllm"},
+        {"name": "server", "url": "http://localhost:8000/v1"},
+        {"device": "cuda"},
+        {"name": "hf", "device": "cuda"},
+        {"name": "ray", "replica_engine": "vllm"},
+        {"name": "ray", "replica_gpus": 0.5},
+    ],
+)
+@pytest.mark.parametrize("section", ["engine", "evaluate"])
+def test_int8_is_for_cpus(section: str, engine: dict[str, Any]) -> None:
+    key = "weights" if section == "engine" else "evaluate.weights"
+    said = refused({"engine": engine}, f"{section}.weights=int8")
+    assert f'{key} = "int8" is for the hf engine on CPUs, not for ' in said
+    assert f'set {key} = "full", or engine.name = "hf" and engine.device = "cpu"' in said
+
+
+def test_scores_are_in_full_precision_unless_asked() -> None:
+    thinking = parse_config({"engine": {"weights": "int8"}}, [], where="run.toml")
+    assert thinking.for_scoring.engine == thinking.engine.model_copy(update={"weights": "full"})
+    scoring = parse_config({"evaluate": {"weights": "int8"}}, [], where="run.toml")
+    assert (scoring.engine.weights, scoring.for_scoring.engine.weights) == ("full", "int8")
+    settings = sampling_settings(thinking.engine, "full")
+    assert "weights" not in settings, "as the stages of before there was the key say"
+    assert sampling_settings(thinking.engine, "int8") == {**settings, "weights": "int8"}

@@ -14,7 +14,7 @@ from typing import Any
 from tpt.config import PromptConfig, RunConfig
 from tpt.config.also_section import AlsoSource
 from tpt.config.answer_format import OWN_FORMAT, PROGRAM_REQUEST, REQUESTS, format_of
-from tpt.config.engine_section import OPERATIONAL
+from tpt.config.engine_section import sampling_settings
 from tpt.config.stage_sections import ALSO_KEYS
 from tpt.errors import RunError
 from tpt.records import Trace, Verdict
@@ -45,8 +45,8 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "probe", *ALSO_KEYS}),
+        "engine": sampling_settings(config.engine, config.evaluate.weights),
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "weights", "probe", *ALSO_KEYS}),
         **verification_settings(config, path),
     }
     inputs = {"problems": fingerprint(path), "model": model.digest, "settings": digest_of(settings)}
@@ -58,10 +58,12 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     clusters = clusters_of(problems.values(), ids)
     passes = score_passes(config.evaluate, ids, at)
     with context.display(f"also {source.label}", total=sum(each.sampler.target for each in passes)) as display:
-        collected, described = sample(replace(context, config=config), model, problems, *passes, display=display)
+        collected, described = sample(
+            replace(context, config=config.for_scoring), model, problems, *passes, display=display
+        )
         traces, verdicts = read_records(at.traces, Trace), read_records(at.verdicts, Verdict)
         scored = score(traces, verdicts, ks=[], seed=config.seed, clusters=clusters)
-        report = with_greedy(scored.report, at, clusters)
+        report = with_greedy(scored.report, at, clusters, config.evaluate.weights)
         display.finish(score_line(report))
     counts = {**to_table(collected[0]), "report": to_table(report)}
     counts |= {"greedy_tokens": sum(each.completion_tokens for each in collected[1:])}

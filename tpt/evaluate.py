@@ -5,15 +5,16 @@ Evaluation is thinking and verifying on held-out problems: the traces come from 
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from tpt.config import RunConfig
-from tpt.config.engine_section import OPERATIONAL
+from tpt.config.engine_section import sampling_settings
 from tpt.config.stage_sections import ALSO_KEYS
 from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
@@ -24,7 +25,7 @@ from tpt.run.outputs import fingerprint
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy
-from tpt.scoring.drift import LabelledIds, probe, probe_traces
+from tpt.scoring.drift import LabelledIds, probe, probe_room, probe_traces
 from tpt.scoring.score import clusters_of, score
 from tpt.start_model import StartModel, base_model, output_of, require_weights, trained_model_of
 from tpt.system.jsonl import read_records, replace_records, to_table
@@ -38,9 +39,9 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     settings = {
         "seed": config.seed,
         "prompt": config.asked_prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        "engine": sampling_settings(config.engine, config.evaluate.weights),
         # Which problems choose the best round does not change how any is scored; nor does what is sampled besides.
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", *ALSO_KEYS}),
+        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "weights", *ALSO_KEYS}),
         **verification_settings(config, run.heldout),
     }
     inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
@@ -55,8 +56,10 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     watch = watch_evaluation(context, problems)
     passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
     title = "base model's score" if round_dir.index == 0 else "evaluate"
-    with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
-        collected, described = sample(context, model, problems, *passes, display=display)
+    scoring = dataclasses.replace(context, config=config.for_scoring)
+    total = sum(each.sampler.target for each in passes)
+    with context.display(title, total=total) as display:
+        collected, described = sample(scoring, model, problems, *passes, display=display)
         verdicts = read_records(round_dir.evaluate_verdicts, Verdict)
         scored = score(
             read_records(round_dir.evaluate_traces, Trace),
@@ -67,8 +70,9 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         )
         replace_records(round_dir.outputs("evaluate")["diversity"], scored.problems)
         sampled = time.monotonic()
+        measured = probe_round(run, config, model, problems, lambda said: display.update(total, note=said))
         report = replace(
-            with_greedy(scored.report, round_dir.scored, clusters), probe=probe_round(run, config, model, problems)
+            with_greedy(scored.report, round_dir.scored, clusters, config.evaluate.weights), probe=measured
         )
         display.finish(score_line(report))
     now = time.monotonic()
@@ -100,17 +104,22 @@ def base_traces(run: RunDir) -> dict[str, str]:
     }
 
 
-def probe_round(run: RunDir, config: RunConfig, model: StartModel, problems: Mapping[str, Problem]) -> dict[str, float]:
-    """Hold a round's model against the base model on ``evaluate.probe`` held-out traces and solutions; see ``probe``."""
+def probe_round(
+    run: RunDir, config: RunConfig, model: StartModel, problems: Mapping[str, Problem], show: Callable[[str], None]
+) -> dict[str, float]:
+    """Hold a round's model against the base model on ``evaluate.probe`` held-out traces and solutions at most; see ``probe``.
+
+    How many are read follows from the tokens of the base model's evaluation, so that every round reads the same ones.
+    """
     count, cache = config.evaluate.probe, run.path / "cache"
     if not count:
         return {}
     from tpt.model.load import load_model
 
     spec, first = base_model(run, config).spec, run.round(0)
-    own = probe_traces(
-        read_records(first.evaluate_traces, Trace), read_records(first.evaluate_verdicts, Verdict), count
-    )
+    base_evaluation = read_records(first.evaluate_traces, Trace)
+    own = probe_traces(base_evaluation, read_records(first.evaluate_verdicts, Verdict), count)
+    room = probe_room(sum(trace.completion_tokens for trace in base_evaluation))
     human = [human_trace(problem) for _, problem in sorted(problems.items()) if problem.solution]
     load = partial(load_model, dtype=config.engine.dtype, device=config.engine.device, cache=cache)
     chat, base = open_chat(config.asked_prompt, spec, cache), load(spec)
@@ -120,4 +129,5 @@ def probe_round(run: RunDir, config: RunConfig, model: StartModel, problems: Map
         return chat.training_ids([*chat.messages(problems[trace.problem_id]), spoken], trace.token_ids)
 
     weights = base if model.round == 0 else load(model.spec)
-    return probe(weights, base, traces=[*map(trained, own)], solutions=[*map(trained, human[:count])])
+    own_texts, human_texts = [*map(trained, own)], [*map(trained, human[:count])]
+    return probe(weights, base, traces=own_texts, solutions=human_texts, room=room, show=show)

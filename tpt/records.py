@@ -168,6 +168,8 @@ class EvalReport(Record, frozen=True):
     greedy_lenient: Estimate | None = None
     failed_requests: int = 0
     """Samples without a completion, as their requests failed; they count as not right."""
+    weights: str = "full"
+    """Those that the samples were taken with: full, or int8."""
 
 
 class ProblemDiversity(Record, frozen=True):

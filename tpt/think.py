@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tpt.audit.import_samples import ImportedDir
 from tpt.config import RunConfig
-from tpt.config.engine_section import OPERATIONAL
+from tpt.config.engine_section import sampling_settings
 from tpt.config.own_code_keys import own_code_settings
 from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_think
 from tpt.errors import ConfigError
@@ -52,7 +52,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
         "seed": config.seed,
         "data": data_needed_to_think(config.data, round_dir.index),
         "prompt": config.asked_prompt.model_dump(),
-        "engine": config.engine.model_dump(exclude=set(OPERATIONAL)),
+        "engine": sampling_settings(config.engine, config.engine.weights),
         "think": config.think.model_dump(),
         # Until-full sampling stops at what the pruning policy can use.
         "prune": pruning_needed_to_think(config.prune, config.think),

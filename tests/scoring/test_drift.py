@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tpt.model.load import load_model, load_tokenizer
 from tpt.records import FinishReason, Message, Outcome, ProblemDiversity, Trace, Verdict
 from tpt.run.directory import RunDir
 from tpt.run.stage import problems_by_id
-from tpt.scoring.drift import LONGEST, probe, probe_traces
+from tpt.scoring.drift import FEWEST, LONGEST, probe, probe_room, probe_traces
 from tpt.stage_process import do_stage
 from tpt.start_model import sampled_model_of
 from tpt.system.jsonl import read_json, read_records, replace_records
@@ -142,6 +143,17 @@ def test_too_few_texts_say_nothing(base: PreTrainedModel, own: Texts, human: Tex
     assert "entropy" not in probe(base, base, traces=[], solutions=human)
 
 
+def test_as_many_texts_are_read_as_there_is_room_for(base: PreTrainedModel, own: Texts) -> None:
+    length = len(own[0][0])
+    told: list[str] = []
+    for room, count in ((math.inf, 12), (6.5 * length, 7), (0, FEWEST)):
+        found = probe(base, base, traces=[own[0]] * 12, solutions=[], room=room, show=told.append)
+        assert found["texts"] == count
+    assert told[0] == f"probe, own texts: 0 of {12 * length:,} tokens read"
+    # Two models read two kinds of texts.
+    assert 2 * 2 * probe_room(1000) == pytest.approx(100)
+
+
 def test_long_texts_are_cut(base: PreTrainedModel, chat: Chat) -> None:
     limit = int(base.config.max_position_embeddings)
     long = asked("Bob has 2 cats.", "2 + 3 = 5\n" * 400)
@@ -191,7 +203,9 @@ def test_a_run_has_the_probe_of_every_round(finished: Finished) -> None:
     counts = [evaluation(finished.path, index)["counts"] for index in (0, 1)]
     assert [each["probe"] == each["report"]["probe"] for each in counts] == [True, True]
     assert counts[0]["probe"]["kl_base_round"] == 0.0 < counts[1]["probe"]["kl_base_round"]
-    assert counts[0]["probe"]["human_texts"] == 10 == counts[1]["probe"]["human_texts"]
+    assert counts[0]["probe"]["human_texts"] == 4 == counts[1]["probe"]["human_texts"], (
+        "a tenth of so few samples is less"
+    )
     rows = read_records(finished.path / "round-1" / "evaluate" / "diversity.jsonl", ProblemDiversity)
     assert len(rows) == 10 and "looped" in counts[1]["report"]["lengths"]
     assert "looped" in read_json(finished.path / "round-1" / "think.json")["counts"]["variety"]

@@ -88,14 +88,14 @@ def _devices() -> list[Found]:
         return []
     import torch
 
-    from tpt.model.load import gains_by_bfloat16
+    from tpt.model.number_format import gains_by_bfloat16
 
     capabilities = torch.cpu.get_capabilities()
     flags = [name for name in _TELLING if capabilities.get(name) is True]
     large = gains_by_bfloat16(2**20)
     takes = "bfloat16, float32 for small models" if large else "float32: no instructions for bfloat16"
     said = f"{os.cpu_count()} threads, {platform.machine()}: {', '.join(flags) or 'no wide vector instructions'}; "
-    found = [Found("processor", "ok", f"{said}number format auto takes {takes}")]
+    found = [Found("processor", "ok", f"{said}number format auto takes {takes}"), _int8()]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
@@ -110,6 +110,18 @@ def _devices() -> list[Found]:
     else:
         found.append(Found("GPU", "ok", "none: models run on the processor"))
     return found
+
+
+def _int8() -> Found:
+    from tpt.engines.hf.int8 import weight_levels
+
+    if not is_installed("numba"):
+        return Found("int8", "off", "needs numba", 'pip install "think-prune-train[cpu]"')
+    try:
+        bits = weight_levels().bit_length() + 1
+    except TPTError as error:
+        return Found("int8", "off", str(error))
+    return Found("int8", "ok", f'engine.weights = "int8" thinks with weights of {bits} bits on this processor')
 
 
 def _sandbox() -> Found:

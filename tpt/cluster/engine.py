@@ -144,6 +144,10 @@ class RayEngine:
                     waiting.discard(answer.member.number)
         return self._cancelled_tokens
 
+    def under_way(self) -> int:
+        """Return 0: how many tokens its requests have sampled a replica says once they are through."""
+        return 0
+
     def describe(self) -> dict[str, Any]:
         """Return the cluster, its replicas with what each has done, and one replica's own description."""
         import ray

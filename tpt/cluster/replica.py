@@ -20,7 +20,7 @@ _BRIEFLY_S = 0.05
 """Once something has finished, it goes back after so long."""
 _LONGEST_S = 0.5
 """What cancels or asks waits for so long at most, one step of the engine aside."""
-_HARDWARE = ("torch", "transformers", "vllm", "dtype", "device", "device_name", "threads", "slots")
+_HARDWARE = ("torch", "transformers", "vllm", "dtype", "weights", "int8", "device", "device_name", "threads", "slots")
 """What a described engine's arithmetic depends on."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -46,6 +46,11 @@ class EngineConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="hf, vllm: auto: cuda where there is one")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="hf, vllm: auto: bfloat16 on cuda and, where a cpu has it, for hidden sizes from 512 on"
+    )
+    weights: Literal["full", "int8"] = Field(
+        "full",
+        description="hf on a cpu: int8: think with linear layers in 8 bits, faster and a little different; training, "
+        "checkpoints and, unless evaluate.weights says otherwise, scores stay in full precision. See docs/engines.md",
     )
     batch_invariant: bool = Field(
         False, description="hf: fixed decode shapes: a completion depends on its own request alone, bit for bit"
@@ -103,6 +108,7 @@ class EngineConfig(Section):
                 f'batch_invariant = true is a promise that {key} = {sampler!r} cannot make: set {key} = "hf", or '
                 "batch_invariant = false"
             )
+        check_weights(self, self.weights, "weights")
         if self.options and sampler in ("auto", "hf"):
             raise ValueError(
                 f'options are for name = "vllm" or "server", got {sorted(self.options)} with {self.name!r}'
@@ -131,6 +137,25 @@ class EngineConfig(Section):
             raise ValueError(f'device = "cpu", but replica_gpus = {gpus:g}; set replica_gpus = 0')
         if self.device == "cuda" and self.replica_engine == "hf" and not gpus:
             raise ValueError('device = "cuda", but Ray gives a replica of hf no GPU: set replica_gpus = 1')
+
+
+def sampling_settings(engine: EngineConfig, weights: str) -> dict[str, Any]:
+    """Return what samples depend on; stages of before there was the key ``weights`` sampled with full ones."""
+    settings = engine.model_dump(exclude={"weights", *OPERATIONAL})
+    return settings if weights == "full" else {**settings, "weights": weights}
+
+
+def check_weights(engine: EngineConfig, weights: str, key: str) -> None:
+    """Raise ValueError where an engine cannot sample with such weights; ``key`` is the option that asks for them."""
+    sampler = engine.replica_engine if engine.name == "ray" else engine.name
+    if weights == "full" or (sampler in ("auto", "hf") and engine.device != "cuda" and not engine.replica_gpus):
+        return
+    at = f"name = {engine.name!r}" if engine.name != "ray" else f"replicas of {sampler!r}"
+    where = f"{at}, device = {engine.device!r}, replica_gpus = {engine.replica_gpus:g}"
+    raise ValueError(
+        f'{key} = "int8" is for the hf engine on CPUs, not for {where}: set {key} = "full", or engine.name = "hf" and '
+        'engine.device = "cpu"'
+    )
 
 
 def _check_ray_address(address: str) -> None:

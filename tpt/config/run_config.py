@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tpt.config.alarm_section import AlarmConfig
 from tpt.config.answer_format import REQUESTS
-from tpt.config.engine_section import EngineConfig
+from tpt.config.engine_section import EngineConfig, check_weights
 from tpt.config.notify_section import NotifyConfig
 from tpt.config.problem_sections import ProblemsConfig, PromptConfig
 from tpt.config.section import Section
@@ -69,6 +69,16 @@ class RunConfig(Section):
         if request is None or self.prompt.is_own:
             return self.prompt
         return self.prompt.model_copy(update={"template": f"{self.prompt.template}\n\n{request}"})
+
+    @property
+    def for_scoring(self) -> RunConfig:
+        """The config with the engine that scores are sampled by."""
+        return self.model_copy(update={"engine": self.engine.model_copy(update={"weights": self.evaluate.weights})})
+
+    @model_validator(mode="after")
+    def _engine_can_score(self) -> Self:
+        check_weights(self.engine, self.evaluate.weights, "evaluate.weights")
+        return self
 
     @model_validator(mode="after")
     def _sampler_feeds_the_policy(self) -> Self:

@@ -249,6 +249,10 @@ class EvaluateConfig(Section):
         description="score one greedy sample of every held-out problem too: it tells skill from sharpening, "
         "see docs/evidence.md",
     )
+    weights: Literal["full", "int8"] = Field(
+        "full",
+        description="hf on a cpu: int8: score with linear layers in 8 bits, which every manifest and score then names",
+    )
     probe: int = Field(
         64,
         ge=0,

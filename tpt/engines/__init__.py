@@ -86,6 +86,9 @@ class Engine(Protocol):
     def cancel(self, ids: set[RequestId]) -> int:
         """Drop these requests, whether queued or running, and return how many tokens they had sampled."""
 
+    def under_way(self) -> int:
+        """Return how many tokens the requests in flight have sampled so far; 0 where that is not known here."""
+
     def describe(self) -> dict[str, Any]:
         """Return what the stage manifest should record: library versions, dtype, device, slots, peak memory."""
 

@@ -80,6 +80,10 @@ class ScriptedEngine:
         left = sum(wait * self._tokens_a_step for _, wait in dropped)
         return max(0, sum(len(completion.token_ids) for completion, _ in dropped) - left)
 
+    def under_way(self) -> int:
+        """Return 0: a script writes each completion at once."""
+        return 0
+
     def describe(self) -> dict[str, Any]:
         """Return the settings that decide what comes out when."""
         return {

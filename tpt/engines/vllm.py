@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,11 +139,17 @@ class VLLMEngine:
     def cancel(self, ids: set[RequestId]) -> int:
         """Drop these requests and return how many tokens they had sampled."""
         dropped = [(key, self._running.pop(key)[1]) for key in map(_key, ids) if key in self._running]
-        states = self._core.output_processor.request_states
-        found = [states[internal] for _, internal in dropped if internal in states]
-        sampled = sum(int(state.detokenizer.num_output_tokens()) for state in found)
+        sampled = self._sampled(internal for _, internal in dropped)
         self._core.abort_request([key for key, _ in dropped])
         return sampled
+
+    def under_way(self) -> int:
+        """Return how many tokens the requests in flight have sampled so far."""
+        return self._sampled(internal for _, internal in self._running.values())
+
+    def _sampled(self, internal_keys: Iterable[str]) -> int:
+        states = self._core.output_processor.request_states
+        return sum(int(states[key].detokenizer.num_output_tokens()) for key in internal_keys if key in states)
 
     def describe(self) -> dict[str, Any]:
         """Return versions, device and settings, for the stage manifest."""

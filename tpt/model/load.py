@@ -38,13 +38,12 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
+from tpt.model.number_format import gains_by_bfloat16, has_bfloat16
 from tpt.model.quantised import check_stored_types, dequantisation, forget_quantisation
 from tpt.model.same_logits import difference, logits_of, probe_ids
 from tpt.model.shape import width_of
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 
-_BFLOAT16_FROM_HIDDEN_SIZE = 512
-"""From here on a CPU with instructions for bfloat16 is faster in it; below, casting costs more."""
 _BUFFERS = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 """What older versions of transformers saved besides weights: it is computed anew."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -196,20 +195,8 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def gains_by_bfloat16(hidden_size: int) -> bool:
-    """Return whether this CPU has instructions for bfloat16 and a model is large enough to gain by them."""
-    return _has_bfloat16() and hidden_size >= _BFLOAT16_FROM_HIDDEN_SIZE
-
-
-def _has_bfloat16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-
-
 def _is_faster_in_bfloat16(source: ModelSource) -> bool:
-    if not _has_bfloat16():
-        return False
-    return gains_by_bfloat16(width_of(_config(source)))
+    return has_bfloat16() and gains_by_bfloat16(width_of(_config(source)))
 
 
 def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Path | None) -> PreTrainedModel:

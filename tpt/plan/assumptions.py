@@ -8,6 +8,7 @@ from tpt.plan.hardware import BANDWIDTH_SHARE, DECODING_SHARE, MFU
 from tpt.plan.history import History
 from tpt.plan.power import GAIN_SPREAD
 from tpt.plan.stages import Setting
+from tpt.sampling.header import slow_format
 from tpt.scoring.solve_rates import SOLVE_RATE
 
 
@@ -63,6 +64,8 @@ def assumptions(setting: Setting, options: PlanOptions, history: History) -> lis
         said.append(
             "Minutes: a few layers of the model were timed on this machine just now; other work on it makes them longer."
         )
+        if slow := slow_format(config, None):
+            said.append(f"{slow}.")
     elif setting.sampled_here:
         said.append(
             "Minutes: not known, as the model is too large to be timed here, or transformers' generate decodes it."

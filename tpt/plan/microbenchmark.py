@@ -2,14 +2,15 @@
 
 Two depths are timed, and what a layer more takes is carried on to the model's own depth. What is timed is the engine's
 own decoder and sampler and a forward and backward pass, at the batch and lengths that the run will have. A matrix
-product's speed alone says less: on small models most of the time goes into everything else.
+product's speed alone says less: on small models most of the time goes into everything else. But it says how long the
+timing would take, and where that is too long, fewer rows, prompts and tokens are timed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from tpt.engines import Request, Sampling
@@ -24,9 +25,12 @@ _SHALLOW, _DEEP = 1, 4
 """Layers timed; a model of at most the second number is timed whole."""
 _FEW_ROWS = 8
 _PROMPTS = 48
-_LEAST_REPEATS, _ENOUGH_S = 3, 0.5
+_LEAST_REPEATS, _ENOUGH_S, _LONG_S = 3, 0.5, 1.5
 _MOST_TRAINED = 256
 """Tokens of the micro batch that is timed; one that is larger is scaled."""
+_MOST_S = 20.0
+"""Of products, as far as they can be foreseen; all else and a busy machine may double it."""
+_LEAST_ROWS, _LEAST_PROMPTS, _LEAST_LENGTH, _LEAST_TRAINED = 16, 8, 32, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,27 @@ class Load:
     row_tokens: int
     """Of a training example."""
     precision: str
+    weights: str
+    """Full, or int8 while sampling."""
+    head_weights: int
+    """Of the output projection."""
+    layer_weights: int
+    """Of a layer's matrices."""
+    prompts: int = _PROMPTS
+    """Timed."""
+    trained: int = _MOST_TRAINED
+    """Tokens of the micro batch that is timed."""
+
+    def flops(self, layers: int) -> float:
+        """Return the operations of a token's way through so many layers."""
+        return 2.0 * (self.head_weights + layers * self.layer_weights)
+
+    def seconds(self, depths: Sequence[int], sampling: float, training: float) -> float:
+        """Return how long the products of a timing take at so many operations a second."""
+        a_token = sum(map(self.flops, depths))
+        repeats = 1 + _LEAST_REPEATS
+        decoded = repeats * (self.rows + _FEW_ROWS) + self.prompts * (self.prompt - self.prefix)
+        return a_token * (decoded / sampling + 3 * repeats * self.trained / training)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +95,58 @@ class Trial:
     """For the optimizer's step on all weights."""
 
 
+def depths_of(config: PreTrainedConfig) -> list[int]:
+    """Return how many layers are timed: all of a shallow model's, else two numbers of them."""
+    layers = int(config.get_text_config().num_hidden_layers)
+    return [layers] if layers <= _DEEP else [_SHALLOW, _DEEP]
+
+
+def affordable(config: PreTrainedConfig, load: Load) -> tuple[Load, float]:
+    """Return as much of a load as this CPU gets through in a short time, and the seconds that its products take.
+
+    Half a second of one product in either number format says how fast it is.
+    """
+    from tpt.model.number_format import product_flops
+    from tpt.model.shape import inner_width_of, width_of
+
+    depths, shape = depths_of(config), (width_of(config), inner_width_of(config))
+    sampling, training = product_flops(load.dtype, *shape), product_flops(load.precision, *shape)
+    foreseen = load.seconds(depths, sampling, training)
+    if foreseen > _MOST_S:
+        share, own = _MOST_S / foreseen, load.prompt - load.prefix
+        prompts = max(_LEAST_PROMPTS, round(load.prompts * share))
+        length = min(own, max(_LEAST_LENGTH, round(own * share * load.prompts / prompts)))
+        load = replace(
+            load,
+            rows=min(load.rows, max(_LEAST_ROWS, round(load.rows * share) // _FEW_ROWS * _FEW_ROWS)),
+            prompts=prompts,
+            prompt=load.prefix + length,
+            completion=min(load.completion, max(_LEAST_LENGTH, round(load.completion * share))),
+            trained=max(_LEAST_TRAINED, round(load.trained * share)),
+        )
+    return load, load.seconds(depths, sampling, training)
+
+
 def time_model(config: PreTrainedConfig, load: Load) -> Trial:
     """Time a model's layers on this machine's CPU; a few seconds for a small model.
+
+    The deeper of two depths is left out where the machine turns out so slow or busy that it would take too long.
 
     Raises:
         ForeignModelError: our own decoder does not know this architecture.
     """
-    layers = int(config.get_text_config().num_hidden_layers)
-    depths = [layers] if layers <= _DEEP else [_SHALLOW, _DEEP]
-    seconds = [_at_depth(config, load, depth) for depth in depths]
-    if len(seconds) == 1:
-        return seconds[0]
-    shallow, deep = seconds
+    layers, depths = int(config.get_text_config().num_hidden_layers), depths_of(config)
+    started = time.monotonic()
+    shallow = _at_depth(config, load, depths[0])
+    if len(depths) == 1:
+        return shallow
     found = {}
+    if (time.monotonic() - started) * load.flops(_DEEP) / load.flops(_SHALLOW) > _MOST_S:
+        more = load.flops(layers) / load.flops(_SHALLOW)
+        return Trial(
+            **{**{field.name: getattr(shallow, field.name) * more for field in fields(Trial)}, "few_rows": _FEW_ROWS}
+        )
+    deep = _at_depth(config, load, _DEEP)
     for field in fields(Trial):
         low, high = getattr(shallow, field.name), getattr(deep, field.name)
         found[field.name] = low + max(0.0, high - low) * (layers - _SHALLOW) / (_DEEP - _SHALLOW)
@@ -97,8 +161,9 @@ def _at_depth(config: PreTrainedConfig, load: Load, layers: int) -> Trial:
     cut = with_layers(config, layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        decoded = _decoding(random_model(cut, load.dtype), load)
-        trained = _training(random_model(cut, "float32"), load)
+        model = random_model(cut, "float32")
+        trained = _training(model, load)
+        decoded = _decoding(model.to(getattr(torch, load.dtype)), load)
     return Trial(*decoded[:2], _FEW_ROWS, decoded[2], *trained)
 
 
@@ -107,23 +172,26 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
     import torch
 
     from tpt.engines.hf.engine import row_decoder
+    from tpt.engines.hf.int8 import use_int8
     from tpt.engines.hf.opening import with_known_attention
     from tpt.engines.hf.sampling import SlotSampler
 
-    model.train(False)
+    model.train(False).requires_grad_(False)
+    if load.weights == "int8":
+        use_int8(model)
     decoder = with_known_attention(
         model,
         lambda: row_decoder(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed),
     )
     shared = torch.randint(2, decoder.vocabulary, (load.prefix,)).tolist()
-    own = torch.randint(2, decoder.vocabulary, (_PROMPTS, max(1, load.prompt - load.prefix))).tolist()
+    own = torch.randint(2, decoder.vocabulary, (load.prompts, max(1, load.prompt - load.prefix))).tolist()
     prompts = [(*shared, *rest) for rest in own]
     width = len(prompts[0])
-    together = min(_PROMPTS // (_LEAST_REPEATS + 1), load.rows)
-    groups = iter([prompts[at : at + together] for at in range(0, _PROMPTS, together)])
+    together = min(load.prompts // (_LEAST_REPEATS + 1), load.rows)
+    groups = iter([prompts[at : at + together] for at in range(0, load.prompts, together)])
     decoder.prefill(dict(enumerate(next(groups))))
     prefill_s = min(_prefilling(decoder, next(groups)) for _ in range(_LEAST_REPEATS)) / together
-    decoder.prefill({row: prompts[row % _PROMPTS] for row in range(together, load.rows)})
+    decoder.prefill({row: prompts[row % load.prompts] for row in range(together, load.rows)})
     sampler = SlotSampler(slots=load.rows, max_length=load.max_length, device=model.device)
     settings = Sampling(
         temperature=0.8, top_p=0.95 if load.vocabulary_cut else 1.0, top_k=0, max_tokens=load.completion
@@ -160,8 +228,8 @@ def _training(model: PreTrainedModel, load: Load) -> tuple[float, float]:
     import torch
 
     wanted = load.micro_batch_size * load.row_tokens
-    rows = max(1, min(load.micro_batch_size, _MOST_TRAINED // load.row_tokens))
-    length = min(load.row_tokens, _MOST_TRAINED)
+    rows = max(1, min(load.micro_batch_size, load.trained // load.row_tokens))
+    length = min(load.row_tokens, load.trained)
     ids = torch.randint(2, int(model.config.get_text_config().vocab_size), (rows, length))
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=0.0)
     half = load.precision == "bfloat16"
@@ -172,14 +240,16 @@ def _training(model: PreTrainedModel, load: Load) -> tuple[float, float]:
         loss.backward()
 
     micro_batch_s = _seconds(micro_batch) * wanted / (rows * length)
-    return micro_batch_s, _seconds(lambda: optimizer.step())
+    update_s = _seconds(lambda: optimizer.step())
+    optimizer.zero_grad()
+    return micro_batch_s, update_s
 
 
 def _seconds(work: Callable[[], object]) -> float:
     """Return the shortest time of a piece of work after a first go: what comes between only makes it longer."""
     work()
     times: list[float] = []
-    while len(times) < _LEAST_REPEATS or sum(times) < _ENOUGH_S:
+    while not times or (sum(times) < _LONG_S and (len(times) < _LEAST_REPEATS or sum(times) < _ENOUGH_S)):
         started = time.perf_counter()
         work()
         times.append(time.perf_counter() - started)
@@ -192,13 +262,17 @@ class TrialSpeed:
 
     trial: Trial
     load: Load
+    slots: int
+    """Completions decoded at once in the run, of which fewer may have been timed."""
     training: float
     """Times the work of training all weights: less for an adapter, more with gradient checkpointing."""
 
     def step_s(self, rows: int, context: float) -> float:
         """See tpt.plan.hardware.Speed; the context is that of the trial."""
         low, high, trial = self.trial.few_rows, self.load.rows, self.trial
-        if self.load.fixed or high <= low:
+        if self.load.fixed:
+            return trial.step_s * max(1.0, self.slots / high)
+        if high <= low:
             return trial.step_s
         a_row = max(0.0, trial.step_s - trial.few_s) / (high - low)
         return trial.few_s + a_row * max(0, rows - low)

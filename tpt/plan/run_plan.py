@@ -7,6 +7,7 @@ stages, what they measured takes the assumptions' place.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,13 +96,17 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
     history = read_history(RunDir(out), config)
     newest = history.belief(config.rounds, guess)
     slots, fits = _memory(hardware, work, newest, width=width, precision=precision)
-    speed = None
+    speed = thinking = None
     if all(fit.fits for fit in fits):
-        speed = speed_of(work, hardware, slots=slots["think"], width=width, precision=precision)
+        timed = partial(speed_of, work, hardware, slots=slots["think"], width=width, precision=precision)
+        speed = timed(weights=config.evaluate.weights)
+        if config.engine.weights != config.evaluate.weights:
+            thinking = timed(weights=config.engine.weights)
     setting = Setting(
         work=work,
         hardware=hardware,
         speed=speed,
+        thinking=thinking or speed,
         width=width,
         slots=slots,
         sampled_here=work.engine != "server" or hardware.gpu is not None,

@@ -12,6 +12,7 @@ from tpt.plan.hardware import Hardware, Speed
 from tpt.plan.history import Belief
 from tpt.plan.sampling import Draws, Lengths, Spent, simulate
 from tpt.plan.work import Further, Prompts, Work
+from tpt.scoring.drift import FEWEST, probe_room
 from tpt.scoring.solve_rates import Rates
 
 TRACE_S = 0.0004
@@ -58,6 +59,8 @@ class Setting:
     work: Work
     hardware: Hardware
     speed: Speed | None
+    thinking: Speed | None
+    """The same with the weights that think, which scores need not be sampled with."""
     width: int
     """Bytes of a weight while sampling."""
     slots: dict[str, int]
@@ -157,8 +160,10 @@ def _evaluate(setting: Setting, index: int, expected: Belief) -> StagePlan:
     draws = _scoring(setting, work.heldout.count, config.evaluate.samples)
     spent = simulate(draws, expected.rates, expected.evaluate)
     planned = _sampled(setting, "evaluate", index, spent, work.heldout, expected.evaluate)
-    texts = min(config.evaluate.probe, work.heldout.count) * (2 if work.solutions else 1) * (2 if index else 1)
     length = work.heldout.mean + spent.tokens / max(1, spent.samples)
+    affordable = max(FEWEST, math.ceil(probe_room(spent.tokens) / length))
+    count = min(config.evaluate.probe, work.heldout.count, affordable)
+    texts = count * (2 if work.solutions else 1) * (2 if index else 1)
     seconds = planned.seconds
     if seconds is not None and setting.speed is not None:
         seconds += setting.speed.prefill_s(texts, length)
@@ -180,7 +185,7 @@ def _scoring(setting: Setting, problems: int, samples: int) -> Draws:
 
 def _sampled(setting: Setting, stage: str, index: int, spent: Spent, prompts: Prompts, lengths: Lengths) -> StagePlan:
     """Return what sampling takes."""
-    work, speed = setting.work, setting.speed
+    work, speed = setting.work, setting.thinking if stage == "think" else setting.speed
     cost = work.cost(setting.width)
     context = prompts.mean + spent.tokens / max(1, spent.samples) / 2
     fixed = work.config.engine.batch_invariant

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 from tpt.config import RunConfig
 from tpt.errors import ConfigError, ForeignModelError
 from tpt.plan.hardware import GIB, GPUS, Engine, GpuSpeed, Hardware, Speed, known_gpu, parse_gpu
-from tpt.plan.microbenchmark import Load, TrialSpeed, time_model
+from tpt.plan.microbenchmark import Load, TrialSpeed, affordable, depths_of, time_model
 from tpt.plan.work import Work
 from tpt.sampling.open import engine_name
+from tpt.system.terminal import tell
 
 _TRIAL_BYTES = 4 * GIB
 """The most that timing a few layers may take."""
 _TRIED_LAYERS = 4
+_SAID_FROM_S = 2.0
 
 
 def choose_hardware(config: RunConfig, gpu: str, mfu: float) -> Hardware:
@@ -39,7 +42,16 @@ def choose_hardware(config: RunConfig, gpu: str, mfu: float) -> Hardware:
 
 
 def choose_engine(config: RunConfig, hardware: Hardware) -> Engine:
-    """Return the engine; on a GPU that is elsewhere, ``auto`` is taken for vLLM; a replica's for Ray."""
+    """Return the engine; on a GPU that is elsewhere, ``auto`` is taken for vLLM; a replica's for Ray.
+
+    Raises:
+        ConfigError: the config's weights are for CPUs alone.
+    """
+    if hardware.gpu is not None and "int8" in (config.engine.weights, config.evaluate.weights):
+        raise ConfigError(
+            f'weights = "int8" is for CPUs, and this is planned for {hardware.gpu.name}: --set engine.weights=full --set '
+            "evaluate.weights=full"
+        )
     if hardware.gpu is not None and config.engine.name == "auto":
         return "hf" if config.engine.batch_invariant else "vllm"
     name = engine_name(config)
@@ -77,11 +89,13 @@ def hardware_text(hardware: Hardware) -> str:
 
 
 def speed_of(
-    work: Work, hardware: Hardware, *, slots: int, width: int, precision: Literal["float32", "bfloat16"]
+    work: Work, hardware: Hardware, *, slots: int, width: int, precision: Literal["float32", "bfloat16"], weights: str
 ) -> Speed | None:
     """Return how fast the hardware is: by its data sheet, or timed here.
 
     None where the model is too large to try, or is decoded by ``generate``.
+
+    What is timed here is said on stderr first where it takes longer than a moment.
     """
     cost = work.cost(width)
     if hardware.gpu is not None:
@@ -112,9 +126,21 @@ def speed_of(
         micro_batch_size=config.train.micro_batch_size,
         row_tokens=round(min(config.train.max_length, work.train.mean + work.completion)),
         precision=precision,
+        weights=weights,
+        head_weights=work.shape.head_parameters,
+        layer_weights=work.shape.projected // work.shape.layers,
     )
+    load, foreseen = affordable(work.architecture, load)
+    if foreseen > _SAID_FROM_S:
+        layers = " and ".join(map(str, depths_of(work.architecture)))
+        tell(
+            f"plan: timing {layers} of {work.shape.layers} layers on this processor: {load.rows} rows in {load.dtype}, weights "
+            f"{load.weights}, and a training step of {load.trained} tokens in {load.precision}; about {foreseen:.0f} s, a minute "
+            "at most",
+            sys.stderr,
+        )
     try:
         trial = time_model(work.architecture, load)
     except ForeignModelError:
         return None
-    return TrialSpeed(trial, load, cost.train_factor / 3)
+    return TrialSpeed(trial, load, slots, cost.train_factor / 3)

@@ -43,16 +43,18 @@ def summary_of(run: RunDir) -> Summary:
     evidence = evidence_of(run, records)
     alarms = alarms_of(run, records, opened.config.alarms) + forgetting(evidence.also, level=evidence.level)
     stopped = opened.stop_reason(records)
-    said = headline(evidence) + _failed(records)
+    said = headline(evidence) + _beside(records)
     return Summary(report_rows(records, evidence), records, evidence, stopped, said, alarms, looks_of(run, evidence))
 
 
-def _failed(records: list[RoundRecord]) -> str:
-    """Return what stands beside scores some of whose samples have no completion; empty where all have."""
+def _beside(records: list[RoundRecord]) -> str:
+    """Return what stands beside scores in int8, or some of whose samples have no completion; empty where there are none."""
+    rough = any(each.evaluate.weights != "full" for each in records)
+    said = " Scores are those of the model in int8, not in full precision." if rough else ""
     failed = [
         f"{each.evaluate.failed_requests:,} in round {each.index}" for each in records if each.evaluate.failed_requests
     ]
-    return f" Samples whose requests failed, counted as not right: {', '.join(failed)}." if failed else ""
+    return f"{said} Samples whose requests failed, counted as not right: {', '.join(failed)}." if failed else said
 
 
 def summary_of_import(folder: ImportedDir) -> dict[str, Any]:

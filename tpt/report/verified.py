@@ -143,7 +143,8 @@ def _report_differences(
     clusters = clusters_of(read_records(problems, Problem), ids)
     # Of each problem's samples, k may be no more than there are: which k were asked for then, the report says.
     ks = [int(k) for k in told["pass_at_k"]]
-    report = with_greedy(score(traces, verdicts, ks=ks, seed=config.seed, clusters=clusters).report, at, clusters)
+    scored = score(traces, verdicts, ks=ks, seed=config.seed, clusters=clusters).report
+    report = with_greedy(scored, at, clusters, config.evaluate.weights)
     recorded = from_table(EvalReport, told)
     if recorded.greedy is None:
         report = replace(report, greedy=None, greedy_lenient=None)

@@ -46,6 +46,10 @@ class Progress:
     """Completion tokens of this process, not those of traces found on disk."""
     undecided: int = 0
     """Problems still to be tried though the target is reached; see ``Sampler.undecided``."""
+    under_way: int = 0
+    """Tokens sampled so far for requests in flight, as far as the engine knows."""
+    longest_s: float = 0.0
+    """How long the oldest request in flight has been under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +112,22 @@ def collect(
     if job.watch:
         job.watch.decide()
     started = time.monotonic()
-    in_flight: dict[RequestId, int] = {}
+    in_flight: dict[RequestId, tuple[int, float]] = {}
+    """Seed and time of the asking; the oldest comes first."""
     cancelled = cancelled_tokens = 0
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
         while not sampler.finished():
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
-                in_flight[key] = job.seed_of(key)
+                in_flight[key] = job.seed_of(key), time.monotonic()
                 prompt = job.prompt_ids[job.hints.prompt_key(key) if job.hints else key[0]]
-                job.engine.add(Request(key, prompt, in_flight[key], job.sampling))
-            traces = [trace_of(each, in_flight.pop(each.id), job.chat, job.hints) for each in job.engine.step()]
+                job.engine.add(Request(key, prompt, in_flight[key][0], job.sampling))
+            traces = [trace_of(each, in_flight.pop(each.id)[0], job.chat, job.hints) for each in job.engine.step()]
             append_records(traces_file, traces)
             verdicts = job.judged(traces)
             append_records(verdicts_file, verdicts)
             _record(zip(traces, verdicts, strict=True), sampler, job, progress)
+            progress.under_way = job.engine.under_way()
+            progress.longest_s = time.monotonic() - next(iter(in_flight.values()))[1] if in_flight else 0.0
             job.on_progress(progress)
             if needless := set(in_flight) if sampler.finished() else sampler.needless() & in_flight.keys():
                 cancelled += len(needless)

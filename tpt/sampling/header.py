@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tpt.config import RunConfig
 from tpt.errors import TPTError
 from tpt.run.directory import RunDir
@@ -17,14 +19,34 @@ def run_header(run: RunDir, config: RunConfig) -> str:
         engine = _engine_text(run, config)
     except (TPTError, OSError):
         engine = f"engine {config.engine.name}"
-    return (
+    line = (
         f"{run.path}: model {config.model}; {learn:,} problems to learn from, {score:,} held out; {rounds}; {engine}; "
         f"how far it is: tpt status {run.path}"
     )
+    return "\n".join(filter(None, (line, slow_format(config, run.path / "cache"))))
+
+
+def slow_format(config: RunConfig, cache: Path | None) -> str:
+    """Return what a number format that the config asks for costs where this machine's CPU emulates it; empty elsewhere."""
+    from tpt.model.load import load_architecture, resolve_device
+    from tpt.model.number_format import emulation_text
+
+    settings, options = config.engine, []
+    if settings.dtype == "bfloat16" and engine_name(config) in ("hf", "vllm"):
+        options.append("engine.dtype")
+    if config.rounds and config.train.precision == "bfloat16" and config.train.where == "here":
+        options.append("train.precision")
+    try:
+        if not options or resolve_device(settings.device).type != "cpu":
+            return ""
+        return emulation_text(load_architecture(config.model, cache=cache), options)
+    except (TPTError, OSError):
+        return ""
 
 
 def _engine_text(run: RunDir, config: RunConfig) -> str:
     from tpt.model.load import load_architecture, resolve_device
+    from tpt.model.shape import width_of
     from tpt.sft import resolve_precision
 
     settings, name = config.engine, engine_name(config)
@@ -36,9 +58,12 @@ def _engine_text(run: RunDir, config: RunConfig) -> str:
         return f"engine ray, replicas of {settings.replica_engine}"
     device = resolve_device(settings.device)
     architecture = load_architecture(config.model, cache=run.path / "cache")
-    hidden_size = int(getattr(architecture.get_text_config(), "hidden_size", 0))
-    numbers = resolve_precision(settings.dtype, hidden_size=hidden_size, device=device)
+    numbers = resolve_precision(settings.dtype, hidden_size=width_of(architecture), device=device)
     said = f"engine {name} on {device.type} in {numbers}"
+    if settings.weights != "full":
+        said += f", thinks in {settings.weights}"
+    if config.evaluate.weights != "full":
+        said += f", scores in {config.evaluate.weights}"
     if name == "hf":
         from tpt.engines.hf.opening import why_foreign
 

@@ -68,7 +68,7 @@ def open_own(name: str, model: str, chat: Chat, settings: EngineConfig, max_leng
     engine: Engine = call_own_code(name, model, chat, settings, max_length)
     missing = [
         part
-        for part in ("guarantee", "slots", "add", "step", "cancel", "describe", "close")
+        for part in ("guarantee", "slots", "add", "step", "cancel", "under_way", "describe", "close")
         if not hasattr(engine, part)
     ]
     if missing:
@@ -97,7 +97,8 @@ def engine_name(config: RunConfig) -> EngineName:
     if settings.name != "auto":
         known: tuple[EngineName, ...] = ("hf", "vllm", "server", "ray")
         return next((name for name in known if name == settings.name), "own")
-    if settings.batch_invariant or settings.device == "cpu" or not is_installed("vllm"):
+    here = settings.batch_invariant or "int8" in (settings.weights, config.evaluate.weights)
+    if here or settings.device == "cpu" or not is_installed("vllm"):
         return "hf"
     from tpt.model.load import resolve_device
 

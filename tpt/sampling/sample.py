@@ -20,6 +20,9 @@ from tpt.seeds import seed_for
 from tpt.start_model import StartModel
 from tpt.system.progress import Display
 
+_LONG_S = 10.0
+"""From here on it is said how long a completion has been under way."""
+
 
 class Pass(NamedTuple):
     """Samples that are taken alike, after another pass's, by the same engine."""
@@ -108,9 +111,13 @@ def _shown_on(display: Display) -> Callable[[Progress], None]:
             # A pass has begun: what the one before reached stays.
             before, last = _sum(before, last), progress
         now = _sum(before, progress)
-        rate = now.tokens / max(time.monotonic() - started, 1e-9)
-        left = f", {progress.undecided} earlier problems to decide" if progress.undecided else ""
-        display.update(now.reached, note=f"{now.correct} correct, {rate:,.0f} tokens/s{left}")
+        sampled = now.tokens + progress.under_way
+        note = f"{now.correct} correct, {sampled / max(time.monotonic() - started, 1e-9):,.0f} tokens/s"
+        if progress.longest_s >= _LONG_S:
+            note += f", {progress.under_way:,} tokens under way, the longest for {progress.longest_s:.0f} s"
+        if progress.undecided:
+            note += f", {progress.undecided} earlier problems to decide"
+        display.update(now.reached, note=note)
 
     return show
 

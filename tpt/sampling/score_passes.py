@@ -29,8 +29,9 @@ def score_passes(
     return passes
 
 
-def with_greedy(report: EvalReport, at: ScoredDir, clusters: IntArray | None) -> EvalReport:
-    """Return the report with the scores of the greedy samples that were taken."""
+def with_greedy(report: EvalReport, at: ScoredDir, clusters: IntArray | None, weights: str) -> EvalReport:
+    """Return the report with the scores of the greedy samples that were taken, and the weights that all were taken with."""
+    report = replace(report, weights=weights)
     if not at.greedy_verdicts.exists():
         return report
     greedy = read_counts(at.greedy_verdicts)._replace(clusters=clusters)
@@ -41,12 +42,14 @@ def score_line(report: EvalReport) -> str:
     """Return a model's scores in a line."""
     strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
     said = "" if report.greedy_lenient is None else f", greedy {report.greedy_lenient.mean:.1%} lenient"
+    return f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}{said}{beside_score(report)}"
+
+
+def beside_score(report: EvalReport) -> str:
+    """Return what stands beside a score not in full precision, or some of whose samples have no completion; else nothing."""
+    failed, said = report.failed_requests, "" if report.weights == "full" else f", sampled in {report.weights}"
     return (
-        f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}{said}{failed_text(report)}"
+        f"{said}, {failed} of {report.problems * report.samples} samples failed and count as not right"
+        if failed
+        else said
     )
-
-
-def failed_text(report: EvalReport) -> str:
-    """Return what stands beside a score some of whose samples have no completion; empty where all have."""
-    failed = report.failed_requests
-    return f", {failed} of {report.problems * report.samples} samples failed and count as not right" if failed else ""

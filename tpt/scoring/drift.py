@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 LONGEST = 512
 """Tokens of a completion that are looked at, from its beginning."""
+
+
+FEWEST = 4
+"""Texts of a kind that are read whatever they take: fewer would have no standard error worth the name."""
+_SHARE, _KINDS, _MODELS = 0.1, 2, 2
 
 
 _TOKENS = 1024
@@ -67,14 +72,26 @@ def probe_traces(traces: Iterable[Trace], verdicts: Iterable[Verdict], count: in
     return list(first.values())[:count]
 
 
+def probe_room(sampled_tokens: float) -> float:
+    """Return the tokens of texts of a kind, prompts counted, that a tenth of an evaluation's time is enough for.
+
+    A token that is read takes about as long as one that is sampled, and two models read texts of two kinds.
+    """
+    return _SHARE * sampled_tokens / (_KINDS * _MODELS)
+
+
 def probe(
     model: PreTrainedModel,
     base: PreTrainedModel,
     *,
     traces: Sequence[LabelledIds],
     solutions: Sequence[LabelledIds],
+    room: float = math.inf,
+    show: Callable[[str], None] = lambda said: None,
 ) -> dict[str, float]:
     """Compare a model with the base model on texts, each as it would be trained on.
+
+    Of either kind the first texts are read that fit into ``room`` tokens, ``FEWEST`` at least; ``show`` is told how far it is.
 
     All values are per token of the completions, in nats. Of the traces: ``entropy`` of the model's next token,
     ``kl_base_round`` and ``kl_round_base``. Of the solutions: ``human_nll``, the negative log-likelihood. Each has a
@@ -84,42 +101,48 @@ def probe(
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     found: dict[str, float] = {}
-    own = _rows(traces, longest)
+    own = _rows(traces, longest, room)
     if len(own) > 1:
-        sums = _measure(model, base, own)
+        sums = _measure(model, base, own, lambda said: show(f"probe, own texts: {said}"))
         found |= {"texts": len(own), "tokens": float(sums.tokens.sum())}
         found |= _ratio("entropy", sums.entropy, sums.tokens)
         found |= _ratio("entropy_change", sums.entropy - sums.base_entropy, sums.tokens)
         found |= _ratio("kl_base_round", sums.kl_base_round, sums.tokens)
         found |= _ratio("kl_round_base", sums.kl_round_base, sums.tokens)
-    human = _rows(solutions, longest)
+    human = _rows(solutions, longest, room)
     if len(human) > 1:
-        sums = _measure(model, base, human)
+        sums = _measure(model, base, human, lambda said: show(f"probe, human texts: {said}"))
         found |= {"human_texts": len(human), "human_tokens": float(sums.tokens.sum())}
         found |= _ratio("human_nll", sums.nll, sums.tokens)
         found |= _ratio("human_nll_change", sums.nll - sums.base_nll, sums.tokens)
     return found
 
 
-def _rows(texts: Sequence[LabelledIds], longest: int | None) -> list[_Row]:
-    """Return the texts, cut to what the model can read; those without a completion are left out."""
-    rows = []
+def _rows(texts: Sequence[LabelledIds], longest: int | None, room: float) -> list[_Row]:
+    """Return the first texts, cut to what the model can read; those without a completion are left out."""
+    rows: list[_Row] = []
     for ids, labels in texts:
+        if room <= 0 and len(rows) >= FEWEST:
+            break
         begin = sum(label == IGNORED_LABEL for label in labels)
         read = ids[: begin + LONGEST][:longest]
         if 0 < begin < len(read):
             rows.append(_Row(read, begin))
+            room -= len(read)
     return rows
 
 
-def _measure(model: PreTrainedModel, base: PreTrainedModel, rows: Sequence[_Row]) -> _Sums:
+def _measure(model: PreTrainedModel, base: PreTrainedModel, rows: Sequence[_Row], show: Callable[[str], None]) -> _Sums:
     import torch
 
     columns: dict[str, FloatArray] = defaultdict(lambda: np.zeros(len(rows)))
     width = int(model.config.get_text_config().vocab_size)
+    done, total = 0, sum(len(row.ids) for row in rows)
     with torch.inference_mode():
         for batch in _batches(rows, min(_TOKENS, _CELLS // width)):
             chosen = [rows[at] for at in batch]
+            show(f"{done:,} of {total:,} tokens read")
+            done += sum(len(row.ids) for row in chosen)
             ours, targets = _log_probabilities(model, chosen)
             theirs = ours if base is model else _log_probabilities(base, chosen)[0]
             row_of_token = torch.cat([torch.full((len(row.ids) - row.begin,), at) for at, row in enumerate(chosen)])

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from tpt.config import TrainConfig
 from tpt.errors import TrainError
 from tpt.model.chat import IGNORED_LABEL
-from tpt.model.load import gains_by_bfloat16
+from tpt.model.number_format import gains_by_bfloat16
 from tpt.model.shape import width_of
 from tpt.sft.checkpoint import pad_id
 from tpt.sft.distributed import ranks

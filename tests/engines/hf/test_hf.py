@@ -304,3 +304,20 @@ def test_automatic_slots() -> None:
     """By the memory they take."""
     assert auto_slots(tiny_model("llama"), 64) == 256
     assert auto_slots(tiny_model("llama"), 10**8) == 16
+
+
+@pytest.mark.parametrize("batch_invariant", [True, False])
+def test_tokens_under_way_are_counted(batch_invariant: bool) -> None:
+    engine = open_engine(grouped(tiny_model("phi3")), slots=3, batch_invariant=batch_invariant)
+    requests = requests_for(PROMPTS, replace(RANDOM, max_tokens=30))
+    for request in requests:
+        engine.add(request)
+    assert engine.under_way() == 0
+    for steps in range(1, 31):
+        if engine.step():
+            break
+        assert engine.under_way() == 3 * steps
+    else:
+        raise AssertionError("nothing has finished")
+    engine.cancel({request.id for request in requests})
+    assert engine.under_way() == 0

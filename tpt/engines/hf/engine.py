@@ -21,6 +21,7 @@ from tpt.engines.hf.decoder import RowDecoder
 from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.forward_check import CHECKED, check_forward, decoded
 from tpt.engines.hf.grouped_attention import NAME
+from tpt.engines.hf.int8 import Int8Weights
 from tpt.engines.hf.invariance import find_variance
 from tpt.engines.hf.results import made_on, reply_to, stops_of
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
@@ -81,6 +82,7 @@ class HFEngine:
         *,
         max_length: int,
         prompt_store_mb: int = 2048,
+        int8: Int8Weights | None = None,
     ) -> None:
         """Allocate everything and, if asked for batch invariance, check that this machine gives it.
 
@@ -93,6 +95,7 @@ class HFEngine:
         self.guarantee = "batch-invariant" if settings.batch_invariant else "seeded"
         self.model = model
         self.chat = chat
+        self._int8 = int8
         self._max_length = max_length
         self._prompt_store_mb = prompt_store_mb
         self._halvings = 0
@@ -179,10 +182,15 @@ class HFEngine:
         self._known -= ids
         return sampled
 
+    def under_way(self) -> int:
+        """Return how many tokens the requests in flight have sampled so far."""
+        return int(self._state[_COUNT].sum())
+
     def describe(self) -> dict[str, Any]:
         """Return versions, device, shapes and memory, for the stage manifest."""
         return {
             **made_on(self.model, self.chat),
+            **({"weights": "full"} if self._int8 is None else {"weights": "int8", "int8": self._int8._asdict()}),
             "slots": self._slots,
             "max_length": self._max_length,
             "kv_cache_bytes": self._decoder.nbytes,

@@ -117,6 +117,10 @@ class GenerateEngine:
         self._queue = deque(each for each in self._queue if each.id not in ids)
         return 0
 
+    def under_way(self) -> int:
+        """Return 0: whatever is begun is completed within a step."""
+        return 0
+
     def describe(self) -> dict[str, Any]:
         """Return versions, device, shapes and memory, for the stage manifest."""
         return {

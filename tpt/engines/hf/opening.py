@@ -21,7 +21,8 @@ from tpt.engines.hf.fixed_decoder import FixedDecoder
 from tpt.engines.hf.forward_check import check_forward, decoded, foreign_explained
 from tpt.engines.hf.generate_engine import GenerateEngine
 from tpt.engines.hf.grouped_attention import use_grouped_attention
-from tpt.errors import ForeignModelError
+from tpt.engines.hf.int8 import Int8Weights, use_int8
+from tpt.errors import EngineError, ForeignModelError
 from tpt.model.chat import Chat
 from tpt.model.load import load_model
 from tpt.model.tiny import tiny_model
@@ -45,21 +46,33 @@ def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, c
         cache: Where GGUF models are kept dequantised.
     """
     model = load_model(spec, dtype=settings.dtype, device=settings.device, cache=cache)
-    return engine_on(model, chat, settings, max_length=max_length)
+    int8 = use_int8(model) if settings.weights == "int8" else None
+    return engine_on(model, chat, settings, max_length=max_length, int8=int8)
 
 
-def engine_on(model: PreTrainedModel, chat: Chat, settings: EngineConfig, *, max_length: int) -> Engine:
+def engine_on(
+    model: PreTrainedModel, chat: Chat, settings: EngineConfig, *, max_length: int, int8: Int8Weights | None = None
+) -> Engine:
     """Return our own decoder's engine on a model, or ``generate``'s where that does not know the architecture.
 
+    ``int8`` is what ``use_int8`` did to the model.
+
     Raises:
-        EngineError: neither gives the model's own logits.
+        EngineError: neither gives the model's own logits, or only ``generate`` would, of a model in int8.
     """
     reason = why_foreign(model.config)
     if not reason:
         try:
-            return with_known_attention(model, lambda: HFEngine(model, chat, settings, max_length=max_length))
+            return with_known_attention(
+                model, lambda: HFEngine(model, chat, settings, max_length=max_length, int8=int8)
+            )
         except ForeignModelError as error:
             reason = str(error)
+    if int8 is not None:
+        raise EngineError(
+            f'weights = "int8" is for our own decoder, which does not serve this {model.config.model_type!r} model ({reason}): '
+            'set weights = "full"'
+        )
     return GenerateEngine(model, chat, settings, max_length=max_length, reason=reason)
 
 

@@ -136,6 +136,10 @@ class ServerEngine:
         self._drop([self._tasks.pop(key) for key in ids & self._tasks.keys()])
         return 0
 
+    def under_way(self) -> int:
+        """Return 0: how many tokens its requests have sampled only the server knows."""
+        return 0
+
     def describe(self) -> dict[str, Any]:
         """Return where completions came from, for the stage manifest; never the key."""
         return {

@@ -31,7 +31,8 @@ _Ints = NDArray[np.int64]
 _F = np.float32
 
 
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
+    """Return a function compiled for this processor, its machine code kept for later processes where there is room."""
     settings = {"fastmath": set(SUMS), "nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **settings)(function)
@@ -102,7 +103,7 @@ def attend(
     return mixed
 
 
-@_compiled
+@compiled
 def _exp(x):  # type: ignore[no-untyped-def]
     """Return e to the power of a number up to 0, to 2e-7 of it; the processor's own would not be done in vectors.
 
@@ -120,7 +121,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return (p * r * r + r + _F(1.0)) * float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))
 
 
-@_compiled
+@compiled
 def _capped(score, softcap):  # type: ignore[no-untyped-def]
     """Return softcap * tanh(score / softcap)."""
     e = _exp(_F(-2.0) * abs(score) / softcap)
@@ -128,7 +129,7 @@ def _capped(score, softcap):  # type: ignore[no-untyped-def]
     return -level if score < _F(0.0) else level
 
 
-@_compiled
+@compiled
 def _weigh(scores, count, softcap):  # type: ignore[no-untyped-def]
     """Turn scores into weights, and return what their sum is to be divided by."""
     if softcap > _F(0.0):
@@ -145,14 +146,14 @@ def _weigh(scores, count, softcap):  # type: ignore[no-untyped-def]
     return total
 
 
-@_compiled
+@compiled
 def _address(block, item, head, position):  # type: ignore[no-untyped-def]
     """Return where a prompt block's or decode block's keys begin, from a position on."""
     offset = item * block.strides[1] + head * block.strides[2] + position * block.strides[3]
     return np.int64(block.ctypes.data) + offset
 
 
-@_compiled
+@compiled
 def _attend_some(  # type: ignore[no-untyped-def]
     queries, keys, values, prefix, prompt_blocks, decode_blocks, order, row_blocks, lengths, first_seen, starts, counts,
     scaling, softcap, mixed, group_size, vector_count, lane_count, begin, end,
@@ -211,7 +212,7 @@ def _attend_some(  # type: ignore[no-untyped-def]
                     mixed[row, head, query_head, number] = sums[query_head, number] * query[query_head, 0]
 
 
-@_compiled
+@compiled
 def _attend_shares(  # type: ignore[no-untyped-def]
     queries, keys, values, prefix, prompt_blocks, decode_blocks, order, row_blocks, lengths, first_seen, starts, counts,
     scaling, softcap, mixed, group_size, vector_count, lane_count, cuts, taken, done,
@@ -227,7 +228,7 @@ def _attend_shares(  # type: ignore[no-untyped-def]
         share = _count(taken, 1)
 
 
-@_compiled
+@compiled
 def _count(counter, more):  # type: ignore[no-untyped-def]
     """Return a count that threads share, and add to it."""
     return added(np.int64(counter.ctypes.data), more)
