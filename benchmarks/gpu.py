@@ -124,7 +124,7 @@ def workload(setting: Setting) -> tuple[Any, Any]:
     from think_arms import CHAT, PROBLEMS, Workload, questions
 
     from tpt.config import EngineConfig, PromptConfig
-    from tpt.engines.hf.engine import open_hf
+    from tpt.engines.hf.opening import open_hf
     from tpt.model.chat import open_chat
     from tpt.records import Problem
 

@@ -29,8 +29,8 @@ from think_arms import CHAT, SAMPLES, SMOLLM2, questions
 
 from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import Request
-from tpt.engines.hf.engine import open_hf
 from tpt.engines.hf.int8 import Int8Linear
+from tpt.engines.hf.opening import open_hf
 from tpt.model.chat import Chat
 from tpt.model.load import load_tokenizer
 from tpt.records import Problem, Trace, Verdict

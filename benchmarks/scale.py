@@ -199,7 +199,7 @@ def prune(folder: Path) -> dict[str, Any]:
     """Prune as the stage does, to examples.jsonl."""
     problems = load_problems(folder)
     journal = Journal(folder / "traces.jsonl", folder / "verdicts.jsonl")
-    pruning = Pruning(problems, POLICY, 0, 1)
+    pruning = Pruning(problems, POLICY, 0, 1, problem_order(list(problems), 0, 1))
     began = time.process_time()
     found, chosen = pruning.survey(journal.problems())
     surveyed = time.process_time()

@@ -24,7 +24,7 @@ from think_arms import CHAT, Workload
 
 from tpt.config import EngineConfig, PromptConfig
 from tpt.engines import complete
-from tpt.engines.hf.engine import open_hf
+from tpt.engines.hf.opening import open_hf
 from tpt.model.chat import open_chat
 from tpt.problems.procedural.word_problems import word_problems
 from tpt.stage_process import ENVIRONMENT

@@ -9,7 +9,7 @@ from typing import Any
 
 from tpt.rounds import round_record
 from tpt.run.directory import RunDir
-from tpt.run.manifest import finished_stages, write_manifest
+from tpt.run.manifest import finished_stages, record_frozen, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.system.jsonl import read_json, write_json
 
@@ -17,6 +17,8 @@ from tpt.system.jsonl import read_json, write_json
 def reseal(path: Path, *, report: Mapping[int, Mapping[str, Any]] | None = None) -> None:
     """Write every manifest and record of a run anew; ``report``: round to other values of its evaluation's report."""
     run = RunDir(path)
+    run.frozen.unlink(missing_ok=True)
+    record_frozen(run)
     for round_dir in run.rounds():
         for stage in finished_stages(round_dir):
             manifest = json.loads(round_dir.manifest(stage).read_text(encoding="utf-8"))

@@ -237,9 +237,7 @@ def test_traces_tampered_with_after_think_was_done(finished_copy: Path, fails: F
 def test_other_problems_than_those_sampled(finished_copy: Path, fails: Fails) -> None:
     path = finished_copy / "problems.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    assert "think was made from another problems than the one there now" in fails(
-        "think", finished_copy, "--round", "1"
-    )
+    assert "problems.jsonl: changed since the run began" in fails("think", finished_copy, "--round", "1")
 
 
 def test_a_missing_checkpoint(finished_copy: Path, fails: Fails) -> None:
@@ -328,7 +326,7 @@ def test_no_problem_solved_at_all(prepared: Callable[..., Path], fails: Fails, t
 def test_completions_longer_than_the_engine_s_sequences(prepared: Callable[..., Path], fails: Fails) -> None:
     run = prepared("engine.max_length=90")
     told = fails("think", run, "--round", "1")
-    assert "max_tokens need 130 tokens, more than engine.max_length = 90; set engine.max_length to 130" in told
+    assert "engine.max_length = 90 is less than the 130 tokens of prompt and completion: set it to 130 or more" in told
     assert not (run / "round-1" / "think.json").exists()
 
 

@@ -40,9 +40,9 @@ def test_the_error_that_ended_a_run_is_kept(finished_copy: Path, fails: Callable
     forget(finished_copy, "think.json", "prune.json", "train.json", "evaluate.json", "round.json")
     told = fails("run", finished_copy)
     last = events(finished_copy)[-1]
-    assert last["event"] == "failed" and last["error"] == "RunError" and last["message"] in told
+    assert last["event"] == "failed" and last["error"] == "StaleStageError" and last["message"] in told
     line = (finished_copy / "logs" / "run.log").read_text(encoding="utf-8").splitlines()[-1]
-    assert line.startswith(last["time"]) and "failed error=RunError message=" in line and last["message"] in line
+    assert line.startswith(last["time"]) and "failed error=StaleStageError message=" in line and last["message"] in line
 
 
 def test_a_stage_alone_keeps_it_too(finished_copy: Path, fails: Callable[..., str]) -> None:

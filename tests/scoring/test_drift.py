@@ -180,7 +180,7 @@ def test_the_probe_reads_the_tokens_that_were_sampled(finished_copy: Path, chat:
     run = RunDir(finished_copy)
     config, problems = load_config(run.config), problems_by_id(run.heldout)
     first = run.round(0)
-    before = probe_round(run, config, sampled_model_of(run, run.round(1), config), problems)
+    before = probe_round(run, config, sampled_model_of(run, run.round(1), config), problems, lambda said: None)
 
     def split(trace: Trace) -> Trace:
         letters = [chat.completion_ids(letter)[0] for letter in trace.completion]
@@ -188,7 +188,7 @@ def test_the_probe_reads_the_tokens_that_were_sampled(finished_copy: Path, chat:
 
     traces = [split(trace) for trace in read_records(first.evaluate_traces, Trace)]
     replace_records(first.evaluate_traces, traces)
-    found = probe_round(run, config, sampled_model_of(run, run.round(1), config), problems)
+    found = probe_round(run, config, sampled_model_of(run, run.round(1), config), problems, lambda said: None)
     chosen = probe_traces(traces, read_records(first.evaluate_verdicts, Verdict), config.evaluate.probe)
     assert found["tokens"] == sum(len(trace.token_ids or ()) for trace in chosen) > before["tokens"]
     assert found["human_nll"] == before["human_nll"]

@@ -116,10 +116,12 @@ def test_a_line_is_the_json_of_the_fields_in_their_order(record: Any) -> None:
         if isinstance(value, msgspec.Struct):
             values = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
             optional = {"low", "high"} if isinstance(value, Estimate) else set()
-            optional |= {name for name in values if name.startswith("tests_") or name == "checksum"}
+            optional |= {name for name in values if name.startswith("tests_") or name in ("checksum", "hint")}
             optional |= (
                 {"answer", "token_ids", "error", "token_digest"} if isinstance(value, Trace | Example) else set()
             )
+            if isinstance(value, Example) and value.weight == 1:
+                del values["weight"]
             return {name: each for name, each in values.items() if each not in (None, "") or name not in optional}
         if isinstance(value, dict):
             return {str(key): plain(each) for key, each in value.items()}

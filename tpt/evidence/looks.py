@@ -12,12 +12,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tpt.errors import RunError
+import msgspec
+
 from tpt.evidence.cards import Evidence
 from tpt.records import Look
 from tpt.run.directory import RunDir
-from tpt.run.outputs import fingerprint
-from tpt.system.jsonl import iterate_records, to_line
+from tpt.run.outputs import FileDigests
+from tpt.system.jsonl import to_line
 
 LEDGER = "heldout-looks.jsonl"
 _LEVELS = 4
@@ -49,7 +50,7 @@ def ledger_of(run: RunDir) -> Path:
 
 def record_look(run: RunDir, round_index: int) -> None:
     """Write down that a round's model was scored, unless it is written already; where nothing can be written, don't."""
-    look = Look(fingerprint(run.heldout), str(run.path.absolute()), round_index)
+    look = Look(_heldout_digest(run), str(run.path.absolute()), round_index)
     with contextlib.suppress(OSError):
         ledger = ledger_of(run)
         if look in _read(ledger):
@@ -69,7 +70,7 @@ def looks_of(run: RunDir, evidence: Evidence) -> Looks | None:
     card = next((each for each in trained if each.best), trained[-1] if trained else None)
     if card is None or card.to_base is None:
         return None
-    heldout, path = fingerprint(run.heldout), str(run.path.absolute())
+    heldout, path = _heldout_digest(run), str(run.path.absolute())
     looks = [each for each in _read(ledger_of(run)) if each.heldout == heldout]
     own = Look(heldout, path, card.round)
     if own not in looks:
@@ -84,9 +85,15 @@ def any_time_p(p_value: float, look: int) -> float:
     return min(1.0, p_value * look * (look + 1))
 
 
+def _heldout_digest(run: RunDir) -> str:
+    return FileDigests.of_run(run.path).of(run.heldout)
+
+
 def _read(ledger: Path) -> list[Look]:
-    """Return the looks in order, each once; a damaged ledger says nothing."""
-    try:
-        return list(dict.fromkeys(iterate_records(ledger, Look))) if ledger.is_file() else []
-    except (RunError, OSError):
-        return []
+    """Return the looks in order, each once, without damaged lines: whatever writes beside the runs may die at it."""
+    found: dict[Look, None] = {}
+    with contextlib.suppress(OSError):
+        for line in ledger.read_bytes().splitlines() if ledger.is_file() else []:
+            with contextlib.suppress(ValueError):
+                found[msgspec.json.decode(line, type=Look)] = None
+    return list(found)

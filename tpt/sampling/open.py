@@ -82,7 +82,10 @@ def _checked_length(settings: EngineConfig, longest: int) -> int:
     """Return ``rounded_length``, and refuse one that does not suffice, which a run is told by ``check_lengths`` before."""
     length = rounded_length(settings, longest)
     if length < longest:
-        raise EngineError(f"engine.max_length = {length} is less than the {longest} tokens of prompt and completion")
+        raise EngineError(
+            f"engine.max_length = {length} is less than the {longest} tokens of prompt and completion: set it to {longest} "
+            "or more, or to 0"
+        )
     return length
 
 

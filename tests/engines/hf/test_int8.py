@@ -18,8 +18,9 @@ from transformers.models.auto import AutoModelForCausalLM
 
 from tpt.config import EngineConfig
 from tpt.engines.hf.cpu_kernel.quantise import quantised_rows
-from tpt.engines.hf.engine import HFEngine, open_hf
+from tpt.engines.hf.engine import HFEngine
 from tpt.engines.hf.int8 import Int8Linear, use_int8, weight_levels
+from tpt.engines.hf.opening import open_hf
 from tpt.errors import EngineError
 from tpt.model.load import load_model
 
@@ -133,8 +134,8 @@ def test_a_run_thinks_in_int8_and_scores_in_full(tmp_path: Path, tpt: Tpt) -> No
     small = ("rounds=1", "problems.max_train=24", "problems.max_heldout=6", "prune.size=6", "think.samples=2")
     small += ("evaluate.samples=2", "evaluate.probe=2", "engine.slots=16", "stop.gate=off")
     ran = tpt("run", QUICKSTART, "--out", tmp_path, *sets(*small, "engine.weights=int8"))
-    assert ran.code == 0, ran.stderr
-    assert "thinks in int8" in ran.stderr
+    assert ran.code == 0, ran.err
+    assert "thinks in int8" in ran.err
     think, evaluate = (
         json.loads((tmp_path / "round-1" / f"{stage}.json").read_text())["settings"] for stage in ("think", "evaluate")
     )
@@ -142,10 +143,10 @@ def test_a_run_thinks_in_int8_and_scores_in_full(tmp_path: Path, tpt: Tpt) -> No
     assert evaluate["engine"]["weights"] == "full" and "int8" not in evaluate["engine"]
     scored = tmp_path / "scored"
     ran = tpt("run", QUICKSTART, "--out", scored, *sets(*small, "rounds=0", "evaluate.weights=int8"))
-    assert ran.code == 0, ran.stderr
+    assert ran.code == 0, ran.err
     manifest = json.loads((scored / "round-0" / "evaluate.json").read_text())
     assert manifest["settings"]["engine"]["weights"] == "int8" == manifest["counts"]["report"]["weights"]
-    assert "sampled in int8" in ran.stderr and "in int8" in tpt("report", scored).out
+    assert "sampled in int8" in ran.err and "in int8" in tpt("report", scored).out
 
 
 def test_the_server_of_a_gpu_is_not_asked_for_it() -> None:
