@@ -38,7 +38,7 @@ _SERVER = "tests.reliability.signals"
 
 def main() -> None:
     """Be the stage server, of a run whose model is scripted."""
-    for name in ("tpt.engines.hf.engine", "tpt.sft"):
+    for name in ("tpt.engines.hf.opening", "tpt.sft"):
         sys.modules[name] = ModuleType(name)
     with _slow(), scripted():
         stage_process.main()

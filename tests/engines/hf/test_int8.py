@@ -137,10 +137,11 @@ def test_a_run_thinks_in_int8_and_scores_in_full(tmp_path: Path, tpt: Tpt) -> No
     assert ran.code == 0, ran.err
     assert "thinks in int8" in ran.err
     think, evaluate = (
-        json.loads((tmp_path / "round-1" / f"{stage}.json").read_text())["settings"] for stage in ("think", "evaluate")
+        json.loads((tmp_path / "round-1" / f"{stage}.json").read_text()) for stage in ("think", "evaluate")
     )
-    assert think["engine"]["weights"] == "int8" and think["engine"]["int8"]["levels"] == weight_levels()
-    assert evaluate["engine"]["weights"] == "full" and "int8" not in evaluate["engine"]
+    made = think["counts"]["engine"]
+    assert made["weights"] == "int8" and made["int8"]["levels"] == weight_levels()
+    assert evaluate["settings"]["engine"]["weights"] == "full" and "int8" not in evaluate["settings"]["engine"]
     scored = tmp_path / "scored"
     ran = tpt("run", QUICKSTART, "--out", scored, *sets(*small, "rounds=0", "evaluate.weights=int8"))
     assert ran.code == 0, ran.err
