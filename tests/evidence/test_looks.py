@@ -33,6 +33,7 @@ def test_the_p_value_for_any_time_spends_the_level_once() -> None:
 
 
 def test_looks_are_written_once_in_their_order_by_whatever_run(tmp_path: Path) -> None:
+    (tmp_path / LEDGER).touch()
     one, other, apart = run_in(tmp_path / "a"), run_in(tmp_path / "b"), run_in(tmp_path / "c", "other\n")
     for run, index in ((one, 1), (other, 1), (one, 2), (one, 2), (apart, 1), (other, 1)):
         record_look(run, index)
@@ -42,11 +43,12 @@ def test_looks_are_written_once_in_their_order_by_whatever_run(tmp_path: Path) -
 
 
 def test_the_nearest_ledger_above_is_taken(tmp_path: Path) -> None:
-    deep = run_in(tmp_path / "arms" / "tpt" / "seed-0")
+    deep = run_in(tmp_path / "study" / "arms" / "tpt" / "seeds" / "0")
     assert ledger_of(deep) == deep.path.parent / LEDGER
-    (tmp_path / LEDGER).touch()
+    (tmp_path / "study" / LEDGER).touch()
     record_look(deep, 1)
-    assert ledger_of(deep) == tmp_path / LEDGER and len(read_records(tmp_path / LEDGER, Look)) == 1
+    ledger = tmp_path / "study" / LEDGER
+    assert ledger_of(deep) == ledger and len(read_records(ledger, Look)) == 1
 
 
 def test_a_ledger_that_cannot_be_written_or_read_stops_nothing(tmp_path: Path) -> None:
