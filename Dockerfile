@@ -21,10 +21,10 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY tpt ./tpt
 RUN pip install --no-cache-dir -c "${CONSTRAINTS}" ".[${EXTRAS}]"
 
-RUN useradd --create-home --uid 1000 tpt && install -d -o tpt -g tpt /work
+RUN useradd --create-home --uid 1000 tpt && install -d -o tpt -g tpt /runs
 USER 1000
-WORKDIR /work
+WORKDIR /runs
 # Models are kept with the runs, on what is mounted there.
-ENV HF_HOME=/work/hub
+ENV HF_HOME=/runs/hub
 ENTRYPOINT ["tpt"]
 CMD ["--help"]

@@ -10,7 +10,8 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from tpt.config import PruneConfig, load_config, parse_config
+from tpt.config import EngineConfig, PruneConfig, load_config, parse_config
+from tpt.config.engine_section import sampling_settings
 from tpt.config.own_code_keys import own_code_of, with_absolute_own_code
 from tpt.errors import OwnCodeError, StaleStageError
 from tpt.problems import load_problems
@@ -19,6 +20,7 @@ from tpt.records import Example, Outcome, Problem, Trace, Verdict
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
 from tpt.run.manifest import load_manifest
+from tpt.sampling.hints import Hints
 from tpt.sft.losses import own_loss
 from tpt.stage_process import do_stage
 from tpt.system.jsonl import read_records
@@ -144,6 +146,22 @@ def test_what_cannot_be_imported_is_told_before_anything_is_written(tmp_path: Pa
     with pytest.raises(OwnCodeError, match=r"has no function 'missing', it has: .*longest"):
         prepared(tmp_path / "run", f"prune.weigh={own}:missing", "think.sampler=fixed")
     assert not (tmp_path / "run" / "problems.jsonl").exists()
+
+
+def test_an_engine_in_a_file_belongs_to_every_stage_that_samples(own: Path) -> None:
+    engine, before = EngineConfig(name=f"{own}:bad"), sampling_settings(EngineConfig(), "full")
+    first = sampling_settings(engine, "full")
+    own.write_text(own.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    assert sampling_settings(engine, "full")["own_code"] != first["own_code"]
+    assert "own_code" not in before
+
+
+def test_a_hint_is_asked_for_once(tmp_path: Path) -> None:
+    path = tmp_path / "once.py"
+    path.write_text("asked = []\ndef hint(problem, sample):\n    asked.append(1)\n    return str(len(asked))\n")
+    hints = Hints(f"{path}:hint", {"p": Problem("p", "?", "1")}, samples=2)
+    assert [hints.of(("p", 0)), hints.of(("p", 1)), hints.of(("p", 0))] == ["1", "2", "1"]
+    assert hints.prompt_key(("p", 1)).endswith("2")
 
 
 def test_a_problem_source_of_one_s_own(own: Path) -> None:

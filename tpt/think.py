@@ -57,7 +57,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
         # Until-full sampling stops at what the pruning policy can use.
         "prune": pruning_needed_to_think(config.prune, config.think),
         **verification_settings(config, run.problems),
-        **own_code_settings(config, "engine.name", "think.order", "think.hint_by", "prune.keep"),
+        **own_code_settings(config, "think.order", "think.hint_by", "prune.keep"),
     }
     inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
     source = config.data.source_of(round_dir.index)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from tpt.config.section import Count, Fraction, OwnCode, Section
+from tpt.system.own_code import is_own_code, own_code_digest
 
 Option = str | bool | int | float | list[str] | list[int]
 
@@ -140,9 +141,17 @@ class EngineConfig(Section):
 
 
 def sampling_settings(engine: EngineConfig, weights: str) -> dict[str, Any]:
-    """Return what samples depend on; stages of before there was the key ``weights`` sampled with full ones."""
+    """Return what samples depend on; stages of before there was the key ``weights`` sampled with full ones.
+
+    Raises:
+        OwnCodeError: the engine is a function in a file that is not there.
+    """
     settings = engine.model_dump(exclude={"weights", *OPERATIONAL})
-    return settings if weights == "full" else {**settings, "weights": weights}
+    if weights != "full":
+        settings["weights"] = weights
+    if is_own_code(engine.name):
+        settings["own_code"] = own_code_digest(engine.name)
+    return settings
 
 
 def check_weights(engine: EngineConfig, weights: str, key: str) -> None:

@@ -15,6 +15,7 @@ from tpt.problems.overlap import hash_split
 from tpt.problems.rows import Row, cell_text, parse_json, plain, read_rows
 from tpt.problems.spec import Spec, allow_params, choice_param, table_files, table_stem
 from tpt.records import Problem
+from tpt.system.own_code import absolute_name
 
 FIELDS = ("question", "answer", "id", "solution", "kind", "tests", "source", "cluster", "level")
 """What a column can be mapped to; all but question and answer are optional."""
@@ -150,8 +151,7 @@ def _no_answer(row: Row, mapping: Mapping[str, str]) -> NoReturn:
 
 def _is_named(own: str, kind: str | None) -> bool:
     """Tell whether a row's own verifier is the one that the user named, the path of its file written either way."""
-    file, _, function = own.rpartition(":")
-    return kind is not None and kind in (own, f"{Path(file).absolute()}:{function}")
+    return kind in (own, absolute_name(own))
 
 
 def _tests(row: Row, column: str) -> list[Any] | None:

@@ -7,7 +7,7 @@ n-th sample on is a hint for problems that n samples did not solve: STaR's ratio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -27,6 +27,8 @@ class Hints:
     problems: Mapping[str, Problem]
     samples: int
     """Of a problem, at most."""
+    _known: dict[RequestId, str] = field(default_factory=dict, init=False)
+    """Each is asked for once: a prompt, the request and the trace are of the same one."""
 
     def of(self, key: RequestId) -> str:
         """Return the hint of a sample; empty: it has none.
@@ -36,6 +38,11 @@ class Hints:
         """
         if not self.function:
             return ""
+        if key not in self._known:
+            self._known[key] = self._asked(key)
+        return self._known[key]
+
+    def _asked(self, key: RequestId) -> str:
         hint = call_own_code(self.function, self.problems[key[0]], key[1])
         if not isinstance(hint, str):
             raise OwnCodeError(
