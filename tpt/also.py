@@ -53,11 +53,12 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     if done := read_manifest(round_dir, stage, inputs):
         return done
     require_weights(model)
-    started = time.monotonic()
+    title = f"also {source.label}"
+    started = time.monotonic() - context.spent_s(title)
     at, ids = round_dir.also(stage), sorted(problems)
     clusters = clusters_of(problems.values(), ids)
     passes = score_passes(config.evaluate, ids, at)
-    with context.display(f"also {source.label}", total=sum(each.sampler.target for each in passes)) as display:
+    with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
         collected, described = sample(
             replace(context, config=config.for_scoring), model, problems, *passes, display=display
         )

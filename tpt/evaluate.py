@@ -50,12 +50,12 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     if done := read_manifest(round_dir, "evaluate", inputs):
         return done
     require_weights(model)
-    started = time.monotonic()
+    title = "base model's score" if round_dir.index == 0 else "evaluate"
+    started = time.monotonic() - context.spent_s(title)
     problems = problems_by_id(run.heldout)
     clusters = clusters_of(problems.values(), sorted(problems))
     watch = watch_evaluation(context, problems)
     passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
-    title = "base model's score" if round_dir.index == 0 else "evaluate"
     scoring = dataclasses.replace(context, config=config.for_scoring)
     total = sum(each.sampler.target for each in passes)
     with context.display(title, total=total) as display:

@@ -66,7 +66,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     if done := read_manifest(round_dir, "think", inputs):
         return done
     require_weights(model)
-    started = time.monotonic()
+    started = time.monotonic() - context.spent_s("think")
     problems = problems_by_id(run.problems)
     counts = think_with_model(context, model, problems) if source == "self" else take_traces(context, problems)
     journal = Journal(round_dir.traces, round_dir.verdicts)
@@ -101,6 +101,7 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
         tries, expected = config.think.samples, _expected(context, model)
         sampler = UntilFull(order, samples=tries, size=size, per_problem=most, expected=expected)
         unit = "solved"
+    spent_s = context.spent_s("think")
     with context.display(f"think ({unit})", total=sampler.target) as display:
         (collected,), described = sample(
             context,
@@ -115,7 +116,7 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
             every_test=_needs_every_test(config),
             hint_function=config.think.hint_by,
         )
-        rate = collected.completion_tokens / max(collected.sampling_s, 1e-9)
+        rate = collected.completion_tokens / max(spent_s + collected.sampling_s, 1e-9)
         display.finish(f"{sampler.reached()} {unit}, {collected.traces} traces, {rate:,.0f} tokens/s")
     return {**to_table(collected), "engine": described}
 

@@ -63,7 +63,7 @@ def train_stage(context: StageContext) -> dict[str, Any]:
         _forget_state(round_dir.checkpoint)
         return done
     require_weights(model)
-    started = time.monotonic()
+    started = time.monotonic() - context.spent_s("train")
     examples = read_records(round_dir.examples, Example)
     with context.display("train", total=1) as display:
         other = None if model.digest == base.digest else base.spec

@@ -20,7 +20,7 @@ from ray_cluster import NODE, cluster_of
 
 from tpt.cluster.judges import RayJudges, open_judges
 from tpt.config import EngineConfig, VerifyConfig, parse_config
-from tpt.errors import ClusterError, VerifierError
+from tpt.errors import ClusterError, OwnCodeError, VerifierError
 from tpt.records import Problem, Trace
 from tpt.run.directory import RunDir
 from tpt.run.journal import Journal
@@ -188,7 +188,7 @@ def await_processes(judges: RayJudges, traces: list[Trace], problems: dict[str, 
 def test_a_node_that_lacks_something_is_named(
     cluster: Any, open_on: Callable[..., RayJudges], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(VerifierError, match=r"gone\.py cannot be read"):
+    with pytest.raises(OwnCodeError, match=r"gone\.py cannot be read"):
         open_on(f"{tmp_path / 'gone.py'}:same")
     judges = open_on("number", "code")
     problems = {"p": Problem("p", "", "3", "number")}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tpt.config import RunConfig
 from tpt.config.stage_sections import VERIFY_OPERATIONAL
+from tpt.errors import RunError
 from tpt.records import Problem
 from tpt.run.directory import RoundDir, RunDir
-from tpt.system.jsonl import iterate_records
+from tpt.system.jsonl import iterate_records, read_json
 from tpt.system.progress import Display
 from tpt.verifiers.judge import formats_of
 
@@ -26,8 +28,31 @@ class StageContext:
 
     def display(self, stage: str, total: int) -> Display:
         """Return the stage's progress display."""
-        title = f"round {self.round_dir.index} {stage}"
-        return Display(title, total=total, enabled=self.progress, file=self.run.progress)
+        return Display(
+            self._title(stage),
+            total=total,
+            enabled=self.progress,
+            file=self.run.progress,
+            spent_s=self.spent_s(stage.partition(" (")[0]),
+        )
+
+    def spent_s(self, stage: str) -> float:
+        """Return the seconds that killed processes gave to the stage last under way, where it is this one.
+
+        They count as far as the last sign of life in ``logs/progress.json`` says.
+        """
+        try:
+            told = read_json(self.run.progress)
+        except (RunError, OSError):
+            return 0.0
+        # A title may end in what is counted: "round 1 think (solved)".
+        if not isinstance(told, dict) or str(told.get("title")).partition(" (")[0] != self._title(stage):
+            return 0.0
+        spent_s = told.get("spent_s")
+        return float(spent_s) if isinstance(spent_s, int | float) and 0 <= spent_s < math.inf else 0.0
+
+    def _title(self, stage: str) -> str:
+        return f"round {self.round_dir.index} {stage}"
 
 
 def verification_settings(config: RunConfig, problems: Path) -> dict[str, Any]:

@@ -38,17 +38,21 @@ class _Note(ProgressColumn):
 class Display:
     """A progress bar on a terminal, a line now and then elsewhere, nothing when it is switched off.
 
-    A file, if there is one, says how far the work is while it lasts, for whoever asks; it is gone when the work has ended.
+    A file, if there is one, says how far the work is while it lasts, for whoever asks; it is gone when the work is done.
+    Work that was broken off leaves it, so that its seconds can be counted when it goes on: ``spent_s``.
     """
 
-    def __init__(self, title: str, *, total: int, enabled: bool, file: Path | None = None) -> None:
+    def __init__(
+        self, title: str, *, total: int, enabled: bool, file: Path | None = None, spent_s: float = 0.0
+    ) -> None:
         self._title = title
         self._total = total
         self._enabled = enabled
         self._console = Console(file=sys.stderr)
         self._bar = bar(self._console, disable=not (enabled and self._console.is_terminal))
         self._task = self._bar.add_task(title, total=total, note="")
-        self._begun = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._begun = self._last_line - spent_s
         self._file = file
         self._last_file = -_FILE_EVERY_S
         self._first: tuple[float, int] | None = None
@@ -65,7 +69,7 @@ class Display:
     ) -> None:
         """Take the bar away."""
         self._bar.stop()
-        if self._file is not None:
+        if self._file is not None and error is None:
             with contextlib.suppress(OSError):
                 self._file.unlink(missing_ok=True)
 
@@ -102,6 +106,7 @@ class Display:
             "per_s": per_s,
             "left_s": left_s,
             "note": note,
+            "spent_s": round(time.monotonic() - self._begun, 3),
         }
         partial = self._file.with_name(f"{self._file.name}.partial")
         with contextlib.suppress(OSError):
