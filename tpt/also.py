@@ -18,8 +18,9 @@ from tpt.config.engine_section import sampling_settings
 from tpt.config.stage_sections import ALSO_KEYS
 from tpt.errors import RunError
 from tpt.records import Trace, Verdict
-from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
+from tpt.run.sealed import digest_of
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy

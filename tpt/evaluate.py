@@ -20,8 +20,9 @@ from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
 from tpt.records import Message, Problem, Trace, Verdict
 from tpt.run.directory import RunDir
-from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
+from tpt.run.sealed import digest_of
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.sample import sample
 from tpt.sampling.score_passes import score_line, score_passes, with_greedy

@@ -29,9 +29,10 @@ from tpt.mix import HumanPart, human_part, wanted_size
 from tpt.model.chat import open_chat
 from tpt.records import Example, Message, Outcome, Problem, Trace, Verdict, judged_text
 from tpt.run.journal import Journal, Pair, solve_rate
-from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.problem_order import problem_order, walked_order
+from tpt.run.sealed import digest_of
 from tpt.run.stage import StageContext, problems_by_id
 from tpt.scoring.equations import equation_chain
 from tpt.scoring.pick import pick_traces

@@ -25,12 +25,12 @@ from tpt.run.manifest import finished_stages, load_manifest, record_frozen, requ
 from tpt.run.record_list import RecordList
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import HEADER, StageServer, do_stage
+from tpt.start_model import base_record
 from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
 from tpt.system.jsonl import (
     count_lines,
     from_table,
     iterate_records,
-    read_json,
     read_records,
     read_table,
     replace_records,
@@ -289,7 +289,7 @@ def round_record(run: RunDir, round_dir: RoundDir) -> RoundRecord:
     manifests = {stage: load_manifest(round_dir.manifest(stage)) for stage in round_dir.stages}
     counts = {stage: dict(manifest["counts"]) for stage, manifest in manifests.items()}
     report = from_table(EvalReport, counts["evaluate"]["report"])
-    model = str(round_dir.checkpoint.relative_to(run.path)) if round_dir.index else read_json(run.base)["model"]
+    model = str(round_dir.checkpoint.relative_to(run.path)) if round_dir.index else base_record(run)["model"]
     return RoundRecord(
         index=round_dir.index,
         model=model,

@@ -11,9 +11,11 @@ from tpt.errors import RunError
 from tpt.evidence.best_round import best_round_of
 from tpt.model.adapter_folder import find_adapter
 from tpt.run.directory import RoundDir, RunDir
-from tpt.run.manifest import checkpoint_is_here, digest_of, load_manifest, require_output, require_unchanged
+from tpt.run.manifest import checkpoint_is_here, load_manifest, require_output, require_unchanged
 from tpt.run.outputs import fingerprint
-from tpt.system.jsonl import read_json, write_json
+from tpt.run.sealed import digest_of, read_sealed, write_sealed
+
+_REMADE = ", or delete it to have it made again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,27 @@ def base_model(run: RunDir, config: RunConfig) -> StartModel:
     """Return the base model, whose digest is taken once and kept: later changes of its files must not go unseen.
 
     Raises:
-        RunError: the file that keeps the digest is damaged.
+        StaleStageError: the file that keeps the digest was changed.
+        RunError: it is damaged.
     """
     if not run.base.exists():
-        write_json(run.base, {"model": config.model, **model_identity(config.model)})
-    base = read_json(run.base)
-    if not isinstance(base, dict) or not isinstance(base.get("digest"), str):
-        raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
+        write_sealed(run.base, {"model": config.model, **model_identity(config.model)})
+    base = base_record(run)
     _require_unmoved(run, config.model, base)
     return StartModel(config.model, base["digest"], 0)
+
+
+def base_record(run: RunDir) -> dict[str, str]:
+    """Return what ``base.json`` says: the base model's spec, its digest, and the commit of a Hub id.
+
+    Raises:
+        StaleStageError: the file was changed since the run began.
+        RunError: it is missing or damaged.
+    """
+    base = read_sealed(run.base, is_key=("model", "digest", "commit").__contains__, remedy=_REMADE)
+    if not all(isinstance(base.get(key), str) for key in ("model", "digest")):
+        raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
+    return base
 
 
 def _require_unmoved(run: RunDir, model: str, base: dict[str, Any]) -> None:
@@ -123,7 +137,7 @@ def base_digest_now(run: RunDir, config: RunConfig) -> str:
     from tpt.model.spec import resolve
 
     source = resolve(config.model)
-    if source.kind == "hub" and "commit" not in read_json(run.base):
+    if source.kind == "hub" and "commit" not in base_record(run):
         return digest_of(source.location)  # all that runs of before kept of a Hub id
     return model_identity(config.model)["digest"]
 

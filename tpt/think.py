@@ -28,9 +28,10 @@ from tpt.problems.overlap import normalised
 from tpt.prune import distinct_by, is_keepable
 from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
-from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.problem_order import walked_order
+from tpt.run.sealed import digest_of
 from tpt.run.stage import StageContext, problems_by_id, verification_settings
 from tpt.sampling.open import open_judge, sampling_of
 from tpt.sampling.sample import Pass, sample

@@ -23,7 +23,8 @@ from tpt.errors import TrainError
 from tpt.model.adapter_folder import seen_by_all
 from tpt.model.chat import open_chat
 from tpt.records import Example, Problem
-from tpt.run.manifest import digest_of, read_manifest, versions, write_manifest
+from tpt.run.manifest import read_manifest, versions, write_manifest
+from tpt.run.sealed import digest_of
 from tpt.run.stage import StageContext, problems_by_id
 from tpt.seeds import seed_for
 from tpt.start_model import base_model, output_of, require_weights, start_model_of

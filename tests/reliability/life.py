@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import random
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,6 +85,8 @@ class Life:
         path = self.world.path / source.choice(files)
         content = path.read_bytes()
         at = source.randrange(len(content))
+        if path in self._under_way() and is_unjudged(path, content, at):
+            return
         path.write_bytes(content[:at] + bytes([content[at] ^ source.choice((1, 2, 4, 16, 128))]) + content[at + 1 :])
         ended, _ = self.world.attempt()
         self._note(f"byte {at} of {path.relative_to(self.world.path)} changed: {ended[:90] or 'finished'}")
@@ -175,9 +179,12 @@ class Life:
         return [path for path in found if path.exists()]
 
     def _samples(self) -> set[tuple[str, bytes]]:
-        """Every whole trace there is, with its folder; a page that a power failure took away leaves none."""
+        """Every whole trace there is, with its folder, also where another config set that aside.
+
+        A page that a power failure took away leaves none.
+        """
         return {
-            (path.parent.relative_to(self.world.path).as_posix(), line)
+            (re.sub(r"\.other-config-\d+", "", path.parent.relative_to(self.world.path).as_posix()), line)
             for path in self.world.path.glob("round-*/**/*.jsonl")
             if path.name in ("traces.jsonl", "surplus.jsonl")
             for line in path.read_bytes().splitlines(keepends=True)
@@ -186,3 +193,23 @@ class Life:
 
     def _results_so_far(self) -> dict[str, bytes | None]:
         return {name: content for name, content in tree(self.world.path).items() if not name.startswith(_LOGS)}
+
+
+def is_unjudged(path: Path, content: bytes, at: int) -> bool:
+    """Return whether a byte is of a trace whose verdict is lost: nothing vouches for its text until it is judged."""
+    if path.name != "traces.jsonl":
+        return False
+    start = content.rfind(b"\n", 0, at) + 1
+    line = content[start : content.find(b"\n", at) % (len(content) + 1)]
+    verdicts = path.with_name("verdicts.jsonl")
+    judged = {key_of(each) for each in verdicts.read_bytes().splitlines()} if verdicts.exists() else set()
+    return key_of(line) not in judged
+
+
+def key_of(line: bytes) -> object:
+    """Return a record's problem and sample; a line that is torn has none."""
+    try:
+        found = json.loads(line)
+        return found["problem_id"], found["sample"]
+    except (ValueError, KeyError, TypeError):
+        return line

@@ -17,8 +17,9 @@ import pytest
 from tpt.errors import RunError, RunLockedError, StaleStageError
 from tpt.run.directory import RoundDir, RunDir, log_event
 from tpt.run.lock import lock
-from tpt.run.manifest import digest_of, read_manifest, require_output, versions, write_manifest
+from tpt.run.manifest import read_manifest, require_output, versions, write_manifest
 from tpt.run.outputs import fingerprint
+from tpt.run.sealed import digest_of
 
 
 @pytest.fixture

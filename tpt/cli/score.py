@@ -14,7 +14,8 @@ from tpt.errors import ConfigError, RunError
 from tpt.export import ORIGIN
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
-from tpt.run.manifest import digest_of, require_unchanged_run
+from tpt.run.manifest import require_unchanged_run
+from tpt.run.sealed import digest_of
 from tpt.start_model import require_weights, trained_model_of
 from tpt.store import downloaded, is_url
 from tpt.system.jsonl import read_json, to_table

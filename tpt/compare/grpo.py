@@ -19,8 +19,9 @@ from tpt.errors import ModelError
 from tpt.model.chat import Chat, open_chat
 from tpt.records import Problem
 from tpt.run.directory import RunDir
-from tpt.run.manifest import digest_of, read_manifest, write_manifest
+from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
+from tpt.run.sealed import digest_of
 from tpt.sampling.collect import trace_of
 from tpt.seeds import seed_for
 from tpt.start_model import base_model

@@ -21,7 +21,8 @@ from tpt.engines import Request, Sampling, complete
 from tpt.errors import GateError, TPTError, TrainError, did_you_mean
 from tpt.model.chat import open_chat
 from tpt.records import Example, Problem
-from tpt.run.manifest import digest_of, versions
+from tpt.run.manifest import versions
+from tpt.run.sealed import digest_of
 from tpt.run.stage import StageContext
 from tpt.sampling.open import engine_name
 from tpt.start_model import base_model

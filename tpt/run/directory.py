@@ -49,6 +49,11 @@ class RunDir:
         files = [self.problems, self.heldout, *sorted((self.path / "also").glob("*.jsonl"))]
         return {path.relative_to(self.path).as_posix(): path for path in files if path.exists()}
 
+    def is_problem_file(self, name: str) -> bool:
+        """Return whether a name within the run is that of frozen problems, there or not."""
+        path = self.path / name
+        return path in (self.problems, self.heldout) or (path.parent == self.path / "also" and path.suffix == ".jsonl")
+
     def round(self, index: int) -> RoundDir:
         """Return the layout of one round."""
         return RoundDir(self.path / f"round-{index}", index)

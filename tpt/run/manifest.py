@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -17,6 +16,7 @@ from tpt.config.also_section import ALSO
 from tpt.errors import RunError, StaleStageError
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.outputs import FileChange, FileDigests, changes_of, fingerprint, fingerprint_of, record_of
+from tpt.run.sealed import digest_of, read_sealed, write_sealed
 from tpt.system.jsonl import read_json, to_table, write_json
 from tpt.system.version import __version__
 
@@ -153,24 +153,27 @@ def require_unchanged(round_dir: RoundDir, *stages: str) -> None:
 
 def record_frozen(run: RunDir) -> None:
     """Keep what the frozen problems are that no record is kept of yet: a stage may read them long after the run began."""
-    known = read_json(run.frozen) if run.frozen.exists() else {}
+    known = _frozen(run)
     new = {name: record_of(path) for name, path in run.problem_files().items() if name not in known}
     if new:
-        write_json(run.frozen, {**known, **new})
+        write_sealed(run.frozen, {**known, **new})
 
 
 def require_frozen(run: RunDir, *, full: bool = False) -> None:
     """Raise StaleStageError where frozen problems were changed since; runs of earlier versions kept no record of them."""
-    known = read_json(run.frozen) if run.frozen.exists() else {}
-    if not isinstance(known, dict) or not all(isinstance(record, dict) for record in known.values()):
-        raise StaleStageError(f"{run.frozen}: changed since the run began. Put it back as it was")
     digests = FileDigests.of_run(run.path)
-    for name, record in known.items():
+    for name, record in _frozen(run).items():
         for path, how in changes_of(run.path / name, "", record, digests, written_ns=0, full=full):
             raise StaleStageError(
                 f"{path}: {how} since the run began. Put it back as it was, or begin anew in another directory"
             )
     digests.save()
+
+
+def _frozen(run: RunDir) -> dict[str, Any]:
+    if not run.frozen.exists():
+        return {}
+    return read_sealed(run.frozen, is_key=run.is_problem_file, remedy=", or delete it to take the problems as they are")
 
 
 def require_unchanged_run(run: RunDir) -> None:
@@ -194,11 +197,6 @@ def require_output(manifest_path: Path, name: str, path: Path) -> str:
             f"Put it back, or delete {manifest_path} to make it again"
         )
     return recorded
-
-
-def digest_of(value: Any) -> str:
-    """Return a digest of plain JSON values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def _own_digest(manifest: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from tpt.report.html.facts import Facts, run_facts
 from tpt.run.directory import STAGES, RunDir
 from tpt.run.manifest import load_manifest
 from tpt.scoring.score import read_counts
-from tpt.system.jsonl import read_json
+from tpt.start_model import base_record
 
 
 class Findings(NamedTuple):
@@ -84,8 +84,7 @@ def page_data(run: RunDir, findings: Findings) -> PageData:
         for stage in STAGES
         if round_dir.manifest(stage).exists()
     }
-    found = read_json(run.base) if run.base.exists() else {}
-    base = found if isinstance(found, dict) else {}
+    base = base_record(run) if run.base.exists() else {}
     return PageData(
         name=run.path.resolve().name,
         records=records,
