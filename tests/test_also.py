@@ -204,6 +204,34 @@ def test_tpt_score_scores_what_it_is_asked_for_alone(tpt: Tpt, finished: RunDir,
     assert list((tmp_path / "scored").rglob("also*")) == []
 
 
+def test_score_takes_the_options_of_a_source(tpt: Tpt, finished: RunDir, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_text("ask,gold\nWhat is 6 plus 12?,18\n")
+    columns = ("--column", "question=ask", "--column", "answer=gold", "--kind", "exact")
+    small = ("--samples", 1, "--max-tokens", 8, "--out", tmp_path / "scored")
+    assert tpt("score", finished.path, mine, "--round", 0, *columns, *small).code == 0
+    (problem,) = read_records(RunDir(tmp_path / "scored").heldout, Problem)
+    assert (problem.question, problem.answer, problem.kind) == ("What is 6 plus 12?", "18", "exact")
+    refused = tpt("score", finished.path, *columns)
+    assert refused.code == 2 and "--column and --kind say how PROBLEMS are read, and there are none" in refused.err
+
+
+def test_its_traces_are_in_the_page(finished: RunDir) -> None:
+    stage = stage_of(finished)
+    rounds = [record.index for record in summary_of(finished).records]
+    found = trace_data(finished, summary_of(finished).records, most=0)
+    problems = read_records(finished.also(stage), Problem)
+    assert [name for name, _ in found.index["sets"]] == ["held out", "training", "other seed"]
+    assert found.index["sets"][2][1] == len(problems)
+    start = len(found.index["ids"]) - len(problems)
+    assert found.index["ids"][start:] == sorted(problem.id for problem in problems)
+    for each in rounds:
+        verdicts = read_records(finished.round(each).also(stage).verdicts, Verdict)
+        tallies = found.index["tallies"][str(each)][start:]
+        assert [sum(column) for column in zip(*tallies, strict=True)][0] == len(verdicts)
+        assert sum(tally[1] for tally in tallies) == sum(verdict.strict for verdict in verdicts)
+
+
 MATHS = parse_config({"prompt": {"system": "Be brief.", "few_shot": [{"question": "1+1?", "answer": "#### 2"}]}})
 
 
