@@ -53,12 +53,12 @@ def main() -> None:
 
 def report_pictures(browser: Chromium, page: Path, to: Path, best: int) -> None:
     """Take the report's top, its charts in dark colours, its trace browser, and its top on a phone."""
-    browser.open(page, width=1100, height=880)
+    browser.open(page, width=1000, height=740)
     browser.picture(to / "report-light.png")
-    browser.open(page, width=1100, height=880, dark=True)
+    browser.open(page, width=1000, height=740, dark=True)
     browser.run("at('scores').scrollIntoView()")
     browser.picture(to / "report-dark.png")
-    browser.open(page, width=1100, height=880)
+    browser.open(page, width=1000, height=740)
     browser.run(f"at('round').value = {best}; at('pattern').value = 'gained'; filter()")
     browser.run("showProblem(browser.matches[0], null, 0)")
     browser.run("document.querySelector('#filters').scrollIntoView()")

@@ -20,6 +20,8 @@ from tpt.errors import ConfigError, ProblemError, RunError, StaleStageError
 from tpt.plan import PlanOptions, plan_run
 from tpt.problems import load_problems
 from tpt.records import Problem, Trace, Verdict
+from tpt.report.html.trace_data import trace_data
+from tpt.report.summary import summary_of
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
 from tpt.run.lock import lock
@@ -147,7 +149,7 @@ def test_report_status_and_show_know_it(tpt: Tpt, finished: RunDir) -> None:
     assert "other seed" in out
     for name in ("report.md", "report.html"):
         assert "Scored besides" in (finished.path / name).read_text()
-    assert f"{stage_of(finished)}: done" in tpt("status", finished.path).out
+    assert f"done: evaluate, {stage_of(finished)}" in tpt("status", finished.path).out
     shown = tpt("show", finished.path, "--round", 1, "--problem", load_problems(SEEDED)[0].id)
     assert shown.code == 0
 
@@ -218,17 +220,17 @@ def test_score_takes_the_options_of_a_source(tpt: Tpt, finished: RunDir, tmp_pat
 
 def test_its_traces_are_in_the_page(finished: RunDir) -> None:
     stage = stage_of(finished)
-    rounds = [record.index for record in summary_of(finished).records]
-    found = trace_data(finished, summary_of(finished).records, most=0)
+    records = summary_of(finished).records
+    found = trace_data(finished, records, most=0)
     problems = read_records(finished.also(stage), Problem)
     assert [name for name, _ in found.index["sets"]] == ["held out", "training", "other seed"]
     assert found.index["sets"][2][1] == len(problems)
     start = len(found.index["ids"]) - len(problems)
     assert found.index["ids"][start:] == sorted(problem.id for problem in problems)
-    for each in rounds:
+    for each in (record.index for record in records):
         verdicts = read_records(finished.round(each).also(stage).verdicts, Verdict)
         tallies = found.index["tallies"][str(each)][start:]
-        assert [sum(column) for column in zip(*tallies, strict=True)][0] == len(verdicts)
+        assert sum(tally[0] for tally in tallies) == len(verdicts)
         assert sum(tally[1] for tally in tallies) == sum(verdict.strict for verdict in verdicts)
 
 

@@ -119,7 +119,9 @@ def test_status_says_how_far_a_run_is(tpt: Tpt, finished: Finished, finished_cop
     for name in ("train.json", "evaluate.json", "round.json"):
         (finished_copy / "round-1" / name).unlink()
     out = tpt("status", finished_copy).out
-    assert "train: to do" in out and "prune: done" in out and f"go on with: tpt run {finished_copy}" in out
+    assert (
+        "round-1: done: think, prune; to do: train, evaluate" in out and f"go on with: tpt run {finished_copy}" in out
+    )
 
 
 def test_show_lists_problems_and_shows_one(tpt: Tpt, finished: Finished) -> None:

@@ -52,6 +52,7 @@ def refused(server: PageServer, path: str, **headers: str) -> tuple[int, str]:
     return answer.status, answer.read().decode()
 
 
+@pytest.mark.timeout(400)
 def test_a_real_run_is_followed_from_its_start_to_its_end(tmp_path: Path) -> None:
     run = tmp_path / "run"
     quiet = subprocess.DEVNULL
@@ -77,7 +78,7 @@ def test_a_real_run_is_followed_from_its_start_to_its_end(tmp_path: Path) -> Non
             lines.append(status_at(address))
             return bool(lines[-1]["ended"])
 
-        wait_for(is_over)
+        wait_for(is_over, 300)
         assert making.wait(30) == 0
         assert any("running, process" in each["line"] for each in lines)
         assert any(re.search(r"round 0 base model's score: [\d,]+/", each["line"]) for each in lines)
@@ -186,9 +187,13 @@ def test_a_browser_shows_the_line_and_takes_the_new_page(tmp_path: Path) -> None
     try:
         with served(run) as server:
             browser.visit(server.address)
-            browser.wait("document.querySelector('#live-line')?.textContent.startsWith('not running; round 1 is finished')")
+            browser.wait(
+                "document.querySelector('#live-line')?.textContent.startsWith('not running; round 1 is finished')"
+            )
             kept.rename(record)
-            browser.wait("document.querySelector('#live-line')?.textContent.startsWith('finished; round 2 is finished')")
+            browser.wait(
+                "document.querySelector('#live-line')?.textContent.startsWith('finished; round 2 is finished')"
+            )
             assert "round 2" in browser.run("document.querySelector('main').textContent").lower()
             assert browser.log == [] and all(each.startswith(server.address) for each in browser.requests)
             # Who reads a trace is asked first.
