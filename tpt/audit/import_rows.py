@@ -142,21 +142,19 @@ def _text_sample(path: Path, root: Path) -> ImportedRow:
 
 
 def _plain(rows: Iterable[Row], path: Path, mapping: dict[str, str], reading: Reading) -> Iterator[tuple[Row, Cells]]:
-    """Yield rows of plain columns; what the first row's columns are is put into ``mapping``."""
+    """Yield rows of plain columns; what the columns of fields are is put into ``mapping``, needed ones by the first row."""
     for index, row in enumerate(rows):
         if index == 0:
             mapping |= _mapping(path, row, reading)
+        else:
+            mapping |= {field: name for field, name in _columns(row).items() if field not in mapping}
         yield row, {field: cell_at(row.cells, column) for field, column in mapping.items()}
 
 
 def _mapping(path: Path, row: Row, reading: Reading) -> dict[str, str]:
     """Return field to column, for the fields that the file has."""
     there = ", ".join(row.cells)
-    mapping = dict(reading.columns)
-    for field, names in FIELDS.items():
-        found = next((name for name in names if name in row.cells), None)
-        if found is not None:
-            mapping.setdefault(field, found)
+    mapping = {**_columns(row), **reading.columns}
     for field, column in reading.columns.items():
         if column not in row.cells and cell_at(row.cells, column) is None:
             raise ProblemError(
@@ -172,6 +170,12 @@ def _mapping(path: Path, row: Row, reading: Reading) -> dict[str, str]:
             f"{path}: no column for the {missing[0]}. Name it: --column {missing[0]}=COLUMN{gold}. Columns there: {there}"
         )
     return mapping
+
+
+def _columns(row: Row) -> dict[str, str]:
+    """Return field to column, for the fields that a row has under one of their names."""
+    found = ((field, next((name for name in names if name in row.cells), "")) for field, names in FIELDS.items())
+    return {field: name for field, name in found if name}
 
 
 def _each_sample(row: Row, cells: Cells) -> Iterator[Cells]:
