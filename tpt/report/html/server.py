@@ -32,7 +32,7 @@ _HEADERS = {
 """What the page's own policy, in its text, cannot say."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What is sent back."""
 
     status: HTTPStatus
@@ -66,7 +66,7 @@ class PageServer(ThreadingTCPServer):
         """Where the page is."""
         return f"http://{_LOOPBACK}:{self.server_address[1]}/{self._token}/"
 
-    def answer(self, host: str, path: str) -> Answer:
+    def answer(self, host: str, path: str) -> Response:
         """Return what a request is answered; without the token, or under a foreign host's name, that is nothing."""
         if _host_name(host) not in _HOSTS:
             return _plain(HTTPStatus.FORBIDDEN, f"Open this page as {_LOOPBACK} or localhost.")
@@ -74,11 +74,11 @@ class PageServer(ThreadingTCPServer):
         if not secrets.compare_digest(token.encode(), self._token.encode()):
             return _plain(HTTPStatus.NOT_FOUND, "Not found. The whole address is in the terminal where tpt watch runs.")
         if rest[:-1] == ["status"]:
-            return Answer(HTTPStatus.OK, "application/json", json.dumps(asdict(self.page.status())))
+            return Response(HTTPStatus.OK, "application/json", json.dumps(asdict(self.page.status())))
         if rest[:-1] != [""]:
             return _plain(HTTPStatus.NOT_FOUND, f"Not found. The page is {self.address}")
         try:
-            return Answer(HTTPStatus.OK, "text/html", self.page.text())
+            return Response(HTTPStatus.OK, "text/html", self.page.text())
         except (TPTError, OSError) as error:
             return _plain(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"{printable(str(error))}\nReload the page once that is mended."
@@ -127,5 +127,5 @@ def _host_name(host: str) -> str:
         return ""
 
 
-def _plain(status: HTTPStatus, said: str) -> Answer:
-    return Answer(status, "text/plain", f"{said}\n")
+def _plain(status: HTTPStatus, said: str) -> Response:
+    return Response(status, "text/plain", f"{said}\n")
