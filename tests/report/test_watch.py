@@ -40,9 +40,11 @@ def served(run: RunDir) -> Iterator[PageServer]:
     with PageServer(LivePage(run)) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def refused(server: PageServer, path: str, **headers: str) -> tuple[int, str]:
@@ -52,7 +54,7 @@ def refused(server: PageServer, path: str, **headers: str) -> tuple[int, str]:
     return answer.status, answer.read().decode()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_real_run_is_followed_from_its_start_to_its_end(tmp_path: Path) -> None:
     run = tmp_path / "run"
     quiet = subprocess.DEVNULL
@@ -61,7 +63,7 @@ def test_a_real_run_is_followed_from_its_start_to_its_end(tmp_path: Path) -> Non
     )
     watching = None
     try:
-        wait_for((run / "config.toml").exists)
+        wait_for((run / "config.toml").exists, 300)
         watching = subprocess.Popen(
             [*ENTRY, "watch", str(run)],
             stdout=subprocess.PIPE,
@@ -79,14 +81,14 @@ def test_a_real_run_is_followed_from_its_start_to_its_end(tmp_path: Path) -> Non
             return bool(lines[-1]["ended"])
 
         wait_for(is_over, 300)
-        assert making.wait(30) == 0
+        assert making.wait(120) == 0
         assert any("running, process" in each["line"] for each in lines)
         assert any(re.search(r"round 0 base model's score: [\d,]+/", each["line"]) for each in lines)
         assert lines[-1]["line"].startswith("finished; round 1 is finished; ")
         page = fetched(address)
         assert "Round by round" in page and f'data-version="{lines[-1]["version"]}"' in page
         watching.send_signal(signal.SIGINT)
-        out, err = watching.communicate(timeout=30)
+        out, err = watching.communicate(timeout=60)
         assert (watching.returncode, out) == (0, "")
         assert "only browsers on this machine can open it. Ctrl-C ends it." in err and "Traceback" not in err
         assert err.endswith("ended; the run goes on without it\n")
@@ -191,9 +193,8 @@ def test_a_browser_shows_the_line_and_takes_the_new_page(tmp_path: Path) -> None
                 "document.querySelector('#live-line')?.textContent.startsWith('not running; round 1 is finished')"
             )
             kept.rename(record)
-            browser.wait(
-                "document.querySelector('#live-line')?.textContent.startsWith('finished; round 2 is finished')"
-            )
+            line = "document.querySelector('#live-line')?.textContent"
+            browser.wait(f"document.documentElement?.dataset.ready && {line}.startsWith('finished; round 2 is finished')")
             assert "round 2" in browser.run("document.querySelector('main').textContent").lower()
             assert browser.log == [] and all(each.startswith(server.address) for each in browser.requests)
             # Who reads a trace is asked first.
