@@ -102,7 +102,7 @@ def test_a_real_run_is_followed_from_its_start_to_its_end(tmp_path: Path) -> Non
 def test_without_the_token_and_under_foreign_names_there_is_nothing(tmp_path: Path) -> None:
     with served(make_run(tmp_path / "first")) as server:
         path = server.address.removeprefix("http://127.0.0.1").partition("/")[2]
-        for other in ("/", "/status", "/x/", f"/{path[:-2]}x/", f"/{path}report", f"/{path}../", "x"):
+        for other in ("/", "/status", "/x/", f"/{path[:-2]}/", f"/x{path}", f"/{path}report", f"/{path}../", "x"):
             code, said = refused(server, other)
             assert (code, said[:9]) == (404, "Not found"), other
         for host in ("example.org", "127.0.0.1.example.org", "", "[::1", "0.0.0.0"):
@@ -193,8 +193,9 @@ def test_a_browser_shows_the_line_and_takes_the_new_page(tmp_path: Path) -> None
                 "document.querySelector('#live-line')?.textContent.startsWith('not running; round 1 is finished')"
             )
             kept.rename(record)
-            line = "document.querySelector('#live-line')?.textContent"
-            browser.wait(f"document.documentElement?.dataset.ready && {line}.startsWith('finished; round 2 is finished')")
+            new = "document.documentElement?.dataset.ready && at('live').dataset.version.endsWith('1')"
+            browser.wait(new)
+            browser.wait("at('live-line').textContent.startsWith('finished; round 2 is finished')")
             assert "round 2" in browser.run("document.querySelector('main').textContent").lower()
             assert browser.log == [] and all(each.startswith(server.address) for each in browser.requests)
             # Who reads a trace is asked first.
@@ -204,6 +205,6 @@ def test_a_browser_shows_the_line_and_takes_the_new_page(tmp_path: Path) -> None
             kept.rename(record)
             browser.wait("!at('live-reload').hidden")
             browser.run("at('live-reload').click()")
-            browser.wait("document.querySelector('#live')?.dataset.version.endsWith('1')")
+            browser.wait(new)
     finally:
         browser.close()
