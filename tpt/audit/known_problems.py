@@ -76,14 +76,16 @@ class _Numbers:
         return key[1] < self._below.get(key[0], 0) or key[1] in self._beyond.get(key[0], ())
 
     def add(self, problem_id: str, number: int) -> None:
-        beyond = self._beyond.setdefault(problem_id, set()) if number > self._below[problem_id] else None
-        if beyond is not None:
-            beyond.add(number)
+        """Add a number that is not there yet."""
+        below = self._below[problem_id]
+        if number > below:
+            self._beyond.setdefault(problem_id, set()).add(number)
             return
-        self._below[problem_id] += 1
-        while self._below[problem_id] in self._beyond.get(problem_id, ()):
-            self._beyond[problem_id].remove(self._below[problem_id])
-            self._below[problem_id] += 1
+        beyond = self._beyond.get(problem_id, set())
+        while below + 1 in beyond:
+            below += 1
+            beyond.remove(below)
+        self._below[problem_id] = below + 1
 
     def first_free(self, problem_id: str) -> int:
         return self._below[problem_id]
