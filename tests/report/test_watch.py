@@ -84,7 +84,7 @@ def test_a_real_run_is_followed_from_its_start_to_its_end(tmp_path: Path) -> Non
         assert making.wait(120) == 0
         assert any("running, process" in each["line"] for each in lines)
         assert any(re.search(r"round 0 base model's score: [\d,]+/", each["line"]) for each in lines)
-        assert lines[-1]["line"].startswith("finished; round 1 is finished; ")
+        assert lines[-1]["line"] == "finished: the one round is done"
         page = fetched(address)
         assert "Round by round" in page and f'data-version="{lines[-1]["version"]}"' in page
         watching.send_signal(signal.SIGINT)
@@ -195,7 +195,7 @@ def test_a_browser_shows_the_line_and_takes_the_new_page(tmp_path: Path) -> None
             kept.rename(record)
             new = "document.documentElement?.dataset.ready && at('live').dataset.version.endsWith('1')"
             browser.wait(new)
-            browser.wait("at('live-line').textContent.startsWith('finished; round 2 is finished')")
+            browser.wait("at('live-line').textContent.startsWith('finished: ')")
             assert "round 2" in browser.run("document.querySelector('main').textContent").lower()
             assert browser.log == [] and all(each.startswith(server.address) for each in browser.requests)
             # Who reads a trace is asked first.

@@ -78,6 +78,8 @@ def _bar(line: str, version: str) -> str:
 
 def _line(status: dict[str, Any]) -> str:
     """Return a run's status in one line."""
+    if status["state"] == "finished":
+        return f"finished: {status['next']}"
     said = status_in_words(status)
     last = status["finished rounds"] - 1
     done = "" if last < 0 else "the base model is scored" if last == 0 else f"round {last} is finished"
