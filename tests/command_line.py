@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ENTRY = [sys.executable, "-m", "tpt"]
 """The real entry point, for a process of its own."""
@@ -34,6 +35,14 @@ class Result(NamedTuple):
 
 
 Tpt = Callable[..., Result]
+
+
+def wait_for(seen: Callable[[], Any], seconds: float = 120) -> None:
+    """Wait until something is to be seen."""
+    deadline = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def sets(*overrides: str) -> list[str]:

@@ -20,6 +20,8 @@ from tpt.errors import ConfigError, ProblemError, RunError, StaleStageError
 from tpt.plan import PlanOptions, plan_run
 from tpt.problems import load_problems
 from tpt.records import Problem, Trace, Verdict
+from tpt.report.html.trace_data import trace_data
+from tpt.report.summary import summary_of
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
 from tpt.run.lock import lock
@@ -147,7 +149,7 @@ def test_report_status_and_show_know_it(tpt: Tpt, finished: RunDir) -> None:
     assert "other seed" in out
     for name in ("report.md", "report.html"):
         assert "Scored besides" in (finished.path / name).read_text()
-    assert f"{stage_of(finished)}: done" in tpt("status", finished.path).out
+    assert f"done: evaluate, {stage_of(finished)}" in tpt("status", finished.path).out
     shown = tpt("show", finished.path, "--round", 1, "--problem", load_problems(SEEDED)[0].id)
     assert shown.code == 0
 
@@ -202,6 +204,37 @@ def test_a_plan_of_a_finished_run_has_what_was_measured(finished: RunDir) -> Non
 def test_tpt_score_scores_what_it_is_asked_for_alone(tpt: Tpt, finished: RunDir, tmp_path: Path) -> None:
     assert tpt("score", finished.path, "--round", 1, "--out", tmp_path / "scored").code == 0
     assert list((tmp_path / "scored").rglob("also*")) == []
+
+
+def test_score_takes_the_options_of_a_source(tpt: Tpt, finished: RunDir, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.csv"
+    mine.write_text("ask,gold\nWhat is 6 plus 12?,18\n")
+    columns = ("--column", "question=ask", "--column", "answer=gold", "--kind", "exact")
+    small = ("--samples", 1, "--max-tokens", 8, "--out", tmp_path / "scored")
+    assert tpt("score", finished.path, mine, "--round", 0, *columns, *small).code == 0
+    (problem,) = read_records(RunDir(tmp_path / "scored").heldout, Problem)
+    assert (problem.question, problem.answer, problem.kind) == ("What is 6 plus 12?", "18", "exact")
+    refused = tpt("score", finished.path, *columns)
+    assert refused.code == 2 and "--column and --kind say how PROBLEMS are read, and there are none" in refused.err
+
+
+def test_its_traces_are_in_the_page(finished: RunDir) -> None:
+    stage = stage_of(finished)
+    records = summary_of(finished).records
+    found = trace_data(finished, records, most=0)
+    problems = read_records(finished.also(stage), Problem)
+    assert [name for name, _ in found.index["sets"]] == ["held out", "training", "other seed"]
+    assert found.index["sets"][2][1] == len(problems)
+    start = len(found.index["ids"]) - len(problems)
+    # Both sets count their problems from 0: no two have one name.
+    ids = found.index["ids"]
+    assert [each.removeprefix("other seed/") for each in ids[start:]] == sorted(problem.id for problem in problems)
+    assert len(set(ids)) == len(ids) and ids[start].startswith("other seed/")
+    for each in (record.index for record in records):
+        verdicts = read_records(finished.round(each).also(stage).verdicts, Verdict)
+        tallies = found.index["tallies"][str(each)][start:]
+        assert sum(tally[0] for tally in tallies) == len(verdicts)
+        assert sum(tally[1] for tally in tallies) == sum(verdict.strict for verdict in verdicts)
 
 
 MATHS = parse_config({"prompt": {"system": "Be brief.", "few_shot": [{"question": "1+1?", "answer": "#### 2"}]}})

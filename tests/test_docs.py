@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -75,7 +76,30 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / path if path else page
         if not re.match(r"https?:", link) and (not target.exists() or (anchor and anchor not in anchors(target))):
             wrong.append(link)
+        # Where the repository is shown, a link of the file system is a file with a path in it.
+        if not re.match(r"https?:", link) and (ROOT / "examples").absolute() in Path(os.path.normpath(target)).parents:
+            wrong.append(f"{link} goes through the link examples")
     assert wrong == []
+
+
+ECOSYSTEM = (ROOT / "docs" / "ecosystem.md").read_text(encoding="utf-8")
+
+
+def test_every_row_of_the_ecosystem_page_names_a_page_and_a_test() -> None:
+    rows = [row.split(" | ") for row in re.findall(r"(?m)^\| (?!---)(.+) \|$", ECOSYSTEM)]
+    rows = [row for row in rows if not row[0].startswith("users of")]
+    assert len(rows) > 20 and [row for row in rows if len(row) != 4] == []
+    assert [row for row in rows if "](" not in row[2] and "`tpt " not in row[2]] == []
+    for *_, tests in rows:
+        for file, name in re.findall(r"`([\w/]+\.py)::(\w+)`", tests) or [("", "")]:
+            path = ROOT / "tests" / file
+            assert path.is_file() and f"def {name}(" in path.read_text(encoding="utf-8"), tests
+
+
+def test_commands_on_the_ecosystem_page_are_commands() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    called = re.findall(r"`tpt ([a-z-]+)", ECOSYSTEM)
+    assert called and set(called) <= commands.keys()
 
 
 def test_the_page_of_a_package_index_links_to_the_repository() -> None:

@@ -17,6 +17,9 @@ HOOKS = {
     "matches": "called by its name in a worker",
     "locate": "called through Ray's handle",
     "after_exception": "Ray Train calls it",
+    **dict.fromkeys(
+        ["do_GET", "do_HEAD", "log_message", "handle_error"], "the server of the standard library calls it"
+    ),
     "_worker_logs_enabled": "Ray reads it",
     **dict.fromkeys(["on_train_begin", "on_step_begin", "on_step_end", "on_log", "on_save"], "the trainer calls it"),
     **dict.fromkeys(["compute_loss", "floating_point_ops"], "the trainer calls it"),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from real_data import DATA
 
 from tpt.audit.import_rows import Reading
 from tpt.audit.import_samples import Gold, ImportedDir, import_samples
+from tpt.audit.known_problems import SampleKeys
 from tpt.errors import ConfigError, ProblemError, RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.system.jsonl import read_records
@@ -148,3 +150,17 @@ def test_real_samples_score_as_enumeration_does(
     by_hand = sum(sum(map(any, each)) / len(each) for each in subsets) / len(subsets)
     found = json.loads(tpt("pass-at-k", tmp_path / "in", "--k", k, "--format", "json").out)
     assert found[0]["lenient"] == pytest.approx(by_hand, abs=5e-5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_numbers_of_samples_are_those_of_the_file_or_the_first_free(seed: int) -> None:
+    random = Random(seed)
+    keys, taken = SampleKeys(), set[int]()
+    for _ in range(40):
+        asked = random.choice([None, random.randrange(25)])
+        if asked is not None:
+            keys.begin_file()
+        key = keys.key("line 1", "p", asked)
+        first = 0 if asked is None else asked
+        assert key == ("p", next(each for each in range(first, 99) if each not in taken))
+        taken.add(key[1])

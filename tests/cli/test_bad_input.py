@@ -259,11 +259,11 @@ def test_k_beyond_the_samples(finished: Finished, fails: Fails) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"problem_id": "a"}, "line 1: expected an object with problem_id and completion"),
-        ({"problem_id": "a", "completion": None}, "line 1: expected an object with problem_id and completion"),
-        (["a"], "line 1: expected an object with problem_id and completion"),
+        ({"problem_id": "a"}, "no column for the completion. Name it: --column completion=COLUMN. Columns there"),
+        ({"problem_id": "a", "completion": None}, "line 1: the completion (column 'completion') is missing"),
+        (["a"], "line 1: expected a JSON object with one problem's columns, got a list"),
         ({"problem_id": "aa", "completion": "5"}, "line 1: no problem 'aa' in"),
-        ({"problem_id": "a", "completion": "5", "sample": "x"}, "line 1: sample must be a whole number, got 'x'"),
+        ({"problem_id": "a", "completion": "5", "sample": "x"}, "line 1: the sample must be a whole number, got 'x'"),
     ],
 )
 def test_traces_that_cannot_be_verified(
@@ -275,7 +275,11 @@ def test_traces_that_cannot_be_verified(
 def test_trace_files_that_cannot_be_read(fails: Fails, problem_file: Callable[..., Path], tmp_path: Path) -> None:
     problems, path = problem_file("p.jsonl", [ROW]), tmp_path / "t.jsonl"
     assert "t.jsonl: no such file" in fails("verify", problems, path)
-    for content, message in ((b"\xff\n", "not UTF-8 text"), (b"[" * 100_000, "line 1: not JSON"), (b"{\n", "not JSON")):
+    for content, message in (
+        (b"\xff\n", "not UTF-8: byte 0xff"),
+        (b"[" * 100_000, "line 1: JSON nested too deeply"),
+        (b"{\n", "not valid JSON"),
+    ):
         path.write_bytes(content)
         assert message in fails("verify", problems, path)
     assert "p.jsonl: there is no column 'question'" in fails("check", problem_file("p.jsonl", [{"q": 1}]))

@@ -27,10 +27,12 @@ from tpt.records import Outcome, RoundRecord, Trace, Verdict
 from tpt.system.jsonl import from_table, read_records, replace_records, to_table
 from tpt.system.terminal import printable
 
+LOGS = Path(__file__).parents[1] / "data" / "logs"
 COMMANDS = [
     "init",
     "run",
     "status",
+    "watch",
     "show",
     "report",
     "check",
@@ -117,7 +119,9 @@ def test_status_says_how_far_a_run_is(tpt: Tpt, finished: Finished, finished_cop
     for name in ("train.json", "evaluate.json", "round.json"):
         (finished_copy / "round-1" / name).unlink()
     out = tpt("status", finished_copy).out
-    assert "train: to do" in out and "prune: done" in out and f"go on with: tpt run {finished_copy}" in out
+    assert (
+        "round-1: done: think, prune; to do: train, evaluate" in out and f"go on with: tpt run {finished_copy}" in out
+    )
 
 
 def test_show_lists_problems_and_shows_one(tpt: Tpt, finished: Finished) -> None:
@@ -211,6 +215,10 @@ def test_commands_share_the_options_of_a_source(tpt: Tpt, problem_file: Callable
     assert (code, err) == (0, "") and json.loads(out)["outcome"] == "CORRECT"
     code, out, err = tpt("import", traces, "--to", tmp_path / "in", "--problems", mine, *columns)
     assert (code, err) == (0, "") and "exact: 1" in out
+    renamed = problem_file("renamed.jsonl", [{"which": 3, "said": "The answer is blue"}])
+    mapped = (*columns, "--column", "problem_id=which", "--column", "completion=said")
+    code, out, err = tpt("verify", mine, renamed, *mapped)
+    assert (code, err) == (0, "") and json.loads(out)["outcome"] == "CORRECT"
     problems = load_config(QUICKSTART, source_overrides(["question=task.q[0]", "answer=task.a"], "exact")).problems
     assert (problems.columns, problems.kind) == ({"question": "task.q[0]", "answer": "task.a"}, "exact")
     refused = tpt("run", QUICKSTART, "--dry-run", "--column", "answr=a", "--set", f"problems.train={mine}")
@@ -236,6 +244,37 @@ def test_verify_judges_traces_of_any_tool(tpt: Tpt, problem_file: Callable[..., 
         ("2", 4, Outcome.WRONG, False),
         ("a", 2, Outcome.NO_ANSWER, False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("log", "verdicts"),
+    [
+        ("lm_eval.jsonl", {"marbles-0": "WCCC", "marbles-1": "WCCC", "marbles-2": "CCCW"}),
+        ("inspect.eval", {"marbles-0": "CW", "marbles-1": "WC", "marbles-2": "CW"}),
+        ("batch_output.jsonl", {"marbles-0": "CW", "marbles-1": "WC", "marbles-2": "CW"}),
+        ("verifiers.jsonl", {"marbles-0": "WC", "marbles-1": "WC", "marbles-2": "CC"}),
+    ],
+)
+def test_verify_reads_the_logs_that_import_reads(tpt: Tpt, log: str, verdicts: dict[str, str]) -> None:
+    code, out, err = tpt("verify", LOGS / "problems.jsonl", LOGS / log)
+    assert (code, err) == (0, "failed requests left out: 1\n" if log.startswith("batch") else "")
+    found: dict[str, str] = {}
+    for verdict in (from_table(Verdict, json.loads(line)) for line in out.splitlines()):
+        found[verdict.problem_id] = found.get(verdict.problem_id, "") + str(verdict.outcome)[0]
+    assert {key: "".join(sorted(value)) for key, value in found.items()} == {
+        key: "".join(sorted(value)) for key, value in verdicts.items()
+    }
+
+
+def test_verify_is_told_what_a_file_is(tpt: Tpt, fails: Callable[..., str], problem_file: Callable[..., Path]) -> None:
+    problems = problem_file("p.jsonl", [{"id": "a", "question": "q", "answer": "5"}])
+    row = {"problem_id": "a", "completion": "#### 5", "messages": [{"role": "assistant", "content": "#### 6"}]}
+    file = problem_file("t.jsonl", [row])
+    asked = [json.loads(tpt("verify", problems, file, *layout).out)["outcome"] for layout in ([], ["--from", "rows"])]
+    assert asked == ["CORRECT", "CORRECT"]
+    assert "no row of lm-eval, which has doc, target and resps" in fails("verify", problems, file, "--from", "lm-eval")
+    twice = problem_file("twice.jsonl", [{**row, "sample": 1}, {**row, "sample": 1}])
+    assert "line 2: sample 1 of problem 'a' was there before" in fails("verify", problems, twice)
 
 
 def test_pass_at_k_reads_any_verdicts(tpt: Tpt, finished: Finished) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import ENTRY, QUICKSTART, TINY, Finished, Tpt, sets
+from command_line import ENTRY, QUICKSTART, TINY, Finished, Tpt, sets, wait_for
 from terminal import at_terminal
 
 from tpt.report.status import clock_text, now_text, run_status, status_in_words
@@ -36,13 +36,6 @@ def alive(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(seen: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_live_run_says_what_it_is_doing_and_a_killed_one_that_it_is_not(

@@ -77,13 +77,17 @@ class Chromium:
 
     def open(self, page: Path, *, link: str = "", width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Open a file anew and wait until the trace browser is there."""
+        self.visit(page.as_uri() + link, width=width, height=height, dark=dark)
+
+    def visit(self, address: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Open an address anew and wait until the trace browser is there."""
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url="about:blank")
         self.log, self.dialogs, self.requests = [], [], []
-        self.call("Page.navigate", url=page.as_uri() + link)
+        self.call("Page.navigate", url=address)
         self.wait("document.documentElement?.dataset.ready")
 
     def wait(self, condition: str) -> None:

@@ -48,6 +48,8 @@ class ImportedRow:
     """For messages."""
     problem_id: str
     """Empty: the question says which problem it is."""
+    has_id: bool
+    """Whether ``problem_id`` is surely an id and no row number: its column is called so, or the user says so."""
     completion: str | None
     """None: the request failed, and there is no sample."""
     answer: str
@@ -70,6 +72,8 @@ class Reading:
     """One of the layouts, or ``rows`` for plain columns; empty: whichever knows the first row."""
     has_problems: bool = False
     """Whether gold answers come from elsewhere, so that samples may be without."""
+    needs_text: bool = False
+    """Whether a row without a completion is an error, and no empty completion."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an unknown field."""
@@ -134,25 +138,23 @@ def _text_sample(path: Path, root: Path) -> ImportedRow:
         raise ProblemError(f"{path}: longer than {LONGEST_LINE:,} bytes, so this is no completion")
     name = path.relative_to(root).with_suffix("").as_posix()
     text = utf8_text(data, str(path)).replace("\0", "\ufffd")
-    return ImportedRow(str(path), name, text, "", "", None, None, "stop", 0, None, None)
+    return ImportedRow(str(path), name, False, text, "", "", None, None, "stop", 0, None, None)
 
 
 def _plain(rows: Iterable[Row], path: Path, mapping: dict[str, str], reading: Reading) -> Iterator[tuple[Row, Cells]]:
-    """Yield rows of plain columns; what the first row's columns are is put into ``mapping``."""
+    """Yield rows of plain columns; what the columns of fields are is put into ``mapping``, needed ones by the first row."""
     for index, row in enumerate(rows):
         if index == 0:
             mapping |= _mapping(path, row, reading)
+        else:
+            mapping |= {field: name for field, name in _columns(row).items() if field not in mapping}
         yield row, {field: cell_at(row.cells, column) for field, column in mapping.items()}
 
 
 def _mapping(path: Path, row: Row, reading: Reading) -> dict[str, str]:
     """Return field to column, for the fields that the file has."""
     there = ", ".join(row.cells)
-    mapping = dict(reading.columns)
-    for field, names in FIELDS.items():
-        found = next((name for name in names if name in row.cells), None)
-        if found is not None:
-            mapping.setdefault(field, found)
+    mapping = {**_columns(row), **reading.columns}
     for field, column in reading.columns.items():
         if column not in row.cells and cell_at(row.cells, column) is None:
             raise ProblemError(
@@ -168,6 +170,12 @@ def _mapping(path: Path, row: Row, reading: Reading) -> dict[str, str]:
             f"{path}: no column for the {missing[0]}. Name it: --column {missing[0]}=COLUMN{gold}. Columns there: {there}"
         )
     return mapping
+
+
+def _columns(row: Row) -> dict[str, str]:
+    """Return field to column, for the fields that a row has under one of their names."""
+    found = ((field, next((name for name in names if name in row.cells), "")) for field, names in FIELDS.items())
+    return {field: name for field, name in found if name}
 
 
 def _each_sample(row: Row, cells: Cells) -> Iterator[Cells]:
@@ -203,9 +211,14 @@ def _sample(row: Row, cells: Cells, mapping: Mapping[str, str], reading: Reading
             f"{row.where}: the answer (column {mapping.get('answer', 'answer')!r}) is missing or empty. Take gold answers from a "
             "source: --problems SOURCE, or the file's own verdicts: --column correct=COLUMN"
         )
+    if reading.needs_text and not failed and text.get("completion") is None:
+        raise ProblemError(
+            f"{row.where}: the completion (column {mapping.get('completion', 'completion')!r}) is missing"
+        )
     return ImportedRow(
         where=row.where,
         problem_id=problem_id,
+        has_id="problem_id" in reading.columns or mapping.get("problem_id") == "problem_id",
         completion=None if failed else text.get("completion") or "",
         answer=answer or "",
         question=question,

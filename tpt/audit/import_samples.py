@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from tpt.audit.check import check_problems
 from tpt.audit.import_rows import TEXTS, ImportedRow, Reading, name_of, read_samples, sample_files
+from tpt.audit.known_problems import Key, KnownProblems, SampleKeys
 from tpt.errors import ProblemError, RunError
 from tpt.problems.overlap import normalised
 from tpt.problems.spec import table_stem
@@ -20,12 +20,7 @@ from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.system.jsonl import digest, replace_records, write_json
 from tpt.verifiers.judge import judge
 
-Key = tuple[str, int]
-
 _SHOWN = 5
-_LONGEST_NAME = 1000
-_NUMBERED = re.compile(r"(.+?)[-_.:/#@ ]+(?:sample|seed|rs|run|epoch)?[-_.]?(\d{1,9})")
-"""A problem's id and a sample's number, as the names of files and requests join them."""
 
 
 class ImportedDir:
@@ -126,53 +121,31 @@ class _Pool:
         """Samples of problems that the source doesn't have."""
         self.failed = 0
         self._gold = gold
-        self._by_id = {each.id: each for each in gold.problems}
-        self._by_question = {normalised(each.question): each for each in reversed(gold.problems)}
+        self._known = KnownProblems(gold.problems)
+        self._keys = SampleKeys()
         self._ids: dict[tuple[str, str], str] = {}
         """Question and answer to id, of problems whose id is a row number."""
-        self._taken: dict[str, int] = defaultdict(int)
         self._verdicts_stand = "correct" in reading.columns
 
     def add(self, file: Path, samples: Iterable[ImportedRow]) -> None:
         """Take the samples of one file."""
-        seen: set[Key] = set()
+        self._keys.begin_file()
         for each in samples:
             if each.completion is None:
                 self.failed += 1
                 continue
-            problem, number = self._known(each, file) if self._gold.problems else (self._own(each, file), each.sample)
+            problem, number = self._known.find(each) if self._gold.problems else (self._own(each, file), each.sample)
             if problem is None:
                 self.unknown.append(f"{each.where}: {each.problem_id or each.question!r:.80}")
                 continue
-            if number is not None and (problem.id, number) in seen:
-                raise ProblemError(f"{each.where}: sample {number} of problem {problem.id!r} was there before")
-            if number is not None:
-                seen.add((problem.id, number))
             self._store(each, problem, number)
 
     def _store(self, each: ImportedRow, problem: Problem, number: int | None) -> None:
         self.problems.setdefault(problem.id, problem)
-        key = (problem.id, self._taken[problem.id] if number is None else number)
-        while key in self.traces:
-            key = (problem.id, key[1] + 1)
-        self._taken[problem.id] = max(self._taken[problem.id], key[1]) + (number is None)
+        key = self._keys.key(each.where, problem.id, number)
         self.traces[key] = Trace(*key, each.completion or "", each.finish_reason, each.completion_tokens, 0)
         if each.correct is not None:
             self.told[key] = (each.correct, each.extracted)
-
-    def _known(self, each: ImportedRow, file: Path) -> tuple[Problem | None, int | None]:
-        """Return the source's problem that a sample is of, and its number where its name says one."""
-        by_id = self._by_id.get(each.problem_id)
-        if each.question and (by_id is None or normalised(by_id.question) != normalised(each.question)):
-            by_question = self._by_question.get(normalised(each.question))
-            # A prompt holds the question and more: then the id must do.
-            by_id = by_question or (None if each.problem_id.isdigit() else by_id)
-        if by_id is not None:
-            return by_id, each.sample
-        numbered = _NUMBERED.fullmatch(each.problem_id) if len(each.problem_id) < _LONGEST_NAME else None
-        if numbered and numbered[1] in self._by_id:
-            return self._by_id[numbered[1]], int(numbered[2])
-        return None, None
 
     def _own(self, each: ImportedRow, file: Path) -> Problem:
         """Return the problem of a sample that brings its own."""
@@ -214,7 +187,7 @@ class _Pool:
         if not self.traces and self.unknown:
             raise ProblemError(
                 f"{named}: none of {len(self.unknown):,} samples is of a problem of {self._gold.name}, such as "
-                f"{self.unknown[0]}. Ids there: {', '.join(list(self._by_id)[:3])}, …"
+                f"{self.unknown[0]}. Ids there: {', '.join(list(self._known.by_id)[:3])}, …"
             )
         if not self.traces:
             raise ProblemError(f"{named}: no samples; {self.failed:,} requests failed")

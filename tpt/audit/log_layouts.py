@@ -49,6 +49,8 @@ def layout_of(row: Row, named: str) -> str:
         raise ProblemError(
             f"{row.where}: no row of {named}, which has {LAYOUTS[named].needs}. Columns there: {', '.join(row.cells)}"
         )
+    if not named and {"problem_id", "completion"} <= row.cells.keys():
+        return PLAIN  # the names that samples have here, whatever other columns there are
     return named or next((name for name, layout in LAYOUTS.items() if layout.knows(row.cells)), PLAIN)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -16,12 +14,13 @@ from tpt.audit.audit import Audit
 from tpt.audit.check import check
 from tpt.audit.import_rows import Reading
 from tpt.audit.import_samples import Gold, import_samples
+from tpt.audit.known_problems import SamplesOfProblems
 from tpt.audit.label_noise import TraceCheck, check_traces
 from tpt.config import RunConfig, VerifyConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.problems import load_problems, load_wrong_programs, told_apart
 from tpt.problems.table import FIELDS as TABLE_FIELDS
-from tpt.records import Example, Problem, Trace, Verdict, well_formed
+from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.answer_form import answer_form
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import Findings, write_page
@@ -37,7 +36,7 @@ from tpt.verifiers.code.tests import tests_of
 from tpt.verifiers.judge import judge
 
 _BATCH = 500
-"""Traces that are judged together, so that every worker has some."""
+"""Samples that are judged together, so that every worker has some."""
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -116,6 +115,12 @@ class Source(NamedTuple):
     columns: dict[str, str]
     kind: str
 
+    def parted(self) -> tuple[Source, dict[str, str]]:
+        """Return the source with the columns of what problems have, and those of what only samples have."""
+        of_source = {field: column for field, column in self.columns.items() if field in TABLE_FIELDS}
+        of_samples = {field: column for field, column in self.columns.items() if field not in TABLE_FIELDS}
+        return self._replace(columns=of_source), of_samples
+
     def load(self) -> list[Problem]:
         """Load the problems, and hide their files from programs to come."""
         hide_source(self.spec)
@@ -135,46 +140,35 @@ def check_sources(
     judge_here = partial(judge, limits=VerifyConfig(sandbox=sandbox))
     found = check(loaded, heldout, judge=judge_here, wrong_programs=wrong_programs)
     by_id = {problem.id: problem for problem in loaded}
-    told = check_traces(list(_foreign_traces(traces, by_id, source.spec)), by_id, judge=judge_here) if traces else None
+    told = None
+    if traces:
+        samples = SamplesOfProblems(
+            traces, by_id, source=source.spec, reading=Reading({}, has_problems=True, needs_text=True)
+        )
+        told = check_traces(list(samples), by_id, judge=judge_here)
     return {**{key: value for key, value in to_table(found).items() if value is not None}, "ok": found.ok}, told
 
 
-def verify_file(source: Source, traces: Path, *, sandbox: Mode) -> Iterator[Verdict]:
-    """Yield the verdicts of a trace file against a problem source.
+def open_samples(source: Source, traces: Path, layout: str = "") -> SamplesOfProblems:
+    """Return the samples of a file or folder, of any tool, for the problems of a source, ready to be read.
 
-    The file may be another tool's: ``problem_id`` and ``completion`` suffice; ``sample`` is counted when missing. A
-    ``kind`` is the verifier of all, whatever the source says; empty: the source's.
+    A ``kind`` is the verifier of all, whatever the source says; empty: the source's.
+    """
+    of_source, of_samples = source.parted()
+    problems = {each.id: replace(each, kind=source.kind) if source.kind else each for each in of_source.load()}
+    reading = Reading(of_samples, layout, has_problems=True, needs_text=True)
+    return SamplesOfProblems(traces, problems, source=source.spec, reading=reading)
+
+
+def verify_samples(samples: SamplesOfProblems, *, sandbox: Mode) -> Iterator[Verdict]:
+    """Yield the verdicts of samples, in their order.
 
     Raises:
-        RunError: the file is missing or a line is no trace of these problems.
+        ProblemError: a file is missing, or holds something else than samples of these problems.
     """
-    problems = {each.id: replace(each, kind=source.kind) if source.kind else each for each in source.load()}
-    given = _foreign_traces(traces, problems, source.spec)
+    given = iter(samples)
     while batch := list(islice(given, _BATCH)):
-        yield from judge(batch, problems, limits=VerifyConfig(sandbox=sandbox))
-
-
-def _foreign_traces(traces: Path, problems: dict[str, Problem], source: str) -> Iterator[Trace]:
-    counted: dict[str, int] = defaultdict(int)
-    for number, line in enumerate(_lines(traces), start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RunError(f"{traces}, line {number}: not JSON: {error}") from None
-        if not isinstance(row, dict) or "problem_id" not in row or not isinstance(row.get("completion"), str):
-            raise RunError(
-                f"{traces}, line {number}: expected an object with problem_id and completion, got {line:.80}"
-            )
-        problem_id = str(row["problem_id"])
-        if problem_id not in problems:
-            raise RunError(
-                f"{traces}, line {number}: no problem {problem_id!r} in {source}.{did_you_mean(problem_id, problems)}"
-            )
-        sample = row.get("sample", counted[problem_id])
-        if type(sample) is not int:
-            raise RunError(f"{traces}, line {number}: sample must be a whole number, got {sample!r:.80}")
-        counted[problem_id] += 1
-        yield Trace(problem_id, sample, well_formed(row["completion"]), "stop", 0, 0)
+        yield from judge(batch, samples.problems, limits=VerifyConfig(sandbox=sandbox))
 
 
 def import_from(files: list[Path], to: Path, source: Source, layout: str) -> dict[str, Any]:
@@ -184,9 +178,8 @@ def import_from(files: list[Path], to: Path, source: Source, layout: str) -> dic
     """
     if not source.spec:
         return import_samples(files, to, Reading(source.columns, layout), Gold((), "", source.kind))
-    of_source = {field: column for field, column in source.columns.items() if field in TABLE_FIELDS}
-    of_samples = {field: column for field, column in source.columns.items() if field not in TABLE_FIELDS}
-    gold = Gold(source._replace(columns=of_source).load(), source.spec, source.kind)
+    of_source, of_samples = source.parted()
+    gold = Gold(of_source.load(), source.spec, source.kind)
     return import_samples(files, to, Reading(of_samples, layout, has_problems=True), gold)
 
 
@@ -270,13 +263,3 @@ def parse_columns(pairs: list[str]) -> dict[str, str]:
         if "=" not in pair:
             raise ConfigError(f"--column {pair}: expected FIELD=COLUMN, such as --column question=prompt")
     return dict(pair.split("=", 1) for pair in pairs)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from (line for line in file if line.strip())
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise RunError(f"{path}: not UTF-8 text: {error}") from None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tpt.cli.reading import audit, export_model, report, show, status, verify_files
+from tpt.cli.reading import audit, export_model, report, show, status, verify_files, watch
 from tpt.cli.runs import compare, plan, run, score, stage_command
 from tpt.cli.samples import check, import_files, pass_at_k, verify
 from tpt.cli.start import doctor, init, schema
@@ -37,7 +37,7 @@ def options(
     """Think, prune, train: a language model learns from its own verified solutions."""
 
 
-for _command in (init, run, score, plan, status, show, report, compare, check, audit):
+for _command in (init, run, score, plan, status, watch, show, report, compare, check, audit):
     app.command()(_command)
 app.command("export")(export_model)
 app.command("verify-run")(verify_files)

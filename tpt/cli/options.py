@@ -60,6 +60,9 @@ ColumnOption = Annotated[
 KindOption = Annotated[
     str, typer.Option("--kind", help="Verifier, such as math or FILE.py:FUNCTION; default: by the source.")
 ]
+FromOption = Annotated[
+    str, typer.Option("--from", help="The tool that wrote the samples; default: find out.", metavar="TOOL")
+]
 
 
 def source_overrides(columns: list[str], kind: str) -> list[str]:
@@ -80,6 +83,9 @@ class SandboxMode(StrEnum):
 SandboxOption = Annotated[
     SandboxMode,
     typer.Option("--sandbox", help="What confines a model's programs; rlimits lets them read every file of yours."),
+]
+HtmlTracesOption = Annotated[
+    int, typer.Option("--html-traces", help="Traces of each problem and round in the page; 0: all.", min=0)
 ]
 RoundOption = Annotated[int, typer.Option("--round", help="Which round; 0 is the base model.", min=0)]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tpt.cli.options import ExportDtype, Format, FormatOption, RoundOption, RunPath, local_copy
+from tpt.cli.options import ExportDtype, Format, FormatOption, HtmlTracesOption, RoundOption, RunPath, local_copy
 from tpt.errors import ConfigError
 
 
@@ -63,9 +63,7 @@ def report(
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write report.html into the run directory too.")] = False,
     html_to: Annotated[Path | None, typer.Option("--html-to", help="Write the page there instead.")] = None,
-    html_traces: Annotated[
-        int, typer.Option("--html-traces", help="Traces of each problem and round in the page; 0: all.", min=0)
-    ] = 0,
+    html_traces: HtmlTracesOption = 0,
     format: FormatOption = Format.table,
 ) -> None:
     """Print the round table and write report.md into the run directory; or compare two runs, or read imported samples."""
@@ -91,6 +89,18 @@ def report(
         print_result(compared, format)
     else:
         print(printable(comparison_text(compared, width=columns_of(sys.stdout))))
+
+
+def watch(
+    path: RunPath,
+    port: Annotated[int, typer.Option("--port", help="Port on this machine; 0: a free one.", min=0, max=65535)] = 0,
+    html_traces: HtmlTracesOption = 0,
+) -> None:
+    """Follow a run in a browser: its HTML report, on this machine alone, until Ctrl-C."""
+    from tpt.cli.watch import serve_run
+    from tpt.run.directory import RunDir
+
+    serve_run(RunDir(path), port=port, most_traces=html_traces)
 
 
 def verify_files(path: RunPath, format: FormatOption = Format.table) -> None:

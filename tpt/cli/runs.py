@@ -75,6 +75,8 @@ def score(
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest completion.", min=1)] = None,
     out: OutOption = None,
     sets: SetOption = [],  # noqa: B006
+    columns: ColumnOption = [],  # noqa: B006
+    kind: KindOption = "",
     format: FormatOption = Format.table,
 ) -> None:
     """Score a model on problems; the result is a run of no rounds, for tpt report and tpt report --compare. Resumes."""
@@ -82,7 +84,7 @@ def score(
 
     asked = {"samples": samples, "temperature": temperature, "max_tokens": max_tokens}
     given = {key: value for key, value in asked.items() if value is not None}
-    score_model(model, problems, round, given, out, sets, format)
+    score_model(model, problems, round, given, out, [*sets, *source_overrides(columns, kind)], format)
 
 
 def plan(

@@ -13,6 +13,7 @@ from tpt.cli.options import (
     ColumnOption,
     Format,
     FormatOption,
+    FromOption,
     KindOption,
     SandboxMode,
     SandboxOption,
@@ -37,7 +38,9 @@ def check(
     kind: KindOption = "",
     traces: Annotated[
         Path | None,
-        typer.Option("--traces", help="JSONL of traces: list doubtful gold answers and verifiers that disagree."),
+        typer.Option(
+            "--traces", help="Samples, as tpt verify reads them: list doubtful golds and verifiers that disagree."
+        ),
     ] = None,
     detect: Annotated[
         float | None, typer.Option("--detect", help="Of a config: a gain in points that should be seen.", min=0.01)
@@ -102,18 +105,26 @@ def _check_model(path: Path, sets: list[str], format: Format) -> NoReturn:
 
 def verify(
     problems: Annotated[str, typer.Argument(help="A problem source.")],
-    traces: Annotated[Path, typer.Argument(help="JSONL with problem_id and completion on every line.")],
+    traces: Annotated[
+        Path,
+        typer.Argument(help="Samples: rows with problem_id and completion, a log that tpt import knows, or a folder."),
+    ],
+    layout: FromOption = "",
     columns: ColumnOption = [],  # noqa: B006
     kind: KindOption = "",
     sandbox: SandboxOption = SandboxMode.bubblewrap,
 ) -> None:
-    """Judge traces, yours or another tool's; prints verdicts as JSONL."""
+    """Judge samples, yours or another tool's; prints verdicts as JSONL."""
     from tpt.cli import actions
     from tpt.system.jsonl import to_table
+    from tpt.system.terminal import tell
 
     source = actions.Source(problems, actions.parse_columns(columns), kind)
-    for verdict in actions.verify_file(source, traces, sandbox=sandbox.value):
+    samples = actions.open_samples(source, traces, layout)
+    for verdict in actions.verify_samples(samples, sandbox=sandbox.value):
         print(json.dumps(to_table(verdict)))
+    if samples.failed:
+        tell(f"failed requests left out: {samples.failed:,}", sys.stderr)
 
 
 def import_files(
@@ -128,9 +139,7 @@ def import_files(
     problems: Annotated[
         str, typer.Option("--problems", help="A problem source with the gold answers.", metavar="SOURCE")
     ] = "",
-    layout: Annotated[
-        str, typer.Option("--from", help="The tool that wrote the files; default: find out.", metavar="TOOL")
-    ] = "",
+    layout: FromOption = "",
     columns: ColumnOption = [],  # noqa: B006
     kind: KindOption = "",
     format: FormatOption = Format.table,

@@ -31,7 +31,16 @@ def score_model(
     sets: list[str],
     format: Format,
 ) -> None:
-    """Score a model, a run's round or an export on problems, and report what came of it; ``asked``: keys of evaluate."""
+    """Score a model, a run's round or an export on problems, and report what came of it; ``asked``: keys of evaluate.
+
+    Raises:
+        ConfigError: the options do not go together, or a run's own problems are to be read otherwise than they are.
+    """
+    described = any(each.startswith(("problems.columns.", "problems.kind=")) for each in sets)
+    if described and not problems:
+        raise ConfigError(
+            f"tpt score {model}: --column and --kind say how PROBLEMS are read, and there are none. Name their source"
+        )
     if is_url(model) or (Path(model) / "config.toml").is_file():
         run = RunDir(downloaded(model) if is_url(model) else model)
         config = _config_of_run(run, problems, round, asked, sets)

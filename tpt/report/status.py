@@ -49,6 +49,7 @@ def status_in_words(status: dict[str, Any]) -> dict[str, Any]:
         said["state"] = f"running, {holder}"
     elif holder:
         said["state"] = f"{status['state']}: {holder} ended without saying so"
+    said["rounds"] = {name: _stages_text(stages) for name, stages in status["rounds"].items()}
     disk = said.pop("disk")
     said["disk"] = f"{size_text(disk['used'])} used, {size_text(disk['free'])} free"
     now = said.pop("now")
@@ -91,6 +92,12 @@ def _stages(opened: Run, round_dir: RoundDir) -> dict[str, str]:
         further = [stage for stage in further if round_dir.manifest(stage).exists()]
     stages = (*round_dir.stages, *further)
     return {stage: "done" if round_dir.manifest(stage).exists() else "to do" for stage in stages}
+
+
+def _stages_text(stages: dict[str, str]) -> str:
+    """Return a round's stages by how far they are, in one line."""
+    by_state = {state: [name for name in stages if stages[name] == state] for state in ("done", "to do")}
+    return "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items() if names)
 
 
 def _now(run: RunDir, rounds: dict[str, dict[str, str]]) -> dict[str, Any]:

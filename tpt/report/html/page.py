@@ -24,7 +24,10 @@ from tpt.system.jsonl import write_parts
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = ("data.js", "browser.js", "page.js")
+_FOLLOWING = "live.js"
 _DATA = "<!-- data -->\n"
+LIVE = "<!-- live -->"
+"""Where the page of a live run says how far the run is; no text of a run can write it, as that is escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,37 @@ def write_page(path: Path, run: RunDir, findings: Findings, *, most_traces: int 
     Raises:
         RunError: a file of the run is missing or damaged.
     """
-    data = page_data(run, findings)
-    traces = trace_data(run, findings.records, most=most_traces)
-    traces.index["best"] = findings.evidence.best
+    data, traces = _read(run, findings, most_traces)
     write_parts(path, _parts(data, traces))
     return WrittenPage(path, path.stat().st_size, traces.shown, traces.left_out)
 
 
-def _parts(data: PageData, traces: TraceData) -> Iterator[str]:
+def live_page(run: RunDir, findings: Findings, *, most_traces: int = 0) -> str:
+    """Return the report as a page that asks the server it came from how far the run is; LIVE marks where it says so.
+
+    Raises:
+        RunError: a file of the run is missing or damaged.
+    """
+    return "".join(_parts(*_read(run, findings, most_traces), is_live=True))
+
+
+def _read(run: RunDir, findings: Findings, most_traces: int) -> tuple[PageData, TraceData]:
+    data = page_data(run, findings)
+    traces = trace_data(run, findings.records, most=most_traces)
+    traces.index["best"] = findings.evidence.best
+    return data, traces
+
+
+def _parts(data: PageData, traces: TraceData, *, is_live: bool = False) -> Iterator[str]:
     style = _static("style.css")
-    script = "\n".join(_static(name) for name in _SCRIPTS)
+    script = "\n".join(_static(name) for name in (*_SCRIPTS, *([_FOLLOWING] if is_live else [])))
     before, _, after = _static("page.html").partition(_DATA)
     yield Template(before).substitute(
-        policy=_policy(style, script), style=style, left_out=_left_out(traces), **_sections(data)
+        policy=_policy(style, script, is_live=is_live),
+        style=style,
+        live=LIVE if is_live else "",
+        left_out=_left_out(traces),
+        **_sections(data),
     )
     yield _data_block("index", packed(traces.index))
     yield Template(after).substitute(script=script)
@@ -116,11 +137,12 @@ def _left_out(traces: TraceData) -> str:
     return rendered([node("p", {"class": "left-out"}, said)])
 
 
-def _policy(style: str, script: str) -> str:
-    """Return a Content-Security-Policy under which only this style and this script work."""
+def _policy(style: str, script: str, *, is_live: bool) -> str:
+    """Return a Content-Security-Policy under which only this style and this script work; a live page may ask its server."""
+    asks = "connect-src 'self'; " if is_live else ""
     return (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none'; form-action 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; {asks}base-uri 'none'; "
+        "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 

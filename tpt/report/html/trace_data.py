@@ -11,15 +11,16 @@ import base64
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from tpt.config import load_config
 from tpt.errors import RunError
 from tpt.records import Example, Outcome, Problem, RoundRecord, Trace, Verdict
-from tpt.run.directory import RunDir
+from tpt.run.directory import RoundDir, RunDir, ScoredDir
 from tpt.system.jsonl import iterate_records
 
 _CHUNK = 400_000
@@ -57,14 +58,15 @@ def trace_data(run: RunDir, records: Sequence[RoundRecord], *, most: int) -> Tra
         RunError: a file is missing or damaged, or its records are not in the order of their keys.
     """
     rounds = [record.index for record in records]
-    heldout = sorted(iterate_records(run.heldout, Problem), key=lambda problem: problem.id)
-    train = sorted(iterate_records(run.problems, Problem), key=lambda problem: problem.id)
+    sets = _problem_sets(run, rounds)
+    problems = [problem for each in sets for problem in each.problems]
     examples, trained = _examples(run, records)
-    index_of = {problem.id: index for index, problem in enumerate([*heldout, *train])}
+    heldout, train, *_ = sets
+    index_of = {problem.id: index for index, problem in enumerate(train.problems, start=len(heldout.problems))}
     index = {
-        "ids": list(index_of),
-        "heldout": len(heldout),
-        "questions": [problem.question[:_SEARCHED] for problem in [*heldout, *train]],
+        "ids": _unlike(sets),
+        "sets": [[each.name, len(each.problems)] for each in sets],
+        "questions": [problem.question[:_SEARCHED] for problem in problems],
         "rounds": rounds,
         "best": 0,
         "outcomes": _OUTCOMES,
@@ -79,12 +81,56 @@ def trace_data(run: RunDir, records: Sequence[RoundRecord], *, most: int) -> Tra
         "messages": {str(each): _first_messages(run.round(each).examples) for each in examples},
     }
     packing = _Packing(TraceData(index), trained, most)
-    packing.add(
-        heldout, {each: (run.round(each).evaluate_traces, run.round(each).evaluate_verdicts) for each in rounds}
-    )
-    packing.add(train, {each: (run.round(each).traces, run.round(each).verdicts) for each in rounds if each})
+    for each in sets:
+        packing.add(each.problems, each.files)
     packing.close()
     return packing.data
+
+
+class _ProblemSet(NamedTuple):
+    """Problems that a run samples traces of."""
+
+    name: str
+    problems: list[Problem]
+    """By id."""
+    files: dict[int, tuple[Path, Path]]
+    """Round to its traces and verdicts."""
+
+
+def _problem_sets(run: RunDir, rounds: Sequence[int]) -> list[_ProblemSet]:
+    """Return the held-out problems, those to learn from, and further sets that were scored, each by its name."""
+    scored = {each: run.round(each).scored for each in rounds}
+    learned = {each: run.round(each) for each in rounds if each}
+    sets: list[tuple[str, Path, Mapping[int, ScoredDir | RoundDir]]] = [
+        ("held out", run.heldout, scored),
+        ("training", run.problems, learned),
+    ]
+    for source in load_config(run.config).evaluate.also:
+        if not run.also(source.stage).exists():
+            continue
+        done = [each for each in rounds if run.round(each).manifest(source.stage).exists()]
+        sets.append((source.label, run.also(source.stage), {each: run.round(each).also(source.stage) for each in done}))
+    return [
+        _ProblemSet(
+            name,
+            # A run that has only begun has no problems yet.
+            sorted(iterate_records(path, Problem), key=lambda problem: problem.id) if path.exists() or rounds else [],
+            {each: (place.traces, place.verdicts) for each, place in places.items()},
+        )
+        for name, path, places in sets
+    ]
+
+
+def _unlike(sets: Sequence[_ProblemSet]) -> list[str]:
+    """Return the ids of all problems; where a further set has one that was there before, with the set's name in front."""
+    ids: dict[str, None] = {}
+    for each in sets:
+        for problem in each.problems:
+            name = problem.id
+            while name in ids:
+                name = f"{each.name}/{name}"
+            ids[name] = None
+    return list(ids)
 
 
 def packed(value: Any) -> str:

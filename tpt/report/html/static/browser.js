@@ -10,7 +10,7 @@ const OUTCOME = {
 };
 const at = (id) => document.getElementById(id);
 const roundName = (round) => (round === 0 ? "base model" : `round ${round}`);
-const browser = { index: null, lower: [], trained: new Map(), learned: new Map(), chunks: new Map(), matches: [], page: 0, examplePage: 0, current: -1 };
+const browser = { index: null, sets: [], lower: [], trained: new Map(), learned: new Map(), chunks: new Map(), matches: [], page: 0, examplePage: 0, current: -1 };
 
 async function openBrowser() {
   const index = await unpacked("index");
@@ -23,6 +23,14 @@ async function openBrowser() {
       browser.trained.set(key, [...(browser.trained.get(key) || []), { round: Number(round), line }]);
     });
   }
+  for (const [name, count] of index.sets) {
+    const start = browser.sets.at(-1)?.end || 0;
+    const option = make("option", { value: browser.sets.length });
+    appendText(option, name);
+    at("split").append(option);
+    browser.sets.push({ start, end: start + count });
+  }
+  at("split").append(make("option", { value: "all" }, "all"));
   for (const round of index.rounds) at("round").append(make("option", { value: round }, roundName(round)));
   at("round").value = index.rounds.includes(index.best) ? index.best : index.rounds.at(-1);
   for (const round of Object.keys(index.examples)) at("example-round").append(make("option", { value: round }, round));
@@ -62,8 +70,7 @@ function listen() {
 function filter() {
   const { index } = browser;
   const words = at("query").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const split = at("split").value;
-  const [start, end] = [split === "train" ? index.heldout : 0, split === "heldout" ? index.heldout : index.ids.length];
+  const { start, end } = browser.sets[at("split").value] || { start: 0, end: index.ids.length };
   const fits = PATTERNS[at("pattern").value];
   const round = Number(at("round").value);
   browser.matches = [];
@@ -118,11 +125,14 @@ function tallies(place) {
   return make("span", { class: "tallies" }, ...parts);
 }
 
+const setOf = (place) => browser.sets.findIndex(({ end }) => place < end);
+const isTraining = (place) => setOf(place) === 1;
+
 /** Choose filters under which a problem is in the list. */
 function widen(place) {
   at("query").value = "";
   at("pattern").value = "any";
-  at("split").value = place < browser.index.heldout ? "heldout" : "train";
+  at("split").value = setOf(place);
   filter();
 }
 
@@ -197,8 +207,7 @@ async function showProblem(place, round, sample) {
 
 function roundTitle(place, round, shown) {
   const [tries, strict, lenient] = tally(place, round);
-  const held = place < browser.index.heldout;
-  const name = held ? roundName(round) : `round ${round}, to learn from`;
+  const name = isTraining(place) ? `round ${round}, to learn from` : roundName(round);
   const left = shown < tries ? `; ${shown} of ${tries} shown` : "";
   return `${name[0].toUpperCase()}${name.slice(1)}: ${strict} of ${tries} strictly right, ${lenient} with the right value${left}`;
 }
@@ -227,7 +236,7 @@ function traceBlock(place, round, row) {
   appendText(read, extracted || "");
   head.append(read, make("span", null, `${tokens.toLocaleString("en")} tokens${cut ? ", cut off" : ""}`));
   for (const { round: by, line } of browser.trained.get(`${place}/${round}/${sample}`) || []) {
-    if (place >= browser.index.heldout) head.append(make("a", { href: exampleLink(by, line), class: "badge trained" }, `trained on in round ${by}`));
+    if (isTraining(place)) head.append(make("a", { href: exampleLink(by, line), class: "badge trained" }, `trained on in round ${by}`));
   }
   const block = make("section", { class: "trace", id: `trace-${round}-${sample}`, tabindex: "-1", "aria-label": `${roundName(round)}, sample ${sample}: ${text}` }, head);
   if (detail) {
