@@ -25,7 +25,7 @@ MOST_ROUNDS = 4
 """An arm that is to spend a number of tokens does so many times the base's rounds, at most."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-Budget = Literal["examples", "rounds", "tokens"] | Annotated[int, Field(gt=0)]
+Budget = Literal["examples", "rounds", "tokens", "flops"] | Annotated[int, Field(gt=0)]
 
 
 class ArmSection(Section):
@@ -47,7 +47,7 @@ class ArmsSection(Section):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     budget: Budget = "examples"
     """``examples``: as many training examples; ``rounds``: as many rounds, each preset with its own sizes; ``tokens``: as
-    many sampled tokens as the reference arm; or so many."""
+    many sampled tokens as the reference arm; ``flops``: as much arithmetic to sample and train; or so many tokens."""
     reference: str = ""
     """Arm that the others are compared with; empty: the first."""
     arm: list[ArmSection] = Field(min_length=1)
@@ -206,13 +206,13 @@ def _check_budget(plan: StudyPlan, common: RunConfig, path: Path) -> None:
             f'{path}: budget = "examples" needs a number of examples, but base.prune.size = "all": give a number, or '
             'take budget = "tokens"'
         )
-    by_reference = plan.budget == "tokens" or (
+    by_reference = plan.budget in ("tokens", "flops") or (
         plan.budget == "examples" and any(arm.votes or arm.reinforced for arm in plan.arms)
     )
     if by_reference and reference.config(plan.seeds[0]).data.source != "self":
         raise ConfigError(
-            f'{path}: budget = "tokens", and the arms {VOTE} and {GRPO}, go by what the reference arm samples, but '
-            f"{reference.name!r} samples nothing: set reference to another arm, or budget to a number of tokens"
+            f'{path}: budget = "tokens" or "flops", and the arms {VOTE} and {GRPO}, go by what the reference arm samples, '
+            f"but {reference.name!r} samples nothing: set reference to another arm, or budget to a number of tokens"
         )
 
 

@@ -16,12 +16,16 @@ COLUMNS = (
     "chains of equations among 4 correct traces.",
     "sampled: tokens sampled to learn from, thrown away ones too; trained: tokens of completions trained on; min: "
     "minutes to think, prune and train. All over all rounds of a run, means over seeds.",
+    "FLOP: 2 x weights for a token sampled or read in a prompt, 6 x weights for one of a training row (4 with an adapter); "
+    "without attention, optimizer, verification and evaluations. points/: strict points above the base model's, for each.",
 )
 """What the columns mean."""
 _LEFT = 1
 """Columns that hold words."""
-_DROP = (15, 14, 13, 12, 7, 6, 11, 10, 5, 9, 3, 4)
+_DROP = (17, 15, 14, 16, 13, 12, 7, 6, 11, 10, 5, 9, 3, 4)
 """Columns that a narrow terminal goes without, the first to go first."""
+_PREFIXES = "GTPEZ"
+"""10^9 to 10^21."""
 
 
 def study_text(found: Study, *, width: int | None = None) -> str:
@@ -66,11 +70,11 @@ def _tables(found: Study) -> list[tuple[str, list[list[str]]]]:
     return [
         (
             "At the round that each arm's own choosing problems chose, on the other held-out problems",
-            [_headings(found), *(_row(arm, arm.chosen) for arm in found.arms)],
+            [_headings(found), *(_row(arm, arm.chosen, _unit(found)[1]) for arm in found.arms)],
         ),
         (
             "At the last round, on all held-out problems",
-            [_headings(found), *(_row(arm, arm.last) for arm in found.arms)],
+            [_headings(found), *(_row(arm, arm.last, _unit(found)[1]) for arm in found.arms)],
         ),
     ]
 
@@ -94,10 +98,12 @@ def _headings(found: Study) -> list[str]:
         "trained",
         "examples",
         "min",
+        _unit(found)[0],
+        f"points/{_unit(found)[0]}",
     ]
 
 
-def _row(arm: ArmResult, scores: Scores) -> list[str]:
+def _row(arm: ArmResult, scores: Scores, unit: float) -> list[str]:
     votes = scores.pass_at_k is None
     cost = arm.cost
     return [
@@ -117,7 +123,16 @@ def _row(arm: ArmResult, scores: Scores) -> list[str]:
         _count(cost.tokens_trained),
         f"{cost.examples.mean:,.0f}",
         f"{cost.minutes.mean:.1f}",
+        "" if cost.flops is None else f"{cost.flops.mean / unit:.3g}",
+        "" if scores.per_flop is None else f"{100 * unit * scores.per_flop.mean:.3g}",
     ]
+
+
+def _unit(found: Study) -> tuple[str, float]:
+    """Return the name and the size of the unit that the reference arm's operations are told in."""
+    cost = found.arms[0].cost.flops
+    power = 4 if cost is None or not cost.mean else min(7, max(3, int(math.log10(cost.mean) // 3)))
+    return f"{_PREFIXES[power - 3]}FLOP", 1000.0**power
 
 
 def _budget(found: Study) -> str:
@@ -125,6 +140,7 @@ def _budget(found: Study) -> str:
         "examples": "as many examples a round",
         "rounds": "as many rounds",
         "tokens": f"as many sampled tokens as {found.reference}",
+        "flops": f"as much arithmetic as {found.reference} to sample and train",
     }
     said = budget.get(
         str(found.budget), f"about {found.budget:,} sampled tokens" if isinstance(found.budget, int) else ""
