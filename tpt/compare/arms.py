@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from tpt.config import PRESETS, RunConfig, Section, parse_config
 from tpt.config.own_code_keys import with_absolute_own_code
@@ -38,6 +38,23 @@ class ArmSection(Section):
     """Config keys, as dotted names or as sections; they win over the preset and over the budget."""
 
 
+class SearchSection(Section):
+    """``[search]``: every arm's learning rate is the best of these on training problems that are held back."""
+
+    rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=2)
+    held_back: Annotated[int, Field(gt=0)]
+    """Training problems that the rates are scored on, and that are not trained on meanwhile."""
+    rounds: Annotated[int, Field(gt=0)] = 1
+    """That an arm does at each rate."""
+
+    @field_validator("rates")
+    @classmethod
+    def _each_once(cls, rates: list[float]) -> list[float]:
+        if len(set(rates)) < len(rates):
+            raise ValueError(f"each rate once, got {rates}")
+        return rates
+
+
 class ArmsSection(Section):
     """The whole arms file."""
 
@@ -50,6 +67,7 @@ class ArmsSection(Section):
     many sampled tokens as the reference arm; ``flops``: as much arithmetic to sample and train; or so many tokens."""
     reference: str = ""
     """Arm that the others are compared with; empty: the first."""
+    search: SearchSection | None = None
     arm: list[ArmSection] = Field(min_length=1)
 
 
@@ -89,6 +107,8 @@ class StudyPlan:
     """The reference arm first."""
     seeds: list[int]
     budget: str | int
+    search: SearchSection | None = None
+    """None: every arm trains at the rate that its config says."""
 
     @property
     def reference(self) -> Arm:
@@ -113,7 +133,8 @@ def load_arms(path: Path) -> StudyPlan:
     common = parse_config({**base, "preset": "tpt"}, where=f"{path}: base")
     arms = [_arm(each, base, common, section.budget, path) for each in section.arm]
     first = names.index(section.reference) if section.reference else 0
-    plan = StudyPlan([arms[first], *arms[:first], *arms[first + 1 :]], section.seeds, section.budget)
+    _check_rates(section, path)
+    plan = StudyPlan([arms[first], *arms[:first], *arms[first + 1 :]], section.seeds, section.budget, section.search)
     _check_budget(plan, common, path)
     return plan
 
@@ -136,7 +157,8 @@ def _section(table: dict[str, Any], where: str) -> ArmsSection:
         lines = []
         for item in error.errors():
             names = [str(part) for part in item["loc"]]
-            fields = ArmSection.model_fields if names[0] == "arm" and len(names) > 1 else ArmsSection.model_fields
+            section = {"arm": ArmSection, "search": SearchSection}.get(names[0]) if len(names) > 1 else None
+            fields = (section or ArmsSection).model_fields
             hint = did_you_mean(names[-1], fields) if item["type"] == "extra_forbidden" else ""
             said = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Input ")
             lines.append(f"{where}: {'.'.join(names)}: {said}.{hint}")
@@ -157,6 +179,16 @@ def _check_names(names: list[str], reference: str, path: Path) -> None:
         )
 
 
+def _check_rates(section: ArmsSection, path: Path) -> None:
+    """Raise where an arm has a learning rate of its own, though all are searched for."""
+    for arm in section.arm if section.search else []:
+        if "learning_rate" in _nested(arm.set, f"{path}: arm {arm.name!r}: set").get("train", {}):
+            raise ConfigError(
+                f"{path}: arm {arm.name!r}: set: train.learning_rate is searched for, as [search] says: leave it out, and put "
+                "what it might be into search.rates"
+            )
+
+
 def _arm(section: ArmSection, base: dict[str, Any], common: RunConfig, budget: str | int, path: Path) -> Arm:
     """Put an arm's config together: the base, over it the preset, the budget, and the arm's own keys."""
     preset = section.preset or section.name
@@ -172,9 +204,9 @@ def _arm(section: ArmSection, base: dict[str, Any], common: RunConfig, budget: s
             f"{path}: arm {section.name!r}: set: seed and preset are not to be set; see seeds, and preset"
         )
     defaults = PRESETS.get(preset, {})
-    table = _over({"stop": {"patience": 0}}, base)
+    table = over({"stop": {"patience": 0}}, base)
     for layer in (defaults, _equal(preset, common, budget), own):
-        table = _over(table, layer)
+        table = over(table, layer)
     table["preset"] = preset if preset in PRESETS else "tpt"
     rounds = parse_config(table, where=f"{path}: arm {section.name!r}").rounds
     return Arm(section.name, preset, table, rounds, path.absolute().parent)
@@ -226,14 +258,14 @@ def _nested(keys: Mapping[str, Any], where: str) -> dict[str, Any]:
             table = {section: table}
         if not all([*sections, last]):
             raise ConfigError(f"{where}: {name!r} is no config key")
-        nested = _over(nested, table)
+        nested = over(nested, table)
     return nested
 
 
-def _over(table: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+def over(table: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return a table with another's keys in place of its own, section by section."""
     merged = copy.deepcopy(dict(table))
     for name, value in layer.items():
         before = merged.get(name)
-        merged[name] = _over(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        merged[name] = over(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
     return merged

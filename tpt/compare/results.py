@@ -13,6 +13,7 @@ from tpt.compare.bootstrap import Gain, gains, over_seeds
 from tpt.compare.budget import sampled_completions, spent, spent_flops
 from tpt.compare.measures import Measured, ballot, claiming_ids, measure, measure_vote, problem_keys
 from tpt.compare.running import ArmRun, arm_run_of
+from tpt.compare.search import Searched
 from tpt.records import Estimate, RoundRecord
 from tpt.rounds import Run, best_round
 
@@ -91,6 +92,8 @@ class Study:
     arms: list[ArmResult]
     runs: list[dict[str, Any]]
     """What each arm really did and spent with each seed."""
+    search: list[Searched]
+    """What each arm's learning rate was chosen by; empty: none was searched for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ class _Seen:
     """Votes that the budget allows."""
 
 
-def compared(plan: StudyPlan, out: Path) -> Study:
+def compared(plan: StudyPlan, out: Path, search: Sequence[Searched] = ()) -> Study:
     """Compute the comparison from the finished runs below ``out``.
 
     Raises:
@@ -132,6 +135,7 @@ def compared(plan: StudyPlan, out: Path) -> Study:
         base=base,
         arms=arms,
         runs=[_told(each) for rows in seen for each in rows],
+        search=list(search),
     )
 
 

@@ -32,7 +32,8 @@ def study_text(found: Study, *, width: int | None = None) -> str:
     """Return the comparison for a terminal, ``width`` characters wide; None: as wide as it needs."""
     parts = [wrapped(_budget(found), width)]
     for title, rows in _tables(found):
-        lines = text_table(rows, width=width, left=range(_LEFT), drop=_DROP)
+        drop = _DROP if rows[0] == _headings(found) else range(len(rows[0]) - 1, len(rows[0]) - 4, -1)
+        lines = text_table(rows, width=width, left=range(_LEFT), drop=drop)
         parts.append("\n".join([wrapped(title, width), *lines]))
     return "\n\n".join([*parts, wrapped("\n".join(explanations(found)), width)])
 
@@ -67,6 +68,7 @@ def reservations(found: Study) -> list[str]:
 
 
 def _tables(found: Study) -> list[tuple[str, list[list[str]]]]:
+    searched = [(_search_title(found), _search_rows(found))] if found.search else []
     return [
         (
             "At the round that each arm's own choosing problems chose, on the other held-out problems",
@@ -76,7 +78,28 @@ def _tables(found: Study) -> list[tuple[str, list[list[str]]]]:
             "At the last round, on all held-out problems",
             [_headings(found), *(_row(arm, arm.last, _unit(found)[1]) for arm in found.arms)],
         ),
+        *searched,
     ]
+
+
+def _search_title(found: Study) -> str:
+    first = found.search[0]
+    return (
+        f"Learning rates: strict pass@1 on {first.held_back} training problems held back, after {first.rounds} "
+        f"round{'s' if first.rounds > 1 else ''} at each rate; the best is taken"
+    )
+
+
+def _search_rows(found: Study) -> list[list[str]]:
+    name, unit = _unit(found)
+    rates = list(found.search[0].strict)
+    rows = [["arm", *(f"{rate:g}" for rate in rates), "taken", "sampled", name, "min"]]
+    for each in found.search:
+        flops = "" if each.flops is None else f"{each.flops / unit:.3g}"
+        taken = f"{each.chosen:g}" + (" (edge)" if each.at_the_edge else "")
+        scores = [f"{100 * each.strict[rate]:.1f}" for rate in rates]
+        rows.append([each.arm, *scores, taken, f"{each.tokens_sampled / 1000:,.0f}k", flops, f"{each.minutes:.1f}"])
+    return rows
 
 
 def _headings(found: Study) -> list[str]:
