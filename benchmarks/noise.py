@@ -34,10 +34,10 @@ DATA = ROOT / "tpt" / "audit" / "verifier_cost.json"
 _SEED = 20_511
 PAGE = """# What a verifier's mistakes cost
 
-`python benchmarks/noise.py`: the plain loop on the embedded model, {seeds}, {rounds} rounds, with a verifier that takes some wrong traces
-for right (fp, in hundredths) or misses some right ones (fn), each trace by chance and always alike
-([noisy.py](../../examples/methods/noisy.py)). Scores, strict pass@1 in percent on {problems} held-out problems, are taken with the
-true verifier. Intervals and p are over {over}.{left}
+`python benchmarks/noise.py`: the plain loop on the embedded model, {seeds}, {rounds} rounds, with a verifier that takes some
+wrong traces for right (fp, in hundredths) or misses some right ones (fn), each trace by chance and always alike
+([noisy.py](../../examples/methods/noisy.py)). Scores, strict pass@1 in percent on {problems} held-out problems, are taken
+with the true verifier. Intervals and p are over {over}.{left}
 
 {table}
 
