@@ -90,6 +90,10 @@ def test_the_reference_arm_comes_first(arms_file: Write) -> None:
 def test_the_shipped_example_is_an_arms_file() -> None:
     assert len(plan_of(QUICKSTART.parent / "compare" / "arms.toml").arms) == 9
     assert plan_of(QUICKSTART.parent / "compare" / "recipes.toml").reference.name == "tpt"
+    noise = plan_of(QUICKSTART.parent / "compare" / "noise.toml")
+    assert [arm.name for arm in noise.arms[1:]] == [
+        f"{kind}-{rate}" for kind in ("fp", "fn") for rate in (1, 3, 10, 30)
+    ]
 
 
 def test_the_league_s_methods_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +101,9 @@ def test_the_league_s_methods_are_found_from_any_folder(tmp_path: Path, monkeypa
     league = plan_of(QUICKSTART.parent / "compare" / "league.toml")
     functions = [name for arm in league.arms for name in own_code_of(arm.config(0)).values()]
     assert len(league.arms) >= 20 and len(functions) > 20
+    assert len(league.seeds) >= 5 and league.search is not None and {arm.rounds for arm in league.arms} == {4}
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    assert f"holds {len(league.arms)} arms against the plain loop" in page
     assert all(callable(load_own_code(name)) for name in functions)
 
 
