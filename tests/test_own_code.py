@@ -148,7 +148,8 @@ def test_a_method_with_a_trainer_learns_and_its_cost_is_known(
         load_model(spec, dtype="float32", device="cpu") for spec in ("embedded", str(run.round(1).checkpoint))
     )
     moved = [
-        float((one - other).abs().max()) for one, other in zip(before.parameters(), after.parameters(), strict=True)
+        float((one - other).detach().abs().max())
+        for one, other in zip(before.parameters(), after.parameters(), strict=True)
     ]
     assert 0 < max(moved) < 0.1
     assert counts["parameters"] == after.num_parameters() and counts["total_tokens"] > counts["target_tokens"] > 0

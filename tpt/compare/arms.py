@@ -157,8 +157,9 @@ def _section(table: dict[str, Any], where: str) -> ArmsSection:
         lines = []
         for item in error.errors():
             names = [str(part) for part in item["loc"]]
-            section = {"arm": ArmSection, "search": SearchSection}.get(names[0]) if len(names) > 1 else None
-            fields = (section or ArmsSection).model_fields
+            sections: dict[str, type[Section]] = {"arm": ArmSection, "search": SearchSection}
+            section = sections.get(names[0], ArmsSection) if len(names) > 1 else ArmsSection
+            fields = section.model_fields
             hint = did_you_mean(names[-1], fields) if item["type"] == "extra_forbidden" else ""
             said = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Input ")
             lines.append(f"{where}: {'.'.join(names)}: {said}.{hint}")
