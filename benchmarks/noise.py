@@ -24,7 +24,8 @@ from tpt.compare.measures import measure, problem_keys
 from tpt.compare.results import ArmResult, Study, compared
 from tpt.compare.running import ArmRun, arm_run_of, run_arms
 from tpt.evidence.best_round import DRAWS
-from tpt.records import Example, Verdict
+from tpt.records import Example, Outcome, Verdict
+from tpt.report.sentences import p_cell
 from tpt.system.jsonl import read_records, write_json, write_text
 
 ROOT = Path(__file__).parents[1]
@@ -37,14 +38,19 @@ PAGE = """# What a verifier's mistakes cost
 `python benchmarks/noise.py`: the plain loop on the embedded model, {seeds}, {rounds} rounds, with a verifier that takes some
 wrong traces for right (fp, in hundredths) or misses some right ones (fn), each trace by chance and always alike
 ([noisy.py](../../examples/methods/noisy.py)). Scores, strict pass@1 in percent on {problems} held-out problems, are taken
-with the true verifier. Intervals and p are over {over}.{left}
+with the true verifier. The last column is the share of traces trained on whose value is wrong, by round: larger than the
+rate, as a problem that is not solved is tried again, until a trace is taken or the tries are spent.
+
+- Intervals and p are over {over}.
+- {left}
 
 {table}
 
 **A line through 0 over the false positives**: every hundredth of wrong traces among those trained on costs {each:.2f} points
 [{low:.2f}, {high:.2f}] by round {rounds}, down to a precision of {least:.0%}. `tpt audit` says from it what a measured precision
-would cost. It holds for this model, this task, mistakes by chance and full training sets. Mistakes of one kind, which a model
-can learn to make, were not tried.
+would cost. Where the line misses an arm most, that arm lost {miss:+.1f} points beside what the line says. It holds for this
+model, this task, mistakes by chance and full training sets. Mistakes of one kind, which a model can learn to make, were not
+tried.
 
 ![Strict pass@1 by round](noise.svg)
 """
@@ -88,14 +94,14 @@ def is_finished(name: str, plan: StudyPlan, out: Path) -> bool:
 
 
 def wrong_shares(plan: StudyPlan, name: str, out: Path) -> dict[int, float]:
-    """Return, by round, which share of the traces that an arm trained on is wrong as the true verifier judges."""
+    """Return, by round, which share of the traces that an arm trained on has a wrong value, as the true verifier judges."""
     found: dict[int, list[float]] = {}
     for task in tasks_of(name, plan, out):
         for record in task.records()[1:]:
             place = task.run.round(record.index)
-            strict = {(each.problem_id, each.sample): each.strict for each in read_records(place.verdicts, Verdict)}
+            verdicts = {(each.problem_id, each.sample): each for each in read_records(place.verdicts, Verdict)}
             examples = read_records(place.examples, Example)
-            wrong = [not strict[each.problem_id, each.sample] for each in examples]
+            wrong = [verdicts[each.problem_id, each.sample].outcome is not Outcome.CORRECT for each in examples]
             found.setdefault(record.index, []).append(float(np.mean(wrong)))
     return {index: float(np.mean(each)) for index, each in found.items()}
 
@@ -168,7 +174,7 @@ def page(found: Study, shares: dict[str, dict[int, float]], cost: dict[str, Any]
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(row(arm, rounds, shares[arm.name]) for arm in found.arms)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
     missing = [name for name in load_rates() if name not in shares]
-    left = f" Not run: {', '.join(missing)}." if missing else ""
+    left = f"Not run: {', '.join(missing)}." if missing else "All rates were run."
     return PAGE.format(
         seeds=seeds,
         rounds=cost["rounds"],
@@ -180,13 +186,14 @@ def page(found: Study, shares: dict[str, dict[int, float]], cost: dict[str, Any]
         low=slope["low"] / 100,
         high=slope["high"] / 100,
         least=cost["lowest precision"],
+        miss=max((each["points lost"] - each["wrong share"] * slope["mean"] for each in cost["arms"]), key=abs),
     )
 
 
 def row(arm: ArmResult, rounds: list[int], wrong: dict[int, float]) -> list[str]:
     gain = arm.last.strict_gain
     lost = "" if gain is None else f"{-100 * gain.mean:+.1f} [{-100 * gain.high:+.1f}, {-100 * gain.low:+.1f}]"
-    p_value = "" if gain is None else f"{gain.p_holm:.3f}"
+    p_value = "" if gain is None else p_cell(gain.p_holm)
     name = "true" if gain is None else arm.name
     scores = [f"{100 * arm.curve[index].mean:.1f}" for index in rounds]
     return [name, *scores, lost, p_value, " ".join(f"{100 * share:.0f}" for share in wrong.values()) + " %"]
