@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_an_audit_says_it_beside_the_precision() -> None:
     report = AuditReport(1, [], Rate(0.9, 0.8, 0.95, 40), None, [])
     said = cost_sentence(report.precision)
     assert said and f"false accepts: {said}" in report_text(report)
-    assert said in html_page("An audit", [], {}, report)
+    assert html.escape(said) in html_page("An audit", [], {}, report)
     assert "false accepts" not in report_text(AuditReport(1, [], None, None, []))
 
 

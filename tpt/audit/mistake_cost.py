@@ -44,5 +44,5 @@ def cost_sentence(precision: Rate | None) -> str:
     seeds = "1 seed" if known["seeds"] == 1 else f"{known['seeds']} seeds"
     return (
         f"a precision of {precision.value:.1%} would cost about {about:.1f} points of strict pass@1 {where} ({low:.1f} to "
-        f"{high:.1f}; {seeds}, mistakes drawn at random: of one kind were not tried)"
+        f"{high:.1f}; {seeds}, mistakes by chance; mistakes of one kind were not tried)"
     )
