@@ -25,6 +25,7 @@ budget = "flops"
 [search]
 rates = [1e-7, 2e-4]
 held_back = 6
+rounds = 1
 [base]
 model = "embedded"
 rounds = 1

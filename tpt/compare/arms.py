@@ -44,7 +44,7 @@ class SearchSection(Section):
     rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=2)
     held_back: Annotated[int, Field(gt=0)]
     """Training problems that the rates are scored on, and that are not trained on meanwhile."""
-    rounds: Annotated[int, Field(gt=0)] = 1
+    rounds: Annotated[int, Field(gt=0)]
     """That an arm does at each rate."""
 
     @field_validator("rates")
