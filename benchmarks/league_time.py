@@ -1,6 +1,6 @@
 """What the league takes: seconds of one core for some of its arms, stage by stage, and from them for all of it.
 
-    python benchmarks/league_time.py [--arms tpt raft-small-steps nft gem even-twice] [--rounds 2] [--out runs/league_time]
+    python benchmarks/league_time.py [--arms tpt raft nft gem even-twice] [--rounds 2] [--out runs/league_time]
 
 Counts processor time, so other work on the machine matters little. Every arm does a few rounds with one seed in this process,
 as in the comparison, but each samples its own first round; a further arm counts as the mean of these. Prints Markdown.
@@ -33,7 +33,7 @@ HEADS = ("arm", "think", "prune", "train", "evaluate", "a round", "TFLOP a round
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arms", nargs="+", default=["tpt", "raft-small-steps", "nft", "gem", "even-twice"])
+    parser.add_argument("--arms", nargs="+", default=["tpt", "raft", "nft", "gem", "even-twice"])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/league_time"))
     arguments = parser.parse_args()
