@@ -46,11 +46,13 @@ rate, as a problem that is not solved is tried again, until a trace is taken or 
 
 {table}
 
-**A line through 0 over the false positives**: every hundredth of wrong traces among those trained on costs {each:.2f} points
-[{low:.2f}, {high:.2f}] by round {rounds}, down to a precision of {least:.0%}. `tpt audit` says from it what a measured precision
-would cost. Where the line misses an arm most, that arm lost {miss:+.1f} points beside what the line says. It holds for this
-model, this task, mistakes by chance and full training sets. Mistakes of one kind, which a model can learn to make, were not
-tried.
+By share of wrong traces trained on, over all rounds, the false positives cost, in points of strict pass@1 by round {rounds}:
+
+{curve}
+
+`tpt audit` says from these, a straight line between one and the next, what a measured precision would cost. They hold for
+this model, this task, mistakes by chance and full training sets. Mistakes of one kind, which a model can learn to make, were
+not tried.
 
 ![Strict pass@1 by round](noise.svg)
 """
@@ -107,38 +109,30 @@ def wrong_shares(plan: StudyPlan, name: str, out: Path) -> dict[int, float]:
 
 
 def cost_of_wrong_traces(plan: StudyPlan, shares: dict[str, dict[int, float]], out: Path) -> dict[str, Any]:
-    """Return the points that a share of wrong traces costs: a line through 0 over the arms with false positives.
+    """Return what the arms with false positives lost at the last round, by the share of wrong traces trained on.
 
-    Its interval is that of the paired bootstrap over seeds and problems, every arm's differences drawn alike.
+    Intervals are those of the paired bootstrap over seeds and problems.
     """
-    names = [arm.name for arm in plan.arms if arm.name.startswith("fp-")]
-    wrong = np.array([np.mean(list(shares[name].values())) for name in names])
-    lost = [differences(plan, name, out) for name in names]
-    draws = np.column_stack([bootstrap_gain(each, draws=DRAWS, seed=_SEED) for each in lost])
-    means = np.array([np.mean([np.mean(list(seed.values())) for seed in each]) for each in lost])
-    slopes = 100 * (draws @ wrong) / (wrong @ wrong)
-    low, high = np.quantile(slopes, [0.025, 0.975])
-    rates = load_rates()
+    rates, arms = load_rates(), []
+    for name in (arm.name for arm in plan.arms if arm.name.startswith("fp-")):
+        lost = differences(plan, name, out)
+        low, high = np.quantile(bootstrap_gain(lost, draws=DRAWS, seed=_SEED), [0.025, 0.975])
+        mean = np.mean([np.mean(list(seed.values())) for seed in lost])
+        points = {"mean": mean, "low": low, "high": high}
+        arms.append(
+            {
+                "false positives": rates[name],
+                "wrong share": round(float(np.mean(list(shares[name].values()))), 3),
+                "points lost": {key: round(100 * float(value), 1) for key, value in points.items()},
+            }
+        )
     return {
         "command": "python benchmarks/noise.py",
         "model": str(plan.reference.config(plan.seeds[0]).model),
         "rounds": plan.reference.rounds,
         "seeds": len(plan.seeds),
-        "heldout problems": len(lost[0][0]),
-        "points per share of wrong traces": {
-            "mean": round(float(100 * (means @ wrong) / (wrong @ wrong)), 1),
-            "low": round(float(low), 1),
-            "high": round(float(high), 1),
-        },
-        "lowest precision": round(float(1 - wrong.max()), 3),
-        "arms": [
-            {
-                "false positives": rates[name],
-                "wrong share": round(float(share), 4),
-                "points lost": round(float(100 * mean), 1),
-            }
-            for name, share, mean in zip(names, wrong, means, strict=True)
-        ],
+        "heldout problems": len(lost[0]),
+        "arms": sorted(arms, key=lambda arm: arm["wrong share"]),
     }
 
 
@@ -161,7 +155,6 @@ def differences(plan: StudyPlan, name: str, out: Path) -> list[dict[str, float]]
 def page(found: Study, shares: dict[str, dict[int, float]], cost: dict[str, Any]) -> str:
     """Return the results page."""
     rounds = sorted(found.arms[0].curve)
-    slope = cost["points per share of wrong traces"]
     seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
     over = "seeds and problems" if len(found.seeds) > 1 else "problems alone, so they say nothing of another seed"
     heads = [
@@ -182,12 +175,13 @@ def page(found: Study, shares: dict[str, dict[int, float]], cost: dict[str, Any]
         over=over,
         left=left,
         table=table,
-        each=slope["mean"] / 100,
-        low=slope["low"] / 100,
-        high=slope["high"] / 100,
-        least=cost["lowest precision"],
-        miss=max((each["points lost"] - each["wrong share"] * slope["mean"] for each in cost["arms"]), key=abs),
+        curve="\n".join(map(said, cost["arms"])),
     )
+
+
+def said(arm: dict[str, Any]) -> str:
+    lost = arm["points lost"]
+    return f"- {arm['wrong share']:.1%} wrong: {lost['mean']:.1f} [{lost['low']:.1f}, {lost['high']:.1f}]"
 
 
 def row(arm: ArmResult, rounds: list[int], wrong: dict[int, float]) -> list[str]:

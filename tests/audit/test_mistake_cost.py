@@ -6,7 +6,7 @@ import html
 import re
 from pathlib import Path
 
-import pytest
+import numpy as np
 
 from tpt.audit.audit import AuditReport, Rate
 from tpt.audit.mistake_cost import FILE, cost_sentence
@@ -14,28 +14,33 @@ from tpt.report.audit import html_page, report_text
 from tpt.system.jsonl import read_json
 
 KNOWN = read_json(FILE)
-SLOPE = KNOWN["points per share of wrong traces"]
+ARMS = KNOWN["arms"]
+SHARES = [0.0, *(arm["wrong share"] for arm in ARMS)]
 DOC = Path(__file__).parents[2] / "docs" / "results" / "noise.md"
+
+
+def lost(share: float, bound: str) -> float:
+    return float(np.interp(share, SHARES, [0.0, *(arm["points lost"][bound] for arm in ARMS)]))
 
 
 def test_the_sentence_is_the_file_s_numbers() -> None:
     said = cost_sentence(Rate(0.97, 0.91, 0.99, 60))
-    about, low, high = SLOPE["mean"] * 0.03, SLOPE["low"] * 0.01, SLOPE["high"] * 0.09
+    about, low, high = lost(0.03, "mean"), lost(0.01, "low"), lost(0.09, "high")
     assert said.startswith(
         f"a precision of 97.0% would cost about {about:.1f} points of strict pass@1 by round {KNOWN['rounds']} "
     )
     assert f"({low:.1f} to {high:.1f}; {KNOWN['seeds']} seed" in said
-    assert SLOPE["low"] <= SLOPE["mean"] <= SLOPE["high"]
+    for arm in ARMS:
+        exact = Rate(1 - arm["wrong share"], 0.0, 1.0, 60)
+        assert f"about {arm['points lost']['mean']:.1f} points" in cost_sentence(exact)
 
 
 def test_no_number_is_said_of_what_was_not_measured() -> None:
     assert cost_sentence(None) == ""
-    least = KNOWN["lowest precision"]
-    said = cost_sentence(Rate(least - 0.05, 0.1, 0.9, 60))
-    assert (
-        "is below what was measured" in said
-        and f"{least:.0%} would cost about {SLOPE['mean'] * (1 - least):.0f} points" in said
-    )
+    most = SHARES[-1]
+    said = cost_sentence(Rate(1 - most - 0.05, 0.1, 0.9, 60))
+    assert "is below what was measured" in said
+    assert f"{1 - most:.0%} would cost about {lost(most, 'mean'):.0f} points" in said
 
 
 def test_an_audit_says_it_beside_the_precision() -> None:
@@ -46,17 +51,15 @@ def test_an_audit_says_it_beside_the_precision() -> None:
     assert "false accepts" not in report_text(AuditReport(1, [], None, None, []))
 
 
-def test_the_line_follows_from_the_arms() -> None:
-    arms = KNOWN["arms"]
-    shares, lost = [each["wrong share"] for each in arms], [each["points lost"] for each in arms]
-    slope = sum(x * y for x, y in zip(shares, lost, strict=True)) / sum(x * x for x in shares)
-    assert slope == pytest.approx(SLOPE["mean"], abs=0.5)
-    assert KNOWN["lowest precision"] == pytest.approx(1 - max(shares), abs=0.001)
-
-
 def test_the_page_of_results_is_of_the_same_runs() -> None:
+    assert sorted(SHARES) == SHARES and len(set(SHARES)) == len(SHARES)
     page = DOC.read_text(encoding="utf-8")
-    each, low, high = (SLOPE[name] / 100 for name in ("mean", "low", "high"))
-    assert f"costs {each:.2f} points\n[{low:.2f}, {high:.2f}] by round {KNOWN['rounds']}" in page
-    lost = {float(found) for found in re.findall(r"^\| fp-\d+ \|.*?\| ([+-][\d.]+) \[", page, re.MULTILINE)}
-    assert lost == {arm["points lost"] for arm in KNOWN["arms"]}
+    for arm in ARMS:
+        points = arm["points lost"]
+        assert points["low"] <= points["mean"] <= points["high"]
+        assert (
+            f"- {arm['wrong share']:.1%} wrong: {points['mean']:.1f} [{points['low']:.1f}, {points['high']:.1f}]"
+            in page
+        )
+    found = {float(each) for each in re.findall(r"^\| fp-\d+ \|.*?\| ([+-][\d.]+) \[", page, re.MULTILINE)}
+    assert found == {arm["points lost"]["mean"] for arm in ARMS}
