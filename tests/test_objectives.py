@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from msgspec.structs import replace
 
 from tpt.config import PruneConfig
 from tpt.prune import select
-from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.records import Example, Outcome, Problem, Trace, Verdict
 from tpt.scoring import FloatArray
 from tpt.system.own_code import load_own_code
 
@@ -35,15 +37,20 @@ GRAD_P: FloatArray = (PI * RIGHT) @ GRADS
 GRAD_LOG_P: FloatArray = GRAD_P / P
 
 
-def chosen(samples: Sequence[int], policy: PruneConfig) -> list[tuple[int, float]]:
-    """Return what the package's pruning keeps of the samples of one problem: outcomes and weights."""
+def pruned(samples: Sequence[int], policy: PruneConfig) -> list[Example]:
+    """Return what the package's pruning keeps of the samples of one problem."""
     traces = [Trace("p", n, f"trace {y}", "stop", 1, n) for n, y in enumerate(samples)]
     verdicts = [
         Verdict("p", n, Outcome.CORRECT if RIGHT[y] else Outcome.WRONG, bool(RIGHT[y]), f"{y}" if y < 4 else "3")
         for n, y in enumerate(samples)
     ]
-    pruned = select(traces, verdicts, {"p": PROBLEM}, policy=policy, messages=lambda problem: [], seed=0, round_index=1)
-    return [(samples[example.sample], example.weight) for example in pruned.examples]
+    found = select(traces, verdicts, {"p": PROBLEM}, policy=policy, messages=lambda problem: [], seed=0, round_index=1)
+    return found.examples
+
+
+def chosen(samples: Sequence[int], policy: PruneConfig) -> list[tuple[int, float]]:
+    """Return the outcomes that are kept, and their weights."""
+    return [(samples[example.sample], example.weight) for example in pruned(samples, policy)]
 
 
 def expected(
@@ -163,6 +170,66 @@ def test_a_hint_from_the_m_th_sample_on() -> None:
     missed = (1 - P) ** unhinted
     by_hint = missed * (1 - (1 - q) ** (tries - unhinted)) / q * (hinted * RIGHT) @ GRADS
     np.testing.assert_allclose(total, (1 - missed) * GRAD_LOG_P + by_hint, atol=1e-14)
+
+
+def test_a_solution_in_every_prompt() -> None:
+    hint = load_own_code(f"{METHODS}/sdft.py:solution")
+    solved = replace(PROBLEM, solution="1 - 1 = 0")
+    assert all("1 - 1 = 0" in hint(solved, n) for n in range(N)) and not hint(PROBLEM, 0)
+    shown = np.array([0.5, 0.2, 0.1, 0.1, 0.1])
+    q = float(shown @ RIGHT)
+    formula = (1 - (1 - q) ** N) / q * (shown * RIGHT) @ GRADS
+    np.testing.assert_allclose(expected({}, sampled_from=shown), formula, atol=1e-14)
+
+
+def test_gem_is_cross_entropy_of_a_sharper_model() -> None:
+    beta = load_own_code(f"{METHODS}/gem.py:train").__globals__["BETA"]
+    sharp = np.exp(LOGITS / beta) / np.exp(LOGITS / beta).sum()
+    # What its trainer minimises, beta times the cross-entropy of the logits over beta, at every outcome.
+    logits = torch.tensor(LOGITS, requires_grad=True)
+    for y in range(5):
+        loss = -beta * (logits / beta).log_softmax(-1)[y]
+        (slope,) = torch.autograd.grad(loss, logits)
+        np.testing.assert_allclose(slope.numpy(), sharp - np.eye(5)[y], atol=1e-14)
+    found = expected({}, token_gradient=lambda y, weight: weight * (np.eye(5)[y] - sharp))
+    shares = (1 - (1 - P) ** N) / P * PI * RIGHT
+    np.testing.assert_allclose(found, shares - shares.sum() * sharp, atol=1e-14)
+
+
+def test_nft_climbs_the_solve_rate_over_the_wrong_rate() -> None:
+    loss = load_own_code(f"{METHODS}/nft.py:loss")
+
+    def gradient(y: int, weight: float) -> FloatArray:
+        log_ratio = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(loss(log_ratio, weight), log_ratio)
+        return -float(slope) * GRADS[y]
+
+    policy = {**ALL, "keep": f"{METHODS}/negatives.py:keep", "weigh": f"{METHODS}/nft.py:weigh"}
+    found = expected(policy, token_gradient=gradient)
+    np.testing.assert_allclose(found, N * (1 - P ** (N - 1)) / (1 - P) * GRAD_P, atol=1e-14)
+    # Far from the start model a wrong trace pushes no further.
+    far = torch.tensor([2.0], requires_grad=True)
+    assert torch.autograd.grad(loss(far, -0.5), far)[0] == 0
+
+
+def test_revisions_pair_a_wrong_trace_with_a_right_one() -> None:
+    with_revisions = load_own_code(f"{METHODS}/revise.py:with_revisions")
+    policy = {**ALL, "keep": f"{METHODS}/negatives.py:keep", "weigh": f"{METHODS}/revise.py:weigh"}
+    config = PruneConfig.model_validate({"size": "all", "pick": "first", **policy})
+    plain, pairs = np.zeros(5), np.zeros((5, 5))
+    for samples in itertools.product(range(5), repeat=N):
+        chance = math.prod(PI[y] for y in samples)
+        for example in with_revisions(pruned(samples, config)):
+            texts = [int(each["content"].split()[1]) for each in example.messages if each["role"] == "assistant"]
+            if len(texts) == 1:
+                plain += chance * GRADS[texts[0]]
+            else:
+                pairs[texts[0], texts[1]] += chance
+    np.testing.assert_allclose(plain, N * GRAD_P, atol=1e-14)
+    chances = [math.comb(N, b) * P**b * (1 - P) ** (N - b) for b in range(N + 1)]
+    count = sum(chance * min(b, N - b) for b, chance in enumerate(chances))
+    wrong, right = PI * (1 - RIGHT) / (1 - P), PI * RIGHT / P
+    np.testing.assert_allclose(pairs, count * np.outer(wrong, right), atol=1e-14)
 
 
 def test_the_majority_s_answer_in_place_of_gold() -> None:

@@ -10,10 +10,12 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from tpt.compare.reuse import take_over
 from tpt.config import EngineConfig, PruneConfig, load_config, parse_config
 from tpt.config.engine_section import sampling_settings
 from tpt.config.own_code_keys import own_code_of, with_absolute_own_code
 from tpt.errors import OwnCodeError, StaleStageError
+from tpt.model.load import load_model
 from tpt.problems import load_problems
 from tpt.prune import is_keepable
 from tpt.records import Example, Outcome, Problem, Trace, Verdict
@@ -109,6 +111,77 @@ def test_negatives_and_a_trainer_of_one_s_own(tmp_path: Path) -> None:
     counts = load_manifest(run.round(1).manifest("train"))["counts"]
     assert counts["trainer"].endswith("averaged.py:train") and counts["examples"] == len(examples)
     assert (run.round(1).checkpoint / "model.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run whose right and wrong traces several methods learn from."""
+    run = prepared(tmp_path_factory.mktemp("sampled") / "run", *BOTH, *weighed("revise"))
+    do_stage(run.path, "think", 1)
+    return run
+
+
+BOTH = (
+    "think.sampler=fixed",
+    "prune.per_problem=all",
+    "prune.dedupe=none",
+    f"prune.keep={METHODS / 'negatives.py'}:keep",
+)
+
+
+def weighed(method: str) -> tuple[str, str]:
+    return f"prune.weigh={METHODS / method}.py:weigh", f"train.trainer={METHODS / method}.py:train"
+
+
+@pytest.mark.parametrize(
+    "settings", [weighed("revise"), weighed("nft"), (f"train.trainer={METHODS / 'gem'}.py:train",)]
+)
+def test_a_method_with_a_trainer_learns_and_its_cost_is_known(
+    tmp_path: Path, sampled: RunDir, settings: tuple[str, ...]
+) -> None:
+    run = prepared(tmp_path / "run", *BOTH, *settings)
+    take_over(run, load_config(run.config), [sampled], first_traces=True)
+    for stage in ("prune", "train"):
+        do_stage(run.path, stage, 1)
+    counts = load_manifest(run.round(1).manifest("train"))["counts"]
+    before, after = (
+        load_model(spec, dtype="float32", device="cpu") for spec in ("embedded", str(run.round(1).checkpoint))
+    )
+    moved = [
+        float((one - other).detach().abs().max())
+        for one, other in zip(before.parameters(), after.parameters(), strict=True)
+    ]
+    assert 0 < max(moved) < 0.1
+    assert counts["parameters"] == after.num_parameters() and counts["total_tokens"] > counts["target_tokens"] > 0
+    examples = read_records(run.round(1).examples, Example)
+    if "revise" in settings[0]:
+        # The right ones, and a pair for each that has a wrong one beside it.
+        right = sum(each.weight > 0 for each in examples)
+        assert right < counts["examples"] <= 2 * right and len(examples) > right
+    else:
+        assert counts["examples"] == len(examples)
+
+
+def test_logits_are_scaled_there_and_back(tmp_path: Path) -> None:
+    scaled = load_own_code(f"{METHODS / 'gem.py'}:scaled")
+    scaled("embedded", tmp_path / "sharp", 1 / 0.7, cache=None)
+    scaled(str(tmp_path / "sharp"), tmp_path / "back", 0.7, cache=None)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    plain, sharp, back = (
+        load_model(str(spec), dtype="float32", device="cpu")(ids).logits
+        for spec in ("embedded", tmp_path / "sharp", tmp_path / "back")
+    )
+    torch.testing.assert_close(sharp, plain / 0.7)
+    torch.testing.assert_close(back, plain)
+
+
+@pytest.mark.parametrize("path", sorted(METHODS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_method_is_a_short_file_with_its_objective_and_a_few_lines_of_settings(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    head = text.split('"""')[1]
+    settings = [line for line in head.splitlines() if line.startswith("    ")]
+    assert len(text.splitlines()) <= 60 and "Objective: " in head
+    assert 1 <= sum(not line.strip().startswith("[") for line in settings) <= 8
 
 
 @pytest.mark.slow

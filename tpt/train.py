@@ -21,7 +21,7 @@ from tpt.config.own_code_keys import own_code_settings
 from tpt.config.train_section import TRAIN_OPERATIONAL
 from tpt.errors import TrainError
 from tpt.model.adapter_folder import seen_by_all
-from tpt.model.chat import open_chat
+from tpt.model.chat import IGNORED_LABEL, open_chat
 from tpt.records import Example, Problem
 from tpt.run.manifest import read_manifest, versions, write_manifest
 from tpt.run.sealed import digest_of
@@ -147,7 +147,7 @@ def _do(
         told = sft.train_by_own_code(
             config.trainer, lambda folder: replace(training, out=folder), training.out, cache=training.start.cache
         )
-        return {"examples": len(training.examples), **told}
+        return {"examples": len(training.examples), **_expected_tokens(training), **told}
     sft.check_devices(config)
     if config.method != "full" and config.learning_rate <= _LOW_ADAPTER_RATE:
         print(
@@ -239,6 +239,15 @@ class Training:
             "peak_memory_mb": peak_bytes(device) // 2**20,
             "times": clock.laps,
         }
+
+
+def _expected_tokens(training: Training) -> dict[str, int]:
+    """Return what tpt's own trainer would pass over: a trainer of the user's own that does more or less says so itself."""
+    chat = open_chat(training.prompt, training.start.model, training.start.cache)
+    rows = [chat.training_ids(example.messages, example.token_ids) for example in training.examples]
+    trained = sum(label != IGNORED_LABEL for _, labels in rows for label in labels)
+    epochs = training.config.epochs
+    return {"target_tokens": epochs * trained, "total_tokens": epochs * sum(len(ids) for ids, _ in rows)}
 
 
 def _state_of(out: Path) -> Path:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from command_line import QUICKSTART
+from msgspec.structs import replace as changed
 
 from tpt.compare.arms import ARM_KINDS, StudyPlan, load_arms
-from tpt.compare.budget import next_round, sampled_completions, sampled_tokens, spent
+from tpt.compare.budget import Limit, flops, limit_of, sampled_completions, sampled_tokens, spent, spent_flops
 from tpt.compare.running import run_arms
 from tpt.config.own_code_keys import own_code_of
 from tpt.errors import ConfigError
@@ -28,6 +29,7 @@ think.sampler = "until_full"
 problems.max_train = 60
 """
 REPORT = EvalReport(2, 2, {}, {1: Estimate(0.5, 0.1)}, {1: Estimate(0.5, 0.1)}, {}, {}, {})
+BASE_ROUND = RoundRecord(0, "m", REPORT)
 
 
 @pytest.fixture
@@ -88,6 +90,10 @@ def test_the_reference_arm_comes_first(arms_file: Write) -> None:
 def test_the_shipped_example_is_an_arms_file() -> None:
     assert len(plan_of(QUICKSTART.parent / "compare" / "arms.toml").arms) == 9
     assert plan_of(QUICKSTART.parent / "compare" / "recipes.toml").reference.name == "tpt"
+    noise = plan_of(QUICKSTART.parent / "compare" / "noise.toml")
+    assert [arm.name for arm in noise.arms[1:]] == [
+        f"{kind}-{rate}" for kind in ("fp", "fn") for rate in (1, 3, 10, 30)
+    ]
 
 
 def test_the_league_s_methods_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +101,9 @@ def test_the_league_s_methods_are_found_from_any_folder(tmp_path: Path, monkeypa
     league = plan_of(QUICKSTART.parent / "compare" / "league.toml")
     functions = [name for arm in league.arms for name in own_code_of(arm.config(0)).values()]
     assert len(league.arms) >= 20 and len(functions) > 20
+    assert len(league.seeds) >= 5 and league.search is not None and {arm.rounds for arm in league.arms} == {4}
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    assert f"has {len(league.arms)} arms, the plain loop among them" in page
     assert all(callable(load_own_code(name)) for name in functions)
 
 
@@ -148,8 +157,33 @@ def test_a_human_arm_without_solutions_is_an_error_before_anything_is_run(
 
 
 def done(index: int, tokens: int) -> RoundRecord:
-    think = {"traces": 5, "completion_tokens": tokens, "surplus_tokens": 0, "cancelled_tokens": 0} if index else None
-    return RoundRecord(index, "m", REPORT, think=think)
+    """A round of a model with 10 weights, with as many tokens in the prompts as in the completions."""
+    think = {"traces": 5, "completion_tokens": tokens, "surplus_tokens": 0, "cancelled_tokens": 0}
+    train = {"parameters": 10, "total_tokens": tokens // 2}
+    return (
+        RoundRecord(index, "m", REPORT, think={**think, "prompt_tokens": tokens}, train=train) if index else BASE_ROUND
+    )
+
+
+def test_operations_by_hand() -> None:
+    assert flops(done(1, 100)) == 10 * (2 * (100 + 100) + 6 * 50) and flops(BASE_ROUND) == 0
+    adapted = changed(done(1, 100), train={"parameters": 10, "total_tokens": 50, "method": "lora"})
+    assert flops(adapted) == 10 * (2 * 200 + 4 * 50)
+    human = changed(done(1, 100), think={"traces": 60})
+    assert flops(human) == 10 * 6 * 50
+    # Of earlier versions nobody knows how long the prompts were.
+    earlier = changed(done(1, 100), think={"traces": 5, "completion_tokens": 100})
+    assert flops(earlier) is None and spent_flops([done(1, 100), earlier]) is None
+    assert spent_flops([BASE_ROUND, done(1, 100), adapted]) == 7000 + 6000
+
+
+def test_an_arm_that_only_trains_goes_on_until_it_has_cost_as_much(arms_file: Write) -> None:
+    plan = plan_of(arms_file('name = "tpt"', 'name = "human"', top='budget = "flops"'))
+    reference = [BASE_ROUND, done(1, 100)]  # 7000
+    rounds = [BASE_ROUND, *(changed(done(index, 100), think={"traces": 60}) for index in (1, 2, 3))]  # 3000 each
+    limit = limit_of(plan.arms[1], plan, reference=reference)
+    assert limit == Limit(3, 12, 7000.0, is_flops=True)
+    assert [limit.allows_round_after(rounds[:count]) for count in (2, 3, 4)] == [True, False, False]
 
 
 def test_what_was_thrown_away_was_spent_too() -> None:
@@ -164,37 +198,37 @@ def test_what_was_thrown_away_was_spent_too() -> None:
 @pytest.mark.parametrize(
     ("costs", "expected"),
     [
-        ([], 1),  # one round in any case
-        ([900], None),
-        ([1000], None),
-        ([600], 2),  # 1200 would be nearer to 1000 than 600 is
-        ([300, 300, 300], None),  # 900 is nearer to 1000 than 1200
-        ([400, 400], 3),
+        ([], True),  # one round in any case
+        ([900], False),
+        ([1000], False),
+        ([600], True),  # 1200 would be nearer to 1000 than 600 is
+        ([300, 300, 300], False),  # 900 is nearer to 1000 than 1200
+        ([400, 400], True),
     ],
 )
-def test_an_arm_ends_where_it_is_nearest_to_its_tokens(
-    arms_file: Write, costs: list[int], expected: int | None
-) -> None:
+def test_an_arm_ends_where_it_is_nearest_to_its_tokens(arms_file: Write, costs: list[int], expected: bool) -> None:
     plan = plan_of(arms_file('name = "tpt"', 'name = "star"', 'name = "majority-vote"', top="budget = 1000"))
     records = [done(0, 0), *(done(index, cost) for index, cost in enumerate(costs, start=1))]
-    found = next_round(plan.arms[1], records, plan, reference=[])
-    assert found == expected
-    by_reference = replace(plan, budget="tokens")
-    assert next_round(plan.arms[1], records, by_reference, reference=[done(0, 0), done(1, 1000)]) == found
-    assert next_round(plan.arms[0], records, by_reference, reference=[]) == (3 if len(costs) < 3 else None)
-    assert next_round(plan.arms[2], records, plan, reference=[]) is None
-    assert next_round(plan.arms[2], [], plan, reference=[]) == 0
+    assert limit_of(plan.arms[1], plan, reference=[]).allows_round_after(records) == expected
+    by_tokens, by_flops = replace(plan, budget="tokens"), replace(plan, budget="flops")
+    reference = [done(0, 0), done(1, 1000)]
+    assert limit_of(plan.arms[1], by_tokens, reference=reference).allows_round_after(records) == expected
+    assert limit_of(plan.arms[1], by_flops, reference=reference).allows_round_after(records) == expected
+    assert limit_of(plan.arms[0], by_tokens, reference=[]).allows_round_after(records) == (len(costs) < 3)
+    vote = limit_of(plan.arms[2], plan, reference=[])
+    assert vote.allows_round_after([]) and not vote.allows_round_after(records)
 
 
 def test_an_arm_that_samples_nothing_does_the_bases_rounds(arms_file: Write) -> None:
     plan = plan_of(arms_file('name = "tpt"', 'name = "human"', top="budget = 1000"))
     records = [done(0, 0), *(RoundRecord(index, "m", REPORT, think={"traces": 60}) for index in (1, 2, 3))]
-    assert [next_round(plan.arms[1], records[:count], plan, reference=[]) for count in (2, 3, 4)] == [3, 3, None]
+    limit = limit_of(plan.arms[1], plan, reference=[])
+    assert [limit.allows_round_after(records[:count]) for count in (1, 2, 3, 4)] == [True, True, True, False]
 
 
 def test_rounds_for_tokens_have_an_end(arms_file: Write) -> None:
     plan = plan_of(arms_file('name = "tpt"', 'name = "one-big-round"', top="budget = 1000000"))
     records = [done(0, 0), *(done(index, 1) for index in range(1, 13))]
-    assert next_round(plan.arms[0], records[:12], plan, reference=[]) == 12
-    assert next_round(plan.arms[0], records, plan, reference=[]) is None
-    assert next_round(plan.arms[1], records[:2], plan, reference=[]) is None
+    one, big = (limit_of(arm, plan, reference=[]) for arm in plan.arms)
+    assert one.allows_round_after(records[:12]) and not one.allows_round_after(records)
+    assert big.allows_round_after(records[:1]) and not big.allows_round_after(records[:2])

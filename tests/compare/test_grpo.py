@@ -9,7 +9,7 @@ from command_line import QUICKSTART
 
 from tpt.compare import run_comparison
 from tpt.compare.arms import load_arms
-from tpt.compare.budget import next_round, token_budget
+from tpt.compare.budget import Limit, limit_of
 from tpt.compare.grpo import GENERATIONS, PROBLEMS, Reward
 from tpt.compare.running import arm_run_of
 from tpt.config import load_config
@@ -54,12 +54,12 @@ def test_the_reward_is_the_strict_verdict_of_a_completion_that_ended() -> None:
     ids[3].pop()  # cut off
     assert reward(problem_id=["p"] * 4, completion_ids=ids, prompts=[], completions=[]) == [1.0, 0.0, 0.0, 0.0]
     assert (reward.tokens, reward.completions, reward.rewards) == (sum(map(len, ids)), 4, [0.25])
+    assert reward.prompt_tokens == 4 * len(chat.prompt_ids(reward.problems["p"]))
 
 
 def test_it_goes_by_the_tokens_of_the_reference_arm_or_the_number_given(tmp_path: Path) -> None:
     plan = load_arms(arms_file(tmp_path, budget="700"))
-    assert token_budget(plan, []) == 700
-    assert next_round(plan.arms[1], [], plan, reference=[]) == 1
+    assert limit_of(plan.arms[1], plan, reference=[]) == Limit(1, 1, 700.0)
     with pytest.raises(ConfigError, match="go by what the reference arm samples, but 'human' samples nothing"):
         load_arms(arms_file(tmp_path, first="human"))
     path = arms_file(tmp_path)
@@ -80,6 +80,12 @@ def test_an_arm_of_reinforcement_learning_is_scored_like_the_others(tmp_path: Pa
     assert counts["examples"] == steps * one
     # The step that spends the last of the tokens is the last.
     assert tpt.cost.tokens_sampled.mean <= grpo.cost.tokens_sampled.mean <= tpt.cost.tokens_sampled.mean + one * 60
+    # Every token sampled or read is trained on, and nothing else.
+    assert (
+        counts["total_tokens"]
+        == counts["target_tokens"] + read_json(task.run.round(1).manifest("think"))["counts"]["prompt_tokens"]
+    )
+    assert grpo.cost.flops is not None and grpo.cost.flops.mean == 8 * counts["parameters"] * counts["total_tokens"]
     weights = [arm_run_of(tmp_path / "out", arm, 0).run.round(1).checkpoint / "model.safetensors" for arm in plan.arms]
     assert weights[0].read_bytes() != weights[1].read_bytes()
     assert set(grpo.curve) == {0, 1} and grpo.last.strict_gain is not None

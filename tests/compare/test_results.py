@@ -64,11 +64,13 @@ def made_run(out: Path, plan: StudyPlan, arm: int, seed: int, *rounds: Round, qu
                 "traces": 30,
                 "completion_tokens": 100 * (seed + 1),
                 "surplus_tokens": 10,
+                "prompt_tokens": 20,
                 "surplus_traces": 1,
             }
             think |= {"cancelled_tokens": 5, "cancelled_requests": 1, "wall_s": 60.0}
             prune: dict[str, float] = {"wall_s": 0.0, "size_wanted": 6, "problems_kept": 6 if arm == 0 else 5}
             train: dict[str, float] = {"target_tokens": 50, "examples": 6, "wall_s": 30.0}
+            train |= {"parameters": 1000, "total_tokens": 80}
             record = RoundRecord(index, "m", scored.report, think=think, prune=prune, train=train, wall_s=99.0)
         write_json(place.record, record)
 
@@ -128,6 +130,13 @@ def test_costs_are_those_of_all_rounds_but_the_evaluation(found: Study) -> None:
     )
     assert (cost.completions.mean, cost.tokens_trained.mean, cost.examples.mean) == (32, 50, 6)
     assert cost.minutes.mean == pytest.approx(1.5)
+    each = [1000 * (2 * (sampled + 20) + 6 * 80) for sampled in (115, 215)]
+    assert cost.flops is not None and cost.flops.mean == pytest.approx(sum(each) / 2)
+    gain = 0.5 - 0.25
+    per_flop = arm(found, "tpt").last.per_flop
+    assert per_flop is not None and per_flop.mean == pytest.approx(sum(gain / one for one in each) / 2)
+    assert f"{cost.flops.mean / 1e9:.3g}" in study_text(found) and "points/GFLOP" in study_text(found)
+    assert [run["flops"] for run in found.runs[:2]] == each
     assert arm(found, "star").notes[0] == "seed 0, round 1: 5 problems had a keepable trace, 6 were wanted"
 
 
@@ -210,11 +219,11 @@ def test_two_arms_alike_differ_by_nothing() -> None:
     assert (gain.mean, gain.low, gain.high, gain.p_value, gain.p_holm) == (0, 0, 0, 1, 1)
 
 
-@pytest.mark.parametrize("width", [80, 100, 200, 260])
+@pytest.mark.parametrize("width", [80, 100, 200, 300])
 def test_the_tables_fit_a_terminal(found: Study, width: int) -> None:
     lines = study_text(found, width=width).split("\n")
     assert max(map(len, lines)) <= width
     headings = [line.split()[0:2] for line in lines if line.startswith("arm")]
     assert headings == [["arm", "round"], ["arm", "round"]]
     assert all("strict pass@1" in line for line in lines if line.startswith("arm"))
-    assert any(line.startswith("(no room for: ") for line in lines) == (width < 260)
+    assert any(line.startswith("(no room for: ") for line in lines) == (width < 300)

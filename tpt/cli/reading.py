@@ -135,6 +135,7 @@ def audit(
 ) -> None:
     """Read random verdicts, mark the wrong ones: the verifier's precision and recall."""
     from tpt.audit.audit import Audit, marks_path
+    from tpt.audit.mistake_cost import cost_sentence
     from tpt.cli import actions
     from tpt.cli.output import print_result
     from tpt.report.audit import report_text
@@ -147,7 +148,9 @@ def audit(
     actions.do_audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
     share(opened.run, marks_path(opened.run))
     if format is Format.json:
-        print_result({"drawn": opened.drawn, "report": opened.report()}, format)
+        found = opened.report()
+        cost = cost_sentence(found.precision)
+        print_result({"drawn": opened.drawn, "report": found, "cost of false accepts": cost}, format)
     else:
         print(report_text(opened.report(), width=columns_of(sys.stdout)))
 

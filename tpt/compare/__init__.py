@@ -8,6 +8,7 @@ from tpt.compare.arms import StudyPlan, load_arms
 from tpt.compare.figure import figure_svg
 from tpt.compare.results import Study, compared
 from tpt.compare.running import run_arms
+from tpt.compare.search import search_rates, with_rates
 from tpt.compare.table import study_markdown, study_text
 from tpt.system.jsonl import to_table, write_json, write_text
 
@@ -26,8 +27,10 @@ def run_comparison(plan: StudyPlan, out: Path, *, jobs: int = 0, progress: bool 
     Raises:
         RunError: an arm failed, after all others were done; or ``out`` holds a comparison from another base.
     """
+    searched = search_rates(plan, out, jobs=jobs, progress=progress)
+    plan = with_rates(plan, searched)
     run_arms(plan, out, jobs=jobs, progress=progress)
-    found = compared(plan, out)
+    found = compared(plan, out, searched)
     write_text(out / "compare.svg", figure_svg(found))
     write_text(out / "compare.md", study_markdown(found, figure="compare.svg"))
     write_json(out / "compare.json", comparison_json(found))

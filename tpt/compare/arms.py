@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from tpt.config import PRESETS, RunConfig, Section, parse_config
 from tpt.config.own_code_keys import with_absolute_own_code
@@ -25,7 +25,7 @@ MOST_ROUNDS = 4
 """An arm that is to spend a number of tokens does so many times the base's rounds, at most."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-Budget = Literal["examples", "rounds", "tokens"] | Annotated[int, Field(gt=0)]
+Budget = Literal["examples", "rounds", "tokens", "flops"] | Annotated[int, Field(gt=0)]
 
 
 class ArmSection(Section):
@@ -38,6 +38,23 @@ class ArmSection(Section):
     """Config keys, as dotted names or as sections; they win over the preset and over the budget."""
 
 
+class SearchSection(Section):
+    """``[search]``: every arm's learning rate is the best of these on training problems that are held back."""
+
+    rates: list[Annotated[float, Field(gt=0)]] = Field(min_length=2)
+    held_back: Annotated[int, Field(gt=0)]
+    """Training problems that the rates are scored on, and that are not trained on meanwhile."""
+    rounds: Annotated[int, Field(gt=0)]
+    """That an arm does at each rate."""
+
+    @field_validator("rates")
+    @classmethod
+    def _each_once(cls, rates: list[float]) -> list[float]:
+        if len(set(rates)) < len(rates):
+            raise ValueError(f"each rate once, got {rates}")
+        return rates
+
+
 class ArmsSection(Section):
     """The whole arms file."""
 
@@ -47,9 +64,10 @@ class ArmsSection(Section):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     budget: Budget = "examples"
     """``examples``: as many training examples; ``rounds``: as many rounds, each preset with its own sizes; ``tokens``: as
-    many sampled tokens as the reference arm; or so many."""
+    many sampled tokens as the reference arm; ``flops``: as much arithmetic to sample and train; or so many tokens."""
     reference: str = ""
     """Arm that the others are compared with; empty: the first."""
+    search: SearchSection | None = None
     arm: list[ArmSection] = Field(min_length=1)
 
 
@@ -89,6 +107,8 @@ class StudyPlan:
     """The reference arm first."""
     seeds: list[int]
     budget: str | int
+    search: SearchSection | None = None
+    """None: every arm trains at the rate that its config says."""
 
     @property
     def reference(self) -> Arm:
@@ -113,7 +133,8 @@ def load_arms(path: Path) -> StudyPlan:
     common = parse_config({**base, "preset": "tpt"}, where=f"{path}: base")
     arms = [_arm(each, base, common, section.budget, path) for each in section.arm]
     first = names.index(section.reference) if section.reference else 0
-    plan = StudyPlan([arms[first], *arms[:first], *arms[first + 1 :]], section.seeds, section.budget)
+    _check_rates(section, path)
+    plan = StudyPlan([arms[first], *arms[:first], *arms[first + 1 :]], section.seeds, section.budget, section.search)
     _check_budget(plan, common, path)
     return plan
 
@@ -136,7 +157,9 @@ def _section(table: dict[str, Any], where: str) -> ArmsSection:
         lines = []
         for item in error.errors():
             names = [str(part) for part in item["loc"]]
-            fields = ArmSection.model_fields if names[0] == "arm" and len(names) > 1 else ArmsSection.model_fields
+            sections: dict[str, type[Section]] = {"arm": ArmSection, "search": SearchSection}
+            section = sections.get(names[0], ArmsSection) if len(names) > 1 else ArmsSection
+            fields = section.model_fields
             hint = did_you_mean(names[-1], fields) if item["type"] == "extra_forbidden" else ""
             said = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Input ")
             lines.append(f"{where}: {'.'.join(names)}: {said}.{hint}")
@@ -157,6 +180,16 @@ def _check_names(names: list[str], reference: str, path: Path) -> None:
         )
 
 
+def _check_rates(section: ArmsSection, path: Path) -> None:
+    """Raise where an arm has a learning rate of its own, though all are searched for."""
+    for arm in section.arm if section.search else []:
+        if "learning_rate" in _nested(arm.set, f"{path}: arm {arm.name!r}: set").get("train", {}):
+            raise ConfigError(
+                f"{path}: arm {arm.name!r}: set: train.learning_rate is searched for, as [search] says: leave it out, and put "
+                "what it might be into search.rates"
+            )
+
+
 def _arm(section: ArmSection, base: dict[str, Any], common: RunConfig, budget: str | int, path: Path) -> Arm:
     """Put an arm's config together: the base, over it the preset, the budget, and the arm's own keys."""
     preset = section.preset or section.name
@@ -172,9 +205,9 @@ def _arm(section: ArmSection, base: dict[str, Any], common: RunConfig, budget: s
             f"{path}: arm {section.name!r}: set: seed and preset are not to be set; see seeds, and preset"
         )
     defaults = PRESETS.get(preset, {})
-    table = _over({"stop": {"patience": 0}}, base)
+    table = over({"stop": {"patience": 0}}, base)
     for layer in (defaults, _equal(preset, common, budget), own):
-        table = _over(table, layer)
+        table = over(table, layer)
     table["preset"] = preset if preset in PRESETS else "tpt"
     rounds = parse_config(table, where=f"{path}: arm {section.name!r}").rounds
     return Arm(section.name, preset, table, rounds, path.absolute().parent)
@@ -206,13 +239,13 @@ def _check_budget(plan: StudyPlan, common: RunConfig, path: Path) -> None:
             f'{path}: budget = "examples" needs a number of examples, but base.prune.size = "all": give a number, or '
             'take budget = "tokens"'
         )
-    by_reference = plan.budget == "tokens" or (
+    by_reference = plan.budget in ("tokens", "flops") or (
         plan.budget == "examples" and any(arm.votes or arm.reinforced for arm in plan.arms)
     )
     if by_reference and reference.config(plan.seeds[0]).data.source != "self":
         raise ConfigError(
-            f'{path}: budget = "tokens", and the arms {VOTE} and {GRPO}, go by what the reference arm samples, but '
-            f"{reference.name!r} samples nothing: set reference to another arm, or budget to a number of tokens"
+            f'{path}: budget = "tokens" or "flops", and the arms {VOTE} and {GRPO}, go by what the reference arm samples, '
+            f"but {reference.name!r} samples nothing: set reference to another arm, or budget to a number of tokens"
         )
 
 
@@ -226,14 +259,14 @@ def _nested(keys: Mapping[str, Any], where: str) -> dict[str, Any]:
             table = {section: table}
         if not all([*sections, last]):
             raise ConfigError(f"{where}: {name!r} is no config key")
-        nested = _over(nested, table)
+        nested = over(nested, table)
     return nested
 
 
-def _over(table: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+def over(table: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return a table with another's keys in place of its own, section by section."""
     merged = copy.deepcopy(dict(table))
     for name, value in layer.items():
         before = merged.get(name)
-        merged[name] = _over(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        merged[name] = over(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
     return merged

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tpt.compare.arms import MOST_ROUNDS, Arm, StudyPlan
 from tpt.records import RoundRecord
+
+BY_REFERENCE = ("tokens", "flops")
+"""Budgets that are what the reference arm with the same seed spent."""
+_ADAPTERS = ("lora", "dora", "qlora")
 
 
 def sampled_tokens(record: RoundRecord) -> int:
@@ -22,48 +27,98 @@ def sampled_completions(record: RoundRecord) -> int:
     return sum(int(counts.get(part, 0)) for part in ("traces", "surplus_traces", "cancelled_requests"))
 
 
+def flops(record: RoundRecord) -> float | None:
+    """Return the floating-point operations of a round's samples and training; None: an earlier version did not count them.
+
+    With P weights a token that is sampled, or read as part of a prompt, takes 2 P, and one of a training row 6 P, or 4 P
+    where an adapter learns and the weights stay (Kaplan et al., arXiv 2001.08361). Left out: attention to earlier tokens,
+    the optimizer's step, activations computed twice, and whatever verifies and scores.
+    """
+    if not record.train:
+        return 0.0
+    think, train = record.think or {}, record.train
+    weights, rows, prompts = train.get("parameters"), train.get("total_tokens"), think.get("prompt_tokens")
+    if prompts is None and not sampled_completions(record):
+        prompts = 0
+    if weights is None or rows is None or prompts is None:
+        return None
+    learning = 4 if train.get("method") in _ADAPTERS else 6
+    return float(weights * (forward(sampled_tokens(record) + prompts) + learning * rows))
+
+
+def forward(tokens: float) -> float:
+    """Return the operations, by weight, of tokens that are only sampled or read."""
+    return 2 * tokens
+
+
 def spent(records: Sequence[RoundRecord]) -> int:
     """Return the tokens sampled to learn from in all rounds."""
     return sum(map(sampled_tokens, records))
 
 
-def token_budget(plan: StudyPlan, reference: Sequence[RoundRecord]) -> int:
-    """Return the tokens that an arm may sample, where it goes by tokens: the number given, or the reference arm's."""
-    return plan.budget if isinstance(plan.budget, int) else spent(reference)
+def spent_flops(records: Sequence[RoundRecord]) -> float | None:
+    """Return the operations of all rounds; None: those of some are not known."""
+    found = [flops(record) for record in records]
+    known = [each for each in found if each is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
-def next_round(
-    arm: Arm, records: Sequence[RoundRecord], plan: StudyPlan, *, reference: Sequence[RoundRecord]
-) -> int | None:
-    """Return which round an arm is to go on to; None when it is done.
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How far an arm goes on."""
 
-    Under a budget of tokens a further round is begun when, costing what the last one did, it ends nearer to the budget
-    than stopping would. An arm that samples nothing does the base's rounds.
+    rounds: int
+    """Done in any case, and by an arm whose rounds cost nothing of what is counted."""
+    most: int
+    """Rounds at most."""
+    spend: float = 0.0
+    """What all rounds may cost; by it GRPO goes too, whose training is one round."""
+    is_flops: bool = False
+    """Whether that is operations; otherwise it is sampled tokens."""
+
+    def cost(self, record: RoundRecord) -> float:
+        """Return what a round cost."""
+        return (flops(record) or 0.0) if self.is_flops else float(sampled_tokens(record))
+
+    def allows_round_after(self, records: Sequence[RoundRecord]) -> bool:
+        """Return whether a further round is to be done.
+
+        It is begun when, costing what the last one did, it ends nearer to the budget than stopping would.
+
+        Args:
+            records: The finished rounds, the base model's first.
+        """
+        done = len(records) - 1
+        if self.most == self.rounds or done < 1:
+            return done < min(self.rounds, self.most)
+        last = self.cost(records[-1])
+        if not last:
+            return done < self.rounds
+        return done < self.most and sum(map(self.cost, records)) + last / 2 <= self.spend
+
+
+def limit_of(arm: Arm, plan: StudyPlan, *, reference: Sequence[RoundRecord]) -> Limit:
+    """Return how far an arm goes on.
 
     Args:
         arm: The arm.
-        records: Its finished rounds, the base model's first.
         plan: With the budget.
         reference: The reference arm's finished rounds with the same seed.
     """
-    done = len(records) - 1
+    is_flops = plan.budget == "flops"
+    spend = float(plan.budget) if isinstance(plan.budget, int) else float(spent(reference))
+    if is_flops:
+        spend = spent_flops(reference) or 0.0
     if arm.votes:
-        return 0 if done < 0 else None
+        return Limit(0, 0)
     if arm.reinforced:
-        return 1 if done < 1 else None
-    free = plan.budget not in ("examples", "rounds") and not (
-        plan.budget == "tokens" and arm.name == plan.reference.name
-    )
-    if not free or (done > 0 and not sampled_tokens(records[-1])):
-        return arm.rounds if done < arm.rounds else None
-    if done < 1:
-        return 1
-    if done >= most_rounds(arm):
-        return None
-    nearer = spent(records) + sampled_tokens(records[-1]) / 2 <= token_budget(plan, reference)
-    return done + 1 if nearer else None
+        return Limit(1, 1, spend, is_flops)
+    by_reference = plan.budget in BY_REFERENCE and arm.name != plan.reference.name
+    if not by_reference and not isinstance(plan.budget, int):
+        return Limit(arm.rounds, arm.rounds)
+    return Limit(arm.rounds, most_rounds(arm), spend, is_flops)
 
 
 def most_rounds(arm: Arm) -> int:
-    """Return how many rounds an arm may do for its tokens."""
+    """Return how many rounds an arm may do for its budget."""
     return 1 if arm.preset == "one-big-round" else MOST_ROUNDS * arm.rounds

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 from pathlib import Path
 
+from tpt.compare.budget import Limit
 from tpt.compare.grpo import grpo_round
-from tpt.config import load_config
+from tpt.config import RunConfig, load_config
 from tpt.errors import TPTError
+from tpt.records import RoundRecord
 from tpt.rounds import Run, round_record
 from tpt.run.lock import lock
 from tpt.stage_process import do_stage
@@ -18,16 +21,17 @@ from tpt.system.parent import end_with_parent
 
 
 def main() -> None:
-    """Do the rounds of a run: config file, run directory, last round, tokens of GRPO (0: none), the comparison's id."""
-    config, out, last, tokens, parent = sys.argv[1:]
+    """Do the rounds of a run: config file, run directory, its limit, whether by GRPO, the comparison's process."""
+    path, out, given, reinforced, parent = sys.argv[1:]
     end_with_parent(int(parent))
     # So that the run ends its own processes before it goes.
     signal.signal(signal.SIGTERM, _leave)
     try:
-        run = Run(Path(out), load_config(Path(config)), progress=True)
-        _rounds(run, last=0 if int(tokens) else int(last))
-        if int(tokens):
-            _reinforced(run, tokens=int(tokens))
+        config, limit = load_config(Path(path)), Limit(**json.loads(given))
+        if int(reinforced):
+            _reinforced(Run(Path(out), config, progress=True), limit)
+        else:
+            _rounds(Path(out), config, limit)
     except (TPTError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -39,17 +43,32 @@ def _leave(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
 
-def _rounds(run: Run, *, last: int) -> None:
+def _rounds(path: Path, config: RunConfig, limit: Limit) -> None:
+    """Go on until the limit; the config that is left there says how many rounds that were."""
+    most = config.model_copy(update={"rounds": max(1, limit.most)})
+    done = _until(Run(path, most, progress=True), limit)
+    if done and done < most.rounds:
+        run = Run(path, config.model_copy(update={"rounds": done}))
+        with lock(run.dir):
+            run.prepare()
+
+
+def _until(run: Run, limit: Limit) -> int:
+    """Do rounds until the limit, and return the last one's number."""
+    done: list[RoundRecord] = []
     with contextlib.closing(run.rounds()) as records:  # type: ignore[type-var]  # a generator, which ends its server
         for record in records:
-            if record.index >= last:
+            done.append(record)
+            if not limit.allows_round_after(done):
                 break
+    return done[-1].index
 
 
-def _reinforced(run: Run, *, tokens: int) -> None:
-    """Train by reinforcement in place of the rounds, and score the model as any round's."""
+def _reinforced(run: Run, limit: Limit) -> None:
+    """Score the base model, train by reinforcement in place of the rounds, and score the model as any round's."""
+    _until(run, Limit(0, 0))
     round_dir = run.dir.round(1)
     with lock(run.dir):
-        grpo_round(run.dir, tokens=tokens)
+        grpo_round(run.dir, limit)
         do_stage(run.dir.path, "evaluate", 1, progress=run.progress)
         write_json(round_dir.record, round_record(run.dir, round_dir))

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tpt.compare.budget import Limit
 from tpt.config import RunConfig, load_config
 from tpt.engines import Completion
 from tpt.errors import ModelError
@@ -47,6 +48,8 @@ class Reward:
     chat: Chat
     config: RunConfig
     tokens: int = 0
+    prompt_tokens: int = 0
+    """Each prompt as often as it was answered."""
     completions: int = 0
     rewards: list[float] = field(default_factory=list)
     """Mean of each batch."""
@@ -66,13 +69,14 @@ class Reward:
             for verdict, ids in zip(verdicts, completion_ids, strict=True)
         ]
         self.tokens += sum(map(len, completion_ids))
+        self.prompt_tokens += sum(len(self.chat.prompt_ids(self.problems[name])) for name in problem_id)
         self.completions += len(traces)
         self.rewards.append(sum(found) / len(found))
         return [*found]
 
 
-def grpo_round(run: RunDir, *, tokens: int) -> None:
-    """Train round 1 with about so many sampled tokens; a round that is trained is left alone, a killed one begins anew.
+def grpo_round(run: RunDir, limit: Limit) -> None:
+    """Train round 1 until it has cost what the limit allows; a round that is trained is left alone, a killed one begins anew.
 
     Raises:
         ModelError: the trainer would make other prompts than the evaluation.
@@ -84,7 +88,7 @@ def grpo_round(run: RunDir, *, tokens: int) -> None:
     base = base_model(run, config)
     settings = {
         "seed": config.seed,
-        "tokens": tokens,
+        "flops" if limit.is_flops else "tokens": int(limit.spend),
         "think": config.think.model_dump(include={"temperature", "top_p", "top_k", "max_tokens"}),
         "train": config.train.model_dump(include={"learning_rate", "weight_decay", "max_grad_norm"}),
         "grpo": {"generations": GENERATIONS, "problems": PROBLEMS},
@@ -94,19 +98,20 @@ def grpo_round(run: RunDir, *, tokens: int) -> None:
         return
     started = time.monotonic()
     problems = {problem.id: problem for problem in read_records(run.problems, Problem)}
-    reward, steps = _train(run, config, base.spec, problems, tokens=tokens)
+    reward, trained = _train(run, config, base.spec, problems, limit)
     wall_s = round(time.monotonic() - started, 3)
     sampled = {"traces": reward.completions, "completion_tokens": reward.tokens, "wall_s": 0.0}
+    sampled["prompt_tokens"] = reward.prompt_tokens
     write = partial(write_manifest, round_dir, inputs=inputs, settings=settings)
     write("think", outputs={}, counts=sampled)
     write("prune", outputs={}, counts={"wall_s": 0.0})
-    trained = {"examples": reward.completions, "target_tokens": reward.tokens, "steps": steps, "wall_s": wall_s}
-    write("train", outputs={"checkpoint": round_dir.checkpoint}, counts={**trained, "rewards": reward.rewards})
+    counts = {**trained, "wall_s": wall_s, "rewards": reward.rewards}
+    write("train", outputs={"checkpoint": round_dir.checkpoint}, counts=counts)
 
 
 def _train(
-    run: RunDir, config: RunConfig, spec: str, problems: dict[str, Problem], *, tokens: int
-) -> tuple[Reward, int]:
+    run: RunDir, config: RunConfig, spec: str, problems: dict[str, Problem], limit: Limit
+) -> tuple[Reward, dict[str, int]]:
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl.trainer.grpo_trainer import GRPOTrainer
@@ -122,15 +127,21 @@ def _train(
     rows = [{"prompt": chat.messages(problem), "problem_id": problem.id} for problem in problems.values()]
     _check_prompts(chat, tokenizer, list(problems.values()))
     reward = Reward(problems, chat, config)
+    weights = load_model(spec, dtype="float32", device="auto", cache=cache)
+
+    def trained() -> dict[str, int]:
+        tokens = {"target_tokens": reward.tokens, "total_tokens": reward.tokens + reward.prompt_tokens}
+        return {"examples": reward.completions, **tokens, "parameters": weights.num_parameters()}
 
     class UntilSpent(TrainerCallback):
         """Ends training when the tokens are spent."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: object) -> None:
             """See TrainerCallback."""
-            control.should_training_stop = reward.tokens >= tokens
+            # Every token that is sampled or read is trained on too.
+            cost = 8 * trained()["total_tokens"] * trained()["parameters"] if limit.is_flops else reward.tokens
+            control.should_training_stop = cost >= limit.spend
 
-    weights = load_model(spec, dtype="float32", device="auto", cache=cache)
     trainer = GRPOTrainer(
         model=weights,
         reward_funcs=reward,
@@ -141,7 +152,7 @@ def _train(
     )
     trainer.train()
     save_checkpoint(weights, chat, round_dir.checkpoint)
-    return reward, int(trainer.state.global_step)
+    return reward, {**trained(), "steps": int(trainer.state.global_step)}
 
 
 def _arguments(config: RunConfig, out: Path) -> GRPOConfig:

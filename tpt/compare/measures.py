@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tpt.compare.budget import spent
+from tpt.compare.budget import forward, spent, spent_flops
 from tpt.compare.running import ArmRun
 from tpt.evidence.best_round import split_heldout
 from tpt.evidence.scored import scored_counts
 from tpt.records import Problem, ProblemDiversity, RoundRecord, Trace, Verdict
 from tpt.run.directory import RoundDir
+from tpt.run.manifest import load_manifest
 from tpt.scoring import FloatArray, maj_at_k, pass_at_k_values
 from tpt.scoring.score import Counts, by_problem, is_correct, read_counts, voted_answer
 from tpt.seeds import seed_for
@@ -27,6 +28,8 @@ class Measured:
     round: int
     keys: list[str]
     """Digest of each problem's id and question: with a procedural source each seed has problems of its own."""
+    base: float
+    """The base model's strict score on these problems."""
     scores: FloatArray
     """[problems, strict, lenient and greedy]: the share of samples that are right, or whether the vote is; and whether the
     greedy sample's value is, NaN where none was taken."""
@@ -74,12 +77,13 @@ def measure(task: ArmRun, index: int, problem_ids: list[str]) -> Measured:
         RunError: the round's files are missing or damaged.
     """
     round_dir = task.run.round(index)
-    (counts,) = (each.of(problem_ids) for each in scored_counts(task.run, [index]))
+    counts, base = (each.of(problem_ids) for each in scored_counts(task.run, [index, 0]))
     k = int(counts.samples.min())
     keys = problem_keys(task)
     return Measured(
         round=index,
         keys=[keys[problem_id] for problem_id in problem_ids],
+        base=float(base.shares[:, 0].mean()),
         scores=_with_greedy(counts.shares, counts),
         k=k,
         pass_at_k=float(pass_at_k_values(counts.strict, counts.samples, k).mean()),
@@ -88,33 +92,54 @@ def measure(task: ArmRun, index: int, problem_ids: list[str]) -> Measured:
     )
 
 
-def measure_vote(task: ArmRun, reference: list[RoundRecord], problem_ids: list[str]) -> tuple[Measured, int]:
-    """Score the base model's majority vote, and return it with the number of votes that the budget would allow.
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """What one answer of the base model to every held-out problem costs, and how many the budget allows."""
 
-    The vote is given the tokens that the reference arm sampled to learn from, on top of one answer to each problem:
-    ``k = 1 + tokens // tokens of one answer to every held-out problem``, but not more than the samples that were taken.
+    tokens: float
+    flops: float | None
+    """None: an earlier version did not count what the reference arm spent."""
+    allowed: int
+
+
+def ballot(task: ArmRun, reference: list[RoundRecord], *, is_flops: bool) -> Ballot:
+    """Return how often a vote may be cast: once, and as often again as what the reference arm spent pays for.
+
+    Args:
+        task: The vote's run.
+        reference: Rounds of the reference arm.
+        is_flops: Whether its operations are spent; otherwise the tokens that it sampled to learn from.
     """
+    manifest = task.run.round(0).manifest("evaluate")
+    evaluated = load_manifest(manifest)["counts"] if manifest.exists() else {}
+    counts = read_counts(task.run.round(0).evaluate_verdicts)
+    traces = read_records(task.run.round(0).evaluate_traces, Trace)
+    share = len(counts.problem_ids) / max(1, int(counts.samples.sum()))
+    tokens = share * sum(trace.completion_tokens for trace in traces)
+    weights = reference[-1].train.get("parameters") if reference[-1].train else None
+    prompts = evaluated.get("prompt_tokens")
+    known = weights is not None and prompts is not None
+    flops = weights * forward(tokens + share * prompts) if known else None
+    budget, once = (spent_flops(reference) or 0.0, flops or 0.0) if is_flops else (float(spent(reference)), tokens)
+    return Ballot(tokens, flops, 1 + int(budget // max(1.0, once)))
+
+
+def measure_vote(task: ArmRun, allowed: int, problem_ids: list[str]) -> Measured:
+    """Score the base model's majority vote, of as many answers as are allowed, but not more than were taken."""
     round_dir = task.run.round(0)
-    traces = read_records(round_dir.evaluate_traces, Trace)
-    counts = read_counts(round_dir.evaluate_verdicts)
-    samples = int(counts.samples.min())
-    once = (
-        sum(trace.completion_tokens for trace in traces) * len(counts.problem_ids) / max(1, int(counts.samples.sum()))
-    )
-    allowed = 1 + int(spent(reference) // max(1.0, once))
-    k = min(samples, allowed)
-    (greedy,) = (each.of(problem_ids) for each in scored_counts(task.run, [0]))
-    keys, scores = problem_keys(task), _with_greedy(votes(round_dir, problem_ids, k, seed=task.seed), greedy)
-    found = Measured(
+    k = min(int(read_counts(round_dir.evaluate_verdicts).samples.min()), allowed)
+    (base,) = (each.of(problem_ids) for each in scored_counts(task.run, [0]))
+    keys, scores = problem_keys(task), _with_greedy(votes(round_dir, problem_ids, k, seed=task.seed), base)
+    return Measured(
         round=0,
         keys=[keys[problem_id] for problem_id in problem_ids],
+        base=float(base.shares[:, 0].mean()),
         scores=scores,
         k=k,
         pass_at_k=None,
         maj_at_k=float(scores[:, 1].mean()),
         variety=None,
     )
-    return found, allowed
 
 
 def _with_greedy(scores: FloatArray, counts: Counts) -> FloatArray:

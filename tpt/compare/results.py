@@ -10,9 +10,10 @@ from typing import Any
 
 from tpt.compare.arms import Arm, StudyPlan
 from tpt.compare.bootstrap import Gain, gains, over_seeds
-from tpt.compare.budget import sampled_completions, spent
-from tpt.compare.measures import Measured, claiming_ids, measure, measure_vote, problem_keys
+from tpt.compare.budget import sampled_completions, spent, spent_flops
+from tpt.compare.measures import Measured, ballot, claiming_ids, measure, measure_vote, problem_keys
 from tpt.compare.running import ArmRun, arm_run_of
+from tpt.compare.search import Searched
 from tpt.records import Estimate, RoundRecord
 from tpt.rounds import Run, best_round
 
@@ -41,6 +42,8 @@ class Scores:
     """Against the reference arm; None for that one itself."""
     lenient_gain: Gain | None
     greedy_gain: Gain | None
+    per_flop: Estimate | None
+    """Strict score above the base model's on the same problems, over the operations of all rounds; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class ArmCost:
     examples: Estimate
     """Examples trained on, summed over the rounds."""
     minutes: Estimate
+    flops: Estimate | None
+    """To sample and to train, see ``budget.flops``; None: an earlier version did not count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ class Study:
     arms: list[ArmResult]
     runs: list[dict[str, Any]]
     """What each arm really did and spent with each seed."""
+    search: list[Searched]
+    """What each arm's learning rate was chosen by; empty: none was searched for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +105,23 @@ class _Seen:
     chosen: Measured
     last: Measured
     cost: dict[str, float]
+    flops: float | None
     allowed: int
     """Votes that the budget allows."""
 
 
-def compared(plan: StudyPlan, out: Path) -> Study:
+def compared(plan: StudyPlan, out: Path, search: Sequence[Searched] = ()) -> Study:
     """Compute the comparison from the finished runs below ``out``.
 
     Raises:
         RunError: files of a run are missing or damaged.
     """
     references = {seed: Run(arm_run_of(out, plan.reference, seed).run.path).records() for seed in plan.seeds}
-    seen = [[_seen(arm_run_of(out, arm, seed), references[seed]) for seed in plan.seeds] for arm in plan.arms]
+    is_flops = plan.budget == "flops"
+    seen = [
+        [_seen(arm_run_of(out, arm, seed), references[seed], is_flops=is_flops) for seed in plan.seeds]
+        for arm in plan.arms
+    ]
     found = {at: _all_gains(seen, at) for at in ("chosen", "last")}
     arms = [
         _result(arm, rows, {at: each[index] for at, each in found.items()})
@@ -123,23 +135,23 @@ def compared(plan: StudyPlan, out: Path) -> Study:
         base=base,
         arms=arms,
         runs=[_told(each) for rows in seen for each in rows],
+        search=list(search),
     )
 
 
-def _seen(task: ArmRun, reference: list[RoundRecord]) -> _Seen:
+def _seen(task: ArmRun, reference: list[RoundRecord], *, is_flops: bool) -> _Seen:
     records = Run(task.run.path).records()
     ids, claiming = sorted(problem_keys(task)), claiming_ids(task)
     if task.arm.votes:
-        last, allowed = measure_vote(task, reference, ids)
-        chosen, _ = measure_vote(task, reference, claiming)
-        counts = records[0].evaluate
-        once = counts.lengths["mean"] * counts.problems
-        cost = {"tokens_sampled": (last.k - 1) * once, "completions": (last.k - 1) * float(counts.problems)}
-        return _Seen(task, records, chosen, last, {**dict.fromkeys(_PARTS, 0.0), **cost}, allowed)
+        once = ballot(task, reference, is_flops=is_flops)
+        chosen, last = (measure_vote(task, once.allowed, each) for each in (claiming, ids))
+        further = last.k - 1
+        cost = {"tokens_sampled": further * once.tokens, "completions": further * float(len(ids))}
+        flops = None if once.flops is None else further * once.flops
+        return _Seen(task, records, chosen, last, {**dict.fromkeys(_PARTS, 0.0), **cost}, flops, once.allowed)
     best = best_round(task.run, records).index
-    return _Seen(
-        task, records, measure(task, best, claiming), measure(task, records[-1].index, ids), _cost(records), allowed=0
-    )
+    chosen, last = measure(task, best, claiming), measure(task, records[-1].index, ids)
+    return _Seen(task, records, chosen, last, _cost(records), spent_flops(records), allowed=0)
 
 
 _PARTS = ("tokens_sampled", "completions", "tokens_trained", "examples", "minutes")
@@ -184,20 +196,27 @@ def _at(seen: _Seen, at: str) -> Measured:
 def _result(arm: Arm, rows: list[_Seen], found: dict[str, tuple[Gain | None, ...]]) -> ArmResult:
     curves = [{record.index: record.evaluate.pass_at_k[1].mean for record in each.records} for each in rows]
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
+    flops = [each.flops for each in rows]
     return ArmResult(
         name=arm.name,
         preset=arm.preset,
         k=rows[0].last.k,
-        chosen=_scores([each.chosen for each in rows], *found["chosen"]),
-        last=_scores([each.last for each in rows], *found["last"]),
-        cost=ArmCost(**{part: _estimate([each.cost[part] for each in rows]) for part in _PARTS}),
+        chosen=_scores([each.chosen for each in rows], flops, *found["chosen"]),
+        last=_scores([each.last for each in rows], flops, *found["last"]),
+        cost=ArmCost(
+            **{part: _estimate([each.cost[part] for each in rows]) for part in _PARTS}, flops=over_seeds(flops)
+        ),
         curve={index: _estimate([curve[index] for curve in curves]) for index in shared},
         notes=_notes(rows),
     )
 
 
 def _scores(
-    measured: list[Measured], strict_gain: Gain | None, lenient_gain: Gain | None, greedy_gain: Gain | None
+    measured: list[Measured],
+    flops: list[float | None],
+    strict_gain: Gain | None,
+    lenient_gain: Gain | None,
+    greedy_gain: Gain | None,
 ) -> Scores:
     return Scores(
         rounds=[each.round for each in measured],
@@ -211,6 +230,9 @@ def _scores(
         strict_gain=strict_gain,
         lenient_gain=lenient_gain,
         greedy_gain=greedy_gain,
+        per_flop=over_seeds(
+            [(each.strict - each.base) / cost if cost else None for each, cost in zip(measured, flops, strict=True)]
+        ),
     )
 
 
@@ -253,4 +275,5 @@ def _told(seen: _Seen) -> dict[str, Any]:
             "greedy": seen.chosen.greedy,
         },
         **seen.cost,
+        "flops": seen.flops,
     }

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
 from tpt.audit.run_problems import load_both
 from tpt.compare.arms import Arm, StudyPlan
-from tpt.compare.budget import next_round, token_budget
+from tpt.compare.budget import BY_REFERENCE, Limit, limit_of
 from tpt.compare.reuse import take_over
 from tpt.config import render_toml
 from tpt.errors import ConfigError, RunError
@@ -127,13 +128,12 @@ class _Queue:
                 if reference in self.waiting or reference.name in self._active:
                     continue
             model = reference.records()
-            last = next_round(task.arm, records, self.plan, reference=model)
+            limit = limit_of(task.arm, self.plan, reference=model)
             self.waiting.remove(task)
-            if last is not None:
+            if limit.allows_round_after(records):
                 self._active.add(task.name)
-                tokens = token_budget(self.plan, model) if task.arm.reinforced else 0
                 others = [other.run for other in self._tasks if other.seed == task.seed and not other.arm.reinforced]
-                return _start(task, last, others, tokens=tokens)
+                return _start(task, limit, others)
         return None
 
     def ended(self, child: _Child) -> None:
@@ -163,18 +163,18 @@ class _Queue:
 
 def _goes_by_reference(arm: Arm, plan: StudyPlan) -> bool:
     """Return whether an arm can begin only when what the reference arm spent is known."""
-    return (plan.budget == "tokens" and not arm.votes) or (arm.reinforced and not isinstance(plan.budget, int))
+    return (plan.budget in BY_REFERENCE and not arm.votes) or (arm.reinforced and not isinstance(plan.budget, int))
 
 
-def _start(task: ArmRun, last: int, others: list[RunDir], *, tokens: int) -> _Child:
-    config = task.arm.config(task.seed, rounds=max(1, last))
+def _start(task: ArmRun, limit: Limit, others: list[RunDir]) -> _Child:
+    config = task.arm.config(task.seed, rounds=max(1, limit.rounds))
     if not task.run.rounds():
         take_over(task.run, config, others, first_traces=not (task.arm.votes or task.arm.reinforced))
     path = task.run.path.with_name(task.run.path.name + ".toml")
     write_text(path, render_toml(config))
     log = path.with_suffix(".log")
-    numbers = [str(last), str(tokens), str(os.getpid())]
-    command = child_python.command("tpt.compare.child", str(path), str(task.run.path), *numbers, with_parent=True)
+    told = [json.dumps(asdict(limit)), str(int(task.arm.reinforced)), str(os.getpid())]
+    command = child_python.command("tpt.compare.child", str(path), str(task.run.path), *told, with_parent=True)
     with log.open("ab") as file:
         return _Child(task, _spawn(command, file), log, begin=file.tell())
 

@@ -16,19 +16,24 @@ COLUMNS = (
     "chains of equations among 4 correct traces.",
     "sampled: tokens sampled to learn from, thrown away ones too; trained: tokens of completions trained on; min: "
     "minutes to think, prune and train. All over all rounds of a run, means over seeds.",
+    "FLOP: 2 x weights for a token sampled or read in a prompt, 6 x weights for one of a training row (4 with an adapter); "
+    "without attention, optimizer, verification and evaluations. points/: strict points above the base model's, for each.",
 )
 """What the columns mean."""
 _LEFT = 1
 """Columns that hold words."""
-_DROP = (15, 14, 13, 12, 7, 6, 11, 10, 5, 9, 3, 4)
+_DROP = (17, 15, 14, 16, 13, 12, 7, 6, 11, 10, 5, 9, 3, 4)
 """Columns that a narrow terminal goes without, the first to go first."""
+_PREFIXES = "GTPEZ"
+"""10^9 to 10^21."""
 
 
 def study_text(found: Study, *, width: int | None = None) -> str:
     """Return the comparison for a terminal, ``width`` characters wide; None: as wide as it needs."""
     parts = [wrapped(_budget(found), width)]
     for title, rows in _tables(found):
-        lines = text_table(rows, width=width, left=range(_LEFT), drop=_DROP)
+        drop = _DROP if rows[0] == _headings(found) else range(len(rows[0]) - 1, len(rows[0]) - 4, -1)
+        lines = text_table(rows, width=width, left=range(_LEFT), drop=drop)
         parts.append("\n".join([wrapped(title, width), *lines]))
     return "\n\n".join([*parts, wrapped("\n".join(explanations(found)), width)])
 
@@ -63,16 +68,38 @@ def reservations(found: Study) -> list[str]:
 
 
 def _tables(found: Study) -> list[tuple[str, list[list[str]]]]:
+    searched = [(_search_title(found), _search_rows(found))] if found.search else []
     return [
         (
             "At the round that each arm's own choosing problems chose, on the other held-out problems",
-            [_headings(found), *(_row(arm, arm.chosen) for arm in found.arms)],
+            [_headings(found), *(_row(arm, arm.chosen, _unit(found)[1]) for arm in found.arms)],
         ),
         (
             "At the last round, on all held-out problems",
-            [_headings(found), *(_row(arm, arm.last) for arm in found.arms)],
+            [_headings(found), *(_row(arm, arm.last, _unit(found)[1]) for arm in found.arms)],
         ),
+        *searched,
     ]
+
+
+def _search_title(found: Study) -> str:
+    first = found.search[0]
+    return (
+        f"Learning rates: strict pass@1 on {first.held_back} training problems held back, after {first.rounds} "
+        f"round{'s' if first.rounds > 1 else ''} at each rate; the best is taken"
+    )
+
+
+def _search_rows(found: Study) -> list[list[str]]:
+    name, unit = _unit(found)
+    rates = list(found.search[0].strict)
+    rows = [["arm", *(f"{rate:g}" for rate in rates), "taken", "sampled", name, "min"]]
+    for each in found.search:
+        flops = "" if each.flops is None else f"{each.flops / unit:.3g}"
+        taken = f"{each.chosen:g}" + (" (edge)" if each.at_the_edge else "")
+        scores = [f"{100 * each.strict[rate]:.1f}" for rate in rates]
+        rows.append([each.arm, *scores, taken, f"{each.tokens_sampled / 1000:,.0f}k", flops, f"{each.minutes:.1f}"])
+    return rows
 
 
 def _headings(found: Study) -> list[str]:
@@ -94,10 +121,12 @@ def _headings(found: Study) -> list[str]:
         "trained",
         "examples",
         "min",
+        _unit(found)[0],
+        f"points/{_unit(found)[0]}",
     ]
 
 
-def _row(arm: ArmResult, scores: Scores) -> list[str]:
+def _row(arm: ArmResult, scores: Scores, unit: float) -> list[str]:
     votes = scores.pass_at_k is None
     cost = arm.cost
     return [
@@ -117,7 +146,16 @@ def _row(arm: ArmResult, scores: Scores) -> list[str]:
         _count(cost.tokens_trained),
         f"{cost.examples.mean:,.0f}",
         f"{cost.minutes.mean:.1f}",
+        "" if cost.flops is None else f"{cost.flops.mean / unit:.3g}",
+        "" if scores.per_flop is None else f"{100 * unit * scores.per_flop.mean:.3g}",
     ]
+
+
+def _unit(found: Study) -> tuple[str, float]:
+    """Return the name and the size of the unit that the reference arm's operations are told in."""
+    cost = found.arms[0].cost.flops
+    power = 4 if cost is None or not cost.mean else min(7, max(3, int(math.log10(cost.mean) // 3)))
+    return f"{_PREFIXES[power - 3]}FLOP", 1000.0**power
 
 
 def _budget(found: Study) -> str:
@@ -125,6 +163,7 @@ def _budget(found: Study) -> str:
         "examples": "as many examples a round",
         "rounds": "as many rounds",
         "tokens": f"as many sampled tokens as {found.reference}",
+        "flops": f"as much arithmetic as {found.reference} to sample and train",
     }
     said = budget.get(
         str(found.budget), f"about {found.budget:,} sampled tokens" if isinstance(found.budget, int) else ""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from tpt.audit.audit import FEW, AuditItem, AuditReport, Rate
+from tpt.audit.mistake_cost import cost_sentence
 from tpt.config import VerifyConfig
 from tpt.records import Mark
 from tpt.report.answer_form import answer_form
@@ -135,6 +136,7 @@ def _estimates(report: AuditReport) -> list[tuple[str, str]]:
     return [
         ("precision (accepted traces that are right)", accepted),
         ("recall (right traces that are accepted)", right),
+        *(("false accepts", said) for said in filter(None, [cost_sentence(report.precision)])),
     ]
 
 

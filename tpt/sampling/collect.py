@@ -50,6 +50,8 @@ class Progress:
     """Tokens sampled so far for requests in flight, as far as the engine knows."""
     longest_s: float = 0.0
     """How long the oldest request in flight has been under way."""
+    prompt_tokens: int = 0
+    """See ``Collected``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,9 @@ class Collected:
     surplus_tokens: int
     cancelled_requests: int
     cancelled_tokens: int
+    prompt_tokens: int
+    """Of all samples asked for, surplus and cancelled ones too: a prompt counts for each of its samples, though an engine
+    may compute it once for several."""
     failed_requests: int
     """Of this process: samples whose requests failed again and again, which are errors now."""
     sampling_s: float
@@ -89,6 +94,10 @@ class SamplingJob:
     chat: Chat | None = None
     """On the model's tokenizer, for what is kept of the sampled tokens; None: nothing is."""
     hints: Hints | None = None
+
+    def prompt_of(self, key: RequestId) -> tuple[int, ...]:
+        """Return the prompt of a sample."""
+        return self.prompt_ids[self.hints.prompt_key(key) if self.hints else key[0]]
 
     def judged(self, traces: Sequence[Trace]) -> list[Verdict]:
         """Return the verdicts of traces, each with its checksum."""
@@ -119,7 +128,8 @@ def collect(
         while not sampler.finished():
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
                 in_flight[key] = job.seed_of(key), time.monotonic()
-                prompt = job.prompt_ids[job.hints.prompt_key(key) if job.hints else key[0]]
+                prompt = job.prompt_of(key)
+                progress.prompt_tokens += len(prompt)
                 job.engine.add(Request(key, prompt, in_flight[key][0], job.sampling))
             traces = [trace_of(each, in_flight.pop(each.id)[0], job.chat, job.hints) for each in job.engine.step()]
             append_records(traces_file, traces)
@@ -143,6 +153,7 @@ def collect(
         surplus_tokens=finished.surplus_tokens,
         cancelled_requests=cancelled,
         cancelled_tokens=cancelled_tokens,
+        prompt_tokens=progress.prompt_tokens,
         failed_requests=progress.failed,
         sampling_s=round(sampling_s, 3),
     )
@@ -164,6 +175,7 @@ def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterat
         _check_verdicts(batch, journal, job)
         for trace, verdict in batch:
             progress.traces += 1
+            progress.prompt_tokens += len(job.prompt_of((trace.problem_id, trace.sample)))
             if job.watch:
                 job.watch.take(trace, verdict)
             yield (trace.problem_id, trace.sample), _mark(trace, verdict, job)

@@ -36,11 +36,11 @@ def train_by_own_code(
         raise OwnCodeError(f"train.trainer = {name}: it returned {told!r:.100}; expected a dict of numbers, or None")
     try:
         load_tokenizer(str(folder), cache=cache)
-        load_model(str(folder), dtype="float32", device="cpu", cache=cache)
+        weights = load_model(str(folder), dtype="float32", device="cpu", cache=cache)
     except ModelError as error:
         raise OwnCodeError(
             f"train.trainer = {name}: what it wrote is not a model that loads: {error}. It must leave weights, config and "
             "tokenizer in the folder that it is given"
         ) from None
     take_place(folder, out)
-    return {"trainer": name, **(told or {})}
+    return {"trainer": name, "parameters": weights.num_parameters(), **(told or {})}
