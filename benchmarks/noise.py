@@ -37,7 +37,7 @@ PAGE = """# What a verifier's mistakes cost
 
 `python benchmarks/noise.py`: the plain loop on the embedded model, {seeds}, {rounds} rounds, with a verifier that takes some
 wrong traces for right (fp, in hundredths) or misses some right ones (fn), each trace by chance and always alike
-([noisy.py](../../examples/methods/noisy.py)). Scores, strict pass@1 in percent on {problems} held-out problems, are taken
+([noisy.py](../../tpt/examples/methods/noisy.py)). Scores, strict pass@1 in percent on {problems} held-out problems, are taken
 with the true verifier. The last column is the share of traces trained on whose value is wrong, by round: larger than the
 rate, as a problem that is not solved is tried again, until a trace is taken or the tries are spent.
 
