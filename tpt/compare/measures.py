@@ -118,8 +118,7 @@ def ballot(task: ArmRun, reference: list[RoundRecord], *, is_flops: bool) -> Bal
     tokens = share * sum(trace.completion_tokens for trace in traces)
     weights = reference[-1].train.get("parameters") if reference[-1].train else None
     prompts = evaluated.get("prompt_tokens")
-    known = weights is not None and prompts is not None
-    flops = weights * forward(tokens + share * prompts) if known else None
+    flops = None if weights is None or prompts is None else weights * forward(tokens + share * prompts)
     budget, once = (spent_flops(reference) or 0.0, flops or 0.0) if is_flops else (float(spent(reference)), tokens)
     return Ballot(tokens, flops, 1 + int(budget // max(1.0, once)))
 

@@ -17,7 +17,7 @@ from tpt.compare.budget import spent, spent_flops
 from tpt.compare.running import ArmRun, arm_run_of, run_arms
 from tpt.errors import ConfigError
 from tpt.records import Problem
-from tpt.run.manifest import digest_of
+from tpt.run.sealed import digest_of
 from tpt.seeds import seed_for
 from tpt.system.jsonl import replace_records
 

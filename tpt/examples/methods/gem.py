@@ -34,7 +34,7 @@ def train(training: Training) -> dict[str, Any]:
 @torch.no_grad()
 def scaled(spec: str, out: Path, factor: float, *, cache: Path | None) -> None:
     """Save a model with its logits times a factor."""
-    model = load_model(spec, dtype="float32", device="cpu", cache=cache)
+    model: Any = load_model(spec, dtype="float32", device="cpu", cache=cache)
     before = model(torch.tensor([[1, 2, 3]])).logits
     model.base_model.norm.weight.mul_(factor)
     if not torch.allclose(model(torch.tensor([[1, 2, 3]])).logits, factor * before, rtol=1e-3, atol=1e-4):

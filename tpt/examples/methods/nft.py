@@ -13,6 +13,7 @@ up N (1 - p^(N-1)) / (1 - p) times the gradient of the solve rate p. Derived fro
 """
 
 import random
+from typing import Any
 
 import torch
 
@@ -46,14 +47,14 @@ def train(training: Training) -> None:
         for at in range(0, len(rows), config.batch_size):
             for ids, labels, weight in rows[at : at + config.batch_size]:
                 new, old = (_log_p(model, ids, labels) for model in models)
-                (loss(new - old.detach(), weight) / config.batch_size).backward()
+                torch.autograd.backward(loss(new - old.detach(), weight) / config.batch_size)
             optimizer.step()
             optimizer.zero_grad()
     for part in (models[0], load_tokenizer(start.model, cache=start.cache)):
         part.save_pretrained(training.out)
 
 
-def _log_p(model: torch.nn.Module, ids: list[int], labels: list[int]) -> torch.Tensor:
+def _log_p(model: Any, ids: list[int], labels: list[int]) -> Any:
     trained = [at for at, label in enumerate(labels) if label != IGNORED_LABEL]
     logits = model(torch.tensor([ids])).logits[0, [at - 1 for at in trained]]
     return logits.log_softmax(-1).gather(-1, torch.tensor([[ids[at]] for at in trained])).squeeze(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 
 from tpt.config import RunConfig, load_config
@@ -15,7 +16,7 @@ from tpt.system.jsonl import count_lines
 Facts = list[tuple[str, str]]
 
 
-def run_facts(run: RunDir, records: list[RoundRecord], base: dict[str, object]) -> Facts:
+def run_facts(run: RunDir, records: list[RoundRecord], base: Mapping[str, object]) -> Facts:
     """Return names and values; what the run does not say, such as the dates of a copied one, is left out."""
     config = load_config(run.config)
     found = [("Model", str(base.get("model") or config.model))]
