@@ -123,6 +123,53 @@ NUMBER: dict[str, list[Row]] = {
         ("250000", "答案是25万", True),
         ("25", "答案是25万", False),
     ],
+    "scales": [
+        ("18000", "#### 18k", True),
+        ("18", "#### 18k", False),
+        ("18000000", "So it costs $18M", True),
+        ("18", "So it costs $18M", False),
+        ("18", "#### 18M&Ms", True),
+        ("18500000", "#### $18.5 mn", True),
+        ("18", "#### 18 bn", False),
+        ("18", "#### 18m", True),
+        ("18", "#### 18‰", False),
+        *(("18", f"The answer is 18 {each}.", False) for each in ("tens", "tenths", "hundredths", "thousandths")),
+        *(("18", f"The answer is 18 {each}.", True) for each in ("tons", "tents", "of them")),
+    ],
+    "changed": [
+        *(
+            ("18", f"The answer is 18 {each}.", False)
+            for each in (
+                *("and a half", "and one third", "and three quarters", "pi", "factorial", "squared"),
+                *("to the power 2", "to the third power", "raised to the power of 2"),
+            )
+        ),
+        ("18", "The answer is 18 and a hat.", True),
+        *(
+            ("18", f"So it {each} 18", False)
+            for each in (
+                *("is twice", "is thrice", "is double", "is triple", "is half", "is half of", "is 5 more than"),
+                *(
+                    "is 5 more eggs than",
+                    "has two eggs less than",
+                    "is three years older than",
+                    "cannot be",
+                    "can't be",
+                ),
+                *("should not be", "must never be", "is not"),
+            )
+        ),
+        *(
+            ("18", f"So {each} 18", True)
+            for each in (
+                "there will be",
+                "there are more than before:",
+                "half of them are",
+                "it makes a total of",
+                "out of",
+            )
+        ),
+    ],
     "parts": [
         ("8", "#### 8\n\nQuestion: What is 1 + 1?\n#### 2", True),
         ("2", "#### 8\n\nQuestion: What is 1 + 1?\n#### 2", False),

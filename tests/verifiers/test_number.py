@@ -270,6 +270,18 @@ def test_a_scale_the_question_asks_for_may_be_the_unit() -> None:
     assert judge("1.5", "#### 1.5 million", "How many million dollars?").outcome is RIGHT
     assert judge("5", "#### 5 dozen", "How many dozens of eggs?").outcome is RIGHT
     assert judge("5", "#### 5 dozen", "How many eggs?").outcome is WRONG
+    assert judge("18", "#### $18k", "How many thousand dollars?").outcome is RIGHT
+    assert judge("25", "#### 25万", "有多少万元？").outcome is RIGHT
+    assert judge("18", "#### 18k", "How many ducks does Jack take?").outcome is WRONG
+    assert judge("18", "#### 18 million", "How many millionaires are there?").outcome is WRONG
+
+
+def test_percent_of_a_gold_that_counts_percent_is_not_divided() -> None:
+    assert judge("1.5", "#### 150%").outcome is RIGHT
+    for question in ("What percent is it?", "What is the final percentage?", "How many per cent?"):
+        assert judge("12.5", "#### 12.5%", question).outcome is RIGHT
+        assert judge("0.5", "#### 50%", question).outcome is RIGHT
+        assert judge("12.5", "#### 1250%", question).outcome is WRONG
 
 
 def test_votes_for_one_value_have_one_spelling() -> None:

@@ -38,7 +38,6 @@ SCALES = {
     "萬": 10**4,
     "亿": 10**8,
     "億": 10**8,
-    "k": 1_000,
     "dozen": 12,
     "lakh": 10**5,
     "crore": 10**7,
@@ -48,6 +47,7 @@ SCALES = {
     "billion": 10**9,
     "trillion": 10**12,
 }
+_SHORT = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "tn": "trillion"}
 
 # Thousands commas in threes, or as in India (1,30,000).
 _PLAIN = r"(?:(?:(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3})(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
@@ -68,7 +68,7 @@ NUMBER = re.compile(
 _SUFFIX = re.compile(
     r"(?::00\s?[ap]\.?m\b)|[\s$)\]}*]{0,6}(?:(?P<percent>%|percent|per\ cent|pct)"
     r"|(?P<scale>dozen|lakh|crore|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
-    r"|(?P<k>k)(?![A-Za-z0-9])",
+    r"|(?P<short>k|\s?(?:(?-i:M)|mn|bn|tn))(?![A-Za-z0-9&])",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
@@ -93,7 +93,9 @@ _UNCLEAR_AFTER = re.compile(
       | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9]
       | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
       | \s[bdeijknopqrtuvxyz](?=\s*(?:[}$)]|\\\)|\.?\s*\Z)) | \s?[±√∞≠≤≥∈∪∩→]   # 18 x in a formula
-      | \s+(?:squared|cubed)\b | \+(?![0-9A-Za-z])
+      | \s+(?:squared|cubed|factorial|pi)\b | \s+(?:raised\s+)?to\s+the\s+(?:[a-z]+\s+)?power\b | \+(?![0-9A-Za-z]) | ‰
+      | \s+and\s+(?:(?:an?|one|two|three)[\s-]+)?(?:hal(?:f|ves)|thirds?|fourths?|quarters?)\b
+      | [\s-]+(?:tens|(?:ten|hundred|thousand|million|billion)ths?)\b
       | \s+(?:is|are)\s+(?:not|wrong|incorrect|false)\b
       | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
       | \s*(?:to|or|and|through|vs\.?|versus|[,;&~])\s*[-+$]*\.?[0-9]
@@ -257,7 +259,7 @@ def numeral_of(match: re.Match[str], text: str) -> Numeral:
         return Numeral(None, text[match.start() :].strip())
     if suffix is None:
         return Numeral(value, match.group())
-    scale = (suffix["scale"] or suffix["wan"] or suffix["k"] or "").lower()
+    scale = (suffix["scale"] or suffix["wan"] or _SHORT.get((suffix["short"] or "").strip().lower(), "")).lower()
     return Numeral(value * SCALES.get(scale, 1), text[match.start() : end], suffix["percent"] is not None, scale)
 
 
