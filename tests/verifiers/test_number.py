@@ -61,6 +61,7 @@ LENIENT = [
     ("18", "#### **Answer:** 18"),
     ("18", "#### x = 18"),
     ("18", "#### 9 * 2 = 18"),
+    ("18", "#### 9*2=18"),
     ("18", "#### Janet makes $18."),
     ("18", "#### 18 #### "),
     ("18", "#### 18\n\n#### Explanation\nShe sells what is left."),
@@ -274,6 +275,13 @@ def test_a_scale_the_question_asks_for_may_be_the_unit() -> None:
     assert judge("25", "#### 25万", "有多少万元？").outcome is RIGHT
     assert judge("18", "#### 18k", "How many ducks does Jack take?").outcome is WRONG
     assert judge("18", "#### 18 million", "How many millionaires are there?").outcome is WRONG
+
+
+def test_a_point_groups_thousands_where_the_question_writes_so() -> None:
+    for question in ("Er hat 2,5 kg zu 1 Euro.", "Es waren 1.000 und 2.000 Hennen."):
+        assert judge("1234", "#### 1.234", question).outcome is RIGHT
+        assert judge("1.234", "#### 1.234", question).outcome is RIGHT
+    assert judge("1234", "#### 1.234", "Es waren 1.000 Hennen.").outcome is WRONG
 
 
 def test_percent_of_a_gold_that_counts_percent_is_not_divided() -> None:

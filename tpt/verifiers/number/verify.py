@@ -273,11 +273,15 @@ def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
     if gold.percent and not answer.percent:
         return _close(gold.value / 100, answer.value)
     if answer.percent and not gold.percent and gold.value.denominator > 1:
-        counts_percent = abs(gold.value) > 1 and _PERCENT_ASKED.search(question)
-        return not counts_percent and _close(gold.value, answer.value / 100)
+        return not counts_percent(gold.value, question) and _close(gold.value, answer.value / 100)
     if answer.scale and _speaks_of(answer.scale, question):
         return _close(gold.value, answer.value / SCALES[answer.scale])
     return False
+
+
+def counts_percent(gold: Fraction, question: str) -> bool:
+    """Tell whether a gold answer without a percent sign counts percent: over 1, to a question that asks what percent."""
+    return abs(gold) > 1 and _PERCENT_ASKED.search(question) is not None
 
 
 def _speaks_of(scale: str, question: str) -> bool:
