@@ -243,7 +243,7 @@ def test_no_answer(completion: str) -> None:
 )
 def test_a_gold_that_is_no_number_is_an_error(gold: str) -> None:
     judgement = judge(gold, "#### 18")
-    assert judgement.outcome is Outcome.ERROR
+    assert judgement == Judgement(Outcome.ERROR, False, None, judgement.detail)
     assert "the gold answer" in judgement.detail
     assert "problem p is not a number" in judgement.detail
     assert gold_number(gold) is None

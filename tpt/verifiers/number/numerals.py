@@ -198,8 +198,7 @@ def read_start(
         strict_start: A text that starts with anything else than a number is unclear, not absent.
         own_line: The text begins a line, so that ``- 18`` is an item of a list and not minus 18.
     """
-    lead = _LEAD.match(text)
-    start = lead.end() if lead else 0
+    start = _past(_LEAD, text, 0)
     if (heading or own_line or "\n" in text[:start]) and not _ENUMERATION.match(text, start):
         bullet = _BULLET.match(text, start) if own_line or "\n" in text[:start] else None
         start = bullet.end() if bullet else start
@@ -239,8 +238,7 @@ def _read_line(line: str, *, strict_start: bool) -> Numeral | None:
     numeral = numeral_of(match, line)
     if "=" in line and (numeral.value is None or _CALCULATION.match(line, match.end())):
         right = line[line.rfind("=") + 1 :]
-        lead = _LEAD.match(right)
-        again = NUMBER.match(right, lead.end() if lead else 0)
+        again = NUMBER.match(right, _past(_LEAD, right, 0))
         return numeral_of(again, right) if again else Numeral(None, line.strip())
     if negative:
         value = None if numeral.value is None or numeral.value < 0 else -numeral.value
@@ -252,8 +250,7 @@ def numeral_of(match: re.Match[str], text: str) -> Numeral:
     """Read a match of NUMBER together with what follows it in the text: percent, scale, or something that spoils it."""
     suffix = _SUFFIX.match(text, match.end())
     end = suffix.end() if suffix else match.end()
-    closers = _CLOSERS.match(text, end)
-    unclear = _UNCLEAR_AFTER.match(text, end) or _UNCLEAR_AFTER.match(text, closers.end() if closers else end)
+    unclear = _UNCLEAR_AFTER.match(text, end) or _UNCLEAR_AFTER.match(text, _past(_CLOSERS, text, end))
     value = None if unclear else _value(match)
     if value is None:
         return Numeral(None, text[match.start() :].strip())
@@ -268,15 +265,18 @@ def read_all(text: str) -> Numeral | None:
     if len(text) > WINDOW:
         return None
     text = tidy(text).strip()
-    lead = _LEAD.match(text)
-    match = NUMBER.match(text, lead.end() if lead else 0)
+    match = NUMBER.match(text, _past(_LEAD, text, 0))
     if match is None:
         return None
-    suffix = _SUFFIX.match(text, match.end())
-    closers = _CLOSERS.match(text, suffix.end() if suffix else match.end())
-    rest = text[closers.end() :] if closers else ""
+    rest = text[_past(_CLOSERS, text, _past(_SUFFIX, text, match.end())) :]
     numeral = numeral_of(match, text)
     return None if rest.strip(" .") or numeral.value is None else numeral
+
+
+def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Return where what may stand at a place ends; the place itself where it doesn't stand there."""
+    match = pattern.match(text, start)
+    return match.end() if match else start
 
 
 def plain_number(text: str) -> Fraction | None:
