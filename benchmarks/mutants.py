@@ -1,11 +1,11 @@
-"""How many small changes the tests notice: ``python benchmarks/mutants.py GROUP [--each N] [--seed N] [--only NAME] [--found FILE]``.
+"""How many small changes the tests notice: ``python benchmarks/mutants.py GROUP [--each N] [--seed N] [--found FILE]``.
 
-The changes are mutmut's (``mutmut>=3.8``, in an environment of its own beside the package's; libcst comes with it): it changes one thing
-in one function at a time, and leaves alone functions with decorators and what stands outside of functions. Of each module a sample is
-tried, picked by a hash of the change's name, so that the same changes are picked again after others were mended. The tests are collected
-and run once to see which functions each of them calls; then each change is tried in a fork by the tests that call its function, until
-one fails or the processor time is 10 s over fifteen times what they took. Comparisons by the pool's workers are made in the fork itself.
-Prints a row for every module and the difference of every survivor.
+The changes are those of mutmut, which goes into an environment of its own with the package in it (``pip install mutmut>=3.8``): one
+thing in one function at a time; functions with decorators and what stands outside of functions are left alone. Of each module a
+sample is tried, picked by a hash of the function and the place in it. The tests are run once to see which functions each of them
+calls; then each change is tried in a fork, by the tests that call its function, until one fails or the processor time is 10 s over
+fifteen times what they took. Formulas are compared in the fork itself, and not again where the tests asked for the same before.
+Prints a row for every module, and the difference of every change that no test noticed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from mutmut.mutation import trampoline
 from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source, create_mutations
 
 ROOT = Path(__file__).parents[1]
+KILLED = ("killed", "timeout")
 RUN = (
     "directory",
     "journal",
@@ -144,6 +145,8 @@ class Trial:
         self.changes, self.found = changes, found
         self.failed = False
         self.rows: list[dict[str, str]] = []
+        rows = map(json.loads, found.read_text().splitlines() if found and found.exists() else ())
+        self.killed = {(row["function"], row["diff"]): row for row in rows if row["outcome"] in KILLED}
 
     def pytest_configure(self) -> None:
         from hypothesis import settings
@@ -164,22 +167,22 @@ class Trial:
             begun = time.process_time()
             passed = self.passes(item)
             took[item] = time.process_time() - begun
-            print(
-                f"{took[item]:.2f} s {item.nodeid}{'' if passed else ' FAILS WITHOUT A CHANGE: left out'}",
-                file=sys.stderr,
-            )
+            if not passed:
+                print(f"left out, as it fails without a change: {item.nodeid}", file=sys.stderr)
             for function in called if passed else ():
                 tests_of[function].append(item)
         self.memories = remembered()
         gc.freeze()  # forks copy less of what they do not touch
         killers: dict[str, pytest.Item] = {}
-        for name, (module, function, told) in self.changes.items():
+        for name, (module, function, diff) in self.changes.items():
+            if (function, diff) in self.killed:
+                self.rows.append(self.killed[function, diff])
+                continue
             tests = sorted(tests_of[function], key=lambda item: (item is not killers.get(function), took[item]))
             outcome, test = self.tried(name, tests, 10 + 15 * sum(map(took.get, tests))) if tests else ("no test", None)
             killers |= {function: test} if test else {}
-            self.rows.append(
-                {"module": module, "name": name, "outcome": outcome, "diff": told, "by": test.nodeid if test else ""}
-            )
+            row = {"module": module, "function": function, "name": name, "outcome": outcome, "diff": diff}
+            self.rows.append({**row, "by": test.nodeid if test else ""})
             if self.found:
                 with self.found.open("a") as file:
                     file.write(json.dumps(self.rows[-1]) + "\n")
@@ -249,8 +252,9 @@ def main() -> None:
     parser.add_argument("group", choices=GROUPS)
     parser.add_argument("--each", type=int, default=40, help="changes tried of each module (40)")
     parser.add_argument("--seed", type=int, default=0, help="another sample")
-    parser.add_argument("--only", help="a part of a module's name or a change's")
-    parser.add_argument("--found", type=Path, help="append a line of JSON for every change as it is tried")
+    parser.add_argument(
+        "--found", type=Path, help="append a line of JSON for every change; those killed in it are not tried again"
+    )
     asked = parser.parse_args()
     found = asked.found and asked.found.resolve()
     modules, tests = GROUPS[asked.group]
@@ -260,17 +264,17 @@ def main() -> None:
         patch.setenv("PYTHONPATH", work)
         if modules[0].startswith("verifiers"):
             compare_here(patch)
-        trial = Trial({name: each for name, each in changes.items() if (asked.only or "") in name}, found)
+        trial = Trial(changes, found)
         options = ["-s", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "timeout=0"]
         pytest.main([*options, *tests], plugins=[trial])
         os.chdir(ROOT)
     print("| module | mutants | tried | killed | % |\n|---|---:|---:|---:|---:|")
     for module, count in counts.items():
         rows = [row for row in trial.rows if row["module"] == module]
-        killed = sum(row["outcome"] in ("killed", "timeout") for row in rows)
+        killed = sum(row["outcome"] in KILLED for row in rows)
         print(f"| {module} | {count} | {len(rows)} | {killed} | {100 * killed / max(1, len(rows)):.0f} |")
     for row in trial.rows:
-        if row["outcome"] in ("survived", "no test"):
+        if row["outcome"] not in KILLED:
             print(f"\n{row['name']} {row['outcome']}\n{row['diff']}")
 
 

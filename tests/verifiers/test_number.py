@@ -118,6 +118,7 @@ LENIENT = [
     ("30", "\\boxed{30^\\circ}"),
     ("18", "The answer is 18."),
     ("18", "The answer is 18. Check: 9 * 2 is 18 and 7 + 2 is 9."),
+    ("18", "The answer is 18. The other answers took 3 steps."),
     ("18", "The final answer is: **18**\n\nI used 2 steps."),
     ("18", "the answer is $18 per day over 2 days"),
     ("18", "ANSWER: 18\nTook 3 steps."),
@@ -231,6 +232,11 @@ def test_not_the_gold_value(gold: str, completion: str) -> None:
     judgement = judge(gold, completion)
     assert (judgement.outcome, judgement.strict) == (WRONG, False), judgement
     assert judgement.extracted
+
+
+def test_a_number_that_only_continues_something_is_told_with_what_it_continues() -> None:
+    assert judge("3", "She has 16 - 3").extracted == "She has 16 - 3"
+    assert judge("8", "So it cannot be 10, and it is not 8").extracted == "10, and it is not 8"
 
 
 @pytest.mark.parametrize("completion", SILENT)
