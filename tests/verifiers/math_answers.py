@@ -214,6 +214,11 @@ AROUND: list[Row] = [
     ("-x-1", r"Hence $-\boxed{x+1}$.", True),
     ("1-x", r"Hence $-\boxed{x+1}$.", False),
     ("8x+1", r"Hence $\boxed{8x} + 1 = y$.", True),
+    *(
+        ("9", rf"It {each} $\boxed{{9}}$.", False)
+        for each in ("is not", "cannot be", "isn't", "can’t be", "is twice", "is half of")
+    ),
+    *(("9", rf"{each} $\boxed{{9}}$.", True) for each in ("It will be", "Half of them are", "The double is")),
     ("-9", r"It is -\boxed{9}", True),
     ("9", r"It is -\boxed{9}", False),
     ("9", r"- \boxed{9}", True),

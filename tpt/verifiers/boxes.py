@@ -45,7 +45,10 @@ _END = re.compile(
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ \t'’]*")
 _ADDED = re.compile(r"[-−+±]|\\(?:pm|mp)(?![a-zA-Z])")
 _SPACE = re.compile(r"\\[,;:! ]|~|\\\$|\\(?:left|right|big|Big)(?![a-zA-Z])")
-_NOT = re.compile(r"\b(?:not|never)[\s$]*\Z", re.IGNORECASE)
+_NOT = re.compile(
+    r"(?:(?:\bnot|\bnever|\bcannot|n['’]t)(?:\s+be)?|\b(?:twice|thrice|double|triple|half)(?:\s+of)?)[\s$]*\Z",
+    re.IGNORECASE,
+)
 _FACTOR = re.compile(r"(?:[0-9)}]|(?<![A-Za-z\\])[A-Za-z])\s*\Z")
 _BINDS_BEFORE = re.compile(
     rf"(?:[0-9]\.|[-−+/^_±×·÷√]|(?<!\*)\*|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?:\[[^\]]*\])?(?:[_^]\{{?\w+\}}?)?"
