@@ -55,8 +55,11 @@ NUMBER: dict[str, list[Row]] = {
         ("8", r"$\boxed{8}^2$", False),
         ("8", r"$\boxed{8}x$", False),
         ("8", r"$\boxed{8} \text{ million}$", False),
+        ("-8000000", r"$\boxed{-8} \text{ million}$", True),
         ("8000000", r"$\boxed{8} \text{ million}$", True),
         ("8", r"$x = \boxed{8}$", True),
+        ("8", r"So $\boxed 8$ {9}", True),
+        ("9", r"So $\boxed 8$ {9}", False),
         ("8", r"**\boxed{8}**", True),
         ("8", r"\boxed{8} apples", True),
         ("8", r"\boxed{8.\overline{3}}", False),
@@ -73,6 +76,12 @@ NUMBER: dict[str, list[Row]] = {
         ("25", "#### twenty-five", True),
         ("105", "The answer is one hundred and five.", True),
         ("-2", "#### minus two", True),
+        ("2300", "#### two thousand three hundred", True),
+        ("1200000", "#### one million two hundred thousand", True),
+        ("1000", "#### thousand", True),
+        ("36000", "#### three dozen thousand", True),
+        ("30", "The answer is twenty ten.", False),
+        ("3", "The answer is one two.", False),
         ("36", "The answer is three dozen eggs.", True),
         ("18", "3 * 6 = 18\n#### nineteen", False),
         ("18", "3 * 6 = 18. The answer is nineteen.", False),
@@ -89,6 +98,7 @@ NUMBER: dict[str, list[Row]] = {
         ("18", "答案：拾捌", True),
         ("120", "#### 一百二", True),
         ("102", "#### 一百零二", True),
+        ("125", "#### 一百二十五", True),
         ("120000000", "#### 一亿二千万", True),
         ("-18", "#### 负十八", True),
         ("18", "3 * 6 = 18\n#### 十九", False),
@@ -123,6 +133,53 @@ NUMBER: dict[str, list[Row]] = {
         ("250000", "答案是25万", True),
         ("25", "答案是25万", False),
     ],
+    "scales": [
+        ("18000", "#### 18k", True),
+        ("18", "#### 18k", False),
+        ("18000000", "So it costs $18M", True),
+        ("18", "So it costs $18M", False),
+        ("18", "#### 18M&Ms", True),
+        ("18500000", "#### $18.5 mn", True),
+        ("18", "#### 18 bn", False),
+        ("18", "#### 18m", True),
+        ("18", "#### 18‰", False),
+        *(("18", f"The answer is 18 {each}.", False) for each in ("tens", "tenths", "hundredths", "thousandths")),
+        *(("18", f"The answer is 18 {each}.", True) for each in ("tons", "tents", "of them")),
+    ],
+    "changed": [
+        *(
+            ("18", f"The answer is 18 {each}.", False)
+            for each in (
+                *("and a half", "and one third", "and three quarters", "pi", "factorial", "squared"),
+                *("to the power 2", "to the third power", "raised to the power of 2"),
+            )
+        ),
+        ("18", "The answer is 18 and a hat.", True),
+        *(
+            ("18", f"So it {each} 18", False)
+            for each in (
+                *("is twice", "is thrice", "is double", "is triple", "is half", "is half of", "is 5 more than"),
+                *(
+                    "is 5 more eggs than",
+                    "has two eggs less than",
+                    "is three years older than",
+                    "cannot be",
+                    "can't be",
+                ),
+                *("should not be", "must never be", "is not"),
+            )
+        ),
+        *(
+            ("18", f"So {each} 18", True)
+            for each in (
+                "there will be",
+                "there are more than before:",
+                "half of them are",
+                "it makes a total of",
+                "out of",
+            )
+        ),
+    ],
     "parts": [
         ("8", "#### 8\n\nQuestion: What is 1 + 1?\n#### 2", True),
         ("2", "#### 8\n\nQuestion: What is 1 + 1?\n#### 2", False),
@@ -130,6 +187,7 @@ NUMBER: dict[str, list[Row]] = {
         ("2", "The answer is 8.\n\nQ: What is 1 + 1?\nA: 2", False),
         ("8", "So \\boxed{8}.\n\n### Problem 2: What is 1 + 1?\nSo \\boxed{2}.", True),
         ("8", "Question: what is 4 + 4?\nAnswer: 4 + 4 = 8\n#### 8", True),
+        ("8", "Let us see.\nQuestion: what is 4 + 4?\n#### 8", True),
         ("8", "<think>\n#### 5\n</think>\n#### 8", True),
         ("5", "<think>\n#### 5\n</think>\n#### 8", False),
         ("5", "<think>\n#### 5", False),

@@ -39,6 +39,7 @@ def regex(pattern: str, completion: str) -> Judgement:
 def test_exact(gold: str, completion: str, outcome: Outcome, strict: bool) -> None:
     judged = verify_exact(Problem("p", "", gold, "exact"), completion)
     assert (judged.outcome, judged.strict) == (outcome, strict)
+    assert (judged.extracted is None) is (outcome in (Outcome.NO_ANSWER, Outcome.ERROR))
 
 
 @pytest.mark.parametrize(

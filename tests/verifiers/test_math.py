@@ -245,6 +245,21 @@ def test_wrong_answers() -> None:
     assert [verdict.outcome for verdict in outcomes(WRONG)] == [Outcome.WRONG] * len(WRONG)
 
 
+def test_percent_of_a_gold_that_counts_percent_is_not_divided() -> None:
+    question = "What percent of them is left?"
+    for gold, answer, asked, right in (
+        ("12.5", r"12.5\%", question, True),
+        (r"\frac{25}{2}", r"12.5\%", question, True),
+        ("0.5", r"50\%", question, True),
+        ("12.5", r"1250\%", question, False),
+        ("12.5", r"1250 \text{ percent}", question, False),
+        ("12.5", r"1250\%", "How many times as many?", True),
+    ):
+        problem = Problem("p", asked, gold, "math")
+        (verdict,) = judge([Trace("p", 0, rf"It is $\boxed{{{answer}}}$.", "stop", 0, 0)], {"p": problem})
+        assert (verdict.outcome is Outcome.CORRECT) is right, (gold, answer, asked)
+
+
 def test_no_answer_is_not_wrong() -> None:
     rows = [
         ("5", ""),

@@ -71,6 +71,11 @@ def test_no_answer(completion: str) -> None:
     assert (judged.outcome, judged.strict) == (Outcome.NO_ANSWER, False)
 
 
+def test_an_answer_that_is_no_option_is_wrong_and_says_so() -> None:
+    judged = verify_choice(Problem("p", QUESTION, "B", "choice"), "#### a dragon")
+    assert (judged.outcome, judged.extracted, judged.detail) == (Outcome.WRONG, "a dragon", "no option")
+
+
 def test_a_letter_counts_before_a_text() -> None:
     judged = verify_choice(Problem("p", QUESTION, "B", "choice"), "#### B) 21")
     assert (judged.outcome, judged.extracted) == (Outcome.CORRECT, "B")

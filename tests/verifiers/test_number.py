@@ -61,6 +61,7 @@ LENIENT = [
     ("18", "#### **Answer:** 18"),
     ("18", "#### x = 18"),
     ("18", "#### 9 * 2 = 18"),
+    ("18", "#### 9*2=18"),
     ("18", "#### Janet makes $18."),
     ("18", "#### 18 #### "),
     ("18", "#### 18\n\n#### Explanation\nShe sells what is left."),
@@ -117,6 +118,7 @@ LENIENT = [
     ("30", "\\boxed{30^\\circ}"),
     ("18", "The answer is 18."),
     ("18", "The answer is 18. Check: 9 * 2 is 18 and 7 + 2 is 9."),
+    ("18", "The answer is 18. The other answers took 3 steps."),
     ("18", "The final answer is: **18**\n\nI used 2 steps."),
     ("18", "the answer is $18 per day over 2 days"),
     ("18", "ANSWER: 18\nTook 3 steps."),
@@ -232,6 +234,11 @@ def test_not_the_gold_value(gold: str, completion: str) -> None:
     assert judgement.extracted
 
 
+def test_a_number_that_only_continues_something_is_told_with_what_it_continues() -> None:
+    assert judge("3", "She has 16 - 3").extracted == "She has 16 - 3"
+    assert judge("8", "So it cannot be 10, and it is not 8").extracted == "e 10, and it is not 8"
+
+
 @pytest.mark.parametrize("completion", SILENT)
 def test_no_answer(completion: str) -> None:
     assert judge("18", completion) == Judgement(NONE, False, None)
@@ -242,7 +249,7 @@ def test_no_answer(completion: str) -> None:
 )
 def test_a_gold_that_is_no_number_is_an_error(gold: str) -> None:
     judgement = judge(gold, "#### 18")
-    assert judgement.outcome is Outcome.ERROR
+    assert judgement == Judgement(Outcome.ERROR, False, None, judgement.detail)
     assert "the gold answer" in judgement.detail
     assert "problem p is not a number" in judgement.detail
     assert gold_number(gold) is None
@@ -270,6 +277,25 @@ def test_a_scale_the_question_asks_for_may_be_the_unit() -> None:
     assert judge("1.5", "#### 1.5 million", "How many million dollars?").outcome is RIGHT
     assert judge("5", "#### 5 dozen", "How many dozens of eggs?").outcome is RIGHT
     assert judge("5", "#### 5 dozen", "How many eggs?").outcome is WRONG
+    assert judge("18", "#### $18k", "How many thousand dollars?").outcome is RIGHT
+    assert judge("25", "#### 25万", "有多少万元？").outcome is RIGHT
+    assert judge("18", "#### 18k", "How many ducks does Jack take?").outcome is WRONG
+    assert judge("18", "#### 18 million", "How many millionaires are there?").outcome is WRONG
+
+
+def test_a_point_groups_thousands_where_the_question_writes_so() -> None:
+    for question in ("Er hat 2,5 kg zu 1 Euro.", "Es waren 1.000 und 2.000 Hennen."):
+        assert judge("1234", "#### 1.234", question).outcome is RIGHT
+        assert judge("1.234", "#### 1.234", question).outcome is RIGHT
+    assert judge("1234", "#### 1.234", "Es waren 1.000 Hennen.").outcome is WRONG
+
+
+def test_percent_of_a_gold_that_counts_percent_is_not_divided() -> None:
+    assert judge("1.5", "#### 150%").outcome is RIGHT
+    for question in ("What percent is it?", "What is the final percentage?", "How many per cent?"):
+        assert judge("12.5", "#### 12.5%", question).outcome is RIGHT
+        assert judge("0.5", "#### 50%", question).outcome is RIGHT
+        assert judge("12.5", "#### 1250%", question).outcome is WRONG
 
 
 def test_votes_for_one_value_have_one_spelling() -> None:
@@ -303,9 +329,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_completions_are_judged_quickly(name: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     judgement = judge("18", HOSTILE[name])
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
     assert judgement.extracted is None or len(judgement.extracted) <= 200
     if name not in ("line breaks", "bold", "boxes", "assignments", "marks", "surrogates"):
         assert judgement.outcome in (WRONG, NONE), judgement

@@ -36,6 +36,10 @@ TRUE = [
     ("60 miles/hour * 3 hours = 180 miles", 1),
     ("18 * 3.14159 = 56.54866", 1),
     ("17.5 * 2 = 35.0", 1),
+    ("0.66666 * 300000 = 200000", 1),
+    ("(1 + 1)(2 + 3) = 10", 1),
+    ("3 + 4 = 7 - that is all", 1),
+    ("On the 2nd day 3 + 4 = 7.", 1),
 ]
 FALSE = [
     ("9 * 2 = 16", "9 * 2 = 16"),
@@ -46,6 +50,7 @@ FALSE = [
     ("1,550 cubic inches / 50 = 29", "1550 / 50 = 29"),
     ("10 * .5 = 10", "10 * .5 = 10"),
     ("0.5 * 3 = 1.4", "0.5 * 3 = 1.4"),
+    ("2.5 * 5.5 = 14.1", "2.5 * 5.5 = 14.1"),
     ("<<8*3=240>>", "8 * 3 = 240"),
     ("2 hours + 3 hours = 6 hours", "2 + 3 = 6"),
     ("the temperature is -48+21 = 27", "- 48 + 21 = 27"),
@@ -61,6 +66,8 @@ UNREAD = [
     "his 25 classmates + his 1 teacher + 1 himself = 27",
     "5! = 120, 3 + 4! = 27, 2:30 + 1 = 3:30, 0900-0130 = 0730",
     "2 * 3 dozen = 72, 5 * 3 ≈ 16, 5 + 3 != 9, 3 + 4 >= 5",
+    "(2 hours + 30 minutes) = 150",
+    "1st + 2nd = 4, the 2nd + 3 = 9",
     "25 / 1/3 = 75, 14, 400 / 80 = 180, .8 + . 84 + .82 = 2.46",
     "100+(100*(10/100) = 110, 1 + (the age - 1) * 2 = 15",
     "9^20^20 = 5, 1/0 = 3, 2^0.5 = 1.41",
@@ -108,9 +115,9 @@ def test_each_equation_counts_once() -> None:
     ],
 )
 def test_hostile_text_is_read_in_bounded_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     check_steps(text)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def kept_traces(completions: list[str], policy: PruneConfig) -> tuple[list[int], int]:

@@ -31,20 +31,24 @@ _SIGN = r"pm|mp|cdot|times|div|ast|neg|lnot|not|sim|bullet"
 _LETTER = r"alpha|beta|gamma|delta|theta|lambda|mu|pi|rho|sigma|tau|phi|omega|infty"
 # Where the part of a formula that a box stands in begins.
 _BEGIN = re.compile(
-    r"\\\\(?![a-zA-Z])|\\\[|\\\(|(?<!\\)\$+|\n|&|\*\*|[=<>≤≥≈:,;]"
+    r"\\\\(?![a-zA-Z])|\\\[|\\\(|(?<!\\)\$+|\n|&|\*\*|(?<!\\)[=<>≤≥≈:,;]"
     r"|\\(?:approx|leq?|geq?|leqslant|geqslant|ne|neq|equiv|in|implies|Rightarrow|Longrightarrow|rightarrow|to|iff|quad|qquad"
     r"|therefore|because|displaystyle)(?![a-zA-Z])|\\(?:begin\{[^}]*\}|text(?:bf|it|rm)?\s?\{[^{}]*\}"
     r"|mbox\{[^{}]*\}|color\{[^}]*\}"
     r"|textcolor\{[^}]*\}\{?|hspace\{[^}]*\}|(?:Large|large|huge|bf|it|rm)(?![a-zA-Z]))"
 )
 _END = re.compile(
-    r"\\\\(?![a-zA-Z])|\\\]|\\\)|(?<!\\)\$|\n|&|\*\*|[=<>≤≥≈:,;。]|\.(?![0-9])|\?"
+    r"\\\\(?![a-zA-Z])|\\\]|\\\)|(?<!\\)\$|\n|&|\*\*|(?<!\\)[=<>≤≥≈:,;]|。|\.(?![0-9])|\?"
     r"|\\(?:approx|leq?|geq?|leqslant|geqslant|ne|neq|equiv|in|implies|Rightarrow|Longrightarrow|rightarrow|to|iff|quad|qquad"
     r"|text\w*|mbox|mathrm|boxed|fbox|end|tag|blacksquare|square|checkmark|because|therefore)(?![a-zA-Z])"
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ \t'’]*")
+_ADDED = re.compile(r"[-−+±]|\\(?:pm|mp)(?![a-zA-Z])")
 _SPACE = re.compile(r"\\[,;:! ]|~|\\\$|\\(?:left|right|big|Big)(?![a-zA-Z])")
-_NOT = re.compile(r"\b(?:not|never)[\s$]*\Z", re.IGNORECASE)
+_NOT = re.compile(
+    r"(?:(?:\bnot|\bnever|\bcannot|n['’]t)(?:\s+be)?|\b(?:twice|thrice|double|triple|half)(?:\s+of)?)[\s$]*\Z",
+    re.IGNORECASE,
+)
 _FACTOR = re.compile(r"(?:[0-9)}]|(?<![A-Za-z\\])[A-Za-z])\s*\Z")
 _BINDS_BEFORE = re.compile(
     rf"(?:[0-9]\.|[-−+/^_±×·÷√]|(?<!\*)\*|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?:\[[^\]]*\])?(?:[_^]\{{?\w+\}}?)?"
@@ -119,7 +123,9 @@ def with_surroundings(text: str, box: Box, content: str) -> str:
     # Digits that touch are neither a product nor two numbers.
     touching = before[-1:].isdigit() and content[:1].isdigit()
     factor = "?" if touching else "\\cdot " if _FACTOR.search(before) else ""
-    return f"{before}{factor}{content if simple or not before.strip('-−') else f'({content})'}{after}"
+    # "-\\boxed{x+1}" is -(x+1), but "-\\boxed{5 cm}" is -5 cm.
+    negated = not before.strip("-−") and not _ADDED.search(content, 0 if before else 1)
+    return f"{before}{factor}{content if simple or negated else f'({content})'}{after}"
 
 
 def _open_box(text: str, stack: list[tuple[int, int]]) -> Box | None:

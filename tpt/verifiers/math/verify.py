@@ -17,9 +17,11 @@ from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.completion import final_part
 from tpt.verifiers.math.final_answer import FinalAnswer, How, answer_behind_hashes, final_answer
-from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly
+from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly, read
 from tpt.verifiers.math.magnitude import too_large
+from tpt.verifiers.math.scalars import spelled
 from tpt.verifiers.number.spelled import spelled_at
+from tpt.verifiers.number.verify import counts_percent
 from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 MATH_FORMAT = (
@@ -34,6 +36,7 @@ EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox)\s?\{|[{}$~]|\\[,;: ]")
 _COUNTED = re.compile(r"(-?[0-9][0-9,.]{0,30})\s+([A-Za-z]{2,20}(?:\s+[A-Za-z]{2,20}){0,2})")
+_PERCENT_SIGNS = ("%", "percent", "per cent", "pct")
 _ASKED = re.compile(r"\bhow many((?: [a-z]{2,20}){1,4})")
 _CHANGING = frozenset(
     [
@@ -80,7 +83,7 @@ def _verify(problem: Problem, found: FinalAnswer | None, *, asked: How) -> Judge
         # "... so the term is \\boxed{80}x^4": what is asked for is the box alone.
         found = replace(found, text=found.alone)
     candidates = _candidates(found, gold, problem.question)
-    decided = [compare_exactly(gold, each) for each in candidates]
+    decided = [compare_exactly(gold, _as_asked(each, gold, problem.question)) for each in candidates]
     if True in decided:
         return _judgement(found, candidates, candidates[decided.index(True)], asked)
     undecided = [each for each, verdict in zip(candidates, decided, strict=True) if verdict is None]
@@ -123,6 +126,16 @@ def _candidates(found: FinalAnswer, gold: str, question: str) -> list[str]:
     if counted and {*counted[2].lower().split()} <= _asked_for(question):
         candidates.append(counted[1])
     return candidates
+
+
+def _as_asked(answer: str, gold: str, question: str) -> str:
+    """Return an answer without its percent sign where the gold one counts percent too: 1250 % is not 12.5 then."""
+    if not any(sign in answer for sign in _PERCENT_SIGNS) or len(gold) > MAX_ANSWER:
+        return answer
+    wanted, given = read(gold).scalar, read(answer).scalar
+    if wanted is None or given is None or wanted.percent or not given.percent:
+        return answer
+    return spelled(given.value) if counts_percent(wanted.value, question) else answer
 
 
 def _asked_for(question: str) -> set[str]:

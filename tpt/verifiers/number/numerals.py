@@ -38,7 +38,6 @@ SCALES = {
     "萬": 10**4,
     "亿": 10**8,
     "億": 10**8,
-    "k": 1_000,
     "dozen": 12,
     "lakh": 10**5,
     "crore": 10**7,
@@ -48,6 +47,7 @@ SCALES = {
     "billion": 10**9,
     "trillion": 10**12,
 }
+_SHORT = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "tn": "trillion"}
 
 # Thousands commas in threes, or as in India (1,30,000).
 _PLAIN = r"(?:(?:(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3})(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
@@ -68,7 +68,7 @@ NUMBER = re.compile(
 _SUFFIX = re.compile(
     r"(?::00\s?[ap]\.?m\b)|[\s$)\]}*]{0,6}(?:(?P<percent>%|percent|per\ cent|pct)"
     r"|(?P<scale>dozen|lakh|crore|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
-    r"|(?P<k>k)(?![A-Za-z0-9])",
+    r"|(?P<short>k|\s?(?:(?-i:M)|mn|bn|tn))(?![A-Za-z0-9&])",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
@@ -93,7 +93,9 @@ _UNCLEAR_AFTER = re.compile(
       | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9]
       | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
       | \s[bdeijknopqrtuvxyz](?=\s*(?:[}$)]|\\\)|\.?\s*\Z)) | \s?[±√∞≠≤≥∈∪∩→]   # 18 x in a formula
-      | \s+(?:squared|cubed)\b | \+(?![0-9A-Za-z])
+      | \s+(?:squared|cubed|factorial|pi)\b | \s+(?:raised\s+)?to\s+the\s+(?:[a-z]+\s+)?power\b | \+(?![0-9A-Za-z]) | ‰
+      | \s+and\s+(?:(?:an?|one|two|three)[\s-]+)?(?:hal(?:f|ves)|thirds?|fourths?|quarters?)\b
+      | [\s-]+(?:tens|(?:ten|hundred|thousand|million|billion)ths?)\b
       | \s+(?:is|are)\s+(?:not|wrong|incorrect|false)\b
       | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
       | \s*(?:to|or|and|through|vs\.?|versus|[,;&~])\s*[-+$]*\.?[0-9]
@@ -196,8 +198,7 @@ def read_start(
         strict_start: A text that starts with anything else than a number is unclear, not absent.
         own_line: The text begins a line, so that ``- 18`` is an item of a list and not minus 18.
     """
-    lead = _LEAD.match(text)
-    start = lead.end() if lead else 0
+    start = _past(_LEAD, text, 0)
     if (heading or own_line or "\n" in text[:start]) and not _ENUMERATION.match(text, start):
         bullet = _BULLET.match(text, start) if own_line or "\n" in text[:start] else None
         start = bullet.end() if bullet else start
@@ -237,8 +238,7 @@ def _read_line(line: str, *, strict_start: bool) -> Numeral | None:
     numeral = numeral_of(match, line)
     if "=" in line and (numeral.value is None or _CALCULATION.match(line, match.end())):
         right = line[line.rfind("=") + 1 :]
-        lead = _LEAD.match(right)
-        again = NUMBER.match(right, lead.end() if lead else 0)
+        again = NUMBER.match(right, _past(_LEAD, right, 0))
         return numeral_of(again, right) if again else Numeral(None, line.strip())
     if negative:
         value = None if numeral.value is None or numeral.value < 0 else -numeral.value
@@ -250,14 +250,13 @@ def numeral_of(match: re.Match[str], text: str) -> Numeral:
     """Read a match of NUMBER together with what follows it in the text: percent, scale, or something that spoils it."""
     suffix = _SUFFIX.match(text, match.end())
     end = suffix.end() if suffix else match.end()
-    closers = _CLOSERS.match(text, end)
-    unclear = _UNCLEAR_AFTER.match(text, end) or _UNCLEAR_AFTER.match(text, closers.end() if closers else end)
+    unclear = _UNCLEAR_AFTER.match(text, end) or _UNCLEAR_AFTER.match(text, _past(_CLOSERS, text, end))
     value = None if unclear else _value(match)
     if value is None:
         return Numeral(None, text[match.start() :].strip())
     if suffix is None:
         return Numeral(value, match.group())
-    scale = (suffix["scale"] or suffix["wan"] or suffix["k"] or "").lower()
+    scale = (suffix["scale"] or suffix["wan"] or _SHORT.get((suffix["short"] or "").strip().lower(), "")).lower()
     return Numeral(value * SCALES.get(scale, 1), text[match.start() : end], suffix["percent"] is not None, scale)
 
 
@@ -266,15 +265,18 @@ def read_all(text: str) -> Numeral | None:
     if len(text) > WINDOW:
         return None
     text = tidy(text).strip()
-    lead = _LEAD.match(text)
-    match = NUMBER.match(text, lead.end() if lead else 0)
+    match = NUMBER.match(text, _past(_LEAD, text, 0))
     if match is None:
         return None
-    suffix = _SUFFIX.match(text, match.end())
-    closers = _CLOSERS.match(text, suffix.end() if suffix else match.end())
-    rest = text[closers.end() :] if closers else ""
+    rest = text[_past(_CLOSERS, text, _past(_SUFFIX, text, match.end())) :]
     numeral = numeral_of(match, text)
     return None if rest.strip(" .") or numeral.value is None else numeral
+
+
+def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Return where what may stand at a place ends; the place itself where it doesn't stand there."""
+    match = pattern.match(text, start)
+    return match.end() if match else start
 
 
 def plain_number(text: str) -> Fraction | None:

@@ -10,7 +10,8 @@ The *lenient* reading takes the last explicit answer (``#### 18``, ``\boxed{18}`
 - ``50%`` is right for the gold answers 50 and 0.5, and ``0.5`` for the gold answer ``50%``; but ``0.5`` and ``5000%``
   are not right for the gold answer 50: a whole gold number in a question of percent counts percent.
 - A clock time is a number only at the full hour: ``2:00 pm`` is 2.
-- ``1.5 million`` is 1500000; it is also 1.5 where the question itself speaks of millions.
+- ``1.5 million`` is 1500000; it is also 1.5 where the question itself speaks of millions. A question that asks what percent
+  counts percent where its gold answer is over 1: ``1250%`` is not right for 12.5.
 - ``2,74`` and ``1 234`` are numbers only where that reading is the gold answer itself; ``1.234.567`` and ``1'234`` always are.
 - What stands around a box is a part of it: ``-\boxed{5}`` is -5, and ``2 \cdot \boxed{5}`` is not one number.
 - Values are compared as exact fractions. Only a gold answer that is no whole number leaves room, for it may be a
@@ -93,12 +94,19 @@ _COMPOUND_AFTER = re.compile(
 
 _NOT_ONE = "the final answer is not one number"
 # In front of a number in running text: minus 5 is -5 where nothing is taken from, and "not 5" is anything but 5.
-_TURNING = ("not", "n't", "never", "minus", "plus", "times", "by", "egative")
+_TURNING = (
+    *("not", "n't", "never", "be", "minus", "plus", "times", "by", "egative"),
+    *("twice", "thrice", "double", "triple", "half", "of", "than"),
+)
 _MINUS_BEFORE = re.compile(r"(?:\A|(?<![0-9)\]}%$*])\s)(?:negative|minus)\Z", re.IGNORECASE)
 _TURNED_BEFORE = re.compile(
-    r"(?:(?:\bnot|n't|\bnever)(?:\s+(?:minus|negative))?|[0-9][)\]}%$*]*\s+(?:minus|plus|times|divided by))\Z",
+    r"(?:(?:\bnot|cannot|n't|\bnever)(?:\s+be)?(?:\s+(?:minus|negative))?"
+    r"|\b(?:twice|thrice|double|triple|half)(?:\s+of)?"
+    r"|\b(?:[0-9]+|one|two|three|four|five|six|seven|eight|nine|ten|an?)\s+(?:\w+\s+)?(?:more|less|\w+er)\s+(?:\w+\s+)?than"
+    r"|[0-9][)\]}%$*]*\s+(?:minus|plus|times|divided by))\Z",
     re.IGNORECASE,
 )
+_PERCENT_ASKED = re.compile(r"\b(?:what|which|how many|the)\s+(?:[a-z]+\s+){0,2}(?:per\s?cent|pct)", re.IGNORECASE)
 _ASCII_DIGITS = "0123456789"
 _DIGITS = _ASCII_DIGITS + "½¼¾⅓⅔" + "".join(map(chr, DIGITS))
 _BEFORE = 40
@@ -265,10 +273,21 @@ def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
     if gold.percent and not answer.percent:
         return _close(gold.value / 100, answer.value)
     if answer.percent and not gold.percent and gold.value.denominator > 1:
-        return _close(gold.value, answer.value / 100)
-    if answer.scale and answer.scale in question.lower():
+        return not counts_percent(gold.value, question) and _close(gold.value, answer.value / 100)
+    if answer.scale and _speaks_of(answer.scale, question):
         return _close(gold.value, answer.value / SCALES[answer.scale])
     return False
+
+
+def counts_percent(gold: Fraction, question: str) -> bool:
+    """Tell whether a gold answer without a percent sign counts percent: over 1, to a question that asks what percent."""
+    return abs(gold) > 1 and _PERCENT_ASKED.search(question) is not None
+
+
+def _speaks_of(scale: str, question: str) -> bool:
+    """Tell whether a question counts in dozens, millions, …, in a word of its own."""
+    word = rf"\b{scale}s?\b" if scale.isascii() else scale
+    return re.search(word, question, re.IGNORECASE) is not None
 
 
 def _close(gold: Fraction, value: Fraction) -> bool:
