@@ -35,6 +35,7 @@ from mutmut.mutation import trampoline
 from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source, create_mutations
 
 ROOT = Path(__file__).parents[1]
+SLOW = "goes_on_and_reports or killed_at_any_moment"
 COMPARED = ("tests/evidence/test_differences.py", "tests/evidence/test_clusters.py")
 KILLED = ("killed", "timeout")
 RUN = (
@@ -60,7 +61,7 @@ def tests_of(folder: str, *names: str, without: str = "real_data") -> list[str]:
 GROUPS = {
     "run": (
         ["records", *(f"run/{name}" for name in RUN)],
-        ["tests/system/test_jsonl.py", *tests_of("run", "journal", "directory", "kept_checkpoints")],
+        ["tests/system/test_jsonl.py", *tests_of("run", "journal", "directory", "kept_checkpoints", without=SLOW)],
     ),
     "scoring": (
         [f"scoring/{name}" for name in ("estimates", "paired_tests", "score", "solve_rates", "pick")],
