@@ -36,7 +36,7 @@ from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source,
 
 ROOT = Path(__file__).parents[1]
 SLOW = "goes_on_and_reports or killed_at_any_moment"
-COMPARED = ("tests/evidence/test_differences.py", "tests/evidence/test_clusters.py")
+SIMULATED = "percent_of_the_time or 8_times_in_10 or takes_seconds or hold_the_truth or whatever or drawn_ones"
 KILLED = ("killed", "timeout")
 RUN = (
     "directory",
@@ -67,8 +67,7 @@ GROUPS = {
         [f"scoring/{name}" for name in ("estimates", "paired_tests", "score", "solve_rates", "pick")],
         [
             "tests/test_prune.py",
-            *COMPARED,
-            *tests_of("scoring", "estimates", "score", "score_intervals", "solve_rates"),
+            *tests_of("scoring", "estimates", "score", "score_intervals", "solve_rates", without=SIMULATED),
         ],
     ),
     "evidence": (
