@@ -35,7 +35,8 @@ from mutmut.mutation import trampoline
 from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source, create_mutations
 
 ROOT = Path(__file__).parents[1]
-COMPARED = ("tests/evidence/test_differences.py", "tests/evidence/test_clusters.py")
+SLOW = "goes_on_and_reports or killed_at_any_moment"
+SIMULATED = "percent_of_the_time or 8_times_in_10 or takes_seconds or hold_the_truth or whatever or drawn_ones"
 KILLED = ("killed", "timeout")
 RUN = (
     "directory",
@@ -60,14 +61,13 @@ def tests_of(folder: str, *names: str, without: str = "real_data") -> list[str]:
 GROUPS = {
     "run": (
         ["records", *(f"run/{name}" for name in RUN)],
-        ["tests/system/test_jsonl.py", *tests_of("run", "journal", "directory", "kept_checkpoints")],
+        ["tests/system/test_jsonl.py", *tests_of("run", "journal", "directory", "kept_checkpoints", without=SLOW)],
     ),
     "scoring": (
         [f"scoring/{name}" for name in ("estimates", "paired_tests", "score", "solve_rates", "pick")],
         [
             "tests/test_prune.py",
-            *COMPARED,
-            *tests_of("scoring", "estimates", "score", "score_intervals", "solve_rates"),
+            *tests_of("scoring", "estimates", "score", "score_intervals", "solve_rates", without=SIMULATED),
         ],
     ),
     "evidence": (

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tpt.errors import RunError, RunLockedError, StaleStageError
-from tpt.run.directory import RoundDir, RunDir, log_event
+from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside, stage_of
 from tpt.run.lock import lock
 from tpt.run.manifest import read_manifest, require_output, versions, write_manifest
 from tpt.run.outputs import fingerprint
@@ -48,6 +48,94 @@ def test_rounds_are_found_in_the_order_of_their_numbers(run: RunDir) -> None:
         (run.path / name).mkdir(parents=True)
     (run.path / "round-3").write_text("no folder")
     assert [round_dir.index for round_dir in run.rounds()] == [0, 2, 10]
+
+
+LAYOUT = {
+    **{name: f"{name}.jsonl" for name in ("problems", "heldout")},
+    **{
+        "config": "config.toml",
+        "base": "base.json",
+        "rehearsal": "rehearsal.json",
+        "frozen": "frozen.json",
+        "best": "best",
+    },
+    **{"report": "report.md", "logs": "logs", "progress": "logs/progress.json", "events": "logs/events.jsonl"},
+    **{"log": "logs/run.log", "lock": "lock"},
+}
+SCORED = {
+    **{"traces": "traces.jsonl", "verdicts": "verdicts.jsonl"},
+    **{"greedy_traces": "greedy/traces.jsonl", "greedy_verdicts": "greedy/verdicts.jsonl"},
+}
+OF_STAGES = {
+    "think": {"traces": "traces.jsonl", "verdicts": "verdicts.jsonl"},
+    "prune": {"examples": "examples.jsonl"},
+    "train": {"checkpoint": "checkpoint"},
+    "evaluate": {
+        **{name: f"evaluate/{path}" for name, path in SCORED.items()},
+        **{name: f"evaluate/{name}.jsonl" for name in ("diversity", "variety")},
+    },
+    "also-other": {name: f"also-other/{path}" for name, path in SCORED.items()},
+}
+
+
+def test_every_file_has_its_place(run: RunDir) -> None:
+    """Files are the interface: whoever reads runs relies on these names."""
+    assert {name: path.relative_to(run.path).as_posix() for name, path in vars(run).items() if name != "path"} == LAYOUT
+    assert run.also("also-other") == run.path / "also" / "also-other.jsonl"
+    one = run.round(1)
+    assert (one.record.name, one.surplus.name, one.manifest("think").name) == (
+        "round.json",
+        "surplus.jsonl",
+        "think.json",
+    )
+    for stage, files in OF_STAGES.items():
+        assert {name: path.relative_to(one.path).as_posix() for name, path in one.outputs(stage).items()} == files
+    assert run.round(0).stages == ("evaluate",) and one.stages == ("think", "prune", "train", "evaluate")
+    assert one.evaluate_diversity.name == "diversity.jsonl"
+    frozen = {stage: one.frozen_inputs(stage) for stage in OF_STAGES}
+    assert frozen["think"] == frozen["prune"] == {"problems": run.problems} and frozen["train"] == {}
+    assert frozen["evaluate"] == {"heldout problems": run.heldout}
+    assert frozen["also-other"] == {"problems": run.also("also-other")}
+
+
+def test_the_stage_of_a_file_is_read_from_its_place(run: RunDir) -> None:
+    one = run.round(3)
+    for path, stage in (
+        *((one.traces, "think"), (one.scored.verdicts, "evaluate"), (one.scored.greedy_traces, "evaluate")),
+        (one.also("also-other").greedy_verdicts, "also-other"),
+    ):
+        found = stage_of(path)
+        assert found is not None and (found[0].path, found[0].index, found[1]) == (one.path.resolve(), 3, stage)
+    assert stage_of(run.path / "traces.jsonl") is None
+
+
+def test_a_round_that_finished_nothing_is_set_aside_with_its_samples(run: RunDir) -> None:
+    for number in (1, 2, 3):
+        (run.round(1).path / "evaluate").mkdir(parents=True)
+        run.round(1).traces.write_text("" if number == 3 else "one\n")
+        set_aside(run.round(1))
+        assert run.rounds() == []
+    assert sorted(path.name for path in run.path.iterdir()) == ["round-1.other-config-1", "round-1.other-config-2"]
+
+
+def test_what_ended_a_run_stands_in_its_logs(run: RunDir) -> None:
+    log_failure(run, ValueError("before"))
+    assert not run.logs.exists(), "there is no run yet"
+    run.path.mkdir()
+    run.config.touch()
+    for error in (ValueError("one\ntwo"), KeyboardInterrupt(), GeneratorExit()):
+        log_failure(run, error)
+    log_event(run, "told", text="in words", stage="think")
+    events = [json.loads(line) for line in run.events.read_text().splitlines()]
+    for event in events:
+        event.pop("time")
+    assert events == [
+        {"event": "failed", "error": "ValueError", "message": "one\ntwo"},
+        {"event": "interrupted"},
+        {"event": "told", "stage": "think"},
+    ]
+    lines = [line.partition(" ")[2] for line in run.log.read_text().splitlines()]
+    assert lines == ["failed error=ValueError message=one", "   two", "interrupted", "told stage=think in words"]
 
 
 def test_another_folder_is_no_run(run: RunDir) -> None:

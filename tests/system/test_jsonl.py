@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpt.errors import RunError
-from tpt.records import Estimate, EvalReport, Example, Outcome, Problem, RoundRecord, Trace, Verdict
+from tpt.records import Estimate, EvalReport, Example, Outcome, Problem, RoundRecord, Trace, Verdict, well_formed
 from tpt.system.jsonl import (
     append_record,
     from_table,
@@ -328,3 +328,8 @@ def test_records_appended_before_the_disk_was_full_are_kept(tmp_path: Path) -> N
     with open_append(path) as file:
         append_record(file, trace(99))
     assert [each.sample for each in read_records(path, Trace)] == [*range(len(kept)), 99]
+
+
+def test_halves_of_pairs_are_replaced_and_nothing_else() -> None:
+    assert well_formed("a\ud800é\udc00") == "a\ufffdé\ufffd"
+    assert (well_formed("plain"), well_formed("\U0001f600é")) == ("plain", "\U0001f600é")

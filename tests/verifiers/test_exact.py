@@ -8,7 +8,8 @@ from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.judge import judge_one
-from tpt.verifiers.text import verify_exact
+from tpt.verifiers.pool.call import PoolCall, PoolResult
+from tpt.verifiers.text import verify_exact, verify_regex
 
 LIMITS = VerifyConfig(timeout_s=1.5, workers=1)
 
@@ -58,6 +59,22 @@ def test_exact(gold: str, completion: str, outcome: Outcome, strict: bool) -> No
 def test_regex(pattern: str, completion: str, outcome: Outcome, strict: bool) -> None:
     judged = regex(pattern, completion)
     assert (judged.outcome, judged.strict) == (outcome, strict)
+
+
+@pytest.mark.parametrize(
+    ("result", "judgement"),
+    [
+        (PoolResult(value=0), Judgement(Outcome.CORRECT, True, "aab")),
+        (PoolResult(value=1), Judgement(Outcome.CORRECT, False, "aab")),
+        (PoolResult(value=-1), Judgement(Outcome.WRONG, False, "aab")),
+        (PoolResult(problem="timeout", detail="1 s"), Judgement(Outcome.TIMEOUT, False, "aab", "1 s")),
+        (PoolResult(problem="memory", detail="1 MB"), Judgement(Outcome.ERROR, False, "aab", "1 MB")),
+        (PoolResult(problem="died", detail="gone"), Judgement(Outcome.ERROR, False, "aab", "gone")),
+    ],
+)
+def test_whatever_becomes_of_a_pattern_is_a_verdict(result: PoolResult, judgement: Judgement) -> None:
+    call = verify_regex(Problem("p", "", "a+b", "regex"), "#### aab")
+    assert isinstance(call, PoolCall) and call.to_judgement(result) == judgement
 
 
 def test_a_bad_pattern_is_named() -> None:

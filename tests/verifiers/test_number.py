@@ -15,6 +15,7 @@ from real_data import DATA
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
+from tpt.verifiers.number.spelled import spelled_at
 from tpt.verifiers.number.verify import TAIL, canonical_answer, gold_number, verify_number
 
 RIGHT, WRONG, NONE = Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER
@@ -301,6 +302,12 @@ def test_percent_of_a_gold_that_counts_percent_is_not_divided() -> None:
 def test_votes_for_one_value_have_one_spelling() -> None:
     assert {canonical_answer(text) for text in ("18", "18.00", "$18", "36/2")} == {"18"}
     assert canonical_answer("2:30") == "2:30"
+
+
+def test_words_are_read_from_the_beginning() -> None:
+    assert spelled_at("eighteen eggs") == (18, "eighteen", len("eighteen eggs"))
+    assert spelled_at("the eighteen", 4) == (18, "eighteen", 12)
+    assert spelled_at("the eighteen") is None
 
 
 HOSTILE = {
