@@ -35,6 +35,7 @@ from mutmut.mutation import trampoline
 from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source, create_mutations
 
 ROOT = Path(__file__).parents[1]
+RUN_TESTS = ("before_a_stage", "directory", "journal", "kept_checkpoints", "outputs")
 SLOW = "goes_on_and_reports or killed_at_any_moment"
 SIMULATED = "percent_of_the_time or 8_times_in_10 or takes_seconds or hold_the_truth or whatever or drawn_ones"
 KILLED = ("killed", "timeout")
@@ -61,7 +62,7 @@ def tests_of(folder: str, *names: str, without: str = "real_data") -> list[str]:
 GROUPS = {
     "run": (
         ["records", *(f"run/{name}" for name in RUN)],
-        ["tests/system/test_jsonl.py", *tests_of("run", "journal", "directory", "kept_checkpoints", without=SLOW)],
+        ["tests/system/test_jsonl.py", *tests_of("run", *RUN_TESTS, without=SLOW)],
     ),
     "scoring": (
         [f"scoring/{name}" for name in ("estimates", "paired_tests", "score", "solve_rates", "pick")],
