@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from libcst import Module
+from libcst import FunctionDef, Module
 from mutmut.mutation import trampoline
 from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source, create_mutations
 
@@ -126,7 +126,7 @@ def changed_copy(work: Path, modules: list[str], each: int, seed: int) -> tuple[
     for module in modules:
         path = work / "tpt" / f"{module}.py"
         tree, possible, *_ = create_mutations(str(path), path.read_text())
-        possible = [each for each in possible if each.contained_by_top_level_function is not None]
+        possible = [each for each in possible if isinstance(each.contained_by_top_level_function, FunctionDef)]
         counts[module] = len(possible)
         made = combine_mutations_to_source(tree, sample(module, possible, each, seed))
         path.write_text(made.code)
