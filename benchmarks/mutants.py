@@ -37,7 +37,7 @@ from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source,
 ROOT = Path(__file__).parents[1]
 RUN_TESTS = ("before_a_stage", "directory", "journal", "kept_checkpoints", "outputs")
 SLOW = "goes_on_and_reports or killed_at_any_moment"
-SIMULATED = "percent_of_the_time or 8_times_in_10 or takes_seconds or hold_the_truth or whatever or drawn_ones"
+SIMULATED = "percent_of_the_time or 8_times_in_10 or takes_seconds or hold_the_truth or drawn_ones"
 KILLED = ("killed", "timeout")
 RUN = (
     "directory",
@@ -68,7 +68,9 @@ GROUPS = {
         [f"scoring/{name}" for name in ("estimates", "paired_tests", "score", "solve_rates", "pick")],
         [
             "tests/test_prune.py",
-            *tests_of("scoring", "estimates", "score", "score_intervals", "solve_rates", without=SIMULATED),
+            *tests_of(
+                "scoring", "closed_forms", "estimates", "score", "score_intervals", "solve_rates", without=SIMULATED
+            ),
         ],
     ),
     "evidence": (
