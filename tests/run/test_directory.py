@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -223,6 +224,8 @@ def test_changed_files_of_a_stage_are_named(round_dir: RoundDir) -> None:
 
 def test_settings_have_one_digest_whatever_their_order() -> None:
     assert digest_of({"a": 1, "b": "é"}) == digest_of({"b": "é", "a": 1}) != digest_of({"a": 1, "b": "e"})
+    # Finished runs hold such digests.
+    assert digest_of({"b": "é", "a": 1}) == hashlib.sha256(b'{"a": 1, "b": "\\u00e9"}').hexdigest()
 
 
 def test_events_are_lines_with_their_time(run: RunDir) -> None:
