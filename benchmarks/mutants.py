@@ -30,13 +30,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from libcst import Module
+from libcst import FunctionDef, Module
 from mutmut.mutation import trampoline
 from mutmut.mutation.file_mutation import Mutation, combine_mutations_to_source, create_mutations
 
 ROOT = Path(__file__).parents[1]
+RUN_TESTS = ("before_a_stage", "directory", "journal", "kept_checkpoints", "outputs")
 SLOW = "goes_on_and_reports or killed_at_any_moment"
-SIMULATED = "percent_of_the_time or 8_times_in_10 or takes_seconds or hold_the_truth or whatever or drawn_ones"
+SIMULATED = "percent_of_the_time or 8_times_in_10 or takes_seconds or hold_the_truth or drawn_ones"
 KILLED = ("killed", "timeout")
 RUN = (
     "directory",
@@ -61,13 +62,15 @@ def tests_of(folder: str, *names: str, without: str = "real_data") -> list[str]:
 GROUPS = {
     "run": (
         ["records", *(f"run/{name}" for name in RUN)],
-        ["tests/system/test_jsonl.py", *tests_of("run", "journal", "directory", "kept_checkpoints", without=SLOW)],
+        ["tests/system/test_jsonl.py", *tests_of("run", *RUN_TESTS, without=SLOW)],
     ),
     "scoring": (
         [f"scoring/{name}" for name in ("estimates", "paired_tests", "score", "solve_rates", "pick")],
         [
             "tests/test_prune.py",
-            *tests_of("scoring", "estimates", "score", "score_intervals", "solve_rates", without=SIMULATED),
+            *tests_of(
+                "scoring", "closed_forms", "estimates", "score", "score_intervals", "solve_rates", without=SIMULATED
+            ),
         ],
     ),
     "evidence": (
@@ -125,7 +128,7 @@ def changed_copy(work: Path, modules: list[str], each: int, seed: int) -> tuple[
     for module in modules:
         path = work / "tpt" / f"{module}.py"
         tree, possible, *_ = create_mutations(str(path), path.read_text())
-        possible = [each for each in possible if each.contained_by_top_level_function is not None]
+        possible = [each for each in possible if isinstance(each.contained_by_top_level_function, FunctionDef)]
         counts[module] = len(possible)
         made = combine_mutations_to_source(tree, sample(module, possible, each, seed))
         path.write_text(made.code)

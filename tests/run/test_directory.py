@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import signal
@@ -16,9 +18,17 @@ import pytest
 
 from tpt.errors import RunError, RunLockedError, StaleStageError
 from tpt.run.directory import RoundDir, RunDir, log_event, log_failure, set_aside, stage_of
-from tpt.run.lock import lock
-from tpt.run.manifest import read_manifest, require_output, versions, write_manifest
-from tpt.run.outputs import fingerprint
+from tpt.run.lock import holder_of, lock
+from tpt.run.manifest import (
+    changed_files,
+    finished_stages,
+    read_manifest,
+    require_output,
+    require_unchanged,
+    versions,
+    write_manifest,
+)
+from tpt.run.outputs import FileChange, fingerprint
 from tpt.run.sealed import digest_of
 
 
@@ -200,8 +210,22 @@ def test_a_folder_s_fingerprint_is_its_names_and_contents(tmp_path: Path) -> Non
     assert same[0] == same[1] and len({same[0], *others}) == 4
 
 
+def test_changed_files_of_a_stage_are_named(round_dir: RoundDir) -> None:
+    assert changed_files(round_dir, "prune") == [] and finished_stages(round_dir) == ["prune"]
+    require_unchanged(round_dir, "think", "prune")
+    round_dir.examples.write_text("two\n")
+    os.utime(round_dir.examples, ns=(1, 1))
+    assert changed_files(round_dir, "prune") == [FileChange(round_dir.examples, "changed")]
+    with pytest.raises(
+        StaleStageError, match=r"round-1/examples.jsonl, of the prune stage of round 1: changed\nPut them"
+    ):
+        require_unchanged(round_dir, "think", "prune")
+
+
 def test_settings_have_one_digest_whatever_their_order() -> None:
     assert digest_of({"a": 1, "b": "é"}) == digest_of({"b": "é", "a": 1}) != digest_of({"a": 1, "b": "e"})
+    # Finished runs hold such digests.
+    assert digest_of({"b": "é", "a": 1}) == hashlib.sha256(b'{"a": 1, "b": "\\u00e9"}').hexdigest()
 
 
 def test_events_are_lines_with_their_time(run: RunDir) -> None:
@@ -215,7 +239,7 @@ def test_events_are_lines_with_their_time(run: RunDir) -> None:
 HOLD = """
 import subprocess, sys, time
 from tpt.run.directory import RunDir
-from tpt.run.lock import lock
+from tpt.run.lock import holder_of, lock
 with lock(RunDir(sys.argv[1])) as held:
     if sys.argv[2:] == ["child"]:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=[held.descriptor])
@@ -275,6 +299,40 @@ def test_a_child_that_inherited_the_lock_keeps_it(run: RunDir) -> None:
         os.kill(int(child), signal.SIGKILL)
         with lock(run, wait_s=10) as held:
             assert held.left_by == f"process {process.pid} on {os.uname().nodename}"
+
+
+def test_who_is_at_a_run_is_told_without_waiting(run: RunDir) -> None:
+    assert holder_of(run) == ("", False), "there is no run yet"
+    run.path.mkdir()
+    run.lock.touch()
+    assert holder_of(run) == ("", False)
+    name = f"process {os.getpid()} on {os.uname().nodename}"
+    with lock(run):
+        assert holder_of(run) == (name, True)
+        os.truncate(run.lock, 0)
+        assert holder_of(run) == ("unknown", True)
+        with pytest.raises(
+            RunLockedError, match=r"is writing this run: unknown\. Wait for it, stop it, or use another dir"
+        ):
+            lock(run, wait_s=0).__enter__()
+    run.lock.write_text("process 1 on a host")
+    assert holder_of(run) == ("process 1 on a host", False)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(run: RunDir, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(descriptor: int, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fails)
+    with pytest.raises(
+        RunError, match=r"lock: cannot be locked on this file system \(.+\), so two .*Use one with locks"
+    ):
+        lock(run, wait_s=0).__enter__()
+    assert holder_of(run) == ("", False)
+    code = errno.EIO
+    with pytest.raises(OSError, match="Input/output"):
+        lock(run, wait_s=0).__enter__()
 
 
 def test_an_error_under_the_lock_gives_it_back(run: RunDir) -> None:

@@ -75,6 +75,18 @@ def test_verdicts_in_another_order_are_put_to_their_traces(tmp_path: Path) -> No
         assert len(list(journal)) == len(TRACES)
 
 
+def test_a_judge_that_leaves_one_out_is_an_error(tmp_path: Path) -> None:
+    journal = written(tmp_path, TRACES, judged_all(TRACES[:2]))
+    with pytest.raises(ValueError, match="shorter"):
+        list(journal.recovered(lambda traces: judged_all(traces[:-1])))
+
+
+def test_no_verdicts_yet_are_none(tmp_path: Path) -> None:
+    journal = written(tmp_path, TRACES, [])
+    journal.verdicts.unlink()
+    assert list(journal.recovered(judged_all)) == [(each, verdict(each)) for each in TRACES]
+
+
 def test_no_traces_means_no_verdicts(tmp_path: Path) -> None:
     journal = written(tmp_path, [], judged_all(TRACES))
     journal.traces.unlink()
