@@ -85,7 +85,7 @@ GROUPS = {
     ),
     "math": (
         [f"verifiers/math/{name}" for name in MATH],
-        tests_of("verifiers", "math", "answer_tables", "answer_format"),
+        tests_of("verifiers", "math", "math_parts", "judge", "answer_tables", "answer_format"),
     ),
     "symbolic": (["verifiers/math/symbolic"], tests_of("verifiers", "math")),
     "text": (
