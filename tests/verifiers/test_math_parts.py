@@ -36,6 +36,12 @@ from tpt.verifiers.pool.call import PoolCall, PoolResult
         ("x=5", r"\text{x = 5}", True),
         (r"x<1 \lor x>3", "x<1 or x>3", True),
         ("500", r"5 \cdot 10^{2}", True),
+        (r"\frac{1}{3}", "0.3", False),
+        (r"\frac{1}{3}", "0.3333", True),
+        ("5", "5/0", None),
+        ("ABC", "abc", True),
+        ("ABC", "ABD", False),
+        ("5000", r"5\text{ thousands}", True),
     ],
 )
 def test_what_is_decided_exactly(gold: str, answer: str, same: bool | None) -> None:
