@@ -9,6 +9,7 @@ from tpt.verifiers import Judgement
 from tpt.verifiers.math.final_answer import _right_side, answer_behind_hashes, final_answer
 from tpt.verifiers.math.latex import compare_exactly
 from tpt.verifiers.math.verify import verify_math
+from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,21 @@ from tpt.verifiers.math.verify import verify_math
         (r"\{1,2\}", "(1)+2", None),
         (r"\{1,2\}", "(1,2)", False),
         (r"5\text{ km}", r"5\text{ m}", False),
+        (r"5\text{ cubic cm}", r"5\text{ square cm}", False),
+        (r"5\text{ cubic cm}", r"5\text{ cm}^3", True),
+        ("(1,2)", "[1,2)", False),
+        ("12:00", "12", False),
+        (r"\text{(A)}", "B plus", False),
+        ("Malcolm X", "Malcolm", False),
+        ("x=5", r"\text{x = 5}", True),
+        (r"x<1 \lor x>3", "x<1 or x>3", True),
+        ("500", r"5 \cdot 10^{2}", True),
+        (r"\frac{1}{3}", "0.3", False),
+        (r"\frac{1}{3}", "0.3333", True),
+        ("5", "5/0", None),
+        ("ABC", "abc", True),
+        ("ABC", "ABD", False),
+        ("5000", r"5\text{ thousands}", True),
     ],
 )
 def test_what_is_decided_exactly(gold: str, answer: str, same: bool | None) -> None:
@@ -71,6 +87,21 @@ def test_what_stands_behind_hashes(completion: str, text: str | None) -> None:
 def test_the_only_number_of_several_words_is_the_answer(completion: str, text: str) -> None:
     found = final_answer(completion)
     assert found is not None and found.text == text
+
+
+@pytest.mark.parametrize(
+    ("result", "judgement"),
+    [
+        (PoolResult(value="x+x"), Judgement(Outcome.CORRECT, True, "x+x")),
+        (PoolResult(value=None), Judgement(Outcome.WRONG, False, "x+x")),
+        (PoolResult(problem="timeout", detail="1 s"), Judgement(Outcome.TIMEOUT, False, "x+x", "1 s")),
+        (PoolResult(problem="error", detail="a\nb"), Judgement(Outcome.WRONG, False, "x+x", "cannot be compared: b")),
+        (PoolResult(problem="memory", detail="1 MB"), Judgement(Outcome.ERROR, False, "x+x", "1 MB")),
+    ],
+)
+def test_whatever_becomes_of_a_comparison_is_a_verdict(result: PoolResult, judgement: Judgement) -> None:
+    call = verify_math(Problem("p", "", "2x", "math"), r"\boxed{x+x}")
+    assert isinstance(call, PoolCall) and call.to_judgement(result) == judgement
 
 
 def test_what_is_not_compared_says_why() -> None:

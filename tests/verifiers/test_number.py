@@ -207,6 +207,7 @@ REFUSED = [
     ("1.5", "#### 1.5 million"),
     ("10", "#### 10 12"),
     ("18", "#### 18 = 17"),
+    ("18", "#### 18 + 2 = twenty"),
 ]
 
 SILENT = ["", " \n", "####", "#### dollars", "I do not know.", "\\boxed{}", "The answer is unclear", "#" * 50]
@@ -232,11 +233,12 @@ def test_right_in_another_form(gold: str, completion: str) -> None:
 def test_not_the_gold_value(gold: str, completion: str) -> None:
     judgement = judge(gold, completion)
     assert (judgement.outcome, judgement.strict) == (WRONG, False), judgement
-    assert judgement.extracted
+    assert judgement.extracted and judgement.detail in ("", "the final answer is not one number")
 
 
 def test_a_number_that_only_continues_something_is_told_with_what_it_continues() -> None:
-    assert judge("3", "She has 16 - 3").extracted == "She has 16 - 3"
+    told = "the final answer is not one number"
+    assert judge("3", "She has 16 - 3") == Judgement(WRONG, False, "She has 16 - 3", told)
     assert judge("8", "So it cannot be 10, and it is not 8").extracted == "e 10, and it is not 8"
 
 
