@@ -49,7 +49,7 @@ def base_record(run: RunDir) -> dict[str, str]:
         StaleStageError: the file was changed since the run began.
         RunError: it is missing or damaged.
     """
-    base = read_sealed(run.base, is_key=("model", "digest", "commit").__contains__, remedy=_REMADE)
+    base = read_sealed(run.base, is_entry=lambda key, _: key in ("model", "digest", "commit"), remedy=_REMADE)
     if not all(isinstance(base.get(key), str) for key in ("model", "digest")):
         raise RunError(f"{run.base}: damaged: not a model and its digest. Delete it to have it made again")
     return base

@@ -72,7 +72,7 @@ def test_a_lost_problem_file_is_named_and_a_deleted_record_is_made_anew(run: Run
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path, said = tmp_path / "said.json", {"a": "é", "b": {"c": [1, 2.5, None]}}
     write_sealed(path, said)
-    assert read_sealed(path, is_key=said.__contains__, remedy="") == said
+    assert read_sealed(path, is_entry=lambda key, _: key in said, remedy="") == said
     path.write_text("[]")
     with pytest.raises(StaleStageError, match=r"said\.json: changed since the run began\. Put it back as it was"):
-        read_sealed(path, is_key=said.__contains__, remedy="")
+        read_sealed(path, is_entry=lambda key, _: key in said, remedy="")

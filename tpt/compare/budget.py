@@ -42,13 +42,13 @@ def flops(record: RoundRecord) -> float | None:
         prompts = 0
     if weights is None or rows is None or prompts is None:
         return None
-    learning = 4 if train.get("method") in _ADAPTERS else 6
-    return float(weights * (forward(sampled_tokens(record) + prompts) + learning * rows))
+    is_adapter = train.get("method") in _ADAPTERS
+    return operations(weights, read=sampled_tokens(record) + prompts, trained=rows, is_adapter=is_adapter)
 
 
-def forward(tokens: float) -> float:
-    """Return the operations, by weight, of tokens that are only sampled or read."""
-    return 2 * tokens
+def operations(weights: int, *, read: float, trained: float = 0, is_adapter: bool = False) -> float:
+    """Return the operations of tokens that are sampled or read, and of those of training rows; see ``flops``."""
+    return float(weights * (2 * read + (4 if is_adapter else 6) * trained))
 
 
 def spent(records: Sequence[RoundRecord]) -> int:

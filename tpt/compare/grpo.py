@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tpt.compare.budget import Limit
+from tpt.compare.budget import Limit, operations
 from tpt.config import RunConfig, load_config
 from tpt.engines import Completion
 from tpt.errors import ModelError
@@ -139,7 +139,8 @@ def _train(
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: object) -> None:
             """See TrainerCallback."""
             # Every token that is sampled or read is trained on too.
-            cost = 8 * trained()["total_tokens"] * trained()["parameters"] if limit.is_flops else reward.tokens
+            read, parameters = trained()["total_tokens"], trained()["parameters"]
+            cost = operations(parameters, read=read, trained=read) if limit.is_flops else reward.tokens
             control.should_training_stop = cost >= limit.spend
 
     trainer = GRPOTrainer(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tpt.compare.budget import forward, spent, spent_flops
+from tpt.compare.budget import operations, spent, spent_flops
 from tpt.compare.running import ArmRun
 from tpt.evidence.best_round import split_heldout
 from tpt.evidence.scored import scored_counts
@@ -118,7 +118,7 @@ def ballot(task: ArmRun, reference: list[RoundRecord], *, is_flops: bool) -> Bal
     tokens = share * sum(trace.completion_tokens for trace in traces)
     weights = reference[-1].train.get("parameters") if reference[-1].train else None
     prompts = evaluated.get("prompt_tokens")
-    flops = None if weights is None or prompts is None else weights * forward(tokens + share * prompts)
+    flops = None if weights is None or prompts is None else operations(weights, read=tokens + share * prompts)
     budget, once = (spent_flops(reference) or 0.0, flops or 0.0) if is_flops else (float(spent(reference)), tokens)
     return Ballot(tokens, flops, 1 + int(budget // max(1.0, once)))
 

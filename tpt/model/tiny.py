@@ -48,9 +48,8 @@ def tiny_model(config: PreTrainedConfig, *, small_text: bool = False) -> PreTrai
             model = random_model(small, "float32")
             if _gives_numbers(model):
                 return model
-        except (
-            Exception
-        ):  # a family that cannot be made narrow raises whatever it raises; the caller says that there is none
+        # A family that cannot be made narrow raises whatever it raises; the caller says that there is none.
+        except Exception:
             continue
     return None
 

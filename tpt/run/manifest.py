@@ -173,11 +173,11 @@ def require_frozen(run: RunDir, *, full: bool = False) -> None:
 def _frozen(run: RunDir) -> dict[str, Any]:
     if not run.frozen.exists():
         return {}
-    remedy = ", or delete it to take the problems as they are"
-    known = read_sealed(run.frozen, is_key=run.is_problem_file, remedy=remedy)
-    if not all(isinstance(record, dict) for record in known.values()):
-        raise StaleStageError(f"{run.frozen}: changed since the run began. Put it back as it was{remedy}")
-    return known
+    return read_sealed(
+        run.frozen,
+        is_entry=lambda name, record: run.is_problem_file(name) and isinstance(record, dict),
+        remedy=", or delete it to take the problems as they are",
+    )
 
 
 def require_unchanged_run(run: RunDir) -> None:

@@ -24,12 +24,12 @@ def write_sealed(path: Path, said: Mapping[str, Any]) -> None:
     write_json(path, {**said, _SEAL: digest_of(said)})
 
 
-def read_sealed(path: Path, *, is_key: Callable[[str], bool], remedy: str) -> dict[str, Any]:
+def read_sealed(path: Path, *, is_entry: Callable[[str, Any], bool], remedy: str) -> dict[str, Any]:
     """Read a JSON object without its seal.
 
     Args:
         path: the file; one by an earlier version has no seal.
-        is_key: says whether a key may be in it.
+        is_entry: says whether a key with its value may be in it.
         remedy: what may be done besides putting it back, for the message.
 
     Raises:
@@ -40,7 +40,9 @@ def read_sealed(path: Path, *, is_key: Callable[[str], bool], remedy: str) -> di
     said = {key: value for key, value in found.items() if key != _SEAL} if isinstance(found, dict) else {}
     # A damaged name of the seal must not pass for a file without one.
     is_whole = (
-        isinstance(found, dict) and all(map(is_key, said)) and found.get(_SEAL, digest_of(said)) == digest_of(said)
+        isinstance(found, dict)
+        and all(map(is_entry, said, said.values()))
+        and found.get(_SEAL, digest_of(said)) == digest_of(said)
     )
     if not is_whole:
         raise StaleStageError(f"{path}: changed since the run began. Put it back as it was{remedy}")
