@@ -82,11 +82,7 @@ def prompt_for(config: RunConfig, source: AlsoSource, kinds: Collection[str], he
     the problems differs. Else its worked examples would show the wrong form: then its system text, the question, and a
     request for the answer format.
 
-    Args:
-        config: the run's.
-        source: the set; its own template goes first.
-        kinds: of its problems.
-        heldout: the kinds of the held-out problems.
+    The set's own template goes first; ``kinds`` are those of its problems, ``heldout`` those of the held-out ones.
     """
     plain = PromptConfig(system=config.prompt.system)
     if source.template:

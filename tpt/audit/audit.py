@@ -140,9 +140,7 @@ class Audit:
 def load_verdicts(run: RunDir, round_index: int | None) -> tuple[int, list[AuditItem]]:
     """Return a round and all its verdicts: of its training traces, or in round 0 of the base model's score.
 
-    Args:
-        run: the run.
-        round_index: None for the last round that has verdicts.
+    ``round_index`` None: the last round that has verdicts.
 
     Raises:
         RunError: the round has no verdicts, or a file of a finished stage was changed.

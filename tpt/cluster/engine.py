@@ -34,11 +34,7 @@ _ANY_TOKEN = 2**63
 def open_ray(opener: Callable[[], Engine], config: EngineConfig, *, max_length: int, files: list[str]) -> RayEngine:
     """Join a cluster and return an engine on replicas there, once the first is ready.
 
-    Args:
-        opener: Opens a replica's engine; sent to the nodes and run there.
-        config: Which cluster, how many replicas, and of what size.
-        max_length: Longest prompt plus completion, in tokens.
-        files: What every node must see under the same path.
+    ``opener`` opens a replica's engine and is sent to the nodes, all of which must see ``files`` under the same path.
 
     Raises:
         ClusterError: there is no such cluster, or a node lacks tpt or a file.

@@ -85,8 +85,7 @@ class Limit:
 
         It is begun when, costing what the last one did, it ends nearer to the budget than stopping would.
 
-        Args:
-            records: The finished rounds, the base model's first.
+        The records are those of the finished rounds, the base model's first.
         """
         done = len(records) - 1
         if self.most == self.rounds or done < 1:
@@ -100,10 +99,7 @@ class Limit:
 def limit_of(arm: Arm, plan: StudyPlan, *, reference: Sequence[RoundRecord]) -> Limit:
     """Return how far an arm goes on.
 
-    Args:
-        arm: The arm.
-        plan: With the budget.
-        reference: The reference arm's finished rounds with the same seed.
+    ``reference``: the reference arm's finished rounds with the same seed.
     """
     is_flops = plan.budget == "flops"
     spend = float(plan.budget) if isinstance(plan.budget, int) else float(spent(reference))

@@ -53,12 +53,6 @@ class Searched:
 def search_rates(plan: StudyPlan, out: Path, *, jobs: int, progress: bool) -> list[Searched]:
     """Search every arm's learning rate, as far as that is not done yet; an arm that trains nothing has none.
 
-    Args:
-        plan: The comparison.
-        out: Its folder.
-        jobs: Runs at a time, see ``run_arms``.
-        progress: Say on stderr which rounds are done.
-
     Raises:
         ConfigError: there are too few training problems to hold some back.
         RunError: an arm failed at a rate, after all others were done; or the search there is another.

@@ -67,10 +67,8 @@ def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, w
 def render_toml(config: RunConfig, *, short: bool = False) -> str:
     """Write a config as TOML, each key under a comment that says what it means.
 
-    Args:
-        config: The config.
-        short: Only the keys that most people set, and those with another value than the preset's; read again, it is the
-            same config.
+    ``short``: only the keys that most people set, and those with another value than the preset's; read again, it is the
+    same config.
     """
     lines: list[str] = []
     sections: list[str] = []

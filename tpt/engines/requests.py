@@ -9,10 +9,7 @@ from tpt.errors import EngineError
 def check_request(request: Request, *, max_length: int, vocabulary: int) -> None:
     """Raise EngineError for a request that can never be served.
 
-    Args:
-        request: The request.
-        max_length: Most tokens of prompt and completion together.
-        vocabulary: Number of tokens the model knows.
+    ``max_length`` is that of prompt and completion together, in tokens.
     """
     sampling, problem, length = request.sampling, request.id[0], len(request.prompt_ids)
     if sampling.max_tokens < 1 or sampling.temperature < 0 or sampling.top_k < 0 or not 0 < sampling.top_p <= 1:

@@ -55,13 +55,8 @@ _UNUSABLE = (ValueError, RuntimeError, AssertionError, ImportError, OSError, Key
 def open_vllm(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> VLLMEngine:
     """Load a model and return an engine on it; a folder with an adapter is served as such, on its base model's weights.
 
-    Args:
-        spec: See ``tpt.model.load``.
-        chat: On the model's tokenizer.
-        settings: Slots, GPUs, further arguments and the like; ``device`` is a check only: which device vLLM runs on was
-            decided when it was built.
-        max_length: Longest prompt plus completion, in tokens.
-        cache: Where GGUF models are kept dequantised.
+    ``settings.device`` is a check only: which device vLLM runs on was decided when it was built. ``max_length`` is that
+    of prompt and completion together; ``cache`` keeps GGUF models dequantised.
 
     Raises:
         EngineError: vLLM is not installed, cannot run here, or cannot run this model.

@@ -93,12 +93,8 @@ def choose(
 ) -> BestRound:
     """Choose the best of some rounds, the base model first.
 
-    Args:
-        scores: Strict score of each choosing problem in each round, [problems, rounds].
-        stop: The rule and the level.
-        seed: Of the permutation tests.
-        clusters: The cluster of each choosing problem; None: each stands for itself.
-        draws: Sign patterns.
+    ``scores``: strict score of each choosing problem in each round, [problems, rounds]. ``clusters``: of each choosing
+    problem; None: each stands for itself.
     """
     # Equal scores may differ in the last bit; of equals the earliest counts.
     means = scores.mean(axis=0).round(12)

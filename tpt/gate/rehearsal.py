@@ -82,11 +82,8 @@ def rehearse_stage(context: StageContext) -> dict[str, Any]:
 def rehearse(config: RunConfig, problem: Problem, *, cache: Path | None, folder: Path | None = None) -> Rehearsal:
     """Go through the stages of a run on a tiny model; nothing is left on disk.
 
-    Args:
-        config: the run's.
-        problem: what the tiny model is asked and trained on.
-        cache: keeps a GGUF model dequantised; None: it is read anew.
-        folder: where temporary files go; None: the system's folder for them.
+    The tiny model is asked and trained on ``problem``. ``cache`` keeps a GGUF model dequantised; None: it is read anew.
+    Temporary files go into ``folder``; None: the system's folder for them.
 
     Raises:
         TPTError: the model, its tokenizer or its chat template cannot be read.

@@ -34,9 +34,7 @@ _GROUP_NAMES = ("n_group", "topk_group")
 def tiny_model(config: PreTrainedConfig, *, small_text: bool = False) -> PreTrainedModel | None:
     """Return a small random model of an architecture, in float32; None where it cannot be made small.
 
-    Args:
-        config: Of the architecture.
-        small_text: Whether its vocabulary and its windows of attention are small too.
+    ``small_text``: its vocabulary and its windows of attention are small too.
     """
     for narrow in (True, False):
         try:

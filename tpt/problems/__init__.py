@@ -99,9 +99,7 @@ def load_problems(
 def load_wrong_programs(spec: str, *, limit: int | None = None) -> dict[str, tuple[str, ...]]:
     """Return problem id to the programs that the source knows to be wrong; empty where it keeps none.
 
-    Args:
-        spec: the source.
-        limit: of the first so many problems only.
+    ``limit``: of the first so many problems only.
     """
     parsed = parse_spec(spec)
     items = PROGRAM_SOURCES[parsed.name](parsed) if parsed.name in PROGRAM_SOURCES else iter(())

@@ -56,9 +56,7 @@ _COLUMNS = (
 def round_table(rows: Sequence[RoundRow], *, width: int | None = None) -> list[str]:
     """Return the rounds as lines of a table; the best one is marked with a star.
 
-    Args:
-        rows: One of each finished round.
-        width: Characters that it may take; the least important columns are left out. None: all of them stay.
+    Where ``width`` characters are too few, the least important columns are left out; None: all of them stay.
     """
     order = sorted(range(len(_COLUMNS)), key=lambda index: -_COLUMNS[index].place)
     return text_table([headings(rows), *map(cells, rows)], width=width, left=(), drop=order[:-2])

@@ -16,11 +16,7 @@ from tpt.system.terminal import printable, tell
 def notify(key: str, command: str, told: dict[str, Any], *, timeout_s: float) -> None:
     """Run a command by the shell with JSON on its standard input; what goes wrong is one line on stderr.
 
-    Args:
-        key: the config key that names the command.
-        command: for the shell.
-        told: what it is told.
-        timeout_s: after so long, it and what it has started are ended.
+    After ``timeout_s`` the command, and what it has started, are ended; ``key`` is the config's that names it.
     """
     try:
         _run(command, json.dumps(told) + "\n", timeout_s)

@@ -159,9 +159,7 @@ class GenerateEngine:
     def _forced(self, tokens: list[int], rows: int) -> Tensor:
         """Return the logits after every token but the first, with ``generate`` made to choose these tokens.
 
-        Args:
-            tokens: Of the first row; all others have them the other way round.
-            rows: How many rows there are.
+        The tokens are those of the first row; all others have them the other way round.
         """
         forced = torch.tensor([tokens, *[tokens[::-1]] * (rows - 1)], device=self.model.device)
         found: list[Tensor] = []

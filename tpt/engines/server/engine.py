@@ -56,12 +56,8 @@ class ServerEngine:
     def __init__(self, spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, is_base: bool) -> None:
         """Have the server serve the model, find it there and try it out.
 
-        Args:
-            spec: See ``tpt.model.load``.
-            chat: On the model's tokenizer.
-            settings: The server's address and the like.
-            max_length: Longest prompt plus completion, in tokens.
-            is_base: Whether the model is the config's own; a trained checkpoint must be seen to be served.
+        ``max_length`` is that of prompt and completion together. ``is_base``: the model is the config's own; a trained
+        checkpoint must be seen to be served.
 
         Raises:
             EngineError: the server is not there, wants another key, or does not serve the model.

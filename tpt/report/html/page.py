@@ -45,11 +45,7 @@ class WrittenPage:
 def write_page(path: Path, run: RunDir, findings: Findings, *, most_traces: int = 0) -> WrittenPage:
     """Write the report of a run's finished rounds.
 
-    Args:
-        path: The file.
-        run: The run.
-        findings: What is known of its finished rounds.
-        most_traces: Traces shown of each problem in each round, besides those trained on; 0: all.
+    Of each problem in each round ``most_traces`` are shown, besides those trained on; 0: all.
 
     Raises:
         RunError: a file of the run is missing or damaged.
