@@ -95,9 +95,8 @@ class RayEngine:
 
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
-        if request.id in self._requests:
-            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._max_length, vocabulary=_ANY_TOKEN)
+        is_known = request.id in self._requests
+        check_request(request, is_known=is_known, max_length=self._max_length, vocabulary=_ANY_TOKEN)
         self._requests[request.id] = request
         self._queue.add(request.id)
 

@@ -91,9 +91,8 @@ class ServerEngine:
 
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
-        if request.id in self._known:
-            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._max_length, vocabulary=len(self._chat.tokenizer))
+        is_known, vocabulary = request.id in self._known, len(self._chat.tokenizer)
+        check_request(request, is_known=is_known, max_length=self._max_length, vocabulary=vocabulary)
         if self._settings.prompt == "text":
             prompt_text(request, self._chat)
         self._known.add(request.id)
