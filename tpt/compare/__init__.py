@@ -28,7 +28,7 @@ def run_comparison(plan: StudyPlan, out: Path, *, jobs: int = 0, progress: bool 
     run_arms(plan, out, jobs=jobs, progress=progress)
     found = compared(plan, out, searched)
     write_text(out / "compare.svg", figure_svg(found))
-    write_text(out / "compare.md", study_markdown(found, figure="compare.svg"))
+    write_text(out / "compare.md", study_markdown(found))
     write_json(out / "compare.json", comparison_json(found))
     return found
 
