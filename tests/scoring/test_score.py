@@ -77,7 +77,7 @@ def named(problem_id: str, sample: int, extracted: str | None, *, right: bool = 
 
 
 @pytest.mark.parametrize(
-    ("votes", "score"),
+    ("votes", "expected"),
     [
         ([("5", True), ("5.0", True), ("7", False)], 1.0),
         ([("5", True), ("7", False), ("7.00", False)], 0.0),
@@ -89,10 +89,10 @@ def named(problem_id: str, sample: int, extracted: str | None, *, right: bool = 
         ([("5", True), ("7,000", False), ("7000", False)], 0.0),
     ],
 )
-def test_majority_votes_are_counted_by_value(votes: list[tuple[str | None, bool]], score: float) -> None:
+def test_majority_votes_are_counted_by_value(votes: list[tuple[str | None, bool]], expected: float) -> None:
     found = [named("a", sample, extracted, right=right) for sample, (extracted, right) in enumerate(votes)]
     report = score(traces_of(found), found, ks=[], seed=0).report
-    assert report.maj_at_k[len(votes)].mean == score
+    assert report.maj_at_k[len(votes)].mean == expected
 
 
 def test_diversity_counts_chains_of_right_traces_and_spread_of_answers() -> None:
