@@ -27,23 +27,20 @@ class Compared:
 
 def compare_stages(planned: Sequence[StagePlan], history: History) -> list[Compared]:
     """Return the finished stages beside their plan."""
-    rows = []
-    for stage in planned:
-        done = history.find(stage.round, stage.stage)
-        if done is not None:
-            rows.append(
-                Compared(
-                    stage.round,
-                    stage.stage,
-                    stage.tokens,
-                    done.tokens,
-                    _ratio(done.tokens, stage.tokens),
-                    stage.seconds,
-                    done.wall_s,
-                    _ratio(done.wall_s, stage.seconds),
-                )
-            )
-    return rows
+    return [
+        Compared(
+            stage.round,
+            stage.stage,
+            stage.tokens,
+            done.tokens,
+            _ratio(done.tokens, stage.tokens),
+            stage.seconds,
+            done.wall_s,
+            _ratio(done.wall_s, stage.seconds),
+        )
+        for stage in planned
+        if (done := history.find(stage.round, stage.stage)) is not None
+    ]
 
 
 def corrected(expected: Sequence[StagePlan], history: History, gpu: Gpu | None) -> list[StagePlan]:
