@@ -57,6 +57,12 @@ def spent_flops(records: Sequence[RoundRecord]) -> float | None:
     return sum(known) if len(known) == len(found) else None
 
 
+def minutes(records: Sequence[RoundRecord]) -> float:
+    """Return the minutes to think, prune and train in all rounds."""
+    stages = [counts for each in records for counts in (each.think, each.prune, each.train) if counts]
+    return float(sum(counts["wall_s"] for counts in stages) / 60)
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """How far an arm goes on."""

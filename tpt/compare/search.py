@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tpt.audit.run_problems import load_both
 from tpt.compare.arms import Arm, SearchSection, StudyPlan, over
-from tpt.compare.budget import spent, spent_flops
+from tpt.compare.budget import minutes, spent, spent_flops
 from tpt.compare.running import ArmRun, arm_run_of, run_arms
 from tpt.errors import ConfigError
 from tpt.records import Problem
@@ -116,7 +116,6 @@ def _searched(arm: Arm, search: SearchSection, runs: list[ArmRun]) -> Searched:
     scores = [each[-1].evaluate.pass_at_k[1].mean for each in records]
     strict = dict(zip(search.rates, scores, strict=True))
     every = [record for each in records for record in each]
-    stages = [counts for each in every for counts in (each.think, each.prune, each.train) if counts]
     return Searched(
         arm=arm.name,
         strict=strict,
@@ -125,5 +124,5 @@ def _searched(arm: Arm, search: SearchSection, runs: list[ArmRun]) -> Searched:
         rounds=len(records[0]) - 1,
         tokens_sampled=spent(every),
         flops=spent_flops(every),
-        minutes=sum(counts["wall_s"] for counts in stages) / 60,
+        minutes=minutes(every),
     )
