@@ -24,6 +24,7 @@ from tpt.config.stage_sections import StopConfig
 from tpt.evidence.scored import scored_counts
 from tpt.run.directory import RunDir
 from tpt.scoring import FloatArray, IntArray, holm, sign_flip_p
+from tpt.scoring.score import Counts
 from tpt.seeds import seed_for, shuffled
 
 DRAWS = 10_000
@@ -71,6 +72,12 @@ def split_heldout(
     return HeldoutSplit(sorted(order[:chosen]), sorted(order[chosen:]), independent=True)
 
 
+def split_of(counts: Counts, config: RunConfig) -> HeldoutSplit:
+    """Return the split of the held-out problems that a run's model was scored on."""
+    share = config.evaluate.choose_share
+    return split_heldout(counts.problem_ids, share=share, seed=config.seed, clusters=counts.clusters)
+
+
 def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> BestRound:
     """Return what some rounds, in order, say: from their verdicts alone, so that a resumed run says the same.
 
@@ -78,10 +85,7 @@ def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Best
         RunError: a round is not evaluated.
     """
     counts = scored_counts(run, rounds)
-    parts = split_heldout(
-        counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed, clusters=counts[0].clusters
-    )
-    choosing = [each.of(parts.choosing) for each in counts]
+    choosing = [each.of(split_of(counts[0], config).choosing) for each in counts]
     scores = np.stack([each.shares[:, 0] for each in choosing], axis=1)
     seed = seed_for(config.seed, "compare rounds")
     chosen = choose(scores, config.stop, seed=seed, clusters=choosing[0].clusters)
