@@ -72,7 +72,7 @@ def split_heldout(
     return HeldoutSplit(sorted(order[:chosen]), sorted(order[chosen:]), independent=True)
 
 
-def split_of(counts: Counts, config: RunConfig) -> HeldoutSplit:
+def heldout_split_of(counts: Counts, config: RunConfig) -> HeldoutSplit:
     """Return the split of the held-out problems that a run's model was scored on."""
     share = config.evaluate.choose_share
     return split_heldout(counts.problem_ids, share=share, seed=config.seed, clusters=counts.clusters)
@@ -85,7 +85,7 @@ def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Best
         RunError: a round is not evaluated.
     """
     counts = scored_counts(run, rounds)
-    choosing = [each.of(split_of(counts[0], config).choosing) for each in counts]
+    choosing = [each.of(heldout_split_of(counts[0], config).choosing) for each in counts]
     scores = np.stack([each.shares[:, 0] for each in choosing], axis=1)
     seed = seed_for(config.seed, "compare rounds")
     chosen = choose(scores, config.stop, seed=seed, clusters=choosing[0].clusters)

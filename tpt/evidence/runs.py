@@ -10,7 +10,7 @@ from tpt.audit.import_samples import ImportedDir
 from tpt.config import AlarmConfig, RunConfig, load_config
 from tpt.errors import RunError
 from tpt.evidence.alarms import Alarm, alarms_between, observed_of
-from tpt.evidence.best_round import HeldoutSplit, best_round_of, split_of
+from tpt.evidence.best_round import HeldoutSplit, best_round_of, heldout_split_of
 from tpt.evidence.cards import Comparison
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
 from tpt.evidence.scored import diversity_rows, scored_counts
@@ -151,7 +151,7 @@ def _opened(run: RunDir) -> _Run:
         counts,
         {problem_id: problems[problem_id] for problem_id in counts[0].problem_ids if problem_id in problems},
         rounds.index(best_round_of(run, config, rounds).best),
-        split_of(counts[0], config),
+        heldout_split_of(counts[0], config),
         lambda index: diversity_rows(run, index),
     )
 
