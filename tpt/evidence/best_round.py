@@ -85,7 +85,8 @@ def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Best
         RunError: a round is not evaluated.
     """
     counts = scored_counts(run, rounds)
-    choosing = [each.of(heldout_split_of(counts[0], config).choosing) for each in counts]
+    parts = heldout_split_of(counts[0], config)
+    choosing = [each.of(parts.choosing) for each in counts]
     scores = np.stack([each.shares[:, 0] for each in choosing], axis=1)
     seed = seed_for(config.seed, "compare rounds")
     chosen = choose(scores, config.stop, seed=seed, clusters=choosing[0].clusters)
