@@ -22,7 +22,9 @@ from typing import Any
 from tpt.config import RunConfig, render_toml
 from tpt.evidence import evidence_of
 from tpt.records import Estimate, EvalReport, Example, Problem, RoundRecord, Trace
-from tpt.report.html import Findings, write_page
+from tpt.report.html import write_page
+from tpt.report.rows import report_rows
+from tpt.report.summary import Summary
 from tpt.run.directory import RunDir
 from tpt.run.manifest import write_manifest
 from tpt.system.jsonl import read_records, replace_records, to_table, write_json, write_parts
@@ -46,11 +48,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "large")
         records = make_run(run, options.problems, options.samples, options.rounds)
-        findings = Findings(records, evidence_of(run, records), [], "all rounds are done")
+        evidence = evidence_of(run, records)
+        summary = Summary(report_rows(records, evidence), records, evidence, "all rounds are done", "", [], None)
         page = options.keep or Path(folder) / "report.html"
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.monotonic()
-        written = write_page(page, run, findings, most_traces=options.traces)
+        written = write_page(page, run, summary, most_traces=options.traces)
         show("seconds to write", f"{time.monotonic() - started:.1f}")
         show("traces", f"{written.traces:,} ({written.left_out:,} left out)")
         show("size, MB", f"{written.size / 1e6:.1f}")

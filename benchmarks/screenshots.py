@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tpt.report.html import Findings, write_page
+from tpt.report.html import write_page
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
 
@@ -40,7 +40,7 @@ def main() -> None:
         run = RunDir(options.run)
         found = summary_of(run)
         page = folder / "report.html"
-        write_page(page, run, Findings(found.records, found.evidence, found.alarms, found.stopped))
+        write_page(page, run, found)
         browser = Chromium(folder / "profile")
         try:
             report_pictures(browser, page, options.to, found.evidence.best)

@@ -15,7 +15,7 @@ from tpt.evidence.paired import Sample, sample_of
 from tpt.records import Outcome, Problem, RoundRecord, Trace, Verdict
 from tpt.run.directory import RunDir
 from tpt.scoring import IntArray
-from tpt.scoring.score import Counts, evaluation_report
+from tpt.scoring.score import Counts, score
 from tpt.system.jsonl import from_table, replace_records, write_json, write_text
 
 OUTCOMES = {"S": Outcome.CORRECT, "C": Outcome.CORRECT, "W": Outcome.WRONG}
@@ -40,7 +40,7 @@ def run_of(
         verdicts = verdicts_of(scores)
         traces = [Trace(each.problem_id, each.sample, "1+1=2", "stop", 5, 0) for each in verdicts]
         replace_records(run.round(index).evaluate_verdicts, verdicts)
-        record = RoundRecord(index, "m", evaluation_report(traces, verdicts, ks=[], seed=0))
+        record = RoundRecord(index, "m", score(traces, verdicts, ks=[], seed=0).report)
         write_json(run.round(index).record, record)
     for index, scores in enumerate(greedy):
         replace_records(run.round(index).greedy_verdicts, verdicts_of(scores))

@@ -16,7 +16,7 @@ from tpt.errors import ConfigError
 from tpt.records import Outcome, Problem, Trace
 from tpt.run.directory import RunDir
 from tpt.run.journal import Journal
-from tpt.run.stage import StageContext
+from tpt.run.stage import StageContext, problems_by_id
 from tpt.system.external_sort import sorted_rows
 from tpt.system.jsonl import read_json, read_records, replace_records
 from tpt.think import take_traces
@@ -83,7 +83,7 @@ def test_an_import_goes_by_questions_and_says_where_it_came_from(tmp_path: Path)
 
 def test_samples_that_are_paid_for_start_a_run_at_prune(finished: Finished, tpt: Tpt, tmp_path: Path) -> None:
     """From another tool's log to a trained model, through the real stages; the export's card says what was imported."""
-    asked = {each.id: each for each in read_records(finished.path / "problems.jsonl", Problem)}
+    asked = problems_by_id(finished.path / "problems.jsonl")
     rows = [
         {"question": asked[each.problem_id].question, "gold": asked[each.problem_id].answer, "text": each.completion}
         for each in read_records(finished.path / "round-1" / "traces.jsonl", Trace)

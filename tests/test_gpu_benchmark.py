@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
-
-
-@pytest.fixture(scope="module")
-def bench() -> Any:
-    spec = importlib.util.spec_from_file_location("gpu", BENCHMARK)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu"] = module
-    spec.loader.exec_module(module)
-    return module
+from benchmarks import gpu as bench
 
 
 @pytest.mark.slow
-def test_it_runs_through_on_a_cpu(bench: Any, tmp_path: Path) -> None:
+def test_it_runs_through_on_a_cpu(tmp_path: Path) -> None:
     command = [
         sys.executable,
-        str(BENCHMARK),
+        bench.__file__,
         "--device",
         "cpu",
         "--small",
@@ -53,9 +41,7 @@ def test_it_runs_through_on_a_cpu(bench: Any, tmp_path: Path) -> None:
         assert f"| {figure} | " in table
 
 
-def test_a_part_that_fails_or_takes_too_long_is_written_down(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_that_fails_or_takes_too_long_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = tmp_path / "missing.gguf"
     monkeypatch.setattr(
         sys, "argv", ["gpu.py", "--device", "cpu", "--small", "--out", str(tmp_path), "--model", str(missing)]
@@ -65,7 +51,7 @@ def test_a_part_that_fails_or_takes_too_long_is_written_down(
     assert bench.apart("training", 0.05, "cpu") == {"ended": "not done after 0 s"}
 
 
-def test_the_table_has_a_row_for_each_figure_and_no_bar_within_one(bench: Any) -> None:
+def test_the_table_has_a_row_for_each_figure_and_no_bar_within_one() -> None:
     found = {"machine": {"copy GB/s": 53.2}, "training": {"ended": "exit code 1: a|b\nc"}, "x": {"1": {"y": 2}}}
     assert bench.table(found).splitlines()[2:] == [
         "| machine | copy GB/s | 53.2 |",

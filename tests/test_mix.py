@@ -19,6 +19,7 @@ from tpt.rounds import Run
 from tpt.run.directory import RunDir
 from tpt.run.manifest import load_manifest
 from tpt.run.problem_order import problem_order
+from tpt.run.stage import problems_by_id
 from tpt.stage_process import do_stage
 from tpt.system.jsonl import read_records, replace_records
 
@@ -202,7 +203,7 @@ def test_the_stages_sample_and_prune_a_mix(tmp_path: Path, one_thread: None, sam
     for stage in ("think", "prune"):
         do_stage(run.path, stage, 1)
     round_dir = run.round(1)
-    problems = {problem.id: problem for problem in read_records(run.problems, Problem)}
+    problems = problems_by_id(run.problems)
     examples = read_records(round_dir.examples, Example)
     human = {each.problem_id for each in examples if each.sample == HUMAN_SAMPLE}
     own = [(each.problem_id, each.sample) for each in examples if each.sample != HUMAN_SAMPLE]
@@ -235,7 +236,7 @@ def test_human_solutions_do_not_fill_in_for_traces_of_a_file(tmp_path: Path, rig
     config = load_config(QUICKSTART, [*SMALL, "data.source=file", f"data.file={traces}", "prune.if_short=stop"])
     Run(tmp_path / "run", config).prepare()
     run = RunDir(tmp_path / "run")
-    problems = {problem.id: problem for problem in read_records(run.problems, Problem)}
+    problems = problems_by_id(run.problems)
     others = sorted(problems.keys() - human_part(problems, config, 1).solutions.keys())
     given = [
         Trace(problem.id, 0, f"#### {problem.answer}" if problem.id in others[:right] else "#### 0.5", "stop", 9, 0)

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "scale.py"
-
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scale", BENCHMARK)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scale"] = module
-    spec.loader.exec_module(module)
-    return module
+from benchmarks import scale as bench
 
 
 @pytest.mark.parametrize("sampler", ["fixed", "until_full"])
-def test_every_part_runs(bench: Any, sampler: str, tmp_path: Path) -> None:
+def test_every_part_runs(sampler: str, tmp_path: Path) -> None:
     bench.make_problems(tmp_path / "problems.jsonl", 200)
     sampled = bench.think(tmp_path, 4, sampler)
     again = bench.think(tmp_path, 4, sampler)
@@ -37,7 +23,7 @@ def test_every_part_runs(bench: Any, sampler: str, tmp_path: Path) -> None:
     assert bench.report(tmp_path)["traces of the problem"] in range(1, 5)
 
 
-def test_slow_replicas_work_at_their_own_rate_and_fast_ones_at_the_driver_s(bench: Any, tmp_path: Path) -> None:
+def test_slow_replicas_work_at_their_own_rate_and_fast_ones_at_the_driver_s(tmp_path: Path) -> None:
     slow = bench.simulated(tmp_path, bench.Speed("slow", 100, 4), 2)
     assert slow["traces_s"] == pytest.approx(slow["ideal_traces_s"], rel=0.1)
     fast = bench.simulated(tmp_path, bench.Speed("fast", 10**9, 64), 8)

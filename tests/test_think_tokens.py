@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "think_tokens.py"
+from benchmarks import think_tokens as bench
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("think_tokens", BENCHMARK)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["think_tokens"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def table(bench: ModuleType) -> Any:
+def table() -> Any:
     """40 problems x 6 samples; hard problems' traces are longer."""
     source = random.Random(3)
     recorded = {}
@@ -38,7 +25,7 @@ def table(bench: ModuleType) -> Any:
     return bench.Table("made up", "tokens", recorded)
 
 
-def test_fixed_spends_every_sample_and_until_full_only_what_it_needs(bench: Any, table: Any, tmp_path: Path) -> None:
+def test_fixed_spends_every_sample_and_until_full_only_what_it_needs(table: Any, tmp_path: Path) -> None:
     setting = bench.Setting(samples=4, size=8, slots=4, delay="random")
     fixed = bench.draw(table, setting, "fixed", seed=1, folder=tmp_path)
     assert fixed.samples == 160
@@ -52,9 +39,7 @@ def test_fixed_spends_every_sample_and_until_full_only_what_it_needs(bench: Any,
 
 
 @pytest.mark.parametrize("delay", ["random", "length"])
-def test_the_tests_find_a_biased_sampler_and_pass_the_right_one(
-    bench: Any, table: Any, tmp_path: Path, delay: str
-) -> None:
+def test_the_tests_find_a_biased_sampler_and_pass_the_right_one(table: Any, tmp_path: Path, delay: str) -> None:
     setting = bench.Setting(samples=4, size=8, slots=24, delay=delay)
     arms = {
         arm: [bench.draw(table, setting, arm, seed=3 * n + at, folder=tmp_path) for n in range(40)]
@@ -68,9 +53,7 @@ def test_the_tests_find_a_biased_sampler_and_pass_the_right_one(
 
 
 @pytest.mark.parametrize(("delay", "tied"), [("random", False), ("length", True)])
-def test_only_delays_by_length_let_right_samples_overtake_wrong_ones(
-    bench: Any, tmp_path: Path, delay: str, tied: bool
-) -> None:
+def test_only_delays_by_length_let_right_samples_overtake_wrong_ones(tmp_path: Path, delay: str, tied: bool) -> None:
     """Of 200 problems with a sample each, the right ones are short: do wrong ones come in before the first 20 right ones?"""
     recorded = {f"p{number:03}": [(20, True) if number % 2 else (60, False)] for number in range(200)}
     table = bench.Table("made up", "tokens", recorded)
@@ -80,7 +63,7 @@ def test_only_delays_by_length_let_right_samples_overtake_wrong_ones(
     assert any(each.startswith("0:0") for each in left) != tied
 
 
-def test_the_papers_table_has_the_papers_scores(bench: Any) -> None:
+def test_the_papers_table_has_the_papers_scores() -> None:
     table = bench.paper_table(problems=7473, samples=10, pass_1=0.446, pass_n=0.7598, seed=0)
     good = np.array([[good for _, good in rows] for rows in table.recorded.values()])
     assert good.mean() == pytest.approx(0.446, abs=0.01)

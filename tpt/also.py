@@ -14,19 +14,15 @@ from typing import Any
 from tpt.config import PromptConfig, RunConfig
 from tpt.config.also_section import AlsoSource
 from tpt.config.answer_format import OWN_FORMAT, PROGRAM_REQUEST, REQUESTS, format_of
-from tpt.config.engine_section import sampling_settings
-from tpt.config.stage_sections import ALSO_KEYS
 from tpt.errors import RunError
-from tpt.records import Trace, Verdict
 from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.sealed import digest_of
-from tpt.run.stage import StageContext, problems_by_id, verification_settings
+from tpt.run.stage import StageContext, problems_by_id
 from tpt.sampling.sample import sample
-from tpt.sampling.score_passes import score_line, score_passes, with_greedy
-from tpt.scoring.score import clusters_of, score
+from tpt.sampling.score_passes import score_at, score_line, score_passes, scoring_settings
 from tpt.start_model import base_model, require_weights, trained_model_of
-from tpt.system.jsonl import read_records, to_table
+from tpt.system.jsonl import to_table
 
 
 def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
@@ -43,29 +39,20 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
     problems = problems_by_id(path)
     heldout = {problem.kind for problem in problems_by_id(run.heldout).values()}
     config = also_config(context.config, source, {problem.kind for problem in problems.values()}, heldout)
-    settings = {
-        "seed": config.seed,
-        "prompt": config.asked_prompt.model_dump(),
-        "engine": sampling_settings(config.engine, config.evaluate.weights),
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "weights", "probe", *ALSO_KEYS}),
-        **verification_settings(config, path),
-    }
+    settings = scoring_settings(config, path, unused=["probe"])
     inputs = {"problems": fingerprint(path), "model": model.digest, "settings": digest_of(settings)}
     if done := read_manifest(round_dir, stage, inputs):
         return done
     require_weights(model)
     title = f"also {source.label}"
     started = time.monotonic() - context.spent_s(title)
-    at, ids = round_dir.also(stage), sorted(problems)
-    clusters = clusters_of(problems.values(), ids)
-    passes = score_passes(config.evaluate, ids, at)
+    at = round_dir.also(stage)
+    passes = score_passes(config.evaluate, sorted(problems), at)
     with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
         collected, described = sample(
             replace(context, config=config.for_scoring), model, problems, *passes, display=display
         )
-        traces, verdicts = read_records(at.traces, Trace), read_records(at.verdicts, Verdict)
-        scored = score(traces, verdicts, ks=[], seed=config.seed, clusters=clusters)
-        report = with_greedy(scored.report, at, clusters, config.evaluate.weights)
+        report = score_at(at, problems.values(), ks=[], seed=config.seed, weights=config.evaluate.weights).report
         display.finish(score_line(report))
     counts = {**to_table(collected[0]), "report": to_table(report)}
     counts |= {"greedy_tokens": sum(each.completion_tokens for each in collected[1:])}
@@ -82,11 +69,7 @@ def prompt_for(config: RunConfig, source: AlsoSource, kinds: Collection[str], he
     the problems differs. Else its worked examples would show the wrong form: then its system text, the question, and a
     request for the answer format.
 
-    Args:
-        config: the run's.
-        source: the set; its own template goes first.
-        kinds: of its problems.
-        heldout: the kinds of the held-out problems.
+    The set's own template goes first; ``kinds`` are those of its problems, ``heldout`` those of the held-out ones.
     """
     plain = PromptConfig(system=config.prompt.system)
     if source.template:

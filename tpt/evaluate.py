@@ -14,8 +14,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from tpt.config import RunConfig
-from tpt.config.engine_section import sampling_settings
-from tpt.config.stage_sections import ALSO_KEYS
 from tpt.gate import watch_evaluation
 from tpt.model.chat import open_chat
 from tpt.records import Message, Problem, Trace, Verdict
@@ -23,11 +21,10 @@ from tpt.run.directory import RunDir
 from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.sealed import digest_of
-from tpt.run.stage import StageContext, problems_by_id, verification_settings
+from tpt.run.stage import StageContext, problems_by_id
 from tpt.sampling.sample import sample
-from tpt.sampling.score_passes import score_line, score_passes, with_greedy
+from tpt.sampling.score_passes import score_at, score_line, score_passes, scoring_settings
 from tpt.scoring.drift import LabelledIds, probe, probe_room, probe_traces
-from tpt.scoring.score import clusters_of, score
 from tpt.start_model import StartModel, base_model, output_of, require_weights, trained_model_of
 from tpt.system.jsonl import read_records, replace_records, to_table
 from tpt.verifiers.gold import human_trace
@@ -37,14 +34,7 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     """Sample the held-out problems from the round's model, judge them, and compute the scores."""
     config, round_dir, run = context.config, context.round_dir, context.run
     model = base_model(run, config) if round_dir.index == 0 else trained_model_of(round_dir)
-    settings = {
-        "seed": config.seed,
-        "prompt": config.asked_prompt.model_dump(),
-        "engine": sampling_settings(config.engine, config.evaluate.weights),
-        # Which problems choose the best round does not change how any is scored; nor does what is sampled besides.
-        "evaluate": config.evaluate.model_dump(exclude={"choose_share", "greedy", "weights", *ALSO_KEYS}),
-        **verification_settings(config, run.heldout),
-    }
+    settings = scoring_settings(config, run.heldout)
     inputs = {"heldout problems": fingerprint(run.heldout), "model": model.digest, "settings": digest_of(settings)}
     if round_dir.index and config.evaluate.probe:
         inputs |= base_traces(run)
@@ -54,27 +44,18 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     title = "base model's score" if round_dir.index == 0 else "evaluate"
     started = time.monotonic() - context.spent_s(title)
     problems = problems_by_id(run.heldout)
-    clusters = clusters_of(problems.values(), sorted(problems))
     watch = watch_evaluation(context, problems)
     passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
     scoring = dataclasses.replace(context, config=config.for_scoring)
     total = sum(each.sampler.target for each in passes)
     with context.display(title, total=total) as display:
         collected, described = sample(scoring, model, problems, *passes, display=display)
-        verdicts = read_records(round_dir.evaluate_verdicts, Verdict)
-        scored = score(
-            read_records(round_dir.evaluate_traces, Trace),
-            verdicts,
-            ks=config.evaluate.ks,
-            seed=config.seed,
-            clusters=clusters,
-        )
+        asked = config.evaluate
+        scored = score_at(round_dir.scored, problems.values(), ks=asked.ks, seed=config.seed, weights=asked.weights)
         replace_records(round_dir.outputs("evaluate")["diversity"], scored.problems)
         sampled = time.monotonic()
         measured = probe_round(run, config, model, problems, lambda said: display.update(total, note=said))
-        report = replace(
-            with_greedy(scored.report, round_dir.scored, clusters, config.evaluate.weights), probe=measured
-        )
+        report = replace(scored.report, probe=measured)
         display.finish(score_line(report))
     now = time.monotonic()
     counts = {**to_table(collected[0]), "report": to_table(report), "probe": report.probe}

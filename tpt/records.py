@@ -204,6 +204,18 @@ class RoundRecord(Record, frozen=True):
     wall_s: Number = 0.0
 
 
+def think_tokens(record: RoundRecord) -> int:
+    """Return the tokens that a round sampled to learn from: those of traces kept, thrown away, or broken off."""
+    counts = record.think or {}
+    return sum(counts.get(part, 0) for part in ("completion_tokens", "surplus_tokens", "cancelled_tokens"))
+
+
+def evaluate_tokens(record: RoundRecord) -> int:
+    """Return the tokens that a round sampled to be scored."""
+    report = record.evaluate
+    return round(report.lengths["mean"] * report.problems * report.samples)
+
+
 class Mark(Record, frozen=True):
     """What a person who read a trace says of its verdict; the last mark of a trace holds."""
 

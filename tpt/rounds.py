@@ -193,7 +193,7 @@ class Run:
             load_own_code(function)
         if not changed and self._is_frozen():
             require_frozen(self.dir)
-            also = self._load_also(None)
+            also = self._load_missing_also()
             write_text(self.dir.config, render_toml(self.config))
             self._freeze_also(also)
             return
@@ -239,12 +239,10 @@ class Run:
             )
         return changed
 
-    def _load_also(self, train: list[Problem] | None) -> dict[str, list[Problem]]:
-        """Load the further sets that are not here yet; without training problems, those that are here count."""
+    def _load_missing_also(self) -> dict[str, list[Problem]]:
+        """Load the further sets that are not here yet."""
         missing = [each for each in self.config.evaluate.also if not self.dir.also(each.stage).exists()]
-        if missing and train is None:
-            train = read_records(self.dir.problems, Problem)
-        return load_also(self.config, train or [], missing)
+        return load_also(self.config, read_records(self.dir.problems, Problem), missing) if missing else {}
 
     def _freeze_also(self, sets: dict[str, list[Problem]]) -> None:
         for stage, problems in sets.items():

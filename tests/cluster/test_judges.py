@@ -9,14 +9,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from code_cases import ADD, SOLVED, fenced, needs_bubblewrap
-from ray_cluster import NODE, cluster_of
+from ray_cluster import NEEDS_RAY, NODE, cluster_of
 
 from tpt.cluster.judges import RayJudges, open_judges
 from tpt.config import EngineConfig, VerifyConfig, parse_config
@@ -28,11 +27,7 @@ from tpt.run.stage import StageContext
 from tpt.think import take_traces
 from tpt.verifiers.judge import judge
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; make test-ray tests with it"),
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = NEEDS_RAY
 LIMITS = VerifyConfig(timeout_s=10, workers=2)
 """Wide enough for a busy machine: a time-out is the one verdict that depends on it."""
 NODE_NAME = rf"node {socket.gethostname()} \([\d.]+\)"

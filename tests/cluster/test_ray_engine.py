@@ -8,14 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import ray_openers
-from ray_cluster import NODE, cluster_of
+from ray_cluster import NEEDS_RAY, NODE, cluster_of
 from ray_openers import HERE, requests, script
 
 from tpt.cluster.engine import RayEngine, open_ray
@@ -25,11 +24,7 @@ from tpt.engines import Completion, Engine, Request, Sampling
 from tpt.errors import ClusterError, EngineError
 from tpt.sampling.open import open_engine
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; make test-ray tests with it"),
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = NEEDS_RAY
 EMBEDDED = [(2, 30, 31, 32), (5, 6, 7), (9, 10, 11, 12, 13), (40, 41)]
 LONG = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_tokens=24)
 

@@ -12,23 +12,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from command_line import ENTRY, QUICKSTART, TINY, sets
-from ray_cluster import NODE, cluster_of
+from ray_cluster import NEEDS_RAY, NODE, cluster_of
 from ray_openers import HERE
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; make test-ray tests with it"),
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.timeout(1500),
-]
+pytestmark = [*NEEDS_RAY, pytest.mark.slow, pytest.mark.timeout(1500)]
 SMALL = [*TINY, "rounds=2", "evaluate.samples=20", "problems.max_train=80", "prune.size=20"]
 RECORDS = ("traces.jsonl", "verdicts.jsonl", "examples.jsonl", "evaluate/traces.jsonl", "evaluate/verdicts.jsonl")
 

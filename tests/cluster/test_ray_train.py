@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,13 @@ import psutil
 import pytest
 import ray_training
 from command_line import ENTRY, QUICKSTART, TINY, sets
-from ray_cluster import NODE, cluster_of
+from ray_cluster import NEEDS_RAY, NODE, cluster_of
 from ray_training import LONG
 
 from tpt.config import EngineConfig
 from tpt.errors import ClusterError, ModelError, TrainError
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed; make test-ray tests with it"),
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = NEEDS_RAY
 Train = Callable[..., dict[str, Any]]
 NOT_CONNECTED = EngineConfig(ray_address="127.0.0.1:1")
 

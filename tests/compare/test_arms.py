@@ -11,11 +11,11 @@ from command_line import QUICKSTART
 from msgspec.structs import replace as changed
 
 from tpt.compare.arms import ARM_KINDS, StudyPlan, load_arms
-from tpt.compare.budget import Limit, flops, limit_of, sampled_completions, sampled_tokens, spent, spent_flops
+from tpt.compare.budget import Limit, flops, limit_of, sampled_completions, spent, spent_flops
 from tpt.compare.running import run_arms
 from tpt.config.own_code_keys import own_code_of
 from tpt.errors import ConfigError
-from tpt.records import Estimate, EvalReport, RoundRecord
+from tpt.records import Estimate, EvalReport, RoundRecord, think_tokens
 from tpt.system.own_code import load_own_code
 
 Write = Callable[..., Path]
@@ -190,9 +190,9 @@ def test_what_was_thrown_away_was_spent_too() -> None:
     counts = {"completion_tokens": 100, "surplus_tokens": 20, "cancelled_tokens": 3}
     counts |= {"traces": 10, "surplus_traces": 2, "cancelled_requests": 1}
     record = RoundRecord(1, "m", REPORT, think=counts)
-    assert (sampled_tokens(record), sampled_completions(record)) == (123, 13)
+    assert (think_tokens(record), sampled_completions(record)) == (123, 13)
     taken = RoundRecord(1, "m", REPORT, think={"traces": 60})
-    assert (sampled_tokens(taken), sampled_completions(taken), spent([record, taken])) == (0, 0, 123)
+    assert (think_tokens(taken), sampled_completions(taken), spent([record, taken])) == (0, 0, 123)
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_gains_are_paired_and_adjusted(found: Study) -> None:
 
 
 def test_table_figure_and_json_say_the_same(found: Study) -> None:
-    text, page = study_text(found), study_markdown(found, figure="compare.svg")
+    text, page = study_text(found), study_markdown(found)
     for each in (text, page):
         assert "26.6 ± 23.4" in each and "2 seeds. The base model: 25.0 ± 0.0 strict" in each
         assert "majority-vote (maj@2)" in each and "tpt, strict" not in each

@@ -20,9 +20,10 @@ from tpt.compare.arms import load_arms
 from tpt.compare.running import ArmRun, arm_run_of
 from tpt.errors import RunError
 from tpt.prune import is_wrong_as_asked
-from tpt.records import Example, Outcome, Problem, Trace, Verdict
+from tpt.records import Example, Outcome, Trace, Verdict
 from tpt.rounds import Run
 from tpt.run.directory import STAGES
+from tpt.run.stage import problems_by_id
 from tpt.stage_process import do_stage
 from tpt.system.jsonl import read_json, read_records
 
@@ -131,7 +132,7 @@ def test_what_is_the_same_for_two_arms_is_computed_once(tasks: list[ArmRun]) -> 
 def test_format_only_trains_on_wrong_answers_written_as_asked(tasks: list[ArmRun]) -> None:
     for task in tasks[2:]:
         place = task.run.round(1)
-        problems = {problem.id: problem for problem in read_records(task.run.problems, Problem)}
+        problems = problems_by_id(task.run.problems)
         traces = {(trace.problem_id, trace.sample): trace for trace in read_records(place.traces, Trace)}
         verdicts = {(each.problem_id, each.sample): each for each in read_records(place.verdicts, Verdict)}
         examples = read_records(place.examples, Example)

@@ -94,7 +94,7 @@ def test_the_best_rate_is_what_the_arm_is_trained_at(found: Study, out: Path) ->
     tpt, human = found.search
     assert tpt.tokens_sampled > 0 == human.tokens_sampled
     assert tpt.flops is not None and human.flops is not None and tpt.flops > human.flops > 0
-    for page in (study_text(found), study_markdown(found, figure="compare.svg")):
+    for page in (study_text(found), study_markdown(found)):
         assert "strict pass@1 on 6 training problems held back, after 1 round at each rate" in page
         assert "(edge)" in page
 

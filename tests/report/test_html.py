@@ -18,7 +18,7 @@ from made_run import EXAMPLES, RIGHT, TRAINING, make_run
 from tpt.errors import RunError
 from tpt.evidence import evidence_of
 from tpt.records import EvalReport, RoundRecord, Trace
-from tpt.report.html import Findings, WrittenPage, write_page
+from tpt.report.html import WrittenPage, write_page
 from tpt.report.html.series import diversity_series
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
@@ -60,9 +60,7 @@ class Page(HTMLParser):
 
 
 def written(run: RunDir, path: Path, *, most_traces: int = 0) -> tuple[Page, WrittenPage]:
-    summary = summary_of(run)
-    findings = Findings(summary.records, summary.evidence, summary.alarms, summary.stopped)
-    result = write_page(path, run, findings, most_traces=most_traces)
+    result = write_page(path, run, summary_of(run), most_traces=most_traces)
     return Page(path.read_text(encoding="utf-8")), result
 
 

@@ -12,7 +12,7 @@ from made_run import make_run
 from msgspec.structs import replace
 
 from tpt.records import Example, Problem, Trace, Verdict
-from tpt.report.html import Findings, write_page
+from tpt.report.html import write_page
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import read_records, replace_records
@@ -46,8 +46,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 
 def written(run: RunDir, page: Path) -> Path:
-    summary = summary_of(run)
-    write_page(page, run, Findings(summary.records, summary.evidence, summary.alarms, summary.stopped))
+    write_page(page, run, summary_of(run))
     return page
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tpt.errors import EstimateError
 from tpt.records import FinishReason, Outcome, Trace, Verdict
-from tpt.scoring.score import count_verdicts, default_ks, evaluation_report
+from tpt.scoring.score import count_verdicts, default_ks, score
 
 OUTCOMES = {"S": Outcome.CORRECT, "C": Outcome.CORRECT, "W": Outcome.WRONG, "N": Outcome.NO_ANSWER}
 OUTCOMES |= {"T": Outcome.TIMEOUT, "E": Outcome.ERROR}
@@ -42,7 +42,7 @@ def test_a_k_beyond_the_samples_names_the_problem() -> None:
         count_verdicts(verdicts(a="SSS", b="SW")).pass_at_k(3, strict=True)
     found = verdicts(a="SSS", b="SW")
     with pytest.raises(EstimateError, match="problem b has 2"):
-        evaluation_report(traces_of(found), found, ks=[3], seed=0)
+        score(traces_of(found), found, ks=[3], seed=0)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_default_ks_are_powers_of_two_and_all_samples(samples: int, ks: list[int
 
 def test_a_report_adds_up() -> None:
     found = verdicts(a="SCWN", b="TEWW", c="SSSC")
-    report = evaluation_report(traces_of(found), found, ks=[], seed=0)
+    report = score(traces_of(found), found, ks=[], seed=0).report
     assert (report.problems, report.samples) == (3, 4)
     assert report.outcomes == {"CORRECT": 6, "WRONG": 3, "NO_ANSWER": 1, "TIMEOUT": 1, "ERROR": 1}
     assert sum(report.outcomes.values()) == report.problems * report.samples
@@ -67,7 +67,7 @@ def test_a_report_adds_up() -> None:
 
 def test_asked_ks_come_with_pass_at_1() -> None:
     found = verdicts(a="SCWN", b="TEWW")
-    report = evaluation_report(traces_of(found), found, ks=[3], seed=0)
+    report = score(traces_of(found), found, ks=[3], seed=0).report
     assert list(report.pass_at_k) == [1, 3] and list(report.maj_at_k) == [3]
 
 
@@ -77,7 +77,7 @@ def named(problem_id: str, sample: int, extracted: str | None, *, right: bool = 
 
 
 @pytest.mark.parametrize(
-    ("votes", "score"),
+    ("votes", "expected"),
     [
         ([("5", True), ("5.0", True), ("7", False)], 1.0),
         ([("5", True), ("7", False), ("7.00", False)], 0.0),
@@ -89,17 +89,17 @@ def named(problem_id: str, sample: int, extracted: str | None, *, right: bool = 
         ([("5", True), ("7,000", False), ("7000", False)], 0.0),
     ],
 )
-def test_majority_votes_are_counted_by_value(votes: list[tuple[str | None, bool]], score: float) -> None:
+def test_majority_votes_are_counted_by_value(votes: list[tuple[str | None, bool]], expected: float) -> None:
     found = [named("a", sample, extracted, right=right) for sample, (extracted, right) in enumerate(votes)]
-    report = evaluation_report(traces_of(found), found, ks=[], seed=0)
-    assert report.maj_at_k[len(votes)].mean == score
+    report = score(traces_of(found), found, ks=[], seed=0).report
+    assert report.maj_at_k[len(votes)].mean == expected
 
 
 def test_diversity_counts_chains_of_right_traces_and_spread_of_answers() -> None:
     found = verdicts(a="SSSSWW", b="SSSWWW")
     chains = ["1+1=2", "2*1=2", "1+1=2", "2*1=2", "3+3=6", "4+4=8"]
     traces = [Trace(v.problem_id, v.sample, chains[v.sample], "stop", 1, 0) for v in found]
-    report = evaluation_report(traces, found, ks=[], seed=0)
+    report = score(traces, found, ks=[], seed=0).report
     # Problem b has too few right traces to compare; the wrong ones of a do not count.
     assert report.diversity["distinct_chains_in_4"] == pytest.approx(2.0)
     spread_a = -(4 / 6 * log(4 / 6) + 2 / 6 * log(2 / 6))
@@ -109,17 +109,17 @@ def test_diversity_counts_chains_of_right_traces_and_spread_of_answers() -> None
 def test_lengths_are_of_all_traces() -> None:
     found = verdicts(a="SW", b="NN")
     traces = [*traces_of(found[:3]), *traces_of(found[3:], reason="length")]
-    lengths = evaluation_report(traces, found, ks=[], seed=0).lengths
+    lengths = score(traces, found, ks=[], seed=0).report.lengths
     assert lengths["mean"] == 10.5 and lengths["truncated"] == 0.25 and 10 < lengths["p95"] <= 11
 
 
 def test_the_order_of_records_makes_no_difference() -> None:
     found = verdicts(a="SCWNW", b="TEWWS", c="SSSCC")
     traces = traces_of(found)
-    expected = evaluation_report(traces, found, ks=[2], seed=1)
+    expected = score(traces, found, ks=[2], seed=1).report
     random.Random(0).shuffle(found)
     random.Random(1).shuffle(traces)
-    assert evaluation_report(traces, found, ks=[2], seed=1) == expected
+    assert score(traces, found, ks=[2], seed=1).report == expected
 
 
 def test_shares_are_of_samples_and_in_the_order_of_problem_ids() -> None:

@@ -24,6 +24,7 @@ from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.records import Example, Mark, Outcome, Problem, Trace, Verdict
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import require_unchanged_run
+from tpt.run.stage import problems_by_id
 from tpt.scoring import wilson
 from tpt.seeds import shuffled
 from tpt.system.jsonl import append_record, open_append, read_records
@@ -140,9 +141,7 @@ class Audit:
 def load_verdicts(run: RunDir, round_index: int | None) -> tuple[int, list[AuditItem]]:
     """Return a round and all its verdicts: of its training traces, or in round 0 of the base model's score.
 
-    Args:
-        run: the run.
-        round_index: None for the last round that has verdicts.
+    ``round_index`` None: the last round that has verdicts.
 
     Raises:
         RunError: the round has no verdicts, or a file of a finished stage was changed.
@@ -157,7 +156,7 @@ def load_verdicts(run: RunDir, round_index: int | None) -> tuple[int, list[Audit
         raise RunError(f"{run.path}: {asked} has verdicts to audit; rounds that have: {there}")
     round_dir = round_dirs[index]
     traces_path, verdicts_path = _files(round_dir)
-    problems = {each.id: each for each in read_records(run.problems if index else run.heldout, Problem)}
+    problems = problems_by_id(run.problems if index else run.heldout)
     traces = {(each.problem_id, each.sample): each for each in read_records(traces_path, Trace)}
     examples = read_records(round_dir.examples, Example) if round_dir.examples.exists() else []
     trained = {(example.problem_id, example.sample) for example in examples}

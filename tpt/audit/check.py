@@ -91,11 +91,8 @@ def check(
 ) -> Check:
     """Check training problems, and held-out ones against them.
 
-    Args:
-        problems: the training problems.
-        heldout: the held-out problems.
-        judge: judges the golds, those of one side all at once.
-        wrong_programs: id of a training problem to programs that its tests must reject.
+    The golds of one side are judged all at once; ``wrong_programs``: id of a training problem to programs that its
+    tests must reject.
 
     Raises:
         ProblemError: a problem is on both sides.

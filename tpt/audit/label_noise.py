@@ -6,7 +6,7 @@ Both are lists to look at, never a reason to change a verdict.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from tpt.errors import RunError
 from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.scoring.score import by_problem
 from tpt.verifiers import Judge
 from tpt.verifiers.number.verify import canonical_answer
 
@@ -88,11 +89,8 @@ def check_traces(traces: Sequence[Trace], problems: Mapping[str, Problem], *, ju
 
 def label_noise_suspects(verdicts: Sequence[Verdict], problems: Mapping[str, Problem]) -> list[Suspect]:
     """Return the problems with at least 3 and 60 % of all samples agreeing on one wrong answer, most agreed on first."""
-    by_problem: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        by_problem[verdict.problem_id].append(verdict)
     suspects = []
-    for problem_id, found in by_problem.items():
+    for problem_id, found in by_problem(verdicts).items():
         wrong = (v.extracted for v in found if v.outcome is Outcome.WRONG and v.extracted is not None)
         votes = Counter(canonical_answer(extracted) for extracted in wrong)
         answer, agree = min(votes.items(), key=lambda vote: (-vote[1], vote[0]), default=("", 0))

@@ -35,9 +35,7 @@ class Layout(NamedTuple):
 def layout_of(row: Row, named: str) -> str:
     """Return the name of the layout that a file's first row is in, "rows" where it is plain columns.
 
-    Args:
-        row: the first row.
-        named: the layout that the user says it is; "": find out.
+    ``named`` is the layout that the user says it is; "": find out.
 
     Raises:
         ProblemError: the user's is unknown, or the row is not in it.

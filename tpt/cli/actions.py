@@ -23,7 +23,7 @@ from tpt.problems.table import FIELDS as TABLE_FIELDS
 from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.answer_form import answer_form
 from tpt.report.audit import ask_marks, html_page, item_text
-from tpt.report.html import Findings, write_page
+from tpt.report.html import write_page
 from tpt.report.summary import Summary
 from tpt.run.directory import RunDir, stage_of
 from tpt.run.manifest import require_unchanged, require_unchanged_run
@@ -213,8 +213,7 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
 
 def write_html(path: Path, run: RunDir, summary: Summary, *, most_traces: int) -> str:
     """Write the report as an HTML file and return what to say of it."""
-    findings = Findings(summary.records, summary.evidence, summary.alarms, summary.stopped)
-    written = write_page(path, run, findings, most_traces=most_traces)
+    written = write_page(path, run, summary, most_traces=most_traces)
     left_out = f", {written.left_out:,} left out" if written.left_out else ""
     return f"HTML report: {path} ({written.size / 1e6:.1f} MB, {written.traces:,} traces{left_out})"
 

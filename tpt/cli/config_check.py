@@ -44,10 +44,7 @@ def require_alone(checked: str, *, model: bool, sets: list[str], **given: object
 def check_config(config: RunConfig, out: Path, *, detect: float) -> dict[str, Any]:
     """Check a config's problems as ``tpt check`` does, and say what its held-out problems are too few for.
 
-    Args:
-        config: The run's.
-        out: Its directory, for what a run there has shown.
-        detect: A true gain in points that should be seen.
+    ``detect`` is a true gain in points that should be seen; what a run in ``out`` has shown is counted in.
 
     Raises:
         ProblemError: the problems cannot be read, or some are on both sides.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -50,12 +51,12 @@ def print_rounds(summary: Summary, *, file: TextIO) -> None:
     print("\n".join(round_table(summary.rows, width=columns_of(file))), file=file, flush=True)
 
 
-def print_result(result: Any, format: Format) -> None:
-    """Print plain values as text or as JSON."""
-    table = to_table(result)
+def print_result(result: Any, format: Format, text: Callable[[int | None], str] | None = None) -> None:
+    """Print plain values as JSON or as text, which ``text`` makes for a width where keys and values will not do."""
+    width = columns_of(sys.stdout)
     if format is Format.json:
         # ASCII alone: what a model wrote may hold characters that a terminal would obey.
-        print(json.dumps(table, indent=2))
+        print(json.dumps(to_table(result), indent=2))
     else:
         # Made printable first: characters that are written out take more room.
-        print(printable(render(table, width=columns_of(sys.stdout))))
+        print(printable(text(width) if text else render(to_table(result), width=width)))

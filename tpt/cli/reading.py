@@ -41,13 +41,9 @@ def show(
     from tpt.cli.output import print_result
     from tpt.cli.render import render_problem
     from tpt.run.directory import RunDir
-    from tpt.system.terminal import columns_of, printable
 
     found = actions.problem_traces(RunDir(path), round, problem)
-    if format is Format.json or not problem:
-        print_result(found, format)
-    else:
-        print(printable(render_problem(found, width=columns_of(sys.stdout))))
+    print_result(found, format, (lambda width: render_problem(found, width=width)) if problem else None)
 
 
 def report(
@@ -73,7 +69,6 @@ def report(
     from tpt.report.compared import comparison_text
     from tpt.report.summary import summary_of_import
     from tpt.run.directory import RunDir
-    from tpt.system.terminal import columns_of, printable
 
     if (html or html_to) and (compare or ImportedDir(path).exists()):
         raise ConfigError("--html writes the report of one run: leave out --compare, and give no imported samples")
@@ -85,10 +80,7 @@ def report(
         report_run(RunDir(path), format, page=page, most_traces=html_traces)
         return
     compared = compare_runs(RunDir(path), RunDir(compare))
-    if format is Format.json:
-        print_result(compared, format)
-    else:
-        print(printable(comparison_text(compared, width=columns_of(sys.stdout))))
+    print_result(compared, format, lambda width: comparison_text(compared, width=width))
 
 
 def watch(
@@ -108,15 +100,10 @@ def verify_files(path: RunPath, format: FormatOption = Format.table) -> None:
     from tpt.cli.output import print_result
     from tpt.report.verified import verified_text, verify_run
     from tpt.run.directory import RunDir
-    from tpt.system.terminal import printable
 
     found = verify_run(RunDir(path))
-    if format is Format.json:
-        print_result(
-            {"ok": found.ok, "changed": found.changed, "stages": found.stages, "records": found.records}, format
-        )
-    else:
-        print(printable(verified_text(found)))
+    told = {"ok": found.ok, "changed": found.changed, "stages": found.stages, "records": found.records}
+    print_result(told, format, lambda width: verified_text(found))
     raise typer.Exit(0 if found.ok else 1)
 
 
@@ -141,18 +128,14 @@ def audit(
     from tpt.report.audit import report_text
     from tpt.run.directory import RunDir
     from tpt.store import share
-    from tpt.system.terminal import columns_of
 
     opened = Audit(RunDir(path), n=n, round_index=round, seed=seed)
     screen = sys.stderr if format is Format.json else sys.stdout
     actions.do_audit(opened, marks, html, keyboard=sys.stdin, screen=screen)
     share(opened.run, marks_path(opened.run))
-    if format is Format.json:
-        found = opened.report()
-        cost = cost_sentence(found.precision)
-        print_result({"drawn": opened.drawn, "report": found, "cost of false accepts": cost}, format)
-    else:
-        print(report_text(opened.report(), width=columns_of(sys.stdout)))
+    found = opened.report()
+    told = {"drawn": opened.drawn, "report": found, "cost of false accepts": cost_sentence(found.precision)}
+    print_result(told, format, lambda width: report_text(found, width=width))
 
 
 def export_model(

@@ -114,17 +114,12 @@ def plan(
     from tpt.cli.output import print_result
     from tpt.cli.render import render
     from tpt.plan import MFU, PlanOptions, plan_run, plan_text
-    from tpt.system.terminal import columns_of, printable
 
     loaded, out = actions.config_and_folder(config, out, sets)
     options = PlanOptions(gpu, price, solve_rate, completion_tokens, MFU if mfu is None else mfu, detect)
     planned = plan_run(loaded, out, options)
     planned.outline["rehearsal"] = rehearsed_plan(loaded, elsewhere=bool(gpu))
-    if format is Format.json:
-        print_result(planned, format)
-    else:
-        width = columns_of(sys.stdout)
-        print(printable(plan_text(planned, render(planned.outline, width=width), width=width)))
+    print_result(planned, format, lambda width: plan_text(planned, render(planned.outline, width=width), width=width))
     raise typer.Exit(0 if planned.fits else 1)
 
 

@@ -92,14 +92,10 @@ def _check_model(path: Path, sets: list[str], format: Format) -> NoReturn:
     from tpt.cli.model_check import check_model
     from tpt.cli.output import print_result
     from tpt.gate import gate_text
-    from tpt.system.terminal import printable
 
     loaded, _ = actions.config_and_folder(path, None, sets)
     found = check_model(loaded)
-    if format is Format.json:
-        print_result(found, format)
-    else:
-        print(printable(gate_text(found)))
+    print_result(found, format, lambda width: gate_text(found))
     raise typer.Exit(1 if found.stops else 0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,11 +41,7 @@ def doctor(
     """Look at this machine: what works, what does not, and the command that mends it. Exit code 1: no run can work."""
     from tpt.cli.doctor import examined, findings_text
     from tpt.cli.output import print_result
-    from tpt.system.terminal import columns_of, printable
 
     findings = examined(path)
-    if format is Format.json:
-        print_result(findings, format)
-    else:
-        print(printable(findings_text(findings, width=columns_of(sys.stdout))))
+    print_result(findings, format, lambda width: findings_text(findings, width=width))
     raise typer.Exit(1 if any(each.state == "broken" for each in findings) else 0)

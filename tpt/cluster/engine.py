@@ -34,11 +34,7 @@ _ANY_TOKEN = 2**63
 def open_ray(opener: Callable[[], Engine], config: EngineConfig, *, max_length: int, files: list[str]) -> RayEngine:
     """Join a cluster and return an engine on replicas there, once the first is ready.
 
-    Args:
-        opener: Opens a replica's engine; sent to the nodes and run there.
-        config: Which cluster, how many replicas, and of what size.
-        max_length: Longest prompt plus completion, in tokens.
-        files: What every node must see under the same path.
+    ``opener`` opens a replica's engine and is sent to the nodes, all of which must see ``files`` under the same path.
 
     Raises:
         ClusterError: there is no such cluster, or a node lacks tpt or a file.
@@ -99,9 +95,8 @@ class RayEngine:
 
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
-        if request.id in self._requests:
-            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._max_length, vocabulary=_ANY_TOKEN)
+        is_known = request.id in self._requests
+        check_request(request, is_known=is_known, max_length=self._max_length, vocabulary=_ANY_TOKEN)
         self._requests[request.id] = request
         self._queue.add(request.id)
 

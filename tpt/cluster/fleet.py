@@ -66,8 +66,7 @@ class Fleet:
     def __init__(self, timeout_s: float | None = None) -> None:
         """Start nothing yet.
 
-        Args:
-            timeout_s: Longest wait for an answer of an actor at work; None: as long as it lives.
+        ``timeout_s`` is the longest wait for an answer of an actor at work; None: as long as it lives.
         """
         self.members: dict[int, Member] = {}
         self.ended: list[Member] = []

@@ -32,11 +32,8 @@ def open_judges(
 ) -> RayJudges:
     """Join a cluster, see that every node can judge problems of these kinds, and return what judges there.
 
-    Args:
-        config: Its ``workers`` are those of each node; 0: one for each CPU that is set aside, or else that the node has.
-        cluster_config: Its ``ray_address``, and ``timeout_s`` as the longest wait for a node that can judge.
-        kinds: Of the problems.
-        every_test: See ``tpt.verifiers.judge.judge``.
+    ``config.workers`` are those of each node; 0: one for each CPU that is set aside, or else that the node has. The
+    cluster's ``timeout_s`` is the longest wait for a node that can judge.
 
     Raises:
         ClusterError: there is no such cluster, or a node cannot judge; the message names it.
@@ -182,10 +179,7 @@ class RayJudges:
 def share(waiting: int, workers: int, everyone: int) -> int:
     """Return how many rows a node gets at once; shares shrink towards the end, so that all nodes end together.
 
-    Args:
-        waiting: Rows that nobody judges yet.
-        workers: Of the node.
-        everyone: Workers of all nodes.
+    Nobody judges the ``waiting`` rows yet; ``everyone`` counts the workers of all nodes.
     """
     return min(-(-waiting // (2 * everyone)), _MOST) * workers
 

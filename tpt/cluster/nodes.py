@@ -73,9 +73,8 @@ class Node:
 def connect(address: str) -> Cluster:
     """Join the cluster at an address, or start one here.
 
-    Args:
-        address: ``host:port``, ``ray://host:port``, ``local`` for a Ray of this process's own, or ``auto``: what the
-            environment variable RAY_ADDRESS says, else what ``ray start`` runs on this machine, else ``local``.
+    The address is ``host:port``, ``ray://host:port``, ``local`` for a Ray of this process's own, or ``auto``: what the
+    environment variable RAY_ADDRESS says, else what ``ray start`` runs on this machine, else ``local``.
 
     Raises:
         ClusterError: Ray is not installed, or there is no cluster to join at the address.

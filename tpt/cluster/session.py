@@ -97,10 +97,7 @@ class Session:
     def run(self, group: WorkerGroup, process: bytes, folder: str) -> str:
         """Train, and return "", or why it ended without success.
 
-        Args:
-            group: How many processes, and of what size.
-            process: Pickled; what each of them does.
-            folder: Where Ray Train may write.
+        ``process`` is pickled: what each of them does. Ray Train may write into ``folder``.
 
         Raises:
             ClusterError: Ray Train cannot be imported here.

@@ -61,9 +61,7 @@ class SuspectQueue(Generic[Item]):
     def lose(self, worker: int, *, blame: bool) -> Item | None:
         """Queue again what a lost worker held; returns the item that it surely died of, if that is known.
 
-        Args:
-            worker: The one that is gone.
-            blame: Its process died of itself, rather than with its machine.
+        ``blame``: its process died of itself, rather than with its machine.
         """
         held = self._held.pop(worker, {})
         for item in reversed(held):

@@ -46,13 +46,8 @@ def train_on_ray(
 ) -> dict[str, Any]:
     """Do a task in ``config.devices`` processes of a cluster and return what it returns in the first.
 
-    Args:
-        task: What each process does.
-        config: How many processes, and of what size.
-        cluster_config: Which cluster (``ray_address``), and the longest wait for room there (``timeout_s``).
-        out: What the task writes; while it is under way, a folder with the suffix ``.ray`` is beside it.
-        files: What every node must see under the same path.
-        progress: Called with what the first process tells.
+    While it is under way, a folder with the suffix ``.ray`` is beside ``out``. Every node must see ``files`` under the
+    same path; ``progress`` is called with what the first process tells.
 
     Raises:
         TPTError: the task raised it in one of them.

@@ -18,11 +18,7 @@ __all__ = ["Study", "StudyPlan", "comparison_json", "load_arms", "run_comparison
 def run_comparison(plan: StudyPlan, out: Path, *, jobs: int = 0, progress: bool = False) -> Study:
     """Run what is not done yet of every arm, write ``compare.md``, ``.json`` and ``.svg`` into ``out``, and return it.
 
-    Args:
-        plan: The arms.
-        out: A folder for this comparison alone; a comparison that is there is completed.
-        jobs: Runs at a time; 0: as many as the machine has cores for.
-        progress: Say on stderr which rounds are done.
+    A comparison that is in ``out`` is completed. ``jobs`` 0: as many runs at a time as the machine has cores for.
 
     Raises:
         RunError: an arm failed, after all others were done; or ``out`` holds a comparison from another base.
@@ -32,7 +28,7 @@ def run_comparison(plan: StudyPlan, out: Path, *, jobs: int = 0, progress: bool 
     run_arms(plan, out, jobs=jobs, progress=progress)
     found = compared(plan, out, searched)
     write_text(out / "compare.svg", figure_svg(found))
-    write_text(out / "compare.md", study_markdown(found, figure="compare.svg"))
+    write_text(out / "compare.md", study_markdown(found))
     write_json(out / "compare.json", comparison_json(found))
     return found
 

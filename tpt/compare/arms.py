@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from tpt.config import PRESETS, RunConfig, Section, parse_config
 from tpt.config.own_code_keys import with_absolute_own_code
+from tpt.config.toml import read_toml
 from tpt.errors import ConfigError, did_you_mean
 
 VOTE = "majority-vote"
@@ -122,8 +122,8 @@ def load_arms(path: Path) -> StudyPlan:
     Raises:
         ConfigError: the file cannot be read, a key, preset or arm is unknown, or the budget cannot be met.
     """
-    section = _section(_toml(path), str(path))
-    base = _toml(path.parent / section.config) if section.config else section.base
+    section = _section(read_toml(path), str(path))
+    base = read_toml(path.parent / section.config) if section.config else section.base
     if bool(section.config) == bool(section.base):
         raise ConfigError(f'{path}: give either config = "run.toml" or a [base] table with the keys of a run config')
     names = [each.name for each in section.arm]
@@ -137,17 +137,6 @@ def load_arms(path: Path) -> StudyPlan:
     plan = StudyPlan([arms[first], *arms[:first], *arms[first + 1 :]], section.seeds, section.budget, section.search)
     _check_budget(plan, common, path)
     return plan
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
 def _section(table: dict[str, Any], where: str) -> ArmsSection:

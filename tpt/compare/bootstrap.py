@@ -49,9 +49,7 @@ def gains(columns: Sequence[Sequence[dict[str, float]]], *, seed: int) -> list[G
     are. Seeds that share problems share the problems drawn, for what is hard about a problem is hard with every seed;
     where every seed has its own, they are drawn apart. A single seed leaves the problems alone as a source of chance.
 
-    Args:
-        columns: Per arm and seed, problem key to difference of the score.
-        seed: Of the draws.
+    ``columns``: per arm and seed, problem key to difference of the score.
     """
     found = []
     for index, arm in enumerate(columns):

@@ -6,17 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tpt.compare.arms import MOST_ROUNDS, Arm, StudyPlan
-from tpt.records import RoundRecord
+from tpt.records import RoundRecord, think_tokens
 
 BY_REFERENCE = ("tokens", "flops")
 """Budgets that are what the reference arm with the same seed spent."""
 _ADAPTERS = ("lora", "dora", "qlora")
-
-
-def sampled_tokens(record: RoundRecord) -> int:
-    """Return the tokens that a round sampled to learn from: those of traces kept, thrown away, or broken off."""
-    counts = record.think or {}
-    return sum(int(counts.get(part, 0)) for part in ("completion_tokens", "surplus_tokens", "cancelled_tokens"))
 
 
 def sampled_completions(record: RoundRecord) -> int:
@@ -43,7 +37,7 @@ def flops(record: RoundRecord) -> float | None:
     if weights is None or rows is None or prompts is None:
         return None
     is_adapter = train.get("method") in _ADAPTERS
-    return operations(weights, read=sampled_tokens(record) + prompts, trained=rows, is_adapter=is_adapter)
+    return operations(weights, read=think_tokens(record) + prompts, trained=rows, is_adapter=is_adapter)
 
 
 def operations(weights: int, *, read: float, trained: float = 0, is_adapter: bool = False) -> float:
@@ -53,7 +47,7 @@ def operations(weights: int, *, read: float, trained: float = 0, is_adapter: boo
 
 def spent(records: Sequence[RoundRecord]) -> int:
     """Return the tokens sampled to learn from in all rounds."""
-    return sum(map(sampled_tokens, records))
+    return sum(map(think_tokens, records))
 
 
 def spent_flops(records: Sequence[RoundRecord]) -> float | None:
@@ -61,6 +55,12 @@ def spent_flops(records: Sequence[RoundRecord]) -> float | None:
     found = [flops(record) for record in records]
     known = [each for each in found if each is not None]
     return sum(known) if len(known) == len(found) else None
+
+
+def minutes(records: Sequence[RoundRecord]) -> float:
+    """Return the minutes to think, prune and train in all rounds."""
+    stages = [counts for each in records for counts in (each.think, each.prune, each.train) if counts]
+    return float(sum(counts["wall_s"] for counts in stages) / 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +78,14 @@ class Limit:
 
     def cost(self, record: RoundRecord) -> float:
         """Return what a round cost."""
-        return (flops(record) or 0.0) if self.is_flops else float(sampled_tokens(record))
+        return (flops(record) or 0.0) if self.is_flops else float(think_tokens(record))
 
     def allows_round_after(self, records: Sequence[RoundRecord]) -> bool:
         """Return whether a further round is to be done.
 
         It is begun when, costing what the last one did, it ends nearer to the budget than stopping would.
 
-        Args:
-            records: The finished rounds, the base model's first.
+        The records are those of the finished rounds, the base model's first.
         """
         done = len(records) - 1
         if self.most == self.rounds or done < 1:
@@ -100,10 +99,7 @@ class Limit:
 def limit_of(arm: Arm, plan: StudyPlan, *, reference: Sequence[RoundRecord]) -> Limit:
     """Return how far an arm goes on.
 
-    Args:
-        arm: The arm.
-        plan: With the budget.
-        reference: The reference arm's finished rounds with the same seed.
+    ``reference``: the reference arm's finished rounds with the same seed.
     """
     is_flops = plan.budget == "flops"
     spend = float(plan.budget) if isinstance(plan.budget, int) else float(spent(reference))

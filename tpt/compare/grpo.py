@@ -23,10 +23,10 @@ from tpt.run.directory import RunDir
 from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
 from tpt.run.sealed import digest_of
+from tpt.run.stage import problems_by_id
 from tpt.sampling.collect import trace_of
 from tpt.seeds import seed_for
 from tpt.start_model import base_model
-from tpt.system.jsonl import read_records
 from tpt.verifiers.judge import judge
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def grpo_round(run: RunDir, limit: Limit) -> None:
     if read_manifest(round_dir, "train", inputs):
         return
     started = time.monotonic()
-    problems = {problem.id: problem for problem in read_records(run.problems, Problem)}
+    problems = problems_by_id(run.problems)
     reward, trained = _train(run, config, base.spec, problems, limit)
     wall_s = round(time.monotonic() - started, 3)
     sampled = {"traces": reward.completions, "completion_tokens": reward.tokens, "wall_s": 0.0}

@@ -105,10 +105,8 @@ class Ballot:
 def ballot(task: ArmRun, reference: list[RoundRecord], *, is_flops: bool) -> Ballot:
     """Return how often a vote may be cast: once, and as often again as what the reference arm spent pays for.
 
-    Args:
-        task: The vote's run.
-        reference: Rounds of the reference arm.
-        is_flops: Whether its operations are spent; otherwise the tokens that it sampled to learn from.
+    ``reference`` are the rounds of the reference arm: their operations are spent (``is_flops``), or else the tokens
+    that they sampled to learn from.
     """
     manifest = task.run.round(0).manifest("evaluate")
     evaluated = load_manifest(manifest)["counts"] if manifest.exists() else {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from tpt.compare.arms import Arm, StudyPlan
 from tpt.compare.bootstrap import Gain, gains, over_seeds
-from tpt.compare.budget import sampled_completions, spent, spent_flops
+from tpt.compare.budget import minutes, sampled_completions, spent, spent_flops
 from tpt.compare.measures import Measured, ballot, claiming_ids, measure, measure_vote, problem_keys
 from tpt.compare.running import ArmRun, arm_run_of
 from tpt.compare.search import Searched
@@ -158,14 +158,13 @@ _PARTS = ("tokens_sampled", "completions", "tokens_trained", "examples", "minute
 
 
 def _cost(records: Sequence[RoundRecord]) -> dict[str, float]:
-    stages = [counts for each in records for counts in (each.think, each.prune, each.train) if counts]
     trained = [each.train for each in records if each.train]
     return {
         "tokens_sampled": float(spent(records)),
         "completions": float(sum(map(sampled_completions, records))),
         "tokens_trained": float(sum(each["target_tokens"] for each in trained)),
         "examples": float(sum(each["examples"] for each in trained)),
-        "minutes": sum(each["wall_s"] for each in stages) / 60,
+        "minutes": minutes(records),
     }
 
 

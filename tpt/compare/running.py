@@ -58,11 +58,8 @@ def arm_run_of(out: Path, arm: Arm, seed: int) -> ArmRun:
 def run_arms(plan: StudyPlan, out: Path, *, jobs: int, progress: bool = False) -> None:
     """Do every round of every arm that is not done yet; interrupted at any moment and called again, it goes on.
 
-    Args:
-        plan: The arms.
-        out: Holds a run directory for each arm and seed, ``arms/NAME/seed-S``.
-        jobs: Runs at a time; 0: as many as the machine has cores for.
-        progress: Say on stderr which rounds are done.
+    ``out`` holds a run directory for each arm and seed, ``arms/NAME/seed-S``. ``jobs`` 0: as many at a time as the
+    machine has cores for.
 
     Raises:
         ConfigError: an arm's problems cannot give it what it needs.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tpt.audit.run_problems import load_both
 from tpt.compare.arms import Arm, SearchSection, StudyPlan, over
-from tpt.compare.budget import spent, spent_flops
+from tpt.compare.budget import minutes, spent, spent_flops
 from tpt.compare.running import ArmRun, arm_run_of, run_arms
 from tpt.errors import ConfigError
 from tpt.records import Problem
@@ -52,12 +52,6 @@ class Searched:
 
 def search_rates(plan: StudyPlan, out: Path, *, jobs: int, progress: bool) -> list[Searched]:
     """Search every arm's learning rate, as far as that is not done yet; an arm that trains nothing has none.
-
-    Args:
-        plan: The comparison.
-        out: Its folder.
-        jobs: Runs at a time, see ``run_arms``.
-        progress: Say on stderr which rounds are done.
 
     Raises:
         ConfigError: there are too few training problems to hold some back.
@@ -122,7 +116,6 @@ def _searched(arm: Arm, search: SearchSection, runs: list[ArmRun]) -> Searched:
     scores = [each[-1].evaluate.pass_at_k[1].mean for each in records]
     strict = dict(zip(search.rates, scores, strict=True))
     every = [record for each in records for record in each]
-    stages = [counts for each in every for counts in (each.think, each.prune, each.train) if counts]
     return Searched(
         arm=arm.name,
         strict=strict,
@@ -131,5 +124,5 @@ def _searched(arm: Arm, search: SearchSection, runs: list[ArmRun]) -> Searched:
         rounds=len(records[0]) - 1,
         tokens_sampled=spent(every),
         flops=spent_flops(every),
-        minutes=sum(counts["wall_s"] for counts in stages) / 60,
+        minutes=minutes(every),
     )

@@ -38,12 +38,12 @@ def study_text(found: Study, *, width: int | None = None) -> str:
     return "\n\n".join([*parts, wrapped("\n".join(explanations(found)), width)])
 
 
-def study_markdown(found: Study, *, figure: str) -> str:
-    """Return the comparison as a Markdown page; ``figure`` is the name of the figure's file beside it."""
+def study_markdown(found: Study) -> str:
+    """Return the comparison as a Markdown page, with compare.svg beside it."""
     parts = ["# Arms compared", _budget(found)]
     for heading, table in comparison_tables(found):
         parts += [f"## {heading}", table]
-    parts.append(f"![Strict pass@1 by round]({figure})")
+    parts.append("![Strict pass@1 by round](compare.svg)")
     parts.append("\n".join(f"- {line}" for line in explanations(found)))
     return "\n\n".join(parts) + "\n"
 

@@ -41,10 +41,7 @@ def spoken_of(texts: Iterable[str]) -> list[str]:
 def format_warnings(texts: Sequence[str], answer_format: AnswerFormat, kinds: Iterable[str]) -> list[str]:
     """Return what does not go together: a prompt that asks for one format, and a verifier that counts another.
 
-    Args:
-        texts: the user's own prompt: system text, template, answers of the worked examples.
-        answer_format: the config's.
-        kinds: of the problems.
+    ``texts`` are those of the user's own prompt: system text, template, answers of the worked examples.
     """
     kinds, spoken = sorted(set(kinds)), spoken_of(texts)
     said = []

@@ -38,9 +38,8 @@ def own_code_settings(config: RunConfig, *keys: str) -> dict[str, Any]:
 def with_absolute_own_code(config: RunConfig, *, folder: Path | None = None) -> RunConfig:
     """Return the config with the files of functions named by their absolute paths.
 
-    Args:
-        config: The config.
-        folder: What relative paths start from where there is such a file; else, and None: the working directory.
+    Relative paths start from ``folder`` where there is such a file; else, and without a folder, from the working
+    directory.
     """
     for key in own_code_of(config):
         section_name, _, name = key.partition(".")

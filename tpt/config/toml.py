@@ -36,15 +36,24 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value is not allowed.
     """
+    table = read_toml(path, missing="no such config file. Make one with: tpt init > run.toml")
+    return parse_config(table, overrides, where=str(path))
+
+
+def read_toml(path: Path, *, missing: str = "no such file") -> dict[str, Any]:
+    """Return what a TOML file holds; ``missing`` is what to say of one that is not there.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file. Make one with: tpt init > run.toml") from None
+        raise ConfigError(f"{path}: {missing}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    return parse_config(table, overrides, where=str(path))
 
 
 def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, where: str = "config") -> RunConfig:
@@ -67,10 +76,8 @@ def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, w
 def render_toml(config: RunConfig, *, short: bool = False) -> str:
     """Write a config as TOML, each key under a comment that says what it means.
 
-    Args:
-        config: The config.
-        short: Only the keys that most people set, and those with another value than the preset's; read again, it is the
-            same config.
+    ``short``: only the keys that most people set, and those with another value than the preset's; read again, it is the
+    same config.
     """
     lines: list[str] = []
     sections: list[str] = []

@@ -6,14 +6,13 @@ from tpt.engines import Request
 from tpt.errors import EngineError
 
 
-def check_request(request: Request, *, max_length: int, vocabulary: int) -> None:
-    """Raise EngineError for a request that can never be served.
+def check_request(request: Request, *, is_known: bool, max_length: int, vocabulary: int) -> None:
+    """Raise EngineError for a request that is in flight already (``is_known``), or can never be served.
 
-    Args:
-        request: The request.
-        max_length: Most tokens of prompt and completion together.
-        vocabulary: Number of tokens the model knows.
+    ``max_length`` is that of prompt and completion together, in tokens.
     """
+    if is_known:
+        raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
     sampling, problem, length = request.sampling, request.id[0], len(request.prompt_ids)
     if sampling.max_tokens < 1 or sampling.temperature < 0 or sampling.top_k < 0 or not 0 < sampling.top_p <= 1:
         raise EngineError(

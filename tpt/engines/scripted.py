@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tpt.engines import Completion, Guarantee, Request, RequestId
-from tpt.engines.stops import ended_by_text
+from tpt.engines.stops import sampled_completion
 from tpt.errors import EngineError
-from tpt.records import FinishReason
 
 STOP_ID = 256
 """The end-of-turn token; ids 0 to 255 are the bytes of UTF-8."""
@@ -112,7 +111,4 @@ def text_of(token_ids: tuple[int, ...]) -> str:
 
 def _completed(request: Request, text: str) -> Completion:
     token_ids = (*ids_of(text), STOP_ID)[: request.sampling.max_tokens]
-    if stopped := ended_by_text(request, token_ids, text_of):
-        return stopped
-    reason: FinishReason = "stop" if token_ids[-1:] == (STOP_ID,) else "length"
-    return Completion(request.id, token_ids, text_of(token_ids), reason)
+    return sampled_completion(request, token_ids, text_of, (STOP_ID,))

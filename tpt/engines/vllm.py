@@ -21,13 +21,13 @@ import transformers
 from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId, Sampling
 from tpt.engines.requests import check_request
-from tpt.engines.stops import ended_by_text
+from tpt.engines.stops import sampled_completion
 from tpt.errors import EngineError, ModelError, did_you_mean
 from tpt.model import adapter_folder
 from tpt.model.chat import Chat
 from tpt.model.load import local_source, resolve_dtype
 from tpt.model.spec import ModelSource
-from tpt.records import FinishReason, Problem
+from tpt.records import Problem
 from tpt.system.child_python import is_installed
 
 _AUTO_SLOTS = 256
@@ -55,13 +55,8 @@ _UNUSABLE = (ValueError, RuntimeError, AssertionError, ImportError, OSError, Key
 def open_vllm(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> VLLMEngine:
     """Load a model and return an engine on it; a folder with an adapter is served as such, on its base model's weights.
 
-    Args:
-        spec: See ``tpt.model.load``.
-        chat: On the model's tokenizer.
-        settings: Slots, GPUs, further arguments and the like; ``device`` is a check only: which device vLLM runs on was
-            decided when it was built.
-        max_length: Longest prompt plus completion, in tokens.
-        cache: Where GGUF models are kept dequantised.
+    ``settings.device`` is a check only: which device vLLM runs on was decided when it was built. ``max_length`` is that
+    of prompt and completion together; ``cache`` keeps GGUF models dequantised.
 
     Raises:
         EngineError: vLLM is not installed, cannot run here, or cannot run this model.
@@ -113,9 +108,8 @@ class VLLMEngine:
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
         key = _key(request.id)
-        if key in self._running:
-            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._max_length, vocabulary=self._vocabulary)
+        is_known = key in self._running
+        check_request(request, is_known=is_known, max_length=self._max_length, vocabulary=self._vocabulary)
         prompt = {"type": "token", "prompt_token_ids": list(request.prompt_ids)}
         try:
             internal = self._core.add_request(key, prompt, self._params(request), lora_request=self._adapter)
@@ -227,10 +221,7 @@ class VLLMEngine:
                 f"problem {request.id[0]!r}, sample {request.id[1]}: vLLM ended it with finish_reason "
                 f"{done.finish_reason!r} after {len(token_ids)} tokens; its messages above may say why"
             )
-        if stopped := ended_by_text(request, token_ids, self._chat.decode):
-            return stopped
-        reason: FinishReason = "stop" if token_ids[-1] in self._chat.stop_ids else "length"
-        return Completion(request.id, token_ids, self._chat.decode(token_ids), reason)
+        return sampled_completion(request, token_ids, self._chat.decode, self._chat.stop_ids)
 
     def _honours_seeds(self) -> bool:
         """Return whether one seed gives one completion and another seed another, at vLLM's highest temperature."""

@@ -15,12 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tpt.config import AlarmConfig
-from tpt.evidence.scored import scored_counts
+from tpt.evidence.scored import diversity_rows, scored_counts
 from tpt.records import ProblemDiversity, RoundRecord
 from tpt.run.directory import RunDir
 from tpt.scoring import FloatArray, IntArray, pass_at_k_values, stderr_over
 from tpt.scoring.score import Counts
-from tpt.system.jsonl import read_records
 
 FEWEST = 10
 """Problems, or clusters of them: the spread of fewer says little about noise, so they raise no alarm."""
@@ -328,8 +327,5 @@ def observed_of(
 
 
 def _observed(run: RunDir, record: RoundRecord, counts: Counts) -> Observed:
-    path = run.round(record.index).evaluate_diversity
-    # Rounds that an earlier version evaluated have no such file; what needs it is then not watched.
-    rows = read_records(path, ProblemDiversity) if path.exists() else []
-    found = observed_of(record.index, counts, rows, record.evaluate.probe)
+    found = observed_of(record.index, counts, diversity_rows(run, record.index), record.evaluate.probe)
     return found._replace(k=max(record.evaluate.pass_at_k))

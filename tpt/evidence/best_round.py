@@ -24,6 +24,7 @@ from tpt.config.stage_sections import StopConfig
 from tpt.evidence.scored import scored_counts
 from tpt.run.directory import RunDir
 from tpt.scoring import FloatArray, IntArray, holm, sign_flip_p
+from tpt.scoring.score import Counts
 from tpt.seeds import seed_for, shuffled
 
 DRAWS = 10_000
@@ -71,6 +72,12 @@ def split_heldout(
     return HeldoutSplit(sorted(order[:chosen]), sorted(order[chosen:]), independent=True)
 
 
+def heldout_split_of(counts: Counts, config: RunConfig) -> HeldoutSplit:
+    """Return the split of the held-out problems that a run's model was scored on."""
+    share = config.evaluate.choose_share
+    return split_heldout(counts.problem_ids, share=share, seed=config.seed, clusters=counts.clusters)
+
+
 def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> BestRound:
     """Return what some rounds, in order, say: from their verdicts alone, so that a resumed run says the same.
 
@@ -78,9 +85,7 @@ def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> Best
         RunError: a round is not evaluated.
     """
     counts = scored_counts(run, rounds)
-    parts = split_heldout(
-        counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed, clusters=counts[0].clusters
-    )
+    parts = heldout_split_of(counts[0], config)
     choosing = [each.of(parts.choosing) for each in counts]
     scores = np.stack([each.shares[:, 0] for each in choosing], axis=1)
     seed = seed_for(config.seed, "compare rounds")
@@ -93,12 +98,8 @@ def choose(
 ) -> BestRound:
     """Choose the best of some rounds, the base model first.
 
-    Args:
-        scores: Strict score of each choosing problem in each round, [problems, rounds].
-        stop: The rule and the level.
-        seed: Of the permutation tests.
-        clusters: The cluster of each choosing problem; None: each stands for itself.
-        draws: Sign patterns.
+    ``scores``: strict score of each choosing problem in each round, [problems, rounds]. ``clusters``: of each choosing
+    problem; None: each stands for itself.
     """
     # Equal scores may differ in the last bit; of equals the earliest counts.
     means = scores.mean(axis=0).round(12)

@@ -31,6 +31,10 @@ class Difference:
     finding: Finding
     """``gain`` or ``loss`` where the adjusted p-value is at most the level, by the sign."""
 
+    def in_points(self) -> str:
+        """Return it with its interval, in points."""
+        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:

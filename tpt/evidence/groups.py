@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from tpt.config import RunConfig
 from tpt.evidence.alarms import Alarm
-from tpt.evidence.cards import Difference, Group, GroupRound
+from tpt.evidence.cards import Group, GroupRound
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
 from tpt.evidence.scored import also_counts
 from tpt.records import Problem
@@ -79,14 +79,10 @@ def _losses(now: GroupRound, base: GroupRound) -> list[str]:
         ("the greedy score", base.greedy, now.greedy, now.to_base.skill),
     ]
     return [
-        f"{name} fell from {before.mean:.1%} to {after.mean:.1%} ({_points(change)})"
+        f"{name} fell from {before.mean:.1%} to {after.mean:.1%} ({change.in_points()} points)"
         for name, before, after, change in scores
         if before and after and change and change.finding == "loss"
     ]
-
-
-def _points(change: Difference) -> str:
-    return f"{100 * change.mean:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}] points"
 
 
 def _group(name: str, counts: Mapping[int, Counts], *, seed: int, level: float) -> Group:

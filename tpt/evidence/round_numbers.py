@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tpt.evidence.alarms import Alarm
 from tpt.evidence.cards import Evidence
-from tpt.records import RoundRecord
+from tpt.records import RoundRecord, evaluate_tokens, think_tokens
 
 
 def round_numbers(record: RoundRecord, evidence: Evidence, alarms: Sequence[Alarm]) -> dict[str, float]:
@@ -46,15 +46,9 @@ def sentence_of(record: RoundRecord, evidence: Evidence) -> str:
 
 
 def _effort(record: RoundRecord) -> dict[str, float]:
-    report, think = record.evaluate, record.think or {}
-    found: dict[str, float] = {
-        "tokens/evaluate": round(report.lengths["mean"] * report.problems * report.samples),
-        "seconds": record.wall_s,
-    }
+    found: dict[str, float] = {"tokens/evaluate": evaluate_tokens(record), "seconds": record.wall_s}
     if record.think:
-        found["tokens/think"] = sum(
-            think.get(key, 0) for key in ("completion_tokens", "surplus_tokens", "cancelled_tokens")
-        )
+        found["tokens/think"] = think_tokens(record)
     if record.prune:
         found["examples"] = record.prune["examples"]
     if record.train:

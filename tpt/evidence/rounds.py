@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tpt.config import load_config
-from tpt.evidence.best_round import best_round_of, split_heldout
+from tpt.evidence.best_round import best_round_of, heldout_split_of
 from tpt.evidence.cards import Claim, Comparison, Evidence, RoundCard
 from tpt.evidence.groups import also_groups, level_groups
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
@@ -39,14 +39,14 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
         RunError: a round's verdicts are missing, damaged, or of other problems than the base model's.
     """
     config = load_config(run.config)
-    level, share = config.stop.alpha, config.evaluate.choose_share
+    level = config.stop.alpha
     if not records:
         return Evidence([], 0, level, FAMILY, 0, 0, 0, None, None, 0, None, [], [], [], [])
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
     problem_ids, clusters = counts[0].problem_ids, counts[0].clusters
     best = rounds.index(best_round_of(run, config, rounds).best)
-    parts = split_heldout(problem_ids, share=share, seed=config.seed, clusters=clusters)
+    parts = heldout_split_of(counts[0], config)
     seed = seed_for(config.seed, "evidence")
     everything = sample_of(rounds, counts, problem_ids, seed=seed)
     claiming = sample_of(rounds, counts, parts.claiming, seed=seed) if parts.independent else everything

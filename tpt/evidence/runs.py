@@ -10,12 +10,12 @@ from tpt.audit.import_samples import ImportedDir
 from tpt.config import AlarmConfig, RunConfig, load_config
 from tpt.errors import RunError
 from tpt.evidence.alarms import Alarm, alarms_between, observed_of
-from tpt.evidence.best_round import HeldoutSplit, best_round_of, split_heldout
+from tpt.evidence.best_round import HeldoutSplit, best_round_of, heldout_split_of
 from tpt.evidence.cards import Comparison
 from tpt.evidence.paired import LENIENT, STRICT, Sample, compare_pairs, sample_of
-from tpt.evidence.scored import scored_counts
+from tpt.evidence.scored import diversity_rows, scored_counts
 from tpt.records import Estimate, Problem, ProblemDiversity, Trace, Verdict
-from tpt.run.directory import RoundDir, RunDir
+from tpt.run.directory import RunDir
 from tpt.run.manifest import require_unchanged_run
 from tpt.scoring.diversity import diversity_of
 from tpt.scoring.score import Counts, by_problem, clusters_of, read_counts, voted_answer
@@ -151,16 +151,9 @@ def _opened(run: RunDir) -> _Run:
         counts,
         {problem_id: problems[problem_id] for problem_id in counts[0].problem_ids if problem_id in problems},
         rounds.index(best_round_of(run, config, rounds).best),
-        split_heldout(
-            counts[0].problem_ids, share=config.evaluate.choose_share, seed=config.seed, clusters=counts[0].clusters
-        ),
-        lambda index: _diversity_of(run.round(index)),
+        heldout_split_of(counts[0], config),
+        lambda index: diversity_rows(run, index),
     )
-
-
-def _diversity_of(round_dir: RoundDir) -> list[ProblemDiversity]:
-    path = round_dir.evaluate_diversity
-    return read_records(path, ProblemDiversity) if path.exists() else []
 
 
 def _imported(folder: ImportedDir) -> _Run:

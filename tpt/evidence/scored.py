@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tpt.config import load_config
 from tpt.errors import RunError
-from tpt.records import Problem
+from tpt.records import Problem, ProblemDiversity
 from tpt.run.directory import RunDir, ScoredDir
 from tpt.scoring import FloatArray
 from tpt.scoring.score import Counts, clusters_of, read_counts
@@ -35,6 +35,12 @@ def scored_counts(run: RunDir, rounds: Sequence[int]) -> list[Counts]:
         each._replace(greedy=_greedy(run, run.round(index).scored, each), clusters=clusters)
         for index, each in zip(rounds, counts, strict=True)
     ]
+
+
+def diversity_rows(run: RunDir, index: int) -> list[ProblemDiversity]:
+    """Return what a round's traces of each held-out problem are like; [] of rounds that earlier versions evaluated."""
+    path = run.round(index).evaluate_diversity
+    return read_records(path, ProblemDiversity) if path.exists() else []
 
 
 def also_counts(run: RunDir, stage: str, rounds: Sequence[int]) -> dict[int, Counts]:

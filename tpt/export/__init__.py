@@ -115,11 +115,9 @@ def _write(
     )
     write_text(folder / _CARD, model_card(card))
     written = [file for file in folder.rglob("*") if file.is_file()]
-    size, names = (
-        sum(file.stat().st_size for file in written),
-        (file.relative_to(folder).as_posix() for file in written),
-    )
-    return {**form, "megabytes": round(size / 1e6, 1), "files": sorted(names)}
+    size = sum(file.stat().st_size for file in written)
+    names = sorted(file.relative_to(folder).as_posix() for file in written)
+    return {**form, "megabytes": round(size / 1e6, 1), "files": names}
 
 
 def _chosen(records: list[RoundRecord], which: str, run: RunDir) -> RoundRecord:

@@ -13,6 +13,7 @@ from tpt.rounds import Run
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.journal import Journal
 from tpt.run.manifest import require_unchanged
+from tpt.run.stage import problems_by_id
 from tpt.system.folders import take_place
 from tpt.system.jsonl import iterate_records, to_table, write_text
 
@@ -37,7 +38,7 @@ def export_dataset(run: RunDir, out: Path, *, force: bool = False) -> dict[str, 
         require_unchanged(each, "think", "prune")
     if (out.exists() or out.is_symlink()) and not (force and (out / ORIGIN).is_file()):
         raise RunError(f"{out}: exists already. Choose another folder, or replace an earlier dataset with --force")
-    problems = {problem.id: problem for problem in iterate_records(run.problems, Problem)}
+    problems = problems_by_id(run.problems)
     parts: dict[str, Callable[[RoundDir], Iterator[dict[str, Any]]]] = {
         "examples": _examples,
         "traces": lambda round_dir: _traces(round_dir, problems),

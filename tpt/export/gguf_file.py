@@ -6,6 +6,7 @@ are reordered, since GGUF readers rotate neighbouring pairs of a head's numbers 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,7 @@ def _add_vocabulary(writer: Any, vocabulary: _Vocabulary, tokenizer: Any, stop_i
 def _add_weights(writer: Any, config: Any, folder: Path) -> None:
     """Stream the weights from file to file, so that a model need not fit into memory twice."""
     import gguf
+    import numpy as np
     from safetensors import safe_open
 
     architecture = next(arch for arch, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
@@ -183,8 +185,9 @@ def _add_weights(writer: Any, config: Any, folder: Path) -> None:
                 known = names.get_name(stem)
                 if known is None:
                     raise ModelError(f"no GGUF is written: it has no place for the weight {weight!r}. {_INSTEAD}")
-                nbytes = _numbers(shape) * (2 if kind is gguf.GGMLQuantizationType.BF16 else 4)
-                writer.add_tensor_info(f"{known}.{suffix}", shape, _stored(kind), nbytes, raw_dtype=kind)
+                stored = np.dtype(np.uint16 if kind is gguf.GGMLQuantizationType.BF16 else np.float32)
+                nbytes = math.prod(shape) * stored.itemsize
+                writer.add_tensor_info(f"{known}.{suffix}", shape, stored, nbytes, raw_dtype=kind)
                 plan.append((path, weight))
     kinds = {info.dtype for tensors in writer.tensors for info in tensors.values()}
     is_rounded = gguf.GGMLQuantizationType.BF16 in kinds
@@ -203,20 +206,6 @@ def _kind(dtype: str, dimensions: int) -> Any:
 
     kinds = gguf.GGMLQuantizationType
     return kinds.BF16 if dtype == "BF16" and dimensions > 1 else kinds.F32
-
-
-def _stored(kind: Any) -> Any:
-    import gguf
-    import numpy as np
-
-    return np.dtype(np.uint16 if kind is gguf.GGMLQuantizationType.BF16 else np.float32)
-
-
-def _numbers(shape: list[int]) -> int:
-    count = 1
-    for each in shape:
-        count *= each
-    return count
 
 
 def _as_stored(tensor: Any, name: str, config: Any) -> Any:

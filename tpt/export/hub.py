@@ -31,12 +31,8 @@ def push(
     The token is the environment's (``HF_TOKEN``) or that of ``hf auth login``. A repository that is there already keeps
     its visibility; files that the folder does not have stay.
 
-    Args:
-        folder: what to upload, whole.
-        name: ``OWNER/NAME``.
-        repo: what sort of repository.
-        public: make a new one visible to everyone.
-        dry_run: say what would be uploaded, and ask nobody.
+    ``name`` is OWNER/NAME. With ``public`` a new repository is visible to everyone; with ``dry_run`` nobody is asked,
+    and it is said what would be uploaded.
 
     Raises:
         ConfigError: the name is none, or there is no token.

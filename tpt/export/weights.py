@@ -56,9 +56,6 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
     Raises:
         StaleStageError: its files are others than those the run was made with.
     """
-    from tpt.model.load import load_model
-    from tpt.sft import save_checkpoint
-
     recorded = base_model(run, config).digest
     found = base_digest_now(run, config)
     if found != recorded:
@@ -66,10 +63,7 @@ def write_base(run: RunDir, config: RunConfig, folder: Path) -> None:
             f"model = {config.model!r}: its files changed since {run.base} was written ({recorded[:12]} then, "
             f"{found[:12]} now), so it is not the model that was scored. Put them back"
         )
-    cache = run.path / "cache"
-    model = load_model(config.model, dtype="float32", device="cpu", cache=cache)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(model, open_chat(config.asked_prompt, config.model, cache), folder)
+    _save(config.model, run, config, folder)
 
 
 def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Path) -> None:
@@ -78,13 +72,17 @@ def write_merged(run: RunDir, round_dir: RoundDir, config: RunConfig, folder: Pa
     Raises:
         ModelError: peft is missing, or the adapter does not fit its base model.
     """
+    _save(str(round_dir.checkpoint), run, config, folder)
+
+
+def _save(spec: str, run: RunDir, config: RunConfig, folder: Path) -> None:
     from tpt.model.load import load_model
     from tpt.sft import save_checkpoint
 
     cache = run.path / "cache"
-    merged = load_model(str(round_dir.checkpoint), dtype="float32", device="cpu", cache=cache)
+    model = load_model(spec, dtype="float32", device="cpu", cache=cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(merged, open_chat(config.asked_prompt, str(round_dir.checkpoint), cache), folder)
+    save_checkpoint(model, open_chat(config.asked_prompt, spec, cache), folder)
 
 
 def cast(folder: Path, dtype: str) -> None:

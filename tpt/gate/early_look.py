@@ -26,12 +26,8 @@ class EarlyLook:
     ) -> None:
         """Look at ``samples`` of each problem.
 
-        Args:
-            problem_ids: the problems looked at.
-            samples: of each, all there will be.
-            decide: takes the samples, sorted by key, and the seconds a sample took, if any was taken in this process;
-                it may raise.
-            until: a sample after which there is nothing left to decide.
+        ``decide`` takes the samples, sorted by key, and the seconds a sample took, if any was taken in this process; it
+        may raise. After a sample of which ``until`` holds there is nothing left to decide.
         """
         self._wanted = frozenset(problem_ids)
         self._samples = samples

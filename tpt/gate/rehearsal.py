@@ -82,11 +82,8 @@ def rehearse_stage(context: StageContext) -> dict[str, Any]:
 def rehearse(config: RunConfig, problem: Problem, *, cache: Path | None, folder: Path | None = None) -> Rehearsal:
     """Go through the stages of a run on a tiny model; nothing is left on disk.
 
-    Args:
-        config: the run's.
-        problem: what the tiny model is asked and trained on.
-        cache: keeps a GGUF model dequantised; None: it is read anew.
-        folder: where temporary files go; None: the system's folder for them.
+    The tiny model is asked and trained on ``problem``. ``cache`` keeps a GGUF model dequantised; None: it is read anew.
+    Temporary files go into ``folder``; None: the system's folder for them.
 
     Raises:
         TPTError: the model, its tokenizer or its chat template cannot be read.
@@ -104,20 +101,17 @@ def rehearse(config: RunConfig, problem: Problem, *, cache: Path | None, folder:
     except TPTError as error:
         if stage in ("model", "load"):
             raise  # the model is not there, whatever its architecture
-        said = _failed(stage, str(error))
-        return Rehearsal(False, said, round(time.monotonic() - started, 2))
+        reason = str(error)
     except Exception as error:  # a family that something is not made for raises whatever it raises
-        said = _failed(stage, f"{type(error).__name__}: {error}")
-        return Rehearsal(False, said, round(time.monotonic() - started, 2))
-    seconds = round(time.monotonic() - started, 2)
-    return Rehearsal(True, f"{stages.done} in {seconds:.1f} s", seconds)
-
-
-def _failed(stage: str, reason: str) -> str:
-    return (
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        seconds = round(time.monotonic() - started, 2)
+        return Rehearsal(True, f"{stages.done} in {seconds:.1f} s", seconds)
+    said = (
         f"rehearsal of this run on a tiny random model of the same architecture: the {stage} step fails: {reason}\n"
         'Nothing was sampled. Put that right, or go on all the same with stop.gate = "warn"'
     )
+    return Rehearsal(False, said, round(time.monotonic() - started, 2))
 
 
 class _Stages:

@@ -92,10 +92,7 @@ _KEYS = {
 def expected_set(seen: EarlySamples, problems: Share, keeps: Callable[[Trace, Verdict], bool]) -> TrainingSet:
     """Return what thinking is expected to come to, with an interval from resampling the problems.
 
-    Args:
-        seen: the samples.
-        problems: with something to keep.
-        keeps: whether a sample is kept.
+    ``problems`` is the share with something to keep; ``keeps`` says whether a sample is kept.
     """
     think, wanted = seen.config.think, wanted_size(seen.config.prune, 1)
     size = min(seen.train_problems, wanted or seen.train_problems)

@@ -40,9 +40,7 @@ def verdict_line(report: GateReport) -> str:
 def stop_text(report: GateReport, sampled: str) -> str:
     """Return the sentences that a run which can keep nothing ends with.
 
-    Args:
-        report: the report that says so.
-        sampled: what was sampled, such as "held-out problems".
+    ``sampled`` is what was sampled, such as "held-out problems".
     """
     support = report.finding("support").figures["keepable problems"]
     said = [

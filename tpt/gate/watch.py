@@ -47,10 +47,7 @@ def watch_evaluation(context: StageContext, problems: dict[str, Problem]) -> Ear
 def watch_thinking(context: StageContext, problems: dict[str, Problem], order: Sequence[str]) -> EarlyLook | None:
     """Return the look at a round's first training problems; it is over with the first sample to keep.
 
-    Args:
-        context: the think stage.
-        problems: id to problem.
-        order: in which they are sampled.
+    The problems are sampled in ``order``.
     """
     config = context.config
     if config.stop.gate == "off" or len(order) < EARLY_PROBLEMS:

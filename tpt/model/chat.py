@@ -69,10 +69,7 @@ class Chat:
     def __init__(self, tokenizer: Any, prompt: PromptConfig, declared_stops: Iterable[int] = ()) -> None:
         """Probe the tokenizer's template once; the tokenizer object is kept, not copied.
 
-        Args:
-            tokenizer: Of the model.
-            prompt: The config's.
-            declared_stops: What the model's own files say to end a completion too.
+        ``declared_stops``: what the model's own files say to end a completion too.
         """
         self.tokenizer = tokenizer
         self.prompt = prompt

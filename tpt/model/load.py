@@ -106,11 +106,7 @@ def load_model(spec: str, *, dtype: str, device: str, cache: Path | None = None)
 def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cache: Path | None) -> PreTrainedModel:
     """Return a model whose linear layers, the output projection left out, hold 4-bit weights (NF4, scales in 8 bits).
 
-    Args:
-        spec: See the top of this module; a GGUF file only with a ``cache``.
-        compute: Precision of its products, and of all other weights.
-        device: Where it is loaded.
-        cache: As in ``load_model``.
+    ``compute`` is the precision of its products, and of all other weights. A GGUF file needs a ``cache``.
 
     Raises:
         ModelError: It cannot be loaded.

@@ -34,9 +34,7 @@ def emulation_text(config: PreTrainedConfig, options: list[str]) -> str:
 
     A product of the model's own width is timed in both, for a fraction of a second.
 
-    Args:
-        config: The model's.
-        options: The keys that ask for it.
+    ``options``: the keys that ask for it.
     """
     if not options:
         return ""

@@ -28,9 +28,7 @@ _PACKED = (
 def dequantisation(source: ModelSource, config: PreTrainedConfig | None) -> Any:
     """Return what has ``from_pretrained`` give ordinary weights; None: they are ordinary already.
 
-    Args:
-        source: Where the model is.
-        config: Its config; None for a GGUF file.
+    ``config`` None: a GGUF file's.
 
     Raises:
         ModelError: the weights are quantised by a method that cannot be undone here.
@@ -53,10 +51,7 @@ def dequantisation(source: ModelSource, config: PreTrainedConfig | None) -> Any:
 def check_stored_types(source: ModelSource, folder: Path, buffers: tuple[str, ...]) -> None:
     """Refuse weights that are stored as codes while the config names no quantisation: cast to floats they are noise.
 
-    Args:
-        source: Where the model is.
-        folder: Where its files are.
-        buffers: How the names of tensors end that are no weights.
+    The names of tensors that are no weights end in one of ``buffers``.
 
     Raises:
         ModelError: there are some.

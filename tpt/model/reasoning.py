@@ -35,8 +35,7 @@ class ReasoningMarks:
 def reasoning_marks(render: Callable[..., str]) -> ReasoningMarks:
     """Ask a template how it marks reasoning.
 
-    Args:
-        render: returns a template's text for turns; with ``add_generation_prompt=True`` up to where a completion begins.
+    ``render`` returns a template's text for turns; with ``add_generation_prompt=True`` up to where a completion begins.
     """
     user = {"role": "user", "content": _QUESTION}
     thought = {"role": "assistant", "content": _ANSWER, **dict.fromkeys(_FIELDS, _REASONING)}

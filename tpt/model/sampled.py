@@ -32,12 +32,9 @@ def digest_of_ids(token_ids: Sequence[int]) -> str:
 def sampled_of(chat: Chat, token_ids: Sequence[int], text: str, *, finished: bool, exact: bool) -> Sampled:
     """Return what a trace keeps.
 
-    Args:
-        chat: On the model's tokenizer.
-        token_ids: Sampled, with the token that ended the completion.
-        text: Up to there, or to a stop string.
-        finished: Whether it ended by itself; what was cut off is never trained on.
-        exact: Whether these are surely the ids that were sampled.
+    ``token_ids`` include the token that ended the completion, ``text`` goes up to there, or to a stop string.
+    ``finished``: it ended by itself; what was cut off is never trained on. ``exact``: these are surely the ids that
+    were sampled.
     """
     spoken = _until_stop(chat, token_ids)
     # Ids that are the text's, tokenised again, may lack some of it.

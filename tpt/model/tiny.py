@@ -34,9 +34,7 @@ _GROUP_NAMES = ("n_group", "topk_group")
 def tiny_model(config: PreTrainedConfig, *, small_text: bool = False) -> PreTrainedModel | None:
     """Return a small random model of an architecture, in float32; None where it cannot be made small.
 
-    Args:
-        config: Of the architecture.
-        small_text: Whether its vocabulary and its windows of attention are small too.
+    ``small_text``: its vocabulary and its windows of attention are small too.
     """
     for narrow in (True, False):
         try:
@@ -45,7 +43,7 @@ def tiny_model(config: PreTrainedConfig, *, small_text: bool = False) -> PreTrai
                 _shorten(small.get_text_config())
             if not narrow and _parameters(small) > _MOST_PARAMETERS:
                 return None
-            model = random_model(small, "float32")
+            model = random_model(small)
             if _gives_numbers(model):
                 return model
         # A family that cannot be made narrow raises whatever it raises; the caller says that there is none.
@@ -54,13 +52,11 @@ def tiny_model(config: PreTrainedConfig, *, small_text: bool = False) -> PreTrai
     return None
 
 
-def random_model(config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
-    """Return a model of a config with random weights, the same ones each time; the process's random numbers stay."""
+def random_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """Return a model of a config with random weights in float32, the same ones each time; the process's random numbers stay."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        built: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            config, dtype=getattr(torch, dtype)
-        )
+        built: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     model: PreTrainedModel = built.eval()
     return model
 

@@ -27,32 +27,27 @@ class Compared:
 
 def compare_stages(planned: Sequence[StagePlan], history: History) -> list[Compared]:
     """Return the finished stages beside their plan."""
-    rows = []
-    for stage in planned:
-        done = history.find(stage.round, stage.stage)
-        if done is not None:
-            rows.append(
-                Compared(
-                    stage.round,
-                    stage.stage,
-                    stage.tokens,
-                    done.tokens,
-                    _ratio(done.tokens, stage.tokens),
-                    stage.seconds,
-                    done.wall_s,
-                    _ratio(done.wall_s, stage.seconds),
-                )
-            )
-    return rows
+    return [
+        Compared(
+            stage.round,
+            stage.stage,
+            stage.tokens,
+            done.tokens,
+            _ratio(done.tokens, stage.tokens),
+            stage.seconds,
+            done.wall_s,
+            _ratio(done.wall_s, stage.seconds),
+        )
+        for stage in planned
+        if (done := history.find(stage.round, stage.stage)) is not None
+    ]
 
 
 def corrected(expected: Sequence[StagePlan], history: History, gpu: Gpu | None) -> list[StagePlan]:
     """Return the finished stages as measured, and the others at the pace of the finished ones.
 
-    Args:
-        expected: All stages, planned with what the run has shown of tokens.
-        history: What is finished.
-        gpu: What is planned for; stages done on something else say nothing of its pace.
+    ``expected`` are all stages, planned with what the run has shown of tokens. What was done on something else than
+    ``gpu`` says nothing of its pace.
     """
     paces = {kind: _pace(expected, history, kind, gpu) for kind in ("think", "train", "evaluate")}
     # Both sample; what comes besides differs little.

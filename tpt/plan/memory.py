@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from tpt.errors import TrainError
 from tpt.plan.hardware import GIB, Hardware
 from tpt.plan.work import LOGIT_BYTES, Work
-
-if TYPE_CHECKING:
-    from tpt.sft.memory import Plan
 
 _RUNTIME = {"cpu": 500 * 2**20, "cuda": 1024 * 2**20}
 """The process and its libraries; on a GPU its context and the engine's workspaces."""
@@ -112,25 +109,8 @@ def training_fit(
     work: Work, free_memory: FreeMemory, completion: int, *, precision: Literal["float32", "bfloat16"], on_gpu: bool
 ) -> Fit:
     """Return what training needs where the longest completion trained on has so many tokens."""
-    from tpt.sft.memory import estimate
-    from tpt.sft.memory_check import fit_report
-
-    plan = _training_plan(work, completion, precision=precision, on_gpu=on_gpu)
-    found = estimate(work.shape, plan)
-    available = int(free_memory.training)
-    hint = ""
-    try:
-        fit_report(work.shape, plan, available=available)
-    except TrainError as error:
-        # The message begins with the numbers that the plan shows already.
-        _, would, rest = str(error).partition("These would fit")
-        hint = would + rest if would else "a smaller model, or more memory"
-    return Fit("train", found.total, available, plan.devices, not hint, found.table(), hint)
-
-
-def _training_plan(work: Work, completion: int, *, precision: Literal["float32", "bfloat16"], on_gpu: bool) -> Plan:
-    from tpt.sft.memory import Plan
-    from tpt.sft.memory_check import as_configured
+    from tpt.sft.memory import Plan, estimate
+    from tpt.sft.memory_check import as_configured, fit_report
 
     config = work.config.train
     length = min(work.train.longest + completion, config.max_length)
@@ -141,4 +121,14 @@ def _training_plan(work: Work, completion: int, *, precision: Literal["float32",
         device="cuda" if on_gpu else "cpu",
         targets=config.micro_batch_size * min(completion, length),
     )
-    return as_configured(batch, work.architecture, config)
+    plan = as_configured(batch, work.architecture, config)
+    found = estimate(work.shape, plan)
+    available = int(free_memory.training)
+    hint = ""
+    try:
+        fit_report(work.shape, plan, available=available)
+    except TrainError as error:
+        # The message begins with the numbers that the plan shows already.
+        _, would, rest = str(error).partition("These would fit")
+        hint = would + rest if would else "a smaller model, or more memory"
+    return Fit("train", found.total, available, plan.devices, not hint, found.table(), hint)

@@ -161,7 +161,7 @@ def _at_depth(config: PreTrainedConfig, load: Load, layers: int) -> Trial:
     cut = with_layers(config, layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = random_model(cut, "float32")
+        model = random_model(cut)
         trained = _training(model, load)
         decoded = _decoding(model.to(getattr(torch, load.dtype)), load)
     return Trial(*decoded[:2], _FEW_ROWS, decoded[2], *trained)

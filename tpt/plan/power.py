@@ -40,11 +40,7 @@ def power_of(config: RunConfig, rates: Rates, *, problems: int, asked: float | N
 
     A problem's difference of two rounds has twice the variance of its mean over the samples, and that of its true gain.
 
-    Args:
-        config: Its samples, level, rounds and share of choosing problems.
-        rates: Solve rates over problems.
-        problems: Held-out problems.
-        asked: A true gain that is to be found.
+    ``asked``: a true gain that is to be found.
     """
     samples, share = config.evaluate.samples, config.evaluate.choose_share
     total = rates.spread
@@ -68,11 +64,7 @@ def power_of(config: RunConfig, rates: Rates, *, problems: int, asked: float | N
 def expected_power(config: RunConfig, out: Path, *, problems: int, asked: float | None) -> Power:
     """Return what so many held-out problems can show, by the solve rates that a run's evaluations have shown so far.
 
-    Args:
-        config: The run's.
-        out: The run directory; where nothing is scored yet, the rates are a guess.
-        problems: Held-out problems.
-        asked: A true gain in points that is to be found.
+    Where nothing is scored yet in ``out``, the rates are a guess. ``asked``: a true gain in points that is to be found.
 
     Raises:
         RunError: a manifest or a file of traces is damaged.
@@ -85,10 +77,8 @@ def expected_power(config: RunConfig, out: Path, *, problems: int, asked: float 
 def power_warnings(power: Power, *, choosing_units: int, needed_for_star: int) -> list[str]:
     """Return what the held-out problems are too few for; nothing where they show the gain that was asked for.
 
-    Args:
-        power: What they can show, a gain being asked for.
-        choosing_units: How many of them, or of their clusters, choose the best round.
-        needed_for_star: Below so many, no round can become the best one.
+    ``choosing_units``: how many problems, or clusters of them, choose the best round; with fewer than
+    ``needed_for_star`` no round can become it.
     """
     said = []
     if choosing_units < needed_for_star:

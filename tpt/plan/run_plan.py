@@ -37,6 +37,11 @@ class Total:
     seconds: float | None
     """None where some stage's is not known."""
 
+    @property
+    def tokens(self) -> int:
+        """All of them, sampled or trained on."""
+        return self.sampled_tokens + self.trained_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
@@ -115,6 +120,7 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
     expected = plan_stages(setting, lambda index: history.belief(index, guess)) if history.done else before
     stages = corrected(expected, history, hardware.gpu)
     total = _total(stages, setting)
+    hours = None if total.seconds is None else total.seconds / 3600
     return RunPlan(
         outline=outline(config, out, train=work.train.count, heldout=work.heldout.count),
         hardware=hardware_text(hardware),
@@ -127,7 +133,7 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
         if hardware.gpu is not None and speed is None
         else [],
         disk=disk_bytes(setting, stages),
-        price=_price(options, hardware, total),
+        price=None if options.price is None or hours is None else options.price * hardware.devices * hours,
         devices=hardware.devices,
         reality=compare_stages(before, history),
         before=_total(before, setting),
@@ -184,12 +190,11 @@ def _enough_devices(fit: Fit, hardware: Hardware, work: Work) -> Fit:
 def _fitting_gpus(
     hardware: Hardware, work: Work, belief: Belief, *, width: int, precision: Literal["float32", "bfloat16"]
 ) -> list[str]:
-    found = []
-    for name, gpu in GPUS.items():
-        fits = _memory(replace(hardware, gpu=gpu), work, belief, width=width, precision=precision)[1]
-        if all(fit.fits for fit in fits):
-            found.append(name)
-    return found
+    fits = {
+        name: _memory(replace(hardware, gpu=gpu), work, belief, width=width, precision=precision)[1]
+        for name, gpu in GPUS.items()
+    }
+    return [name for name, each in fits.items() if all(fit.fits for fit in each)]
 
 
 def _total(stages: list[StagePlan], setting: Setting) -> Total:
@@ -200,9 +205,3 @@ def _total(stages: list[StagePlan], setting: Setting) -> Total:
         flops=sum(stage.flops for stage in stages),
         seconds=sum(seconds) + START_S[setting.device] if len(seconds) == len(stages) else None,
     )
-
-
-def _price(options: PlanOptions, hardware: Hardware, total: Total) -> float | None:
-    if options.price is None or total.seconds is None:
-        return None
-    return options.price * hardware.devices * total.seconds / 3600

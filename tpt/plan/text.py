@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tpt.plan.hardware import GIB
 from tpt.plan.power import power_sentence
-from tpt.plan.run_plan import RunPlan, Total
+from tpt.plan.run_plan import RunPlan
 from tpt.system.terminal import text_table, wrapped
 
 
@@ -38,8 +38,7 @@ def _stage_table(plan: RunPlan, width: int | None) -> str:
         for stage in plan.stages
     ]
     total = plan.total
-    tokens = f"{total.sampled_tokens + total.trained_tokens:,}"
-    rows.append(["total", "", "", tokens, "", f"{total.flops / 1e12:,.1f}", _minutes(total.seconds), ""])
+    rows.append(["total", "", "", f"{total.tokens:,}", "", f"{total.flops / 1e12:,.1f}", _minutes(total.seconds), ""])
     return _table(rows, width, drop=(5, 4, 2))
 
 
@@ -59,15 +58,14 @@ def _reality_table(plan: RunPlan, width: int | None) -> str:
         for each in plan.reality
     ]
     before, now = plan.before, plan.total
-    tokens = _all_tokens(before), _all_tokens(now)
     ratio = now.seconds / before.seconds if now.seconds is not None and before.seconds else None
     rows.append(
         [
             "all",
             "as it looks now",
-            f"{tokens[0]:,}",
-            f"{tokens[1]:,}",
-            _ratio(tokens[1] / max(1, tokens[0])),
+            f"{before.tokens:,}",
+            f"{now.tokens:,}",
+            _ratio(now.tokens / max(1, before.tokens)),
             _minutes(before.seconds),
             _minutes(now.seconds),
             _ratio(ratio),
@@ -108,10 +106,6 @@ def _verdict(plan: RunPlan) -> str:
     if plan.price is not None:
         said += f", price {plan.price:,.2f} for {plan.devices} device{'s' if plan.devices > 1 else ''}"
     return f"{said}. At most: the run may stop earlier (stop.patience)."
-
-
-def _all_tokens(total: Total) -> int:
-    return total.sampled_tokens + total.trained_tokens
 
 
 def _minutes(seconds: float | None) -> str:

@@ -99,9 +99,7 @@ def load_problems(
 def load_wrong_programs(spec: str, *, limit: int | None = None) -> dict[str, tuple[str, ...]]:
     """Return problem id to the programs that the source knows to be wrong; empty where it keeps none.
 
-    Args:
-        spec: the source.
-        limit: of the first so many problems only.
+    ``limit``: of the first so many problems only.
     """
     parsed = parse_spec(spec)
     items = PROGRAM_SOURCES[parsed.name](parsed) if parsed.name in PROGRAM_SOURCES else iter(())
@@ -129,7 +127,7 @@ def _load_own(spec: Spec, limit: int | None) -> list[Problem]:
     try:
         problems = list(islice(function(**spec.params), limit))
     except Exception as error:
-        raise OwnCodeError(f"problem source {spec.text!r} raised:\n{last_lines(error, skip=1)}") from None
+        raise OwnCodeError(f"problem source {spec.text!r} raised:\n{last_lines(error)}") from None
     other = next((each for each in problems if not isinstance(each, Problem)), None)
     if other is not None or not problems:
         said = "no problems" if other is None else f"{other!r:.100}, which is no tpt.Problem"

@@ -29,6 +29,8 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
 HELDOUT_PART = 5
 """One question in so many is held out by ``hash_split``."""
 
+_GRAM = 8
+"""Words of an n-gram."""
 COMMON_SHARE = 0.01
 COMMON_LEAST = 20
 """An n-gram in more training questions than this, and than COMMON_SHARE of them, is boilerplate and not compared."""
@@ -106,20 +108,20 @@ def duplicates(problems: Sequence[Problem]) -> list[list[str]]:
     return [ids for ids in groups.values() if len(ids) > 1]
 
 
-def closest_pairs(train: Sequence[Problem], heldout: Sequence[Problem], *, n: int = 8, most: int = 5) -> list[Overlap]:
-    """Return the held-out questions that share the most word n-grams with one training question, closest first.
+def closest_pairs(train: Sequence[Problem], heldout: Sequence[Problem], *, most: int = 5) -> list[Overlap]:
+    """Return the held-out questions that share the most runs of 8 words with one training question, closest first.
 
-    A question shorter than n words counts as one n-gram. Boilerplate (see COMMON_SHARE) is not compared. Each held-out
+    A question shorter than that counts as one n-gram. Boilerplate (see COMMON_SHARE) is not compared. Each held-out
     question appears at most once, with its nearest training question, and only when they share an n-gram.
     """
-    grams = [_grams(problem.question, n) for problem in heldout]
+    grams = [_grams(problem.question) for problem in heldout]
     holders: dict[str, list[int]] = defaultdict(list)
     for index, each in enumerate(grams):
         for gram in each:
             holders[gram].append(index)
     # The same question twice must not make its n-grams look common.
     distinct = {normalised(problem.question): problem for problem in reversed(train)}
-    shared = [(problem, _grams(problem.question, n) & holders.keys()) for problem in distinct.values()]
+    shared = [(problem, _grams(problem.question) & holders.keys()) for problem in distinct.values()]
     seen = Counter(gram for _, each in shared for gram in each)
     limit = max(COMMON_LEAST, COMMON_SHARE * len(distinct))
     nearest: dict[int, tuple[int, Problem]] = {}
@@ -147,9 +149,9 @@ def _words(question: str) -> list[str]:
     return _WORD.findall(_folded(question))
 
 
-def _grams(question: str, n: int) -> set[str]:
+def _grams(question: str) -> set[str]:
     words = _words(question)
-    return {" ".join(words[start : start + n]) for start in range(max(1, len(words) - n + 1))} - {""}
+    return {" ".join(words[start : start + _GRAM]) for start in range(max(1, len(words) - _GRAM + 1))} - {""}
 
 
 def _longest_run(first: str, second: str) -> str:

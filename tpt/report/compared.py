@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tpt.evidence import Difference, Pair, RunComparison
+from tpt.evidence import Pair, RunComparison
 from tpt.evidence.alarms import in_words
-from tpt.report.sentences import coverage_text, gain_text, p_cell, parts_text, points, score_text
+from tpt.report.sentences import coverage_text, gain_text, p_cell, part_text, parts_text, score_text
 from tpt.system.terminal import text_table, wrapped
 
 _HEADINGS = (
@@ -46,12 +46,8 @@ def _line(pair: Pair) -> tuple[str, ...]:
     found = pair.comparison
     if found is None:
         return (*scores, *[""] * (len(_HEADINGS) - len(scores)))
-    parts = map(_part, (found.format, found.sharpening, found.skill))
+    parts = map(part_text, (found.format, found.sharpening, found.skill))
     return (*scores, gain_text(found.strict), p_cell(found.strict.p_holm), found.strict.finding, *parts)
-
-
-def _part(part: Difference | None) -> str:
-    return "" if part is None else points(part.mean)
 
 
 def _problems(count: int, adjective: str = "") -> str:

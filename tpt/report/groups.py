@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tpt.evidence import Difference, Evidence, Group, GroupRound
+from tpt.evidence import Evidence, Group, GroupRound
 from tpt.report.markdown import aligned_table
-from tpt.report.sentences import gain_text, score_text
+from tpt.report.sentences import finding_word, gain_text, score_text
 from tpt.system.terminal import printable, text_table
 
 _SCORES = ("round", "strict", "lenient", "greedy", "lenient, less base [95 %]", "", "greedy, less base [95 %]", "")
@@ -65,8 +65,8 @@ def _cells(each: GroupRound) -> tuple[str, ...]:
     found = each.to_base
     changes = (found.lenient, found.skill) if found else (None, None)
     scores = [score_text(score) if score else "" for score in (each.strict, each.lenient, each.greedy)]
-    return (f"{each.round}", *scores, *(cell for change in changes for cell in (gain_text(change), _word(change))))
-
-
-def _word(change: Difference | None) -> str:
-    return change.finding.removeprefix("within ") if change else ""
+    return (
+        f"{each.round}",
+        *scores,
+        *(cell for change in changes for cell in (gain_text(change), finding_word(change))),
+    )

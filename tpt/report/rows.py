@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tpt.evidence import Difference, Evidence, RoundCard
-from tpt.records import Estimate, RoundRecord
+from tpt.records import Estimate, RoundRecord, evaluate_tokens, think_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,6 @@ def _row(record: RoundRecord, card: RoundCard) -> RoundRow:
         step=card.to_previous.strict if card.to_previous else None,
         solved=record.prune["solved_problems"] if record.prune else None,
         examples=record.prune["examples"] if record.prune else None,
-        tokens=round(report.lengths["mean"] * report.problems * report.samples)
-        + sum((record.think or {}).get(key, 0) for key in ("completion_tokens", "surplus_tokens", "cancelled_tokens")),
+        tokens=evaluate_tokens(record) + think_tokens(record),
         wall_s=record.wall_s,
     )

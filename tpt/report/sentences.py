@@ -27,12 +27,17 @@ def bounds(estimate: Estimate) -> tuple[float, float]:
 
 def gain_text(gain: Difference | None) -> str:
     """Return a difference and its interval in points."""
-    return "" if gain is None else f"{points(gain.mean)} [{points(gain.low)}, {points(gain.high)}]"
+    return "" if gain is None else gain.in_points()
 
 
-def points(difference: float) -> str:
-    """Return a difference of shares in points, with its sign."""
-    return f"{100 * difference:+.1f}"
+def part_text(part: Difference | None) -> str:
+    """Return a difference in points, with its sign."""
+    return "" if part is None else f"{100 * part.mean:+.1f}"
+
+
+def finding_word(change: Difference | None) -> str:
+    """Return what a difference is called, in a word."""
+    return "" if change is None else change.finding.removeprefix("within ")
 
 
 def parts_text(found: Comparison) -> str:

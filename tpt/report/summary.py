@@ -18,7 +18,7 @@ from tpt.report.sentences import looks_text
 from tpt.report.text import headline
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
-from tpt.scoring.score import count_verdicts, evaluation_report
+from tpt.scoring.score import count_verdicts, score
 from tpt.system.jsonl import read_records, to_table, write_text
 
 
@@ -60,7 +60,7 @@ def _beside(records: list[RoundRecord]) -> str:
 def summary_of_import(folder: ImportedDir) -> dict[str, Any]:
     """Return what imported samples say: pass@k for powers of two and all samples, maj@k, diversity, outcomes."""
     verdicts = read_records(folder.verdicts, Verdict)
-    report = evaluation_report(read_records(folder.traces, Trace), verdicts, ks=[], seed=0)
+    report = score(read_records(folder.traces, Trace), verdicts, ks=[], seed=0).report
     counts = count_verdicts(verdicts)
     return {
         "problems": report.problems,

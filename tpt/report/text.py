@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tpt.evidence import Difference, Evidence
+from tpt.evidence import Evidence
 from tpt.records import Estimate
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import claim_text, coverage_text, gain_text, points, power_text, score_text
+from tpt.report.sentences import (
+    claim_text,
+    coverage_text,
+    finding_word,
+    gain_text,
+    part_text,
+    power_text,
+    score_text,
+)
 from tpt.system.terminal import text_table
 
 
@@ -26,14 +34,6 @@ def _score(estimate: Estimate | None) -> str:
     return "" if estimate is None else score_text(estimate)
 
 
-def _part(part: Difference | None) -> str:
-    return "" if part is None else points(part.mean)
-
-
-def _word(gain: Difference | None) -> str:
-    return "" if gain is None else gain.finding.removeprefix("within ")
-
-
 _COLUMNS = (
     _Column("round", 0, lambda row: f"{'*' if row.best else ''}{row.round}"),
     _Column("strict", 0, lambda row: score_text(row.strict)),
@@ -42,11 +42,11 @@ _COLUMNS = (
     _Column("maj@{k}", 9, lambda row: _score(row.majority)),
     _Column("pass@{k}", 8, lambda row: score_text(row.pass_at_k)),
     _Column("gain [95 %]", 2, lambda row: gain_text(row.gain)),
-    _Column("vs base", 6, lambda row: _word(row.gain)),
-    _Column("format", 4, lambda row: _part(row.format)),
-    _Column("sharpening", 5, lambda row: _part(row.sharpening)),
+    _Column("vs base", 6, lambda row: finding_word(row.gain)),
+    _Column("format", 4, lambda row: part_text(row.format)),
+    _Column("sharpening", 5, lambda row: part_text(row.sharpening)),
     _Column("skill [95 %]", 3, lambda row: gain_text(row.skill)),
-    _Column("vs last", 12, lambda row: _word(row.step)),
+    _Column("vs last", 12, lambda row: finding_word(row.step)),
     _Column("set", 10, lambda row: "" if row.examples is None else f"{row.examples:,}"),
     _Column("tokens", 13, lambda row: _short(row.tokens)),
     _Column("min", 11, lambda row: f"{row.wall_s / 60:.1f}"),
@@ -56,9 +56,7 @@ _COLUMNS = (
 def round_table(rows: Sequence[RoundRow], *, width: int | None = None) -> list[str]:
     """Return the rounds as lines of a table; the best one is marked with a star.
 
-    Args:
-        rows: One of each finished round.
-        width: Characters that it may take; the least important columns are left out. None: all of them stay.
+    Where ``width`` characters are too few, the least important columns are left out; None: all of them stay.
     """
     order = sorted(range(len(_COLUMNS)), key=lambda index: -_COLUMNS[index].place)
     return text_table([headings(rows), *map(cells, rows)], width=width, left=(), drop=order[:-2])

@@ -12,14 +12,13 @@ from msgspec.structs import replace
 
 from tpt.config import RunConfig, load_config
 from tpt.errors import EstimateError, RunError
-from tpt.records import EvalReport, Example, Problem, RoundRecord, Trace, Verdict
+from tpt.records import EvalReport, Example, Problem, RoundRecord, Verdict
 from tpt.rounds import best_round, is_finished, read_record
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import changed_files, checkpoint_is_here, finished_stages, require_frozen
 from tpt.run.outputs import FileChange
-from tpt.sampling.score_passes import with_greedy
-from tpt.scoring.score import clusters_of, score
-from tpt.system.jsonl import from_table, iterate_records, read_json, read_records, to_table
+from tpt.sampling.score_passes import score_at
+from tpt.system.jsonl import from_table, iterate_records, read_json, to_table
 
 _UNREADABLE = (RunError, EstimateError, OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading files raises that somebody has edited."""
@@ -138,13 +137,10 @@ def _report_differences(
     """Compute a stage's scores again; what the probe of the model measured is not told by any record."""
     held_out = stage == "evaluate"
     at, problems = (round_dir.scored, run.heldout) if held_out else (round_dir.also(stage), run.also(stage))
-    traces, verdicts = read_records(at.traces, Trace), read_records(at.verdicts, Verdict)
-    ids = sorted({verdict.problem_id for verdict in verdicts})
-    clusters = clusters_of(read_records(problems, Problem), ids)
     # Of each problem's samples, k may be no more than there are: which k were asked for then, the report says.
     ks = [int(k) for k in told["pass_at_k"]]
-    scored = score(traces, verdicts, ks=ks, seed=config.seed, clusters=clusters).report
-    report = with_greedy(scored, at, clusters, config.evaluate.weights)
+    weights = config.evaluate.weights
+    report = score_at(at, iterate_records(problems, Problem), ks=ks, seed=config.seed, weights=weights).report
     recorded = from_table(EvalReport, told)
     if recorded.greedy is None:
         report = replace(report, greedy=None, greedy_lenient=None)

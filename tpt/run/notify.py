@@ -16,21 +16,17 @@ from tpt.system.terminal import printable, tell
 def notify(key: str, command: str, told: dict[str, Any], *, timeout_s: float) -> None:
     """Run a command by the shell with JSON on its standard input; what goes wrong is one line on stderr.
 
-    Args:
-        key: the config key that names the command.
-        command: for the shell.
-        told: what it is told.
-        timeout_s: after so long, it and what it has started are ended.
+    After ``timeout_s`` the command, and what it has started, are ended; ``key`` is the config's that names it.
     """
     try:
         _run(command, json.dumps(told) + "\n", timeout_s)
     except subprocess.TimeoutExpired:
-        _warn(f"{key}: {command!r} was ended after {timeout_s:g} s (notify.timeout_s)")
+        say_harmless(f"{key}: {command!r} was ended after {timeout_s:g} s (notify.timeout_s)")
     except subprocess.CalledProcessError as error:
         last = str(error.stderr).strip().rpartition("\n")[2]
-        _warn(f"{key}: {command!r} ended with exit code {error.returncode}{': ' if last else ''}{last[-300:]}")
+        say_harmless(f"{key}: {command!r} ended with exit code {error.returncode}{': ' if last else ''}{last[-300:]}")
     except (OSError, ValueError) as error:
-        _warn(f"{key}: {command!r} could not be run: {error}")
+        say_harmless(f"{key}: {command!r} could not be run: {error}")
 
 
 def _run(command: str, told: str, timeout_s: float) -> None:
@@ -53,5 +49,6 @@ def _run(command: str, told: str, timeout_s: float) -> None:
             raise subprocess.CalledProcessError(code, command, stderr=said.read())
 
 
-def _warn(said: str) -> None:
+def say_harmless(said: str) -> None:
+    """Say on stderr what went wrong beside a run."""
     tell(f"{printable(said)}; the run is not affected", sys.stderr)

@@ -27,10 +27,8 @@ def write_sealed(path: Path, said: Mapping[str, Any]) -> None:
 def read_sealed(path: Path, *, is_entry: Callable[[str, Any], bool], remedy: str) -> dict[str, Any]:
     """Read a JSON object without its seal.
 
-    Args:
-        path: the file; one by an earlier version has no seal.
-        is_entry: says whether a key with its value may be in it.
-        remedy: what may be done besides putting it back, for the message.
+    A file by an earlier version has no seal. ``is_entry`` says whether a key with its value may be in it; ``remedy`` is
+    what may be done besides putting it back, for the message.
 
     Raises:
         StaleStageError: it was changed since it was written.

@@ -12,9 +12,9 @@ from typing import Any
 from tpt.config import RunConfig
 from tpt.errors import RunError
 from tpt.run.directory import RunDir
+from tpt.run.notify import say_harmless
 from tpt.system.child_python import is_installed
 from tpt.system.jsonl import read_json, write_json
-from tpt.system.terminal import printable, tell
 
 Log = Callable[[Mapping[str, float], int], None]
 """Takes numbers by name, and the round that they are of."""
@@ -50,7 +50,9 @@ class Trackers:
                 with _stdout_kept():
                     self._log(name, rounds)
             except Exception as error:  # a tracker's own: its server, its account, its versions
-                _warn(f"train.report_to: {name} did not take the round's numbers: {type(error).__name__}: {error}")
+                say_harmless(
+                    f"train.report_to: {name} did not take the round's numbers: {type(error).__name__}: {error}"
+                )
 
     def close(self) -> None:
         """Tell the trackers that the run has ended, for now."""
@@ -59,7 +61,7 @@ class Trackers:
                 with _stdout_kept():
                     close()
             except Exception as error:
-                _warn(f"train.report_to: {name} could not be closed: {type(error).__name__}: {error}")
+                say_harmless(f"train.report_to: {name} could not be closed: {type(error).__name__}: {error}")
         self._open.clear()
 
     def _log(self, name: str, rounds: Mapping[int, Mapping[str, float]]) -> None:
@@ -152,7 +154,3 @@ def _stdout_kept() -> Iterator[None]:
 
 def _name(run: RunDir) -> str:
     return f"{run.path.resolve().name}-rounds"
-
-
-def _warn(said: str) -> None:
-    tell(f"{printable(said)}; the run is not affected", sys.stderr)

@@ -40,10 +40,7 @@ def longest_prompt(chat: Chat, problems: Iterable[Problem]) -> tuple[int, str]:
 def check_lengths(config: RunConfig, asked: Sequence[Asked], architecture: PreTrainedConfig | None) -> int:
     """Return the tokens of the longest prompt and completion.
 
-    Args:
-        config: Its engine limits them, and so does its model.
-        asked: What is put to the model.
-        architecture: The model's config; None for a server, which knows its own and is asked when it is opened.
+    ``architecture`` is the model's config; None for a server, which knows its own and is asked when it is opened.
 
     Raises:
         ConfigError: some do not fit.

@@ -32,12 +32,8 @@ def open_engine(
 ) -> Engine:
     """Load a model into the config's engine.
 
-    Args:
-        config: its ``engine`` says which, and how.
-        model: spec of the model.
-        cache: where GGUF models are kept dequantised.
-        longest: the longest prompt + completion in tokens.
-        chat: on the model's tokenizer; None: opened here, as in a replica, whose process has none.
+    ``longest``: prompt + completion in tokens. ``chat`` is on the model's tokenizer; None: opened here, as in a
+    replica, whose process has none. ``cache`` keeps GGUF models dequantised.
     """
     settings, max_length = config.engine, _checked_length(config.engine, longest)
     name = engine_name(config)
@@ -146,10 +142,7 @@ def _replica_config(config: RunConfig, settings: EngineConfig) -> RunConfig:
 def open_judge(config: RunConfig, problems: Mapping[str, Problem], *, every_test: bool = False) -> Iterator[Judge]:
     """Give what judges traces of these problems: here, or on the nodes of a cluster that is joined for as long.
 
-    Args:
-        config: its ``verify`` says where, and within what limits.
-        problems: id to problem.
-        every_test: see ``tpt.verifiers.judge.judge``.
+    ``every_test``: see ``tpt.verifiers.judge.judge``.
     """
     for source in filter(None, (config.problems.train, config.problems.heldout)):
         hide_source(source)

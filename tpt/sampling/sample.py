@@ -50,16 +50,9 @@ def sample(
 ) -> tuple[list[Collected], dict[str, Any]]:
     """Run the passes on an engine; traces, verdicts and surplus of each go into its folder.
 
-    Args:
-        context: the stage that samples.
-        model: what samples.
-        problems: id to problem.
-        passes: what is sampled, in order.
-        display: where progress is shown.
-        keepable: whether a trace may be trained on; a sampler that stops early asks.
-        mark: equal for the traces of a problem that count as one.
-        every_test: see ``tpt.verifiers.judge.judge``.
-        hint_function: name of the function for what is added to the questions, see ``Hints``.
+    ``keepable`` says whether a trace may be trained on; a sampler that stops early asks. ``mark`` is equal for the
+    traces of a problem that count as one. ``every_test``: see ``tpt.verifiers.judge.judge``; ``hint_function`` names
+    what adds to the questions, see ``Hints``.
     """
     config, index, cache = context.config, context.round_dir.index, context.run.path / "cache"
     stage = "think" if passes[0].at == context.round_dir.path else "evaluate"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
-from tpt.config import EvaluateConfig
-from tpt.records import EvalReport
+from tpt.config import EvaluateConfig, RunConfig
+from tpt.config.engine_section import sampling_settings
+from tpt.config.stage_sections import ALSO_KEYS
+from tpt.records import EvalReport, Problem, Trace, Verdict
 from tpt.run.directory import ScoredDir
+from tpt.run.stage import verification_settings
 from tpt.sampling.collect import Watch
 from tpt.sampling.open import sampling_of
 from tpt.sampling.sample import Pass
 from tpt.sampling.samplers import Fixed
-from tpt.scoring import IntArray
-from tpt.scoring.score import read_counts
+from tpt.scoring.score import Scored, clusters_of, read_counts, score
+from tpt.system.jsonl import read_records
 
 
 def score_passes(
@@ -29,13 +35,33 @@ def score_passes(
     return passes
 
 
-def with_greedy(report: EvalReport, at: ScoredDir, clusters: IntArray | None, weights: str) -> EvalReport:
-    """Return the report with the scores of the greedy samples that were taken, and the weights that all were taken with."""
-    report = replace(report, weights=weights)
-    if not at.greedy_verdicts.exists():
-        return report
-    greedy = read_counts(at.greedy_verdicts)._replace(clusters=clusters)
-    return replace(report, greedy=greedy.pass_at_k(1, strict=True), greedy_lenient=greedy.pass_at_k(1, strict=False))
+def scoring_settings(config: RunConfig, problems: Path, *, unused: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the settings that a model's scores on some problems depend on; ``unused`` keys of evaluate are none of them."""
+    # Which problems choose the best round does not change how any is scored; nor does what is sampled besides.
+    left_out = {"choose_share", "greedy", "weights", *ALSO_KEYS, *unused}
+    return {
+        "seed": config.seed,
+        "prompt": config.asked_prompt.model_dump(),
+        "engine": sampling_settings(config.engine, config.evaluate.weights),
+        "evaluate": config.evaluate.model_dump(exclude=left_out),
+        **verification_settings(config, problems),
+    }
+
+
+def score_at(at: ScoredDir, problems: Iterable[Problem], *, ks: Sequence[int], seed: int, weights: str) -> Scored:
+    """Return the scores of what was sampled and judged, with those of the greedy samples that were taken.
+
+    ``weights``: those that all were taken with.
+    """
+    verdicts = read_records(at.verdicts, Verdict)
+    clusters = clusters_of(problems, sorted({verdict.problem_id for verdict in verdicts}))
+    scored = score(read_records(at.traces, Trace), verdicts, ks=ks, seed=seed, clusters=clusters)
+    report = replace(scored.report, weights=weights)
+    if at.greedy_verdicts.exists():
+        greedy = read_counts(at.greedy_verdicts)._replace(clusters=clusters)
+        strict, lenient = (greedy.pass_at_k(1, strict=each) for each in (True, False))
+        report = replace(report, greedy=strict, greedy_lenient=lenient)
+    return scored._replace(report=report)
 
 
 def score_line(report: EvalReport) -> str:

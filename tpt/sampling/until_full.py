@@ -65,12 +65,8 @@ class UntilFull:
     ) -> None:
         """Take the problems in order.
 
-        Args:
-            order: ids of the problems.
-            samples: N, tries of a problem.
-            size: M, problems to solve; None: all.
-            per_problem: k.
-            expected: what the model is known to solve; it decides how much is asked for, never what belongs.
+        ``samples`` is N, ``size`` M (None: all) and ``per_problem`` k. What is ``expected`` of the model decides how
+        much is asked for, never what belongs.
         """
         self.target = len(order) if size is None else min(size, len(order))
         self._size = len(order) if size is None else size
@@ -227,10 +223,7 @@ class UntilFull:
     def _rank(self, ranked: list[tuple[float, int, float]], position: int, needed: float) -> None:
         """Put a problem's next try among those that may be asked for, if it can be needed.
 
-        Args:
-            ranked: heap of (minus the chance that the try is needed, position, chance that the problem is).
-            position: of the problem.
-            needed: the chance that the problem is needed.
+        ``ranked`` is a heap of (minus the chance that the try is needed, position, chance that the problem is).
         """
         attempts = self._open[position]
         sample = attempts.following()

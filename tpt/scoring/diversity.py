@@ -51,10 +51,7 @@ def diversity_of(
 ) -> Diversity:
     """Measure the traces of a model on some problems.
 
-    Args:
-        traces: In any order.
-        verdicts: Problem id to the verdicts of its traces.
-        answer_of: A verdict's answer in one spelling, None if there is none.
+    ``answer_of`` returns a verdict's answer in one spelling, None if there is none.
     """
     own = _by_problem(traces)
     correct = _correct(own, verdicts)

@@ -27,9 +27,7 @@ def mean_and_stderr(scores: npt.ArrayLike, clusters: IntArray | None = None) -> 
     Graubard 1998, with Student's t). Few problems show too little spread: two more are taken to be as uneven as a right
     and a wrong answer are. One problem shows none; its error is then 0.5, the largest that a score in [0, 1] can have.
 
-    Args:
-        scores: One of each problem.
-        clusters: The cluster of each problem, where some have more in common than chance; they are then the unit.
+    ``clusters``: of each problem, where some have more in common than chance; they are then the unit.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.size == 0:

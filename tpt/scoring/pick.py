@@ -13,11 +13,8 @@ from tpt.system.own_code import call_own_code, is_own_code
 def pick_traces(traces: list[Trace], count: int, how: str, random_source: random.Random) -> list[Trace]:
     """Return so many of a problem's keepable traces, by sample.
 
-    Args:
-        traces: without duplicates.
-        count: at most their number.
-        how: see ``prune.pick``.
-        random_source: of this problem and round.
+    The traces are without duplicates, and ``count`` is at most their number; ``how``: see ``prune.pick``.
+    ``random_source`` is of this problem and round.
 
     Raises:
         OwnCodeError: the user's own function raises, or returns anything but different traces of these.

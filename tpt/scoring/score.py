@@ -70,13 +70,6 @@ class Scored(NamedTuple):
     problems: list[ProblemDiversity]
 
 
-def evaluation_report(
-    traces: Sequence[Trace], verdicts: Sequence[Verdict], *, ks: Sequence[int], seed: int
-) -> EvalReport:
-    """Compute the scores of one model alone; see ``score``."""
-    return score(traces, verdicts, ks=ks, seed=seed).report
-
-
 def score(
     traces: Sequence[Trace],
     verdicts: Sequence[Verdict],

@@ -137,10 +137,7 @@ def compare_adapted(before: dict[str, Tensor], model: PreTrainedModel, whole: Pr
 
     Nothing is merged and no copy of the model is made: layer after layer is computed with the adapter before and after.
 
-    Args:
-        before: The adapter's weights at the start.
-        model: With its adapter.
-        whole: The same model in float32, without adapter, for what was rounded to train an adapter on it.
+    ``whole`` is the same model in float32, without adapter, for what was rounded to train an adapter on it.
 
     Raises:
         TrainError: not one weight changed.

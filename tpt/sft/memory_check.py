@@ -40,7 +40,15 @@ def check_memory(
     Raises:
         TrainError: It does not fit; the message says what would.
     """
-    shape, plan = shape_of(architecture), _plan(architecture, rows, config, device=device, precision=precision)
+    size = min(config.micro_batch_size, len(rows))
+    batch = Plan(
+        micro_batch_size=size,
+        length=max(len(row.input_ids) for row in rows),
+        precision=precision,
+        device="cuda" if device.type == "cuda" else "cpu",
+        targets=sum(heapq.nlargest(size, (row.targets for row in rows))),
+    )
+    shape, plan = shape_of(architecture), as_configured(batch, architecture, config)
     own = ranks()
     # Processes without a GPU of their own share the machine's memory.
     available = _usable(device, share=own.local_world if device.type == "cpu" else 1)
@@ -50,25 +58,6 @@ def check_memory(
     parts = {field.name: getattr(found, field.name) for field in fields(found)} | {"total": found.total}
     told: dict[str, int | None] = {name: round(size / 2**20) for name, size in parts.items() if size}
     return told | {"available": None if available is None else available // 2**20}
-
-
-def _plan(
-    architecture: PreTrainedConfig,
-    rows: Sequence[Row],
-    config: TrainConfig,
-    *,
-    device: torch.device,
-    precision: Literal["float32", "bfloat16"],
-) -> Plan:
-    size = min(config.micro_batch_size, len(rows))
-    batch = Plan(
-        micro_batch_size=size,
-        length=max(len(row.input_ids) for row in rows),
-        precision=precision,
-        device="cuda" if device.type == "cuda" else "cpu",
-        targets=sum(heapq.nlargest(size, (row.targets for row in rows))),
-    )
-    return as_configured(batch, architecture, config)
 
 
 def as_configured(batch: Plan, architecture: PreTrainedConfig, config: TrainConfig) -> Plan:

@@ -18,12 +18,8 @@ def train_by_own_code(
 ) -> dict[str, Any]:
     """Have a function write the checkpoint ``out``, and return what it says of it, a dict of numbers or nothing.
 
-    Args:
-        name: the function's; it takes a ``tpt.train.Training``, leaves weights, config and tokenizer in its ``out``, and is
-            called anew after a crash.
-        training_into: returns the training with an empty folder as its ``out``.
-        out: where the folder goes once what is in it was seen to load.
-        cache: see ``load_model``.
+    The function takes a ``tpt.train.Training`` with an empty folder as its ``out``, leaves weights, config and
+    tokenizer there, and is called anew after a crash. The folder becomes ``out`` once what is in it was seen to load.
 
     Raises:
         OwnCodeError: the function raises, or what it wrote is not a model.

@@ -118,12 +118,8 @@ def gather(trainee: Trainee) -> None:
 def finish(trainee: Trainee, chat: Chat, out: Path, *, base: str | None, row: Row) -> Change:
     """Write the trained model's checkpoint and return how far training moved it.
 
-    Args:
-        trainee: After ``fit``, and ``gather``.
-        chat: Its tokenizer and how it stops.
-        out: The checkpoint's folder.
-        base: Spec of the base model for ``config.interpolate``; None: it is the start model.
-        row: On which an adapter must give the same logits before and after it is merged.
+    The trainee is as ``fit`` and ``gather`` left it. ``base``: spec of the base model for ``config.interpolate``; None:
+    it is the start model. On ``row`` an adapter must give the same logits before and after it is merged.
 
     Raises:
         TrainError: training changed nothing, ``out`` is no checkpoint, or the adapter cannot be merged.
@@ -157,11 +153,7 @@ def finish(trainee: Trainee, chat: Chat, out: Path, *, base: str | None, row: Ro
 def check_saved(trainee: Trainee, chat: Chat, out: Path, row: Row) -> None:
     """Read a checkpoint again and refuse one that is not what was trained.
 
-    Args:
-        trainee: After ``finish``.
-        chat: What it was trained with.
-        out: The checkpoint's folder.
-        row: On which logits are compared.
+    The trainee is as ``finish`` left it; logits are compared on ``row``.
 
     Raises:
         TrainError: it gives other logits, or its tokenizer other tokens.

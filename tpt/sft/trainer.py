@@ -33,8 +33,6 @@ _OPTIMIZERS = {
     "paged_adamw": "paged_adamw_32bit",
     "paged_adamw_8bit": "paged_adamw_8bit",
 }
-_TRACKERS = {"trackio": "trackio", "wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow"}
-"""Tracker to the module that it needs, which pip knows by the same name."""
 
 
 class TargetTrainer(SFTTrainer):
@@ -80,7 +78,8 @@ def check_installed(config: TrainConfig, device: torch.device) -> None:
     Raises:
         TrainError: a package or a CUDA device is missing.
     """
-    missing = [name for name in config.report_to if not is_installed(_TRACKERS[name])]
+    # A tracker's module, and what pip knows it by, have its name.
+    missing = [name for name in config.report_to if not is_installed(name)]
     if missing:
         raise TrainError(
             f"train.report_to = {config.report_to}: not installed: {', '.join(missing)}. "

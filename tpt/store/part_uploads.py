@@ -92,14 +92,17 @@ def delete_parts(store: Store, prefix: str) -> None:
 
 def sampled_into(round_dir: RoundDir, stage: str) -> Path:
     """Return the folder that a sampling stage writes to."""
-    if stage.startswith(ALSO):
-        return round_dir.also(stage).path
-    return round_dir.evaluate if stage == "evaluate" else round_dir.path
+    return round_dir.also(stage).path if scores(stage) else round_dir.path
 
 
 def samples(stage: str) -> bool:
     """Return whether a stage samples."""
-    return stage in ("think", "evaluate") or stage.startswith(ALSO)
+    return stage == "think" or scores(stage)
+
+
+def scores(stage: str) -> bool:
+    """Return whether a stage samples to score the round's model."""
+    return stage == "evaluate" or stage.startswith(ALSO)
 
 
 def is_part(name: str) -> bool:

@@ -9,13 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 
 from tpt.config import load_config
-from tpt.config.also_section import ALSO
 from tpt.errors import RunError, RunLockedError
 from tpt.run.directory import RoundDir, RunDir
 from tpt.start_model import start_round_of
 from tpt.store.binding import Timing, bound_to
 from tpt.store.lease import Lease
-from tpt.store.part_uploads import PartUploads, sampled_into, samples
+from tpt.store.part_uploads import PartUploads, sampled_into, samples, scores
 from tpt.store.working_copy import WorkingCopy
 
 
@@ -200,8 +199,7 @@ def _interrupt() -> None:
 
 def _model_read(run: RunDir, round_dir: RoundDir, stage: str) -> RoundDir | None:
     """Return the round whose checkpoint a stage reads; None when it needs the base model alone."""
-    scores = stage == "evaluate" or stage.startswith(ALSO)
-    if not scores and round_dir.index < 1:
+    if not scores(stage) and round_dir.index < 1:
         return None
-    index = round_dir.index if scores else start_round_of(run, round_dir, load_config(run.config))
+    index = round_dir.index if scores(stage) else start_round_of(run, round_dir, load_config(run.config))
     return run.round(index) if index else None

@@ -72,9 +72,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def group_limits(root: Path, membership: Path) -> list[int]:
     """Return the bytes that a process's control groups, and those above them, leave free; both versions' are read.
 
-    Args:
-        root: Where the groups are mounted.
-        membership: The process's ``/proc/PID/cgroup``.
+    The groups are mounted at ``root``; ``membership`` is the process's ``/proc/PID/cgroup``.
     """
     if not membership.is_file():
         return []

@@ -61,7 +61,7 @@ def load_own_code(name: str) -> Callable[..., Any]:
     except OwnCodeError:
         raise
     except BaseException as error:
-        raise OwnCodeError(f"importing {source} failed:\n{last_lines(error, skip=1, lines=40)}") from None
+        raise OwnCodeError(f"importing {source} failed:\n{last_lines(error, lines=40)}") from None
     function = getattr(module, function_name, None)
     if not callable(function):
         known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
@@ -82,12 +82,12 @@ def call_own_code(name: str, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
-        raise OwnCodeError(f"{name} raised:\n{last_lines(error, skip=1)}") from None
+        raise OwnCodeError(f"{name} raised:\n{last_lines(error)}") from None
 
 
-def last_lines(error: BaseException, *, skip: int, lines: int = _LAST_LINES) -> str:
-    """Return the end of a traceback without its first frames, those of this module and those of the import system."""
-    frames = traceback.extract_tb(error.__traceback__)[skip:]
+def last_lines(error: BaseException, *, lines: int = _LAST_LINES) -> str:
+    """Return the end of a traceback without its first frame, those of this module and those of the import system."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
     frames = traceback.StackSummary.from_list(
         [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
     )
@@ -112,7 +112,7 @@ def _file_of(module: str) -> Path:
     try:
         spec = importlib.util.find_spec(module)
     except BaseException as error:
-        raise OwnCodeError(f"importing {module} failed:\n{last_lines(error, skip=1, lines=40)}") from None
+        raise OwnCodeError(f"importing {module} failed:\n{last_lines(error, lines=40)}") from None
     if spec is None or spec.origin is None:
         raise OwnCodeError(
             f"no module {module!r}: it must be importable from where tpt runs, or name a file: FILE.py:NAME"

@@ -53,7 +53,7 @@ def call(kind: str, problem: dict[str, Any], completion: str) -> dict[str, Any]:
     except MemoryError:
         raise
     except BaseException as error:
-        return {"raised": last_lines(error, skip=1)}
+        return {"raised": last_lines(error)}
     if isinstance(returned, bool):
         return {"outcome": "CORRECT" if returned else "WRONG", "strict": returned, "extracted": None, "detail": ""}
     wrong = _not_a_judgement(returned)

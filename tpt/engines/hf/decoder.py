@@ -33,9 +33,7 @@ class RowDecoder(Protocol):
     def prefill(self, prompts: dict[int, tuple[int, ...]], upcoming: Iterable[tuple[int, ...]] = ()) -> None:
         """Give free slots their prompts, without the last token of each: that is the first to be fed.
 
-        Args:
-            prompts: By slot.
-            upcoming: Prompts that are likely to come next, for those who can prepare them.
+        The prompts are by slot; ``upcoming`` ones are likely to come next, for those who can prepare them.
         """
 
     def release(self, slot: int) -> None:

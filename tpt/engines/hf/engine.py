@@ -23,7 +23,7 @@ from tpt.engines.hf.forward_check import CHECKED, check_forward, decoded
 from tpt.engines.hf.grouped_attention import NAME
 from tpt.engines.hf.int8 import Int8Weights
 from tpt.engines.hf.invariance import find_variance
-from tpt.engines.hf.results import made_on, reply_to, stops_of
+from tpt.engines.hf.results import made_on, reply_to, require_fewer_rows, stops_of
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.hf.step_graphs import cuda_capture
 from tpt.engines.requests import check_request
@@ -115,9 +115,8 @@ class HFEngine:
 
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
-        if request.id in self._known:
-            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._max_length, vocabulary=self._decoder.vocabulary)
+        is_known, vocabulary = request.id in self._known, self._decoder.vocabulary
+        check_request(request, is_known=is_known, max_length=self._max_length, vocabulary=vocabulary)
         self._known.add(request.id)
         self._queue.append(request)
 
@@ -130,13 +129,7 @@ class HFEngine:
         try:
             return self._advance()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if self._slots == 1:
-                raise EngineError(
-                    f"memory ran out with a single completion in flight: {error}. Take a smaller model, "
-                    "engine.dtype = 'bfloat16', or shorter completions"
-                ) from error
+            require_fewer_rows(error, self._slots)
         # Outside of the handler: the error holds on to the tensors of the step that failed.
         self._back_off()
         return []

@@ -42,10 +42,7 @@ def foreign_explained(model: PreTrainedModel) -> Iterator[None]:
 def check_forward(model: PreTrainedModel, length: int, decode: Callable[[list[int]], Tensor]) -> None:
     """Decode a few tokens and hold the logits against the model's plain forward pass.
 
-    Args:
-        model: What decodes.
-        length: How many tokens.
-        decode: Given tokens, returns the logits after every one but the first, ``[tokens - 1, vocabulary]``.
+    Given ``length`` tokens, ``decode`` returns the logits after every one but the first, ``[tokens - 1, vocabulary]``.
 
     Raises:
         ForeignModelError: these are not the model's.
@@ -73,10 +70,7 @@ def check_forward(model: PreTrainedModel, length: int, decode: Callable[[list[in
 def decoded(decoder: RowDecoder, tokens: list[int], *, rows: int) -> Tensor:
     """Return the logits that a decoder with no row in use gives after every token but the first; its row is free again.
 
-    Args:
-        decoder: What decodes.
-        tokens: Of one row.
-        rows: How many rows a step takes.
+    The tokens are those of one row; a step takes ``rows`` of them.
     """
     decoder.prefill({0: tuple(tokens[:1])})
     found = []

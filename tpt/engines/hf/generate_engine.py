@@ -25,13 +25,12 @@ from tpt.config import EngineConfig
 from tpt.engines import Completion, Guarantee, Request, RequestId
 from tpt.engines.hf.decoder import check_positions
 from tpt.engines.hf.forward_check import CHECKED, check_forward, foreign_explained
-from tpt.engines.hf.results import made_on, reply_to, stops_of
+from tpt.engines.hf.results import made_on, reply_to, require_fewer_rows, stops_of
 from tpt.engines.hf.sampling import BROKEN, SlotSampler
 from tpt.engines.requests import check_request
 from tpt.engines.stops import LOOK_EVERY, stop_in
 from tpt.errors import EngineError, ForeignModelError
 from tpt.model.chat import Chat
-from tpt.system.memory import is_out_of_memory
 
 _ROWS = 16
 """Completed together where the config leaves it open: what a row's states take is each family's own affair."""
@@ -80,9 +79,8 @@ class GenerateEngine:
 
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
-        if any(each.id == request.id for each in self._queue):
-            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._max_length, vocabulary=self._vocabulary)
+        is_known = any(each.id == request.id for each in self._queue)
+        check_request(request, is_known=is_known, max_length=self._max_length, vocabulary=self._vocabulary)
         self._queue.append(request)
 
     @torch.inference_mode()
@@ -99,13 +97,7 @@ class GenerateEngine:
         try:
             completions = self._complete(batch)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if self._rows == 1:
-                raise EngineError(
-                    f"memory ran out with a single completion in flight: {error}. Take a smaller model, "
-                    "engine.dtype = 'bfloat16', or shorter completions"
-                ) from error
+            require_fewer_rows(error, self._rows)
             self._rows //= 2
             self._halvings += 1
             return []
@@ -159,9 +151,7 @@ class GenerateEngine:
     def _forced(self, tokens: list[int], rows: int) -> Tensor:
         """Return the logits after every token but the first, with ``generate`` made to choose these tokens.
 
-        Args:
-            tokens: Of the first row; all others have them the other way round.
-            rows: How many rows there are.
+        The tokens are those of the first row; all others have them the other way round.
         """
         forced = torch.tensor([tokens, *[tokens[::-1]] * (rows - 1)], device=self.model.device)
         found: list[Tensor] = []

@@ -38,12 +38,7 @@ _Made = TypeVar("_Made")
 def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, cache: Path | None) -> Engine:
     """Load a model and return an engine on it.
 
-    Args:
-        spec: See ``tpt.model.load``.
-        chat: On the model's tokenizer.
-        settings: Slots, device and the like.
-        max_length: Longest prompt plus completion, in tokens.
-        cache: Where GGUF models are kept dequantised.
+    ``max_length`` is that of prompt and completion together; ``cache`` keeps GGUF models dequantised.
     """
     model = load_model(spec, dtype=settings.dtype, device=settings.device, cache=cache)
     int8 = use_int8(model) if settings.weights == "int8" else None

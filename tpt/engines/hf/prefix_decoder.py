@@ -169,10 +169,8 @@ def prompt_states(
 ) -> list[PromptKeysValues]:
     """Return the keys and values of prompts after a prefix that they share, computed side by side.
 
-    Args:
-        model: The model.
-        suffixes: The rest of each prompt; the longest has a token at least.
-        prefix: Per layer ``[2, 1, heads, length, head_dim]``; nothing for no prefix.
+    The longest suffix has a token at least. The prefix is per layer ``[2, 1, heads, length, head_dim]``; nothing for no
+    prefix.
     """
     cache = DynamicCache()  # without a config, so that sliding layers keep all positions
     start = prefix[0].shape[3] if prefix else 0

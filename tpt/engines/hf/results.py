@@ -11,11 +11,10 @@ from transformers import PreTrainedModel
 
 from tpt.engines import Completion, Request
 from tpt.engines.hf.sampling import BROKEN
-from tpt.engines.stops import ended_by_text
+from tpt.engines.stops import sampled_completion
 from tpt.errors import EngineError
 from tpt.model.chat import Chat
-from tpt.records import FinishReason
-from tpt.system.memory import peak_bytes
+from tpt.system.memory import is_out_of_memory, peak_bytes
 
 
 def reply_to(request: Request, token_ids: tuple[int, ...], chat: Chat) -> Completion:
@@ -29,10 +28,22 @@ def reply_to(request: Request, token_ids: tuple[int, ...], chat: Chat) -> Comple
             f"problem {request.id[0]!r}, sample {request.id[1]}: the logits for token {len(token_ids)} are not "
             "finite; the model's weights are damaged, or they overflow in this dtype (try engine.dtype = 'float32')"
         )
-    if stopped := ended_by_text(request, token_ids, chat.decode):
-        return stopped
-    reason: FinishReason = "stop" if token_ids[-1] in chat.stop_ids else "length"
-    return Completion(request.id, token_ids, chat.decode(token_ids), reason)
+    return sampled_completion(request, token_ids, chat.decode, chat.stop_ids)
+
+
+def require_fewer_rows(error: RuntimeError | MemoryError, rows: int) -> None:
+    """Raise an error again unless memory ran out and fewer rows can be tried.
+
+    Raises:
+        EngineError: there is a single row.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    if rows == 1:
+        raise EngineError(
+            f"memory ran out with a single completion in flight: {error}. Take a smaller model, "
+            "engine.dtype = 'bfloat16', or shorter completions"
+        ) from error
 
 
 def made_on(model: PreTrainedModel, chat: Chat) -> dict[str, Any]:

@@ -84,12 +84,9 @@ class CompletionsAPI:
     def __init__(self, url: str, *, key_env: str, timeout_s: float, retries: int, connections: int) -> None:
         """Connect to nothing yet.
 
-        Args:
-            url: The address that ``/models`` and ``/completions`` are put behind; ``/v1`` is added to a bare host.
-            key_env: Name of the environment variable that holds the key; it may be unset.
-            timeout_s: Longest wait for one answer.
-            retries: Further tries of a request that failed in passing.
-            connections: Most connections at once.
+        ``/v1`` is added to the URL of a bare host. ``key_env`` names the environment variable that holds the key; it
+        may be unset. ``timeout_s`` is the longest wait for one answer, ``retries`` counts further tries of a request
+        that failed in passing.
 
         Raises:
             EngineError: the key cannot be sent in a header.

@@ -56,12 +56,8 @@ class ServerEngine:
     def __init__(self, spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, is_base: bool) -> None:
         """Have the server serve the model, find it there and try it out.
 
-        Args:
-            spec: See ``tpt.model.load``.
-            chat: On the model's tokenizer.
-            settings: The server's address and the like.
-            max_length: Longest prompt plus completion, in tokens.
-            is_base: Whether the model is the config's own; a trained checkpoint must be seen to be served.
+        ``max_length`` is that of prompt and completion together. ``is_base``: the model is the config's own; a trained
+        checkpoint must be seen to be served.
 
         Raises:
             EngineError: the server is not there, wants another key, or does not serve the model.
@@ -95,9 +91,8 @@ class ServerEngine:
 
     def add(self, request: Request) -> None:
         """Queue a request; EngineError when it can never be served."""
-        if request.id in self._known:
-            raise EngineError(f"request {request.id} is in flight already; every (problem, sample) is one request")
-        check_request(request, max_length=self._max_length, vocabulary=len(self._chat.tokenizer))
+        is_known, vocabulary = request.id in self._known, len(self._chat.tokenizer)
+        check_request(request, is_known=is_known, max_length=self._max_length, vocabulary=vocabulary)
         if self._settings.prompt == "text":
             prompt_text(request, self._chat)
         self._known.add(request.id)

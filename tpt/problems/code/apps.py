@@ -12,6 +12,7 @@ from tpt.problems.code.rows import (
     function_tests,
     json_cell,
     pairs,
+    program,
     read_items,
     stdin_tests,
     text_cell,
@@ -20,7 +21,6 @@ from tpt.problems.code.rows import (
 from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, int_param
-from tpt.records import Problem
 
 HUB = Hub("codeparrot/apps", ("train", "test"), files="hf://datasets/codeparrot/apps/{split}.jsonl")
 
@@ -52,16 +52,8 @@ def apps(spec: Spec) -> Iterator[Item]:
             tests = stdin_tests(cases, {})
             question = f"{question}\n\n{ASK_PROGRAM}"
         solutions = json_cell(row, "solutions", list)
-        problem = Problem(
-            id=problem_id,
-            question=question,
-            answer="",
-            kind="code",
-            tests=tests[: max_tests or None],
-            solution=str(solutions[0]) if solutions else None,
-            source="apps",
-        )
-        return Item(problem)
+        solution = str(solutions[0]) if solutions else None
+        return program(problem_id, question, tests[: max_tests or None], solution=solution)
 
     return read_items(spec, HUB, make)
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tpt.errors import ProblemError
-from tpt.problems.code.rows import ASK_PROGRAM, Item, json_cell, pairs, read_items, stdin_tests, text_cell
+from tpt.problems.code.rows import ASK_PROGRAM, Item, json_cell, pairs, program, read_items, stdin_tests, text_cell
 from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row
 from tpt.problems.spec import Spec, allow_params, choice_param, int_param
-from tpt.records import Problem
 
 HUB = Hub("deepmind/code_contests", ("train", "valid", "test"))
 
@@ -48,16 +47,8 @@ def code_contests(spec: Spec) -> Iterator[Item]:
         if not tests:
             raise ProblemError(f"{row.where}: no tests in {', '.join(_TEST_COLUMNS)}; is this the official layout?")
         solutions = _python3(row, "solutions")
-        problem = Problem(
-            id=problem_id,
-            question=f"{statement.strip()}\n\n{ASK_PROGRAM}",
-            answer="",
-            kind="code",
-            tests=tests,
-            solution=solutions[0] if solutions else None,
-            source="code_contests",
-        )
-        return Item(problem, tuple(_python3(row, "incorrect_solutions")))
+        question, wrong = f"{statement.strip()}\n\n{ASK_PROGRAM}", _python3(row, "incorrect_solutions")
+        return program(problem_id, question, tests, solution=next(iter(solutions), None), wrong=wrong)
 
     return read_items(spec, HUB, make)
 

@@ -7,11 +7,10 @@ import textwrap
 from collections.abc import Iterator
 
 from tpt.errors import ProblemError
-from tpt.problems.code.rows import Item, json_cell, read_items, text_cell
+from tpt.problems.code.rows import Item, json_cell, program, read_items, text_cell
 from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, choice_param, int_param
-from tpt.records import Problem
 
 HUMAN_EVAL = Hub("openai/openai_humaneval", ("test",))
 MBPP_SPLITS = ("train", "test", "validation", "prompt")
@@ -34,17 +33,12 @@ def human_eval(spec: Spec) -> Iterator[Item]:
             "setup": prompt,
             "entry_point": name,
         }
-        problem = Problem(
-            id=problem_id,
-            question=f"Complete the function {name}. Answer with the whole program, imports included.\n\n"
-            f"```python\n{prompt.rstrip()}\n```",
-            answer="",
-            kind="code",
-            tests=[test],
-            solution=None if body is None else _completed(prompt, body.replace("\r\n", "\n")),
-            source="human_eval",
+        question = (
+            f"Complete the function {name}. Answer with the whole program, imports included.\n\n"
+            f"```python\n{prompt.rstrip()}\n```"
         )
-        return Item(problem)
+        solution = None if body is None else _completed(prompt, body.replace("\r\n", "\n"))
+        return program(problem_id, question, [test], solution=solution)
 
     return read_items(spec, HUMAN_EVAL, make)
 
@@ -76,16 +70,9 @@ def mbpp(spec: Spec) -> Iterator[Item]:
         before = "\n".join([str(row.cells.get("test_setup_code") or ""), *json_cell(row, "test_imports", list)]).strip()
         common = {"setup": before, "entry_point": _entry_point(code, asserts[0])}
         common = {key: value for key, value in common.items() if value}
-        problem = Problem(
-            id=problem_id,
-            question="\n".join([text.strip(), "", "It must pass tests such as:", "", *asserts[:shown]]),
-            answer="",
-            kind="code",
-            tests=[{"type": "assert", "code": each, **common} for each in asserts],
-            solution=code,
-            source="mbpp",
-        )
-        return Item(problem)
+        question = "\n".join([text.strip(), "", "It must pass tests such as:", "", *asserts[:shown]])
+        tests = [{"type": "assert", "code": each, **common} for each in asserts]
+        return program(problem_id, question, tests, solution=code)
 
     return read_items(spec, MBPP[version], make)
 

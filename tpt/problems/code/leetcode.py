@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tpt.errors import ProblemError
-from tpt.problems.code.rows import PLATFORM, Item, json_cell, read_items, text_cell, with_starter
+from tpt.problems.code.rows import PLATFORM, Item, json_cell, program, read_items, text_cell, with_starter
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params
-from tpt.records import Problem
 
 _ENTRY_POINT = re.compile(r"(?:Solution\(\)\.)?([A-Za-z_]\w*)")
 _OWN_CLASSES = re.compile(r"\b(?:ListNode|TreeNode|list_node|tree_node)\b")
@@ -38,8 +37,7 @@ def leetcode(spec: Spec) -> Iterator[Item]:
         codes = [_whole_test(row, test, name)] if test.strip() else _pair_tests(row, name)
         setup = cell_text(row, "prompt") or PLATFORM
         tests = [{"type": "assert", "code": code, "setup": setup, "entry_point": name} for code in codes]
-        solution = cell_text(row, "completion")
-        return Item(Problem(problem_id, question, "", kind="code", tests=tests, solution=solution, source="leetcode"))
+        return program(problem_id, question, tests, solution=cell_text(row, "completion"))
 
     return read_items(spec, None, make)
 

@@ -20,6 +20,7 @@ from tpt.problems.code.rows import (
     Item,
     function_tests,
     json_cell,
+    program,
     read_items,
     stdin_tests,
     text_cell,
@@ -27,7 +28,6 @@ from tpt.problems.code.rows import (
 )
 from tpt.problems.rows import Row, cell_text
 from tpt.problems.spec import Spec, allow_params, int_param
-from tpt.records import Problem
 
 _LARGEST = 2**28
 """Bytes that hidden tests may unpack to; anything larger is taken for a decompression bomb."""
@@ -59,8 +59,7 @@ def live_code_bench(spec: Spec) -> Iterator[Item]:
             ) from None
         if not tests:
             raise ProblemError(f"{row.where}: no tests in public_test_cases or private_test_cases.")
-        tests = tests[: max_tests or None]
-        return Item(Problem(problem_id, question, "", kind="code", tests=tests, source="live_code_bench"))
+        return program(problem_id, question, tests[: max_tests or None])
 
     return read_items(spec, None, make)
 

@@ -72,6 +72,14 @@ def read_items(spec: Spec, hub: Hub | None, make: Make) -> Iterator[Item]:
     yield from _made(rows, make, f"{spec.name}/{split}")
 
 
+def program(
+    problem_id: str, question: str, tests: list[Any], *, solution: str | None = None, wrong: Sequence[str] = ()
+) -> Item:
+    """Return a programming problem, whose id begins with its source's name, with programs known to be wrong."""
+    source = problem_id.partition("/")[0]
+    return Item(Problem(problem_id, question, "", "code", tests, solution, source), tuple(wrong))
+
+
 def text_cell(row: Row, column: str) -> str:
     """Return a cell's text with Unix line ends; ProblemError when there is none."""
     text = cell_text(row, column)

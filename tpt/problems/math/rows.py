@@ -36,10 +36,7 @@ class Hub:
 def iter_hub_rows(hub: Hub, split: str, *, instead: str) -> Iterator[Row]:
     """Yield the rows of a data set's split one by one, for data sets larger than memory.
 
-    Args:
-        hub: the data set.
-        split: the Hub's name of the split.
-        instead: for the error message, what to do where there is no Hub; a sentence.
+    ``instead`` is a sentence for the error message: what to do where there is no Hub.
 
     Raises:
         ProblemError: it cannot be loaded.
@@ -76,11 +73,8 @@ def split_of_name(path: Path, splits: Sequence[str]) -> str | None:
 def local_rows(path: Path, *, title: str, stems: Sequence[str], folders: Sequence[str] = ()) -> list[Row]:
     """Read a file, or the first file of a folder that has one of the usual names.
 
-    Args:
-        path: the file or folder.
-        title: of the problem set, for the error message.
-        stems: file names without their suffix; a download of the Hub's Parquet files is found by ``STEM-*.parquet``.
-        folders: subfolders in which such a download may lie too.
+    ``stems`` are file names without their suffix; a download of the Hub's Parquet files is found by ``STEM-*.parquet``,
+    in the subfolders ``folders`` too. ``title`` is the problem set's, for the error message.
 
     Raises:
         ProblemError: there is no such file, or it cannot be read.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tpt.report.html.live import LivePage
 from tpt.report.html.page import WrittenPage, write_page
-from tpt.report.html.page_data import Findings
 from tpt.report.html.server import PageServer
 
-__all__ = ["Findings", "LivePage", "PageServer", "WrittenPage", "write_page"]
+__all__ = ["LivePage", "PageServer", "WrittenPage", "write_page"]

@@ -85,11 +85,11 @@ def round_axis(rounds: Sequence[int], *, label: str = "round", margin: float = 0
     return Axis(label, rounds[0] - margin, rounds[-1] + margin, ticks)
 
 
-def share_axis(values: Sequence[float], label: str = "") -> Axis:
+def share_axis(values: Sequence[float]) -> Axis:
     """Return an axis of percentages, as wide as the values need."""
     low, high = max(0.0, min(values)), min(1.0, max(values))
     ticks = _steps(low, high)
-    return Axis(label, ticks[0], ticks[-1], tuple((tick, f"{100 * tick:.3g}%") for tick in ticks))
+    return Axis("", ticks[0], ticks[-1], tuple((tick, f"{100 * tick:.3g}%") for tick in ticks))
 
 
 def number_axis(values: Sequence[float], label: str = "", *, steps: int = 5) -> Axis:

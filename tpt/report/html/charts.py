@@ -127,11 +127,8 @@ def flow_chart(
 ) -> Element:
     """Draw how problems move between solved (above) and unsolved (below) from one column to the next.
 
-    Args:
-        title: Says what is drawn.
-        columns: Name and number of solved problems.
-        flows: Between each column and the next: kept, lost, gained, never, in this order.
-        whole: All problems.
+    ``columns``: name and number of solved problems. ``flows``: between each column and the next: kept, lost, gained,
+    never, in this order. ``whole``: all problems.
     """
     first, last = 26.0, WIDTH - 26.0
     across = [

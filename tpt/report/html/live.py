@@ -9,7 +9,6 @@ from typing import Any
 from tpt.errors import TPTError
 from tpt.report.html.markup import node, rendered
 from tpt.report.html.page import LIVE, live_page
-from tpt.report.html.page_data import Findings
 from tpt.report.status import run_status, status_in_words
 from tpt.report.summary import summary_of
 from tpt.run.directory import RunDir
@@ -61,9 +60,8 @@ class LivePage:
             status = self.status()
             if not self._made[0] or status.version not in ("", self._made[0]):
                 self._run.require()
-                found = summary_of(self._run)
-                findings = Findings(found.records, found.evidence, found.alarms, found.stopped)
-                self._made = (status.version, live_page(self._run, findings, most_traces=self._most_traces))
+                text = live_page(self._run, summary_of(self._run), most_traces=self._most_traces)
+                self._made = (status.version, text)
             version, text = self._made
         before, _, after = text.partition(LIVE)
         return before + _bar(status.line, version) + after

@@ -14,11 +14,12 @@ from tpt.report.html.facts import facts_element
 from tpt.report.html.groups import group_tables
 from tpt.report.html.markup import node, rendered
 from tpt.report.html.origin import origin_parts
-from tpt.report.html.page_data import Findings, PageData, page_data
+from tpt.report.html.page_data import PageData, page_data
 from tpt.report.html.scores import rounds_element, score_figures, verdicts
 from tpt.report.html.trace_data import TraceData, packed, trace_data
 from tpt.report.html.watch import alarm_list, verdict_figures, watch_figures
 from tpt.report.html.words import claim_note, short_headline
+from tpt.report.summary import Summary
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import write_parts
 
@@ -42,36 +43,32 @@ class WrittenPage:
     """Traces beyond the most that a problem was to have."""
 
 
-def write_page(path: Path, run: RunDir, findings: Findings, *, most_traces: int = 0) -> WrittenPage:
+def write_page(path: Path, run: RunDir, summary: Summary, *, most_traces: int = 0) -> WrittenPage:
     """Write the report of a run's finished rounds.
 
-    Args:
-        path: The file.
-        run: The run.
-        findings: What is known of its finished rounds.
-        most_traces: Traces shown of each problem in each round, besides those trained on; 0: all.
+    Of each problem in each round ``most_traces`` are shown, besides those trained on; 0: all.
 
     Raises:
         RunError: a file of the run is missing or damaged.
     """
-    data, traces = _read(run, findings, most_traces)
+    data, traces = _read(run, summary, most_traces)
     write_parts(path, _parts(data, traces))
     return WrittenPage(path, path.stat().st_size, traces.shown, traces.left_out)
 
 
-def live_page(run: RunDir, findings: Findings, *, most_traces: int = 0) -> str:
+def live_page(run: RunDir, summary: Summary, *, most_traces: int = 0) -> str:
     """Return the report as a page that asks the server it came from how far the run is; LIVE marks where it says so.
 
     Raises:
         RunError: a file of the run is missing or damaged.
     """
-    return "".join(_parts(*_read(run, findings, most_traces), is_live=True))
+    return "".join(_parts(*_read(run, summary, most_traces), is_live=True))
 
 
-def _read(run: RunDir, findings: Findings, most_traces: int) -> tuple[PageData, TraceData]:
-    data = page_data(run, findings)
-    traces = trace_data(run, findings.records, most=most_traces)
-    traces.index["best"] = findings.evidence.best
+def _read(run: RunDir, summary: Summary, most_traces: int) -> tuple[PageData, TraceData]:
+    data = page_data(run, summary)
+    traces = trace_data(run, summary.records, most=most_traces)
+    traces.index["best"] = summary.evidence.best
     return data, traces
 
 

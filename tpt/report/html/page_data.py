@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from tpt.evidence import Evidence
 from tpt.evidence.alarms import Alarm
-from tpt.records import RoundRecord
+from tpt.records import RoundRecord, evaluate_tokens, think_tokens
 from tpt.report.html.facts import Facts, run_facts
+from tpt.report.summary import Summary
 from tpt.run.directory import STAGES, RunDir
 from tpt.run.manifest import load_manifest
 from tpt.scoring.score import read_counts
 from tpt.start_model import base_record
-
-
-class Findings(NamedTuple):
-    """What is known of a run's finished rounds."""
-
-    records: Sequence[RoundRecord]
-    evidence: Evidence
-    alarms: Sequence[Alarm]
-    stopped: str
-    """Why no further round follows; "" while one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +44,9 @@ class PageData:
     """A run, ready to be shown."""
 
     name: str
-    records: Sequence[RoundRecord]
+    records: list[RoundRecord]
     evidence: Evidence
-    alarms: Sequence[Alarm]
+    alarms: list[Alarm]
     stopped: str
     manifests: dict[tuple[int, str], dict[str, Any]]
     """(round, stage) to the manifest of each stage that is done."""
@@ -70,14 +60,14 @@ class PageData:
     """Model, data, dates and duration."""
 
 
-def page_data(run: RunDir, findings: Findings) -> PageData:
+def page_data(run: RunDir, summary: Summary) -> PageData:
     """Read what the page shows of the finished rounds.
 
     Raises:
         RunError: a file of the run is missing or damaged.
     """
     run.require()
-    records = findings.records
+    records = summary.records
     manifests = {
         (round_dir.index, stage): load_manifest(round_dir.manifest(stage))
         for round_dir in (run.round(record.index) for record in records)
@@ -88,9 +78,9 @@ def page_data(run: RunDir, findings: Findings) -> PageData:
     return PageData(
         name=run.path.resolve().name,
         records=records,
-        evidence=findings.evidence,
-        alarms=findings.alarms,
-        stopped=findings.stopped,
+        evidence=summary.evidence,
+        alarms=summary.alarms,
+        stopped=summary.stopped,
         manifests=manifests,
         shares={
             record.index: read_counts(run.round(record.index).evaluate_verdicts).shares[:, 0].tolist()
@@ -104,7 +94,7 @@ def page_data(run: RunDir, findings: Findings) -> PageData:
         ],
         config=run.config.read_text(encoding="utf-8"),
         base=base,
-        facts=run_facts(run, list(records), base),
+        facts=run_facts(run, records, base),
     )
 
 
@@ -114,13 +104,11 @@ def round_name(index: int) -> str:
 
 
 def _cost(record: RoundRecord, manifests: dict[tuple[int, str], dict[str, Any]]) -> StageCost:
-    think = record.think or {}
     counts = {stage: manifests.get((record.index, stage), {}).get("counts", {}) for stage in STAGES}
-    lengths = record.evaluate.lengths
     return StageCost(
         round=record.index,
-        think_tokens=sum(think.get(key, 0) for key in ("completion_tokens", "surplus_tokens", "cancelled_tokens")),
-        evaluate_tokens=round(lengths["mean"] * record.evaluate.problems * record.evaluate.samples),
+        think_tokens=think_tokens(record),
+        evaluate_tokens=evaluate_tokens(record),
         accepted=(record.prune or {}).get("keepable_traces", 0),
         seconds={stage: float(counts[stage]["wall_s"]) for stage in STAGES if "wall_s" in counts[stage]},
     )

@@ -49,10 +49,7 @@ class TraceData:
 def trace_data(run: RunDir, records: Sequence[RoundRecord], *, most: int) -> TraceData:
     """Read and pack the problems and traces of finished rounds.
 
-    Args:
-        run: The run.
-        records: Its finished rounds.
-        most: Traces shown of each problem in each round, besides those that were trained on; 0: all.
+    Of each problem in each round ``most`` traces are shown, besides those that were trained on; 0: all.
 
     Raises:
         RunError: a file is missing or damaged, or its records are not in the order of their keys.

@@ -69,10 +69,7 @@ class PrefixStep:
 def row_table(cache: PrefixCache, counts: torch.Tensor, *, threads: int) -> RowTable:
     """Return which prompt block each of the first rows has, and how the rows are dealt out to threads.
 
-    Args:
-        cache: Where their prompt blocks are.
-        counts: ``[rows]``, index of each row's newest token in its decode block.
-        threads: How many there are.
+    ``counts``: ``[rows]``, index of each row's newest token in its decode block.
     """
     rows = len(counts)
     prompt_blocks, lengths = cache.row_blocks[:rows].copy(), cache.row_lengths[:rows].copy()
