@@ -1,0 +1,262 @@
+"""How fast the in-process engine samples on a CPU, against the engines that one would take instead.
+
+    make yardsticks      # an environment for each, in .venv-llama, .venv-openvino, .venv-ctranslate2, .venv-vllm, .venv-zentorch
+    python benchmarks/yardsticks.py [--model smollm2] [--tokens 128] [--repeats 3] [--threads 2] [--only REGEX] [--clock]
+
+The same requests for all: 64 GSM8K test questions (TPT_DATA; else word problems), 4 samples of each, T = 0.7 and nothing
+else, every sample ``--tokens`` long whatever is in it. Weights come from one GGUF file. Every arm is a process in the
+environment of its engine, loaded before the first is measured; then all sample in turn, as often as ``--repeats`` says.
+Times include the prompts. An engine whose environment is missing, or that fails, is left out with a line that says so.
+``--clock`` waits for a line on standard input before each repeat, to be given when the machine is quiet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import yardstick_models as models
+from think_arms import PROBLEMS, SMOLLM2, questions
+from yardstick_arms.serving import MARK
+
+from tpt.stage_process import ENVIRONMENT
+
+ROOT = Path(__file__).parents[1]
+MODELS = {
+    "smollm2": SMOLLM2,
+    "qwen": str(Path("~/.cache/tpt-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf").expanduser()),
+}
+OURS = {"16 bits": "tpt, bfloat16", "8 bits": "tpt, int8"}
+
+
+@dataclass
+class Arm:
+    """An engine with its settings, and what came of it."""
+
+    name: str
+    precision: str
+    environment: str
+    """Of ``.venv-ENVIRONMENT``; empty for ours."""
+    script: str
+    given: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+    versions: str = ""
+    failure: str = ""
+    rates: list[float] = field(default_factory=list)
+    cpu_rates: list[float] = field(default_factory=list)
+
+    @property
+    def interpreter(self) -> Path:
+        if not self.environment:
+            return Path(sys.executable)
+        return ROOT / f".venv-{self.environment}" / "bin" / ("node" if self.script.endswith(".mjs") else "python")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=list(MODELS), default="smollm2")
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--problems", type=int, default=PROBLEMS)
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="arms whose name this regular expression finds")
+    parser.add_argument("--clock", action="store_true")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tpt-benchmark-cache")
+    arguments = parser.parse_args()
+    spec, cache = MODELS[arguments.model], arguments.cache / arguments.model
+    cache.mkdir(parents=True, exist_ok=True)
+    job = write_job(spec, cache, arguments)
+    arms = [arm for arm in arms_of(spec, cache) if re.search(arguments.only, arm.name)]
+    try:
+        for arm in arms:
+            start(arm, job, cache)
+        for arm in arms:
+            await_start(arm)
+        measure(arms, arguments.repeats, wait=arguments.clock)
+    finally:
+        for arm in arms:
+            stop(arm)
+    show(arms, arguments)
+
+
+def arms_of(spec: str, cache: Path) -> list[Arm]:
+    """Return all arms; what they read is made when it is missing."""
+    arms = [
+        Arm("tpt, bfloat16", "16 bits", "", "ours.py", ("full",), ENVIRONMENT),
+        Arm("tpt, int8", "8 bits", "", "ours.py", ("int8",), ENVIRONMENT),
+        Arm("`generate`, bfloat16, 256 rows", "16 bits", "", "generate.py", ("256",)),
+        Arm("`generate`, bfloat16, 128 rows", "16 bits", "", "generate.py", ("128",)),
+        Arm("vLLM, bfloat16", "16 bits", "vllm", "vllm_cpu.py"),
+        Arm("vLLM and zentorch, bfloat16", "16 bits", "zentorch", "vllm_cpu.py", ("zentorch",)),
+    ]
+    files = {kind: models.rewritten(spec, cache, kind) for kind in models.TYPES}
+    files["the file as it is"] = models.resolve(spec).gguf_path
+    for kind, file in files.items():
+        precision = {"q8_0": "8 bits", "the file as it is": "4 bits"}.get(kind, "16 bits")
+        arms.append(Arm(f"llama.cpp, {kind}", precision, "llama", "llama_cpp.mjs", (str(file),)))
+        if kind != "bf16":
+            arms.append(Arm(f"OpenVINO, {kind}", precision, "openvino", "openvino_genai_cb.py", (str(file),)))
+    converter = Arm("", "", "ctranslate2", "").interpreter
+    if converter.exists():
+        folder = str(models.for_ctranslate2(spec, cache, converter))
+        for kind, precision in (("bfloat16", "16 bits"), ("int8_bfloat16", "8 bits"), ("int8_float32", "8 bits")):
+            arms.append(Arm(f"CTranslate2, {kind}", precision, "ctranslate2", "ctranslate2_arm.py", (folder, kind)))
+    return arms
+
+
+def write_job(spec: str, cache: Path, arguments: argparse.Namespace) -> Path:
+    prompts, pieces = models.prompts_of(spec, cache, questions(arguments.problems))
+    job = {
+        "model": str(models.checkpoint(spec, cache)),
+        "prompts": prompts,
+        "pieces": pieces,
+        "samples": arguments.samples,
+        "rows": arguments.problems * arguments.samples,
+        "tokens": arguments.tokens,
+        "temperature": 0.7,
+        "threads": arguments.threads,
+        "max_length": max(map(len, prompts)) + arguments.tokens,
+    }
+    file = cache / "job.json"
+    file.write_text(json.dumps(job), encoding="utf-8")
+    return file
+
+
+def start(arm: Arm, job: Path, cache: Path) -> None:
+    if not arm.interpreter.exists():
+        arm.failure = f"no {arm.interpreter.relative_to(ROOT)}: make yardsticks"
+        return
+    threads = str(json.loads(job.read_text(encoding="utf-8"))["threads"])
+    script = str(Path(__file__).with_name("yardstick_arms") / arm.script)
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, **arm.variables}
+    if arm.environment:
+        environment.pop("PYTHONPATH", None)
+    arm.process = subprocess.Popen(
+        [str(arm.interpreter), script, str(job), *arm.given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(cache / f"{re.sub('[^a-z0-9]+', '-', arm.name.lower())}.log").open("w", encoding="utf-8"),
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def await_start(arm: Arm) -> None:
+    if arm.process is None:
+        return
+    found = answer(arm)
+    if found is not None:
+        arm.versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+        print(f"{arm.name}: ready ({arm.versions})", file=sys.stderr, flush=True)
+
+
+def answer(arm: Arm) -> dict[str, Any] | None:
+    """Return the next line that is an arm's answer; None where its process has ended."""
+    assert arm.process is not None
+    out: IO[str] = arm.process.stdout  # type: ignore[assignment]
+    for line in out:
+        if line.startswith(MARK):
+            return json.loads(line.removeprefix(MARK))  # type: ignore[no-any-return]
+    arm.failure = f"failed with exit code {arm.process.wait()}: see its log"
+    print(f"{arm.name}: {arm.failure}", file=sys.stderr, flush=True)
+    stop(arm)
+    return None
+
+
+def measure(arms: list[Arm], repeats: int, *, wait: bool) -> None:
+    for _ in range(repeats):
+        if wait:
+            print("ready for a repeat", file=sys.stderr, flush=True)
+            if not sys.stdin.readline():
+                return
+        for arm in arms:
+            if arm.process is None:
+                continue
+            before = cpu_seconds(arm.process.pid)
+            assert arm.process.stdin is not None
+            arm.process.stdin.write("\n")
+            arm.process.stdin.flush()
+            found = answer(arm)
+            if found is None:
+                continue
+            arm.rates.append(found["tokens"] / found["seconds"])
+            arm.cpu_rates.append(found["tokens"] / (cpu_seconds(arm.process.pid) - before))
+            told = f"{arm.rates[-1]:.0f} tok/s, {arm.cpu_rates[-1]:.0f} a processor second, {found['tokens']} tokens"
+            print(f"{arm.name}: {told}", file=sys.stderr, flush=True)
+
+
+def cpu_seconds(session: int) -> float:
+    """Return the processor time of all processes of a session."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def stop(arm: Arm) -> None:
+    if arm.process is None:
+        return
+    with_children = arm.process.pid
+    arm.process = None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(with_children, signal.SIGKILL)
+
+
+def show(arms: list[Arm], arguments: argparse.Namespace) -> None:
+    """Print the table, ratios first."""
+    rows = arguments.problems * arguments.samples
+    print(
+        f"\n{arguments.model}, {rows} requests of {arguments.tokens} tokens, {arguments.threads} threads, {machine()}\n"
+    )
+    print(
+        "| engine | weights | tpt's speed over its: at as many bits | best against best | tok/s | tok/s a processor second |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    speed = {arm.name: statistics.median(arm.rates) for arm in arms if arm.rates}
+    own = {bits: speed.get(name) for bits, name in OURS.items()}
+    best = max((each for each in own.values() if each), default=None)
+    for arm in arms:
+        if arm.name not in speed:
+            print(f"| {arm.name} | {arm.precision} | | | {arm.failure or 'not measured'} | |")
+            continue
+        runs = ", ".join(f"{each:,.0f}" for each in arm.rates)
+        cells = [f"{each / speed[arm.name]:.2f}x" if each else "" for each in (own.get(arm.precision), best)]
+        cpu = statistics.median(arm.cpu_rates)
+        print(
+            f"| {arm.name} | {arm.precision} | {cells[0]} | {cells[1]} | {speed[arm.name]:,.0f} ({runs}) | {cpu:,.0f} |"
+        )
+    for versions in sorted({arm.versions for arm in arms if arm.versions}):
+        print(f"\n- {versions}", end="")
+    print()
+
+
+def machine() -> str:
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    known = [
+        name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if name in found["flags"].split()
+    ]
+    return f"{os.cpu_count()} cores, {found['model name']}: {', '.join(known)}"
+
+
+if __name__ == "__main__":
+    main()
