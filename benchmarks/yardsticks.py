@@ -1,13 +1,16 @@
 """How fast the in-process engine samples on a CPU, against the engines that one would take instead.
 
-    make yardsticks      # an environment for each, in .venv-llama, .venv-openvino, .venv-ctranslate2, .venv-vllm, .venv-zentorch
-    python benchmarks/yardsticks.py [--model smollm2] [--tokens 128] [--repeats 3] [--threads 2] [--only REGEX] [--clock]
+    make yardsticks      # .venv-llama, .venv-openvino, .venv-ctranslate2, .venv-vllm, .venv-zentorch: one for each engine
+    python benchmarks/yardsticks.py [--model smollm2] [--tokens 64] [--repeats 3] [--threads 2] [--only REGEX] [--cpu]
 
 The same requests for all: 64 GSM8K test questions (TPT_DATA; else word problems), 4 samples of each, T = 0.7 and nothing
 else, every sample ``--tokens`` long whatever is in it. Weights come from one GGUF file. Every arm is a process in the
 environment of its engine, loaded before the first is measured; then all sample in turn, as often as ``--repeats`` says.
 Times include the prompts. An engine whose environment is missing, or that fails, is left out with a line that says so.
-``--clock`` waits for a line on standard input before each repeat, to be given when the machine is quiet.
+
+Measurements are kept in ``--cache``; the table has all of them with the same settings, so ``--only`` may measure it in parts
+where memory does not hold all engines at once. ``--cpu``: ratios by processor time, for a machine with other work on it; with
+``--threads 1``, as threads that wait for each other count too. ``--wait``: each repeat waits for a line on standard input.
 """
 
 from __future__ import annotations
@@ -54,8 +57,6 @@ class Arm:
     process: subprocess.Popen[str] | None = None
     versions: str = ""
     failure: str = ""
-    rates: list[float] = field(default_factory=list)
-    cpu_rates: list[float] = field(default_factory=list)
 
     @property
     def interpreter(self) -> Path:
@@ -67,29 +68,37 @@ class Arm:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=list(MODELS), default="smollm2")
-    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--problems", type=int, default=PROBLEMS)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", default="", help="arms whose name this regular expression finds")
-    parser.add_argument("--clock", action="store_true")
+    parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--wait", action="store_true")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tpt-benchmark-cache")
     arguments = parser.parse_args()
     spec, cache = MODELS[arguments.model], arguments.cache / arguments.model
     cache.mkdir(parents=True, exist_ok=True)
     job = write_job(spec, cache, arguments)
-    arms = [arm for arm in arms_of(spec, cache) if re.search(arguments.only, arm.name)]
+    settings = [getattr(arguments, name) for name in ("problems", "samples", "tokens", "threads")]
+    arms = arms_of(spec, cache)
+    chosen = [arm for arm in arms if re.search(arguments.only, arm.name)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        for arm in arms:
+        for arm in chosen:
             start(arm, job, cache)
-        for arm in arms:
+        for arm in chosen:
             await_start(arm)
-        measure(arms, arguments.repeats, wait=arguments.clock)
+        for _ in range(arguments.repeats):
+            if arguments.wait and not sys.stdin.readline():
+                break
+            for arm in chosen:
+                measure(arm, cache / "measured.jsonl", settings)
     finally:
-        for arm in arms:
+        for arm in chosen:
             stop(arm)
-    show(arms, arguments)
+    show(arms, cache / "measured.jsonl", settings, arguments)
 
 
 def arms_of(spec: str, cache: Path) -> list[Arm]:
@@ -112,7 +121,7 @@ def arms_of(spec: str, cache: Path) -> list[Arm]:
     converter = Arm("", "", "ctranslate2", "").interpreter
     if converter.exists():
         folder = str(models.for_ctranslate2(spec, cache, converter))
-        for kind, precision in (("bfloat16", "16 bits"), ("int8_bfloat16", "8 bits"), ("int8_float32", "8 bits")):
+        for kind, precision in (("float32", "32 bits"), ("int8_float32", "8 bits")):
             arms.append(Arm(f"CTranslate2, {kind}", precision, "ctranslate2", "ctranslate2_arm.py", (folder, kind)))
     return arms
 
@@ -177,26 +186,21 @@ def answer(arm: Arm) -> dict[str, Any] | None:
     return None
 
 
-def measure(arms: list[Arm], repeats: int, *, wait: bool) -> None:
-    for _ in range(repeats):
-        if wait:
-            print("ready for a repeat", file=sys.stderr, flush=True)
-            if not sys.stdin.readline():
-                return
-        for arm in arms:
-            if arm.process is None:
-                continue
-            before = cpu_seconds(arm.process.pid)
-            assert arm.process.stdin is not None
-            arm.process.stdin.write("\n")
-            arm.process.stdin.flush()
-            found = answer(arm)
-            if found is None:
-                continue
-            arm.rates.append(found["tokens"] / found["seconds"])
-            arm.cpu_rates.append(found["tokens"] / (cpu_seconds(arm.process.pid) - before))
-            told = f"{arm.rates[-1]:.0f} tok/s, {arm.cpu_rates[-1]:.0f} a processor second, {found['tokens']} tokens"
-            print(f"{arm.name}: {told}", file=sys.stderr, flush=True)
+def measure(arm: Arm, file: Path, settings: list[int]) -> None:
+    """Have an arm sample all requests once, and write down how fast it was."""
+    if arm.process is None:
+        return
+    session = arm.process.pid
+    before = cpu_seconds(session)
+    with contextlib.suppress(BrokenPipeError):
+        print(file=arm.process.stdin, flush=True)
+    found = answer(arm)
+    if found is None:
+        return
+    rates = [found["tokens"] / seconds for seconds in (found["seconds"], cpu_seconds(session) - before)]
+    with file.open("a", encoding="utf-8") as out:
+        print(json.dumps({"arm": arm.name, "settings": settings, "versions": arm.versions, "rates": rates}), file=out)
+    print(f"{arm.name}: {rates[0]:.0f} tok/s, {rates[1]:.0f} a processor second", file=sys.stderr, flush=True)
 
 
 def cpu_seconds(session: int) -> float:
@@ -221,32 +225,29 @@ def stop(arm: Arm) -> None:
         os.killpg(with_children, signal.SIGKILL)
 
 
-def show(arms: list[Arm], arguments: argparse.Namespace) -> None:
-    """Print the table, ratios first."""
-    rows = arguments.problems * arguments.samples
-    print(
-        f"\n{arguments.model}, {rows} requests of {arguments.tokens} tokens, {arguments.threads} threads, {machine()}\n"
+def show(arms: list[Arm], file: Path, settings: list[int], arguments: argparse.Namespace) -> None:
+    """Print the table of all that was measured with these settings, ratios first."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    measured = [each for each in map(json.loads, lines) if each["settings"] == settings]
+    runs = {arm.name: [each["rates"] for each in measured if each["arm"] == arm.name] for arm in arms}
+    clock, cpu = (
+        {name: statistics.median(each[i] for each in found) for name, found in runs.items() if found} for i in (0, 1)
     )
-    print(
-        "| engine | weights | tpt's speed over its: at as many bits | best against best | tok/s | tok/s a processor second |"
-    )
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
-    speed = {arm.name: statistics.median(arm.rates) for arm in arms if arm.rates}
+    speed = cpu if arguments.cpu else clock
     own = {bits: speed.get(name) for bits, name in OURS.items()}
-    best = max((each for each in own.values() if each), default=None)
+    best = max(filter(None, own.values()), default=None)
+    problems, samples, tokens, threads = settings
+    print(f"\n{arguments.model}, {problems} x {samples} requests of {tokens} tokens, {threads} threads, {machine()}")
+    print("\n| engine | weights | tpt over it, as many bits | best over it | tok/s | tok/s a processor second | runs |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for arm in arms:
         if arm.name not in speed:
-            print(f"| {arm.name} | {arm.precision} | | | {arm.failure or 'not measured'} | |")
+            print(f"| {arm.name} | {arm.precision} | | | {arm.failure or 'not measured'} | | |")
             continue
-        runs = ", ".join(f"{each:,.0f}" for each in arm.rates)
-        cells = [f"{each / speed[arm.name]:.2f}x" if each else "" for each in (own.get(arm.precision), best)]
-        cpu = statistics.median(arm.cpu_rates)
-        print(
-            f"| {arm.name} | {arm.precision} | {cells[0]} | {cells[1]} | {speed[arm.name]:,.0f} ({runs}) | {cpu:,.0f} |"
-        )
-    for versions in sorted({arm.versions for arm in arms if arm.versions}):
-        print(f"\n- {versions}", end="")
-    print()
+        ratios = [f"{each / speed[arm.name]:.2f}x" if each else "" for each in (own.get(arm.precision), best)]
+        found = [f"{clock[arm.name]:,.0f}", f"{cpu[arm.name]:,.0f}", str(len(runs[arm.name]))]
+        print("| " + " | ".join([arm.name, arm.precision, *ratios, *found]) + " |")
+    print("\n" + "\n".join(sorted({f"- {each['versions']}" for each in measured})))
 
 
 def machine() -> str:

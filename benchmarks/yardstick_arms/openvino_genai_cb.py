@@ -12,7 +12,7 @@ from serving import Prompts, Sample, serve
 
 def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
     scheduler = openvino_genai.SchedulerConfig()
-    scheduler.cache_size = 3
+    scheduler.cache_size = 2
     scheduler.max_num_seqs = job["rows"]
     scheduler.max_num_batched_tokens = 512
     scheduler.enable_prefix_caching = False
