@@ -6,7 +6,8 @@
 The same requests for all: 64 GSM8K test questions (TPT_DATA; else word problems), 4 samples of each, T = 0.7 and nothing
 else, every sample ``--tokens`` long whatever is in it. Weights come from one GGUF file. Every arm is a process in the
 environment of its engine, loaded before the first is measured; then all sample in turn, as often as ``--repeats`` says.
-Times include the prompts. An engine whose environment is missing, or that fails, is left out with a line that says so.
+Times include the prompts. The
+matrix products alone are what bounds ours: of each question's prompt once, and of every step for all requests. An engine whose environment is missing, or that fails, is left out with a line that says so.
 
 Measurements are kept in ``--cache``; the table has all of them with the same settings, so ``--only`` may measure it in parts
 where memory does not hold all engines at once. ``--cpu``: ratios by processor time, for a machine with other work on it; with
@@ -40,6 +41,7 @@ MODELS = {
     "smollm2": SMOLLM2,
     "qwen": str(Path("~/.cache/tpt-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf").expanduser()),
 }
+AS_IT_IS = "the file as it is"
 OURS = {"16 bits": "tpt, bfloat16", "8 bits": "tpt, int8"}
 
 
@@ -53,6 +55,8 @@ class Arm:
     """Of ``.venv-ENVIRONMENT``; empty for ours."""
     script: str
     given: tuple[str, ...] = ()
+    reads: str = ""
+    """The model's other form, where it does not read the checkpoint."""
     variables: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     versions: str = ""
@@ -82,12 +86,12 @@ def main() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     job = write_job(spec, cache, arguments)
     settings = [getattr(arguments, name) for name in ("problems", "samples", "tokens", "threads")]
-    arms = arms_of(spec, cache)
+    arms = arms_of()
     chosen = [arm for arm in arms if re.search(arguments.only, arm.name)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         for arm in chosen:
-            start(arm, job, cache)
+            start(arm, job, spec, cache)
         for arm in chosen:
             await_start(arm)
         for _ in range(arguments.repeats):
@@ -101,29 +105,34 @@ def main() -> None:
     show(arms, cache / "measured.jsonl", settings, arguments)
 
 
-def arms_of(spec: str, cache: Path) -> list[Arm]:
-    """Return all arms; what they read is made when it is missing."""
+def arms_of() -> list[Arm]:
     arms = [
-        Arm("tpt, bfloat16", "16 bits", "", "ours.py", ("full",), ENVIRONMENT),
-        Arm("tpt, int8", "8 bits", "", "ours.py", ("int8",), ENVIRONMENT),
+        Arm("tpt, bfloat16", "16 bits", "", "ours.py", ("full",), variables=ENVIRONMENT),
+        Arm("tpt, int8", "8 bits", "", "ours.py", ("int8",), variables=ENVIRONMENT),
+        Arm("tpt's matrix products alone, bfloat16", "16 bits", "", "products.py", ("full",), variables=ENVIRONMENT),
+        Arm("tpt's matrix products alone, int8", "8 bits", "", "products.py", ("int8",), variables=ENVIRONMENT),
         Arm("`generate`, bfloat16, 256 rows", "16 bits", "", "generate.py", ("256",)),
         Arm("`generate`, bfloat16, 128 rows", "16 bits", "", "generate.py", ("128",)),
         Arm("vLLM, bfloat16", "16 bits", "vllm", "vllm_cpu.py"),
         Arm("vLLM and zentorch, bfloat16", "16 bits", "zentorch", "vllm_cpu.py", ("zentorch",)),
     ]
-    files = {kind: models.rewritten(spec, cache, kind) for kind in models.TYPES}
-    files["the file as it is"] = models.resolve(spec).gguf_path
-    for kind, file in files.items():
-        precision = {"q8_0": "8 bits", "the file as it is": "4 bits"}.get(kind, "16 bits")
-        arms.append(Arm(f"llama.cpp, {kind}", precision, "llama", "llama_cpp.mjs", (str(file),)))
+    for kind, precision in (("bf16", "16 bits"), ("f16", "16 bits"), ("q8_0", "8 bits"), (AS_IT_IS, "4 bits")):
+        arms.append(Arm(f"llama.cpp, {kind}", precision, "llama", "llama_cpp.mjs", reads=kind))
         if kind != "bf16":
-            arms.append(Arm(f"OpenVINO, {kind}", precision, "openvino", "openvino_genai_cb.py", (str(file),)))
-    converter = Arm("", "", "ctranslate2", "").interpreter
-    if converter.exists():
-        folder = str(models.for_ctranslate2(spec, cache, converter))
-        for kind, precision in (("float32", "32 bits"), ("int8_float32", "8 bits")):
-            arms.append(Arm(f"CTranslate2, {kind}", precision, "ctranslate2", "ctranslate2_arm.py", (folder, kind)))
+            arms.append(Arm(f"OpenVINO, {kind}", precision, "openvino", "openvino_genai_cb.py", reads=kind))
+    for kind, precision in (("float32", "32 bits"), ("int8_float32", "8 bits")):
+        name = f"CTranslate2, {kind}"
+        arms.append(Arm(name, precision, "ctranslate2", "ctranslate2_arm.py", (kind,), reads="ctranslate2"))
     return arms
+
+
+def file_for(arm: Arm, spec: str, cache: Path) -> list[str]:
+    """Return what an arm reads besides the job, made where it is missing."""
+    if arm.reads == "ctranslate2":
+        return [str(models.for_ctranslate2(spec, cache, arm.interpreter))]
+    if arm.reads == AS_IT_IS:
+        return [str(models.resolve(spec).gguf_path)]
+    return [str(models.rewritten(spec, cache, arm.reads))] if arm.reads else []
 
 
 def write_job(spec: str, cache: Path, arguments: argparse.Namespace) -> Path:
@@ -144,7 +153,7 @@ def write_job(spec: str, cache: Path, arguments: argparse.Namespace) -> Path:
     return file
 
 
-def start(arm: Arm, job: Path, cache: Path) -> None:
+def start(arm: Arm, job: Path, spec: str, cache: Path) -> None:
     if not arm.interpreter.exists():
         arm.failure = f"no {arm.interpreter.relative_to(ROOT)}: make yardsticks"
         return
@@ -154,7 +163,7 @@ def start(arm: Arm, job: Path, cache: Path) -> None:
     if arm.environment:
         environment.pop("PYTHONPATH", None)
     arm.process = subprocess.Popen(
-        [str(arm.interpreter), script, str(job), *arm.given],
+        [str(arm.interpreter), script, str(job), *file_for(arm, spec, cache), *arm.given],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(cache / f"{re.sub('[^a-z0-9]+', '-', arm.name.lower())}.log").open("w", encoding="utf-8"),
