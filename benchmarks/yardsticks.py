@@ -6,8 +6,8 @@
 The same requests for all: 64 GSM8K test questions (TPT_DATA; else word problems), 4 samples of each, T = 0.7 and nothing
 else, every sample ``--tokens`` long whatever is in it. Weights come from one GGUF file. Every arm is a process in the
 environment of its engine, loaded before the first is measured; then all sample in turn, as often as ``--repeats`` says.
-Times include the prompts. The
-matrix products alone are what bounds ours: of each question's prompt once, and of every step for all requests. An engine whose environment is missing, or that fails, is left out with a line that says so.
+Times include the prompts. The matrix products alone are what bounds ours: of what the prompts do not share, and of every
+step for all requests. An engine whose environment is missing, or that fails, is left out with a line that says so.
 
 Measurements are kept in ``--cache``; the table has all of them with the same settings, so ``--only`` may measure it in parts
 where memory does not hold all engines at once. ``--cpu``: ratios by processor time, for a machine with other work on it; with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -31,7 +32,8 @@ def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
 
     @torch.inference_mode()
     def sample(prompts: Prompts, tokens: int) -> int:
-        for _ in range(0, sum(map(len, prompts)), PREFILLED):
+        shared = len(os.path.commonprefix(prompts))
+        for _ in range(0, shared + sum(len(prompt) - shared for prompt in prompts), PREFILLED):
             multiply(PREFILLED, with_head=False)
         rows = job["samples"] * len(prompts)
         for _ in range(tokens):
