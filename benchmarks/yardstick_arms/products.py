@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
 
     @torch.inference_mode()
     def sample(prompts: Prompts, tokens: int) -> int:
-        shared = len(os.path.commonprefix(prompts))
+        shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False)))
         for _ in range(0, shared + sum(len(prompt) - shared for prompt in prompts), PREFILLED):
             multiply(PREFILLED, with_head=False)
         rows = job["samples"] * len(prompts)
