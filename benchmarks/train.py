@@ -60,8 +60,12 @@ def main() -> None:
 
 
 def measure(arm: str, count: int, threads: int) -> dict[str, Any]:
+    # All of it before the clock runs, TRL too, which ours imports as well.
+    import datasets  # noqa: F401
     import torch
+    from trl import SFTTrainer  # noqa: F401
 
+    from tpt import sft  # noqa: F401
     from tpt.model.load import load_model, load_tokenizer
 
     torch.set_num_threads(threads)
