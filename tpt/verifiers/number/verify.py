@@ -35,6 +35,7 @@ from tpt.verifiers.number.numerals import (
     SCALES,
     WINDOW,
     Numeral,
+    is_symbol,
     numeral_of,
     other_spellings,
     plain_number,
@@ -43,6 +44,7 @@ from tpt.verifiers.number.numerals import (
     tidy,
 )
 from tpt.verifiers.typography import DIGITS
+from tpt.verifiers.wording import turned
 
 NUMBER_FORMAT = (
     "number/2: '#### N', the last '####' of the completion's final part. N is a plain number: digits, with an "
@@ -73,9 +75,9 @@ _PHRASE = re.compile(
 )
 # A number that only continues something: the other end of a range, an operand, a list item, an argument.
 _UNCLEAR_BEFORE = re.compile(
-    r"""(?: [0-9][)\]}%$*]*[ \t]*(?:to|or|and|through|vs\.?|[-+*/^:,;&x~.<]|\\times|\\cdot|\\div)?[ \t]*[-+$(]*
-      | [±√≠≤≥][ \t]*
-      | [+*/^][ \t]*[-$({\\]* | =[ \t]*-[ \t]+
+    r"""(?: [0-9][)\]}%$*]*[ \t]*(?:to|or|and|nor|through|vs\.?|versus|[-—…+*/^:,;&x~.<]|\\times|\\cdot|\\div)?[ \t]*[-+$(]*
+      | [±√∛∜≠≤≥][ \t]* | (?<![-=>\n])[<>!]=?[ \t]* | /=[ \t]* | \+/-[ \t]*
+      | [+*/^][ \t]*[-$({\\]* | =[ \t]*-[ \t]+ | [-−]\(
       | [A-Za-z][({] | [\x00-\x08\x0e-\x1f\x7f]
     )\Z""",
     re.VERBOSE,
@@ -93,19 +95,7 @@ _COMPOUND_AFTER = re.compile(
 
 
 _NOT_ONE = "the final answer is not one number"
-# In front of a number in running text: minus 5 is -5 where nothing is taken from, and "not 5" is anything but 5.
-_TURNING = (
-    *("not", "n't", "never", "be", "minus", "plus", "times", "by", "egative"),
-    *("twice", "thrice", "double", "triple", "half", "of", "than"),
-)
 _MINUS_BEFORE = re.compile(r"(?:\A|(?<![0-9)\]}%$*])\s)(?:negative|minus)\Z", re.IGNORECASE)
-_TURNED_BEFORE = re.compile(
-    r"(?:(?:\bnot|cannot|n't|\bnever)(?:\s+be)?(?:\s+(?:minus|negative))?"
-    r"|\b(?:twice|thrice|double|triple|half)(?:\s+of)?"
-    r"|\b(?:[0-9]+|one|two|three|four|five|six|seven|eight|nine|ten|an?)\s+(?:\w+\s+)?(?:more|less|\w+er)\s+(?:\w+\s+)?than"
-    r"|[0-9][)\]}%$*]*\s+(?:minus|plus|times|divided by))\Z",
-    re.IGNORECASE,
-)
 _PERCENT_ASKED = re.compile(r"\b(?:what|which|how many|the)\s+(?:[a-z]+\s+){0,2}(?:per\s?cent|pct)", re.IGNORECASE)
 _ASCII_DIGITS = "0123456789"
 _DIGITS = _ASCII_DIGITS + "½¼¾⅓⅔" + "".join(map(chr, DIGITS))
@@ -249,17 +239,12 @@ def _last_number(tail: str) -> Numeral | None:
 
 def _in_context(match: re.Match[str], piece: str, before: str) -> Numeral:
     """Read a number found in running text, unless the text before it makes it a part of something else."""
-    glued = match["sign"] and before[-1:].isalnum()
+    glued = (match["sign"] and before[-1:].isalnum()) or is_symbol(before[-1:])
     compound = _COMPOUND_AFTER.match(piece, match.end()) and _COMPOUND_BEFORE.search(before)
-    if glued or compound or _UNCLEAR_BEFORE.search(before):
-        return Numeral(None, (before[-20:] + match.group()).strip())
-    word = before.rstrip(" \t$€£(")
-    if not word.endswith(_TURNING):
-        return numeral_of(match, piece)
-    if _TURNED_BEFORE.search(word):
+    if glued or compound or _UNCLEAR_BEFORE.search(before) or turned(before):
         return Numeral(None, (before[-20:] + match.group()).strip())
     numeral = numeral_of(match, piece)
-    if numeral.value is not None and numeral.value > 0 and _MINUS_BEFORE.search(word):
+    if numeral.value is not None and numeral.value > 0 and _MINUS_BEFORE.search(before.rstrip(" \t$€£(")):
         return numeral._replace(value=-numeral.value, text=f"-{numeral.text}")
     return numeral
 
