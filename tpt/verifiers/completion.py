@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 
-UNMARKED = 300
+UNMARKED = 120
 """Characters at the end in which an answer without a mark can be taken back."""
 LOOKED_AT = 20_000
 """Characters at the end in which text may be crossed out or an answer taken back."""
@@ -49,11 +49,14 @@ _TAKEN_BACK = re.compile(
     r"|\b(?:that|this|it|nswer)\s+(?:isn['’]t|wasn['’]t|cannot\s+be|can['’]t\s+be)\s+(?:right|correct|true)\b"
     r"|(?<!if )(?<!whether )\bI(?:['’]ve|\s+have)?\s+(?:made\s+an?\s+(?:\w+\s+)?(?:mistake|error)|was\s+(?:wrong|mistaken))\b"
     r"|\b(?:scratch|ignore|disregard|forget)\s+(?:that|this|it|the\s+(?:above|previous|last)(?:\s+\w+)?)\b"
-    r"|(?:[.!?,;:…)\]}$*—–-]\s*|\n\s*|\s)(?:no[,.:;!—–-]|no\s+(?=it|that|wait)|wait[,.:!—–-]|actually\b|sorry\b|oops\b|correction\b"
+    r"|(?:[.!?,;:…)\]}$*—–]\s*|\s-\s+|\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?=it|that|wait)|wait[,.:!—–-]|actually\b|sorry\b|oops\b|correction\b"
     r"|hold\s+on\b|i\s+mean(?:t)?\b|or\s+rather\b|on\s+second\s+thought|my\s+(?:mistake|bad)|i\s+apologi[sz]e|let\s+me\s+correct)"
     r"(?=[^\n]{0,400}?(?:[0-9]|\\boxed|####|nswer|\b[A-J]\b)|[^\n]{0,40}\n[^\n]{0,200}?(?:[0-9]|\\boxed|####|nswer|\b[A-J]\b))",
     re.IGNORECASE,
 )
+# In small letters: without any of these, the above is not looked for.
+_HINTS = ("no", "n't", "n’t", "wrong", "correct", "mistake", "error", "ignore", "disregard", "forget", "scratch", "wait", "actually",
+          "sorry", "oops", "hold on", "i mean", "rather", "my bad", "apolog")  # fmt: skip
 _HASHES = len("####")
 _LEAVES = 4
 """Lines of leave-taking that are cut."""
@@ -162,7 +165,8 @@ def _standing(text: str) -> str:
     """Return what follows the last words that take an answer back; the text itself where there are none behind its answer."""
     marks = [place for mark in ("\\boxed", "####", "nswer", "NSWER") if (place := text.find(mark)) >= 0]
     begin = max(min(marks, default=len(text) - UNMARKED), len(text) - LOOKED_AT, 0)
-    ends = [match.end() for match in _TAKEN_BACK.finditer(text, begin)]
+    said = text[begin:].lower()
+    ends = [match.end() for match in _TAKEN_BACK.finditer(text, begin)] if any(hint in said for hint in _HINTS) else []
     return text[ends[-1] :].lstrip(" \t\n,.:;!—–-") if ends else text
 
 

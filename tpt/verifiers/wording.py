@@ -27,7 +27,7 @@ _COMPUTED = (
 )
 _BOUNDED = (
     r"\b(?:log|ln|sin|cos|tan|sqrt|exp|mod)"
-    r"|\bthan|\bat\s+(?:least|most)|\bup\s+to|\bupwards\s+of|\bin\s+excess\s+of|\bbeyond|\bbetween|\bshort\s+of"
+    r"|\bthan|\bat\s+(?:least|most)|\b(?:is|are|be|was|has|answer)\s+up\s+to|\bupwards\s+of|\bin\s+excess\s+of|\bbeyond|\bbetween|\bshort\s+of"
     r"|\b(?:above|below)|\b(?:is|are|was|be|just|well|answer)\s+(?:over|under)"
 )
 _BEFORE = re.compile(rf"(?:{_NEGATED}|{_COMPUTED}|{_BOUNDED})\Z", re.IGNORECASE)

@@ -21,7 +21,7 @@ from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly, read
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.math.scalars import spelled
 from tpt.verifiers.number.spelled import spelled_at
-from tpt.verifiers.number.verify import counts_percent
+from tpt.verifiers.number.verify import asks_percent, counts_percent
 from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 MATH_FORMAT = (
@@ -36,6 +36,14 @@ EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox)\s?\{|[{}$~]|\\[,;: ]")
 _COUNTED = re.compile(r"(-?[0-9][0-9,.]{0,30})\s+([A-Za-z]{2,20}(?:\s+[A-Za-z]{2,20}){0,2})")
+_BASED = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2})\}{0,2}")
+_BASES = {
+    str(base): (word, name)
+    for base, word, name in (
+        *((2, "two", "binary"), (3, "three", "ternary"), (4, "four", "quaternary"), (5, "five", "quinary"), (6, "six", "senary")),
+        *((7, "seven", "septenary"), (8, "eight", "octal"), (9, "nine", "nonary"), (16, "sixteen", "hexadecimal")),
+    )
+}
 _PERCENT_SIGNS = ("%", "percent", "per cent", "pct")
 _ASKED = re.compile(r"\bhow many((?: [a-z]{2,20}){1,4})")
 _CHANGING = frozenset(
@@ -129,13 +137,36 @@ def _candidates(found: FinalAnswer, gold: str, question: str) -> list[str]:
 
 
 def _as_asked(answer: str, gold: str, question: str) -> str:
-    """Return an answer without its percent sign where the gold one counts percent too: 1250 % is not 12.5 then."""
-    if not any(sign in answer for sign in _PERCENT_SIGNS) or len(gold) > MAX_ANSWER:
+    """Return an answer as the question means it: its percent sign, the base of its digits, what it names on its left side.
+
+    Without its percent sign where the gold answer counts percent too (1250 % is not 12.5 then), without the base that the
+    question asks for, and of ``a + b = 5`` what ``a + b`` is, if that is what is asked for.
+    """
+    if len(gold) > MAX_ANSWER:
         return answer
-    wanted, given = read(gold).scalar, read(answer).scalar
-    if wanted is None or given is None or wanted.percent or not given.percent:
-        return answer
-    return spelled(given.value) if counts_percent(wanted.value, question) else answer
+    if any(sign in answer for sign in _PERCENT_SIGNS):
+        wanted, given = read(gold).scalar, read(answer).scalar
+        if wanted and given and given.percent and not wanted.percent:
+            percent = counts_percent(wanted.value, question) or (asks_percent(question) and wanted.value == given.value)
+            return spelled(given.value) if percent else answer
+    based = _BASED.fullmatch(answer.strip())
+    if based and "_" not in gold and (based[2] == "10" or _speaks_of_base(based[2], question)):
+        return based[1]
+    left, equals, right = answer.partition("=")
+    if equals and "=" not in gold + right and len(left.strip()) > 1 and _bare(left) in _bare(question):
+        return right
+    return answer
+
+
+def _speaks_of_base(base: str, question: str) -> bool:
+    """Tell whether a question names a base: as digits, or in words ("base eight", "binary")."""
+    word, name = _BASES.get(base, (base, base))
+    return re.search(rf"base[- ]?(?:{base}|{word})\b|_\s*\{{?{base}\b|\b{name}\b", question.lower()) is not None
+
+
+def _bare(text: str) -> str:
+    """Return a formula without what only sets it."""
+    return re.sub(r"\\(?:left|right|cdot|text|mathrm)(?![a-z])|[\s\\${},]", "", text)
 
 
 def _asked_for(question: str) -> set[str]:

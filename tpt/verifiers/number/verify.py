@@ -9,6 +9,7 @@ The *lenient* reading takes the last explicit answer (``#### 18``, ``\boxed{18}`
 - Currency and units are ignored; ``2 hours 30 minutes``, ``3-4``, ``10 to 12``, ``2:30``, ``4\pi`` are not one number.
 - ``50%`` is right for the gold answers 50 and 0.5, and ``0.5`` for the gold answer ``50%``; but ``0.5`` and ``5000%``
   are not right for the gold answer 50: a whole gold number in a question of percent counts percent.
+- ``0.5%`` is not right for the gold answer 0.5, unless the question asks what percent.
 - A clock time is a number only at the full hour: ``2:00 pm`` is 2.
 - ``1.5 million`` is 1500000; it is also 1.5 where the question itself speaks of millions. A question that asks what percent
   counts percent where its gold answer is over 1: ``1250%`` is not right for 12.5.
@@ -180,7 +181,7 @@ def _last_answer(tail: str) -> Numeral | None:
         answer = read_start(tidy(piece), heading=mark == "####", strict_start=mark == "\\boxed", own_line=own_line)
         if answer is not None:
             return Numeral(None, answer.text) if cut and tidy(piece).endswith(answer.text) else answer
-    return _last_number(tail)
+    return last_number(tail)
 
 
 def _boxed(tail: str, position: int, piece: str) -> str:
@@ -217,8 +218,8 @@ def _marks(tail: str) -> Iterator[tuple[int, str]]:
     yield from sorted(found, reverse=True)
 
 
-def _last_number(tail: str) -> Numeral | None:
-    """Return the last number, or what looks like one but is only a part of something else."""
+def last_number(tail: str) -> Numeral | None:
+    """Return the last number, or what looks like one but is only a part of something else: its value is None then."""
     tail = without_chatter(tail)
     last = max(map(tail.rfind, _ASCII_DIGITS if tail.isascii() else _DIGITS))
     if last < 0:
@@ -253,6 +254,8 @@ def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
     """Tell whether an answer has the gold value, as itself or in the reading that its percent or scale allows."""
     if gold.value is None or answer.value is None:
         return False
+    if answer.percent and not gold.percent and abs(gold.value) < 1 and not asks_percent(question):
+        return _close(gold.value, answer.value / 100)  # 0.5% is not 0.5
     if _close(gold.value, answer.value):
         return True
     if gold.percent and not answer.percent:
@@ -264,9 +267,14 @@ def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
     return False
 
 
+def asks_percent(question: str) -> bool:
+    """Tell whether a question asks what percent."""
+    return _PERCENT_ASKED.search(question) is not None
+
+
 def counts_percent(gold: Fraction, question: str) -> bool:
     """Tell whether a gold answer without a percent sign counts percent: over 1, to a question that asks what percent."""
-    return abs(gold) > 1 and _PERCENT_ASKED.search(question) is not None
+    return abs(gold) > 1 and asks_percent(question)
 
 
 def _speaks_of(scale: str, question: str) -> bool:
