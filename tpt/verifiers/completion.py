@@ -43,20 +43,40 @@ _TAKING_LEAVE = (
 # Text that is crossed out, and a comment; "<s>" at the beginning is a token.
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~|(?<!\A)<(s|del|strike)>[^<>\n]{0,200}</\1>")
 # Words behind an answer that take it back; those of the second kind do so only where another answer follows.
-_IS_WRONG = r"(?:\w+\s+)?(?:wrong|incorrect|a\s+mistake|an\s+error|not\s+(?:right|correct|true|the\s+(?:right\s+|final\s+)?answer))\b"
+_IS_WRONG = (
+    r"(?:\w+\s+)?(?:wrong|incorrect|a\s+mistake|an\s+error"
+    r"|not\s+(?:right|correct|true|the\s+(?:right\s+|final\s+)?answer))\b"
+)
+_ANOTHER = r"(?:[0-9]|\\boxed|####|nswer|\b[A-J]\b)"
 _TAKEN_BACK = re.compile(
     rf"(?<!if )(?<!whether )(?:\b(?:that|this|it|which)|nswer|result)(?:['’]s|\s+(?:is|was|seems|must\s+be))\s+{_IS_WRONG}"
     r"|\b(?:that|this|it|nswer)\s+(?:isn['’]t|wasn['’]t|cannot\s+be|can['’]t\s+be)\s+(?:right|correct|true)\b"
     r"|(?<!if )(?<!whether )\bI(?:['’]ve|\s+have)?\s+(?:made\s+an?\s+(?:\w+\s+)?(?:mistake|error)|was\s+(?:wrong|mistaken))\b"
     r"|\b(?:scratch|ignore|disregard|forget)\s+(?:that|this|it|the\s+(?:above|previous|last)(?:\s+\w+)?)\b"
-    r"|(?:[.!?,;:…)\]}$*—–]\s*|\s-\s+|\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?=it|that|wait)|wait[,.:!—–-]|actually\b|sorry\b|oops\b|correction\b"
-    r"|hold\s+on\b|i\s+mean(?:t)?\b|or\s+rather\b|on\s+second\s+thought|my\s+(?:mistake|bad)|i\s+apologi[sz]e|let\s+me\s+correct)"
-    r"(?=[^\n]{0,400}?(?:[0-9]|\\boxed|####|nswer|\b[A-J]\b)|[^\n]{0,40}\n[^\n]{0,200}?(?:[0-9]|\\boxed|####|nswer|\b[A-J]\b))",
+    r"|(?:[.!?,;:…)\]}$*—–]\s*|\s-\s+|\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?=it|that|wait)|wait[,.:!—–-]|actually\b|sorry\b"
+    r"|oops\b|correction\b|hold\s+on\b|i\s+mean(?:t)?\b|or\s+rather\b|on\s+second\s+thought|my\s+(?:mistake|bad)|i\s+apologi[sz]e|let\s+me\s+correct)"
+    rf"(?=[^\n]{{0,400}}?{_ANOTHER}|[^\n]{{0,40}}\n[^\n]{{0,200}}?{_ANOTHER})",
     re.IGNORECASE,
 )
 # In small letters: without any of these, the above is not looked for.
-_HINTS = ("no", "n't", "n’t", "wrong", "correct", "mistake", "error", "ignore", "disregard", "forget", "scratch", "wait", "actually",
-          "sorry", "oops", "hold on", "i mean", "rather", "my bad", "apolog")  # fmt: skip
+_HINTS = (
+    *(
+        "no",
+        "n't",
+        "n’t",
+        "wrong",
+        "correct",
+        "mistake",
+        "error",
+        "ignore",
+        "disregard",
+        "forget",
+        "scratch",
+        "wait",
+        "actually",
+    ),
+    *("sorry", "oops", "hold on", "i mean", "rather", "thought", "my bad", "apolog"),
+)
 _HASHES = len("####")
 _LEAVES = 4
 """Lines of leave-taking that are cut."""

@@ -31,12 +31,17 @@ MAX_ANSWER = 2_000
 """Longest answer that is compared, in characters."""
 
 _LOOSE_BLANK = re.compile(r"(?<![0-9A-Za-z]) | (?![0-9A-Za-z])")
-_NAME = r"(?!\\(?:not|neg|lnot|neq?|[lg]eq?|approx|sim|equiv|cong|pm|mp|times|div|cdot)(?![a-z]))\\?[A-Za-z]+(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?(?:\([A-Za-z,]{1,5}\))?"
+_NAME = (
+    r"(?!\\(?:not|neg|lnot|neq?|[lg]eq?|approx|sim|equiv|cong|pm|mp|times|div|cdot)(?![a-z]))"
+    r"\\?[A-Za-z]+(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?(?:\([A-Za-z,]{1,5}\))?"
+)
 _LABEL = re.compile(rf"(?:{_NAME}(?::{_NAME})*|\\text\{{[^{{}}]*\}})=(?!=)")
 _DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 _MEMBER = re.compile(r"[A-Za-z](?:\\in|=)(?=[(\[\\{])")
 _COLON = re.compile(r"(-?\d+(?:\.\d+)?)((?::-?\d+(?:\.\d+)?)+)(?:[ap][.m]{0,4})?", re.IGNORECASE)
-_BASE = re.compile(r"(?=[A-Z]*[0-9]|[A-F]{2})([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_(?:\{(?:\\text\{)?([0-9A-Za-z]+)\}{1,2}|([0-9]))")
+_BASE = re.compile(
+    r"(?=[A-Z]*[0-9]|[A-F]{2})([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_(?:\{(?:\\text\{)?([0-9A-Za-z]+)\}{1,2}|([0-9]))"
+)
 _CHOICE = re.compile(r"\(?([A-Z])\)?")
 # Behind the letter its option may be repeated, but no second one named.
 _CHOSEN = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])(?![ ,;/&]*(?:and|or|[,;/&]|\(?[A-Z](?![A-Za-z]))).*", re.DOTALL)
@@ -250,7 +255,11 @@ def _other_brackets(gold: str, answer: str) -> bool:
 
 
 def _is_list(answer: ReadAnswer) -> bool:
-    return bool(answer.parts and len(answer.parts) > 1) or ";" in answer.text or _DECIMAL_COMMA.fullmatch(answer.text) is not None
+    return (
+        bool(answer.parts and len(answer.parts) > 1)
+        or ";" in answer.text
+        or _DECIMAL_COMMA.fullmatch(answer.text) is not None
+    )
 
 
 def _compare_parts(gold: ReadAnswer, answer: ReadAnswer) -> bool | None:

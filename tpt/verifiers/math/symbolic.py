@@ -197,7 +197,9 @@ def _confirmed(gold: Sequence[Any], answer: Sequence[Any]) -> bool:
 
 def _agree(one: Any, other: Any) -> bool:
     """Tell whether two parsed answers that math-verify finds equal agree in every number, relative to its size."""
-    if isinstance(one, sympy.Eq) != isinstance(other, sympy.Eq) and not _is_value(one if isinstance(one, sympy.Eq) else other):
+    if isinstance(one, sympy.Eq) != isinstance(other, sympy.Eq) and not _is_value(
+        one if isinstance(one, sympy.Eq) else other
+    ):
         return False
     one, other = _bare(one), _bare(other)
     if isinstance(one, sympy.Interval) and isinstance(other, sympy.Interval):
@@ -215,9 +217,13 @@ def _agree(one: Any, other: Any) -> bool:
 
 
 def _is_value(equation: sympy.Eq) -> bool:
-    """Tell whether an equation gives a name or a function a value, or is true without one: x = 5, f(2) = 5, 2 + 3 = 5."""
+    """Tell whether an equation gives a name or a function a value, or is true: x = 5, f(2) = 5, 2 + 3 = 5."""
     left = equation.lhs
-    return bool(left.is_Symbol or isinstance(left, AppliedUndef) or (not equation.free_symbols and _same_value(left, equation.rhs)))
+    return bool(
+        left.is_Symbol
+        or isinstance(left, AppliedUndef)
+        or (not equation.free_symbols and _same_value(left, equation.rhs))
+    )
 
 
 def _bare(answer: Any) -> Any:

@@ -40,7 +40,13 @@ _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2})\}{0,2}")
 _BASES = {
     str(base): (word, name)
     for base, word, name in (
-        *((2, "two", "binary"), (3, "three", "ternary"), (4, "four", "quaternary"), (5, "five", "quinary"), (6, "six", "senary")),
+        *(
+            (2, "two", "binary"),
+            (3, "three", "ternary"),
+            (4, "four", "quaternary"),
+            (5, "five", "quinary"),
+            (6, "six", "senary"),
+        ),
         *((7, "seven", "septenary"), (8, "eight", "octal"), (9, "nine", "nonary"), (16, "sixteen", "hexadecimal")),
     )
 }

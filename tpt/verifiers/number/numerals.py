@@ -255,7 +255,7 @@ def numeral_of(match: re.Match[str], text: str) -> Numeral:
 
 
 def is_symbol(character: str) -> bool:
-    """Tell whether a character beside a number would be a part of it: a digit, sign or letter of mathematics, as in 18⅛, 18⁴, 18π."""
+    """Tell whether a character beside a number would be a part of it: a digit, sign or Greek letter, as in 18⅛, 18⁴, 18π."""
     if character.isascii() or character in _APART:
         return False
     return unicodedata.category(character) in _SYMBOLS or "\u0370" <= character <= "\u03ff"
