@@ -248,6 +248,7 @@ MATH_QUESTIONS: list[tuple[str, str, str, bool]] = [
     ("What is 22 in base 8?", "26", r"26_9", False),
     ("Find $a+b$.", "5", "a + b = 5", True),
     ("Find $a-b$.", "5", "a + b = 5", False),
+    ("If $2x = 10$, find $x$.", "5", "2x = 5", False),
     ("What percent is it?", "0.5", r"0.5\%", True),
     ("What is it?", "0.5", r"0.5\%", False),
 ]

@@ -36,58 +36,12 @@ _OPENERS = " \t\n$€£(*_`{[\\"
 _LONGEST = 60
 # How everything above ends, so that most texts are not searched.
 _LAST = frozenset(
-    [
-        "not",
-        "never",
-        "cannot",
-        "neither",
-        "nor",
-        "be",
-        "been",
-        "equal",
-        "equals",
-        "to",
-        "exactly",
-        "really",
-        "quite",
-        "even",
-        "just",
-        "minus",
-        "negative",
-        "than",
-        "of",
-        "but",
-        "from",
-        "near",
-        "except",
-        "twice",
-        "thrice",
-        "double",
-        "triple",
-        "half",
-        "times",
-        "plus",
-        "by",
-        "power",
-        "log",
-        "ln",
-        "sin",
-        "cos",
-        "tan",
-        "sqrt",
-        "exp",
-        "mod",
-        "after",
-        "before",
-        "least",
-        "most",
-        "beyond",
-        "between",
-        "over",
-        "under",
-        "above",
-        "below",
-    ]
+    re.findall(
+        r"\w+",
+        "not never cannot neither nor be been equal equals to exactly really quite even just minus negative than of but from"
+        " near except twice thrice double triple half times plus by power log ln sin cos tan sqrt exp mod after before least"
+        " most beyond between over under above below",
+    )
 )
 
 AFTER = re.compile(

@@ -37,19 +37,10 @@ EXTRACTED = 200
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox)\s?\{|[{}$~]|\\[,;: ]")
 _COUNTED = re.compile(r"(-?[0-9][0-9,.]{0,30})\s+([A-Za-z]{2,20}(?:\s+[A-Za-z]{2,20}){0,2})")
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2})\}{0,2}")
-_BASES = {
-    str(base): (word, name)
-    for base, word, name in (
-        *(
-            (2, "two", "binary"),
-            (3, "three", "ternary"),
-            (4, "four", "quaternary"),
-            (5, "five", "quinary"),
-            (6, "six", "senary"),
-        ),
-        *((7, "seven", "septenary"), (8, "eight", "octal"), (9, "nine", "nonary"), (16, "sixteen", "hexadecimal")),
-    )
-}
+_BASES = dict(
+    zip("2 3 4 5 6 7 8 9 16".split(), "two three four five six seven eight nine sixteen".split(), strict=True)  # noqa: SIM905
+)
+_FOUND = "(?:find|valueof|whatis|compute|determine|evaluate|calculate)(?:the)?"
 _PERCENT_SIGNS = ("%", "percent", "per cent", "pct")
 _ASKED = re.compile(r"\bhow many((?: [a-z]{2,20}){1,4})")
 _CHANGING = frozenset(
@@ -159,15 +150,17 @@ def _as_asked(answer: str, gold: str, question: str) -> str:
     if based and "_" not in gold and (based[2] == "10" or _speaks_of_base(based[2], question)):
         return based[1]
     left, equals, right = answer.partition("=")
-    if equals and "=" not in gold + right and len(left.strip()) > 1 and _bare(left) in _bare(question):
-        return right
+    if equals and "=" not in gold + right and len(left.strip()) > 1:
+        asked = re.search(rf"{_FOUND}{re.escape(_bare(left))}(?![0-9A-Za-z^+*/-])", _bare(question), re.IGNORECASE)
+        return right if asked else answer
     return answer
 
 
 def _speaks_of_base(base: str, question: str) -> bool:
-    """Tell whether a question names a base: as digits, or in words ("base eight", "binary")."""
-    word, name = _BASES.get(base, (base, base))
-    return re.search(rf"base[- ]?(?:{base}|{word})\b|_\s*\{{?{base}\b|\b{name}\b", question.lower()) is not None
+    """Tell whether a question names a base, in digits or in words."""
+    names = {"2": "binary", "8": "octal", "16": "hexadecimal"}
+    wanted = rf"base[- ]?(?:{base}|{_BASES.get(base, base)})\b|_\s*\{{?{base}\b|\b{names.get(base, base + ' base')}"
+    return re.search(wanted, question.lower()) is not None
 
 
 def _bare(text: str) -> str:
