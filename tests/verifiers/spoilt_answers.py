@@ -203,6 +203,11 @@ MATH_ALONE: list[Row] = boxed(
         ),
         *(("5", f"{left} = 5", True) for left in ("x", "f(2)", "2+3", "AB", r"\angle A", r"\text{Area}", "")),
         ("x^2 + y^2 = 4", "4", False),
+        (r"\frac{MN}{PQ} = 4", "4", True),
+        ("4", "|PQ| = 4", True),
+        ("4", "2PQ = 4", False),
+        ("(p,q) = (4,5)", "(4,5)", True),
+        ("120", r"2\text{ hours} = 120\text{ minutes}", True),
         ("x_1", "x", False),
         # Half a percent is not a half.
         (r"\frac{1}{2}", r"0.5\%", False),

@@ -35,7 +35,9 @@ _NAME = (
     r"(?!\\(?:not|neg|lnot|neq?|[lg]eq?|approx|sim|equiv|cong|pm|mp|times|div|cdot)(?![a-z]))"
     r"\\?[A-Za-z]+(?:_(?:[A-Za-z0-9]|\{[^{}]*\}))?(?:\([A-Za-z,]{1,5}\))?"
 )
-_LABEL = re.compile(rf"(?:{_NAME}(?::{_NAME})*|\\text\{{[^{{}}]*\}})=(?!=)")
+# What a capital names is a point, a line, an angle or a ratio of these: AB, |AB|, \frac{NO}{BO}, m\angle A.
+_POINTS = r"(?=[^=]{0,40}[A-Z])m?(?:\\(?:frac|overline|angle|triangle)(?![a-z])|[A-Z|{}\[\]/' ]|_\d){1,40}"
+_LABEL = re.compile(rf"(?:{_NAME}(?::{_NAME})*|\\text\{{[^{{}}]*\}}|{_POINTS})=(?!=)")
 _DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
 _MEMBER = re.compile(r"[A-Za-z](?:\\in|=)(?=[(\[\\{])")
 _COLON = re.compile(r"(-?\d+(?:\.\d+)?)((?::-?\d+(?:\.\d+)?)+)(?:[ap][.m]{0,4})?", re.IGNORECASE)

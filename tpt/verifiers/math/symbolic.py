@@ -219,11 +219,11 @@ def _agree(one: Any, other: Any) -> bool:
 def _is_value(equation: sympy.Eq) -> bool:
     """Tell whether an equation gives a name or a function a value, or is true: x = 5, f(2) = 5, 2 + 3 = 5."""
     left = equation.lhs
-    return bool(
-        left.is_Symbol
-        or isinstance(left, AppliedUndef)
-        or (not equation.free_symbols and _same_value(left, equation.rhs))
-    )
+    if all(
+        each.is_Symbol or isinstance(each, AppliedUndef) for each in (left if isinstance(left, sympy.Tuple) else [left])
+    ):
+        return True
+    return not equation.free_symbols and isinstance(left, sympy.Expr) and _same_value(left, equation.rhs)
 
 
 def _bare(answer: Any) -> Any:

@@ -40,6 +40,8 @@ _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2})\}{0,2}")
 _BASES = dict(
     zip("2 3 4 5 6 7 8 9 16".split(), "two three four five six seven eight nine sixteen".split(), strict=True)  # noqa: SIM905
 )
+# A number with its unit on the left side of an equation: 2 \\text{ hours} = 120.
+_MEASURED = re.compile(r"\s*(?:[-0-9.,/ ]|\\[dt]?frac\{\d+\}\{\d+\})+(?:\\text\s?\{[^{}]*\}|\\\$)\s*")
 _FOUND = "(?:find|valueof|whatis|compute|determine|evaluate|calculate)(?:the)?"
 _PERCENT_SIGNS = ("%", "percent", "per cent", "pct")
 _ASKED = re.compile(r"\bhow many((?: [a-z]{2,20}){1,4})")
@@ -151,6 +153,8 @@ def _as_asked(answer: str, gold: str, question: str) -> str:
         return based[1]
     left, equals, right = answer.partition("=")
     if equals and "=" not in gold + right and len(left.strip()) > 1:
+        if _MEASURED.fullmatch(left):
+            return right
         asked = re.search(rf"{_FOUND}{re.escape(_bare(left))}(?![0-9A-Za-z^+*/-])", _bare(question), re.IGNORECASE)
         return right if asked else answer
     return answer
