@@ -41,7 +41,7 @@ _BASES = dict(
     zip("2 3 4 5 6 7 8 9 16".split(), "two three four five six seven eight nine sixteen".split(), strict=True)  # noqa: SIM905
 )
 # A number with its unit on the left side of an equation: 2 \\text{ hours} = 120.
-_MEASURED = re.compile(r"\s*(?:[-0-9.,/ ]|\\[dt]?frac\{\d+\}\{\d+\})+(?:\\text\s?\{[^{}]*\}|\\\$)\s*")
+_MEASURED = re.compile(r"(?:[-0-9.,/ ]|\\[dt]?frac\{\d+\}\{\d+\})+(?:\\text\s?\{[^{}]*\}|\\\$)\s*")
 _FOUND = "(?:find|valueof|whatis|compute|determine|evaluate|calculate)(?:the)?"
 _PERCENT_SIGNS = ("%", "percent", "per cent", "pct")
 _ASKED = re.compile(r"\bhow many((?: [a-z]{2,20}){1,4})")
