@@ -138,6 +138,7 @@ _TAKEN_BACK = (
     ),
     *("That answer is wrong.", "Scratch that.", "It isn't right."),
 )
+_CORRECTED = ("No, 9.", "Wait, it should be 9.", "Actually, 9.", "Correction: 9.", "I mean 9.")
 _STANDS = (
     *(
         "Let me know if this is wrong!",
@@ -145,7 +146,7 @@ _STANDS = (
         "No other 3 numbers do.",
         "Check: 4 + 4 = 8.",
     ),
-    *("Let me know if I made a mistake.", "There is no doubt, as 2 * 4 = 8.", "(Not 9, for that is too many.)"),
+    *("Let me know if I made a mistake.", "There is no doubt, as 2 * 4 = 8."),
 )
 _PLACES = ("#### {}", "The answer is {}.", "So she has {}.", r"\boxed{{{}}}")
 
@@ -158,26 +159,22 @@ AROUND: list[Row] = [
         for words in _TAKEN_BACK
         for answer in ("#### 8\n", "The answer is 8.", r"So \boxed{8}.")
     ),
-    *(("9", f"{answer} {words}", True) for words in _TAKEN_BACK[:7] for answer in ("#### 8\n", "The answer is 8.")),
+    *(("9", f"{answer} {words}", True) for words in _CORRECTED for answer in ("#### 8\n", "The answer is 8.")),
     *(
         ("8", f"{answer} {words}", True)
         for words in _STANDS
         for answer in ("#### 8\n", "The answer is 8.", r"So \boxed{8}.")
     ),
     *(("8", f"#### {text}", False) for text in ("~~8~~", "~~8~~ 9", "<del>8</del> 9", "<!-- 8 -->", "9 <!-- 8 -->")),
-    *(
-        ("8", text, True)
-        for text in ("#### ~~9~~ 8", "<s> So it is 8</s>", "#### 8 <!-- 9 -->", "17 rounds up to 8", "a -> 8")
-    ),
-    *(
-        ("8", f"#### 8 {words}", True)
-        for words in ("billionaires", "pavilions", "more than before", "times", "with 2 left", "third")
-    ),
+    *(("8", text, True) for text in ("#### ~~9~~ 8", "#### 8 <!-- 9 -->", "17 rounds up to 8")),
 ]
-"""Of ``number`` and ``math`` alike, but for ``NUMBER_ALONE``."""
+"""Of ``number`` and ``math`` alike; ``number`` reads more of what stands around a number as words, ``NUMBER_ALONE``."""
 
 NUMBER_ALONE: list[Row] = [
     ("0.5", "#### 0.5%", False), ("0.005", "#### 0.5%", True), ("8000", "#### 8千", True), ("8", "#### 8 √", False),
+    *(("9", f"#### 8\n {words}", True) for words in _TAKEN_BACK[:7]),
+    *(("8", text, True) for text in ("<s> So it is 8</s>", "a -> 8", "The answer is 8. (Not 9, for that is too many.)")),
+    *(("8", f"#### 8 {each}", True) for each in ("billionaires", "pavilions", "more than before", "times", "with 2 left", "third")),
 ]  # fmt: skip
 
 MATH_ALONE: list[Row] = boxed(
