@@ -174,7 +174,7 @@ NUMBER_ALONE: list[Row] = [
     ("0.5", "#### 0.5%", False), ("0.005", "#### 0.5%", True), ("8000", "#### 8千", True), ("8", "#### 8 √", False),
     *(("9", f"#### 8\n {words}", True) for words in _TAKEN_BACK[:7]),
     *(("8", text, True) for text in ("<s> So it is 8</s>", "a -> 8", "The answer is 8. (Not 9, for that is too many.)")),
-    *(("8", f"#### 8 {each}", True) for each in ("billionaires", "pavilions", "more than before", "times", "with 2 left", "third")),
+    *(("8", f"#### 8 {each}", True) for each in ("billionaires", "pavilions", "more than before", "times", "third")),
 ]  # fmt: skip
 
 MATH_ALONE: list[Row] = boxed(
