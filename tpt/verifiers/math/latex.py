@@ -107,7 +107,7 @@ def compare_exactly(gold: str, answer: str) -> bool | None:
         return False  # 5 is not "5, 5", however sets are compared
     if _other_brackets(ours.text, theirs.text):
         return False
-    if ours.brackets in ("()", "[]") and not theirs.brackets and re.search(r"\bor\b", answer):
+    if ours.parts and ours.brackets in ("()", "[]") and not theirs.brackets and re.search(r"\bor\b", answer):
         return False  # a point is not "3 or 4"
     if ours.parts and theirs.parts:
         return _compare_parts(ours, theirs)
