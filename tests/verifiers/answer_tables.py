@@ -98,4 +98,7 @@ EXACT: list[Row] = [
     ("blue", "#### not blue", False),
     ("blue", "#### blue or red", False),
     ("</s>", "#### </s>", True),
+    ("no, it is 9", "Answer:\nNo, it is 9", True),
+    ("yes", "#### yes\nNo, sorry.\n#### no", False),
+    ("no", "#### yes\nThat is wrong.\nno", True),
 ]

@@ -383,21 +383,3 @@ MATH = {
     "whole": WHOLE, "products": PRODUCTS, "units": UNITS, "around": AROUND, "values": VALUES, "options": OPTIONS,
     "words": WORDS,
 }  # fmt: skip
-
-# What a question asks how many of may be left off, whatever it is; nothing else may.
-COUNTED_QUESTION = "Tom has 30 blue widgets and gives 12 away. How many blue widgets are left?"
-COUNTED = boxed(
-    [
-        ("18", "18 widgets", True),
-        ("18", r"18\text{ widgets}", True),
-        ("18", "18 blue widgets", True),
-        ("18", "18 widgets left", True),
-        ("17", "18 widgets", False),
-        ("18", "18 zorbs", False),
-        ("18", "18 more widgets", False),
-        ("18", "18 dozen widgets", False),
-        ("18", r"18\text{ or more widgets}", False),
-        ("18", "18 times widgets", False),
-        ("18", "18 red widgets", False),
-    ]
-)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from answer_tables import CHOICE, EXACT, QUESTION, Row
+from answer_tables import CHOICE, EXACT, QUESTION, Row, boxed
 from code_cases import needs_bubblewrap
-from math_answers import COUNTED, COUNTED_QUESTION, MATH
+from math_answers import MATH
 from number_answers import NUMBER
+from spoilt_answers import AROUND, COUNTED, COUNTED_QUESTION, MATH_ALONE, MATH_QUESTIONS, NUMBER_ALONE
+from spoilt_answers import CHOICE as SPOILT_CHOICE
 
 from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem, Trace
@@ -18,6 +20,11 @@ GROUPS = [
     *(("number", name, rows, "") for name, rows in NUMBER.items()),
     *(("choice", name, rows, QUESTION) for name, rows in CHOICE.items()),
     ("exact", "texts", EXACT, ""),
+    ("number", "around", [*AROUND, *NUMBER_ALONE], ""),
+    ("math", "around", AROUND, ""),
+    ("math", "alone", MATH_ALONE, ""),
+    *(("math", f"asked {n}", boxed([row[1:]]), row[0]) for n, row in enumerate(MATH_QUESTIONS)),
+    ("choice", "around", SPOILT_CHOICE, QUESTION),
 ]
 
 
@@ -35,7 +42,7 @@ def test_verdicts(kind: str, name: str, rows: list[Row], question: str) -> None:
 
 
 def test_the_tables_are_long() -> None:
-    assert sum(len(rows) for _, _, rows, _ in GROUPS) >= 450
+    assert sum(len(rows) for _, _, rows, _ in GROUPS) >= 1_500
 
 
 def test_a_question_for_a_coefficient_wants_the_box_alone() -> None:

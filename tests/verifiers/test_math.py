@@ -80,7 +80,6 @@ SAME = [
     (r"6 - 5i", r"-5i+6"),
     (r"2516_8", r"2516_{8}"),
     (r"2516_8", r"2516"),
-    (r"2516", r"2516_8"),
     (r"\text{Evelyn}", r"Evelyn"),
     (r"\text{Evelyn}", r"\textbf{evelyn}"),
     (r"\text{(C)}", r"C"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tpt.verifiers.wording import AFTER, turned
+
 SPAN = 600
 """Characters after an answer phrase or an unclosed box that can belong to the answer."""
 _AROUND = 160
@@ -45,10 +47,6 @@ _END = re.compile(
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}[ \t'’]*")
 _ADDED = re.compile(r"[-−+±]|\\(?:pm|mp)(?![a-zA-Z])")
 _SPACE = re.compile(r"\\[,;:! ]|~|\\\$|\\(?:left|right|big|Big)(?![a-zA-Z])")
-_NOT = re.compile(
-    r"(?:(?:\bnot|\bnever|\bcannot|n['’]t)(?:\s+be)?|\b(?:twice|thrice|double|triple|half)(?:\s+of)?)[\s$]*\Z",
-    re.IGNORECASE,
-)
 _FACTOR = re.compile(r"(?:[0-9)}]|(?<![A-Za-z\\])[A-Za-z])\s*\Z")
 _BINDS_BEFORE = re.compile(
     rf"(?:[0-9]\.|[-−+/^_±×·÷√]|(?<!\*)\*|\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?:\[[^\]]*\])?(?:[_^]\{{?\w+\}}?)?"
@@ -66,11 +64,9 @@ _AFTER_IN_TEXT = re.compile(
     rf"\^|_[0-9{{]|\.[0-9]|[±×·÷√%]|\s?\\(?:{_FUNCTION}|{_SIGN}|{_LETTER})(?![a-zA-Z])|\\%"
     r"|\s?[*/+]\s?(?=[0-9(\\])|[-−](?=[0-9(\\])|\s[-−]\s(?=[0-9(\\])|[0-9]|[a-zA-Z](?![a-zA-Z'’])"
 )
-_SCALE = re.compile(
-    r"(?:\s|~|\\[,;:! ]|\$|\\\)|\*)*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*"
-    r"(dozen|hundred|thousand|million|billion|trillion|percent|per cent|or (?:more|less|fewer|greater|higher|lower)"
-    r"|is (?:wrong|incorrect|false))s?(?![A-Za-z])"
-)
+_CLOSED = re.compile(r"(?:[ \t]|~|\\[,;:! ]|\$|\\\)|\*)*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*")
+_SCALE = re.compile(r"(dozen|hundred|thousand|million|billion|trillion|percent|per cent)s?(?![A-Za-z])")
+_OTHER_LETTER = re.compile(r" (?:or|and) \(?[A-J]\)?(?![A-Za-z])")
 
 
 def boxes(text: str) -> tuple[list[Box], Box | None]:
@@ -113,10 +109,7 @@ def with_surroundings(text: str, box: Box, content: str) -> str:
     r"""Return a box's content together with what it is a part of: ``-5`` for ``-\boxed{5}``."""
     before, in_formula = _before(text, box.start)
     piece = text[box.end : box.end + _AROUND]
-    scale = _SCALE.match(piece)
-    after = (
-        f"\\text{{ {scale[1]}}}" if scale else _after(piece, in_formula=in_formula, opened=before[-1:] in ("{", "("))
-    )
+    after = _words_after(piece, content) or _after(piece, in_formula=in_formula, opened=before[-1:] in ("{", "("))
     if not before and not after:
         return content
     simple = re.fullmatch(r"[0-9.,]+|[A-Za-z]|\\[A-Za-z]+(?:\{[^{}+]*\})*", content.strip())
@@ -126,6 +119,17 @@ def with_surroundings(text: str, box: Box, content: str) -> str:
     # "-\\boxed{x+1}" is -(x+1), but "-\\boxed{5 cm}" is -5 cm.
     negated = not before.strip("-−") and not _ADDED.search(content, 0 if before else 1)
     return f"{before}{factor}{content if simple or negated else f'({content})'}{after}"
+
+
+def _words_after(piece: str, content: str) -> str:
+    """Return the words behind a box that belong to it, as text: its scale, or what makes it another answer."""
+    closed = _CLOSED.match(piece)
+    rest = piece[closed.end() if closed else 0 :]
+    if scale := _SCALE.match(rest):
+        return f"\\text{{ {scale[1]}}}"
+    letter = len(content.strip("() ")) == 1 and content.strip("() ").isupper()
+    changed = AFTER.match(f" {rest}") or (_OTHER_LETTER.match(f" {rest}") if letter else None)
+    return f"\\text{{ {re.sub('[^A-Za-z ]', '', changed[0]).strip() or 'or'}}}" if changed else ""
 
 
 def _open_box(text: str, stack: list[tuple[int, int]]) -> Box | None:
@@ -153,7 +157,7 @@ def _before(text: str, start: int) -> tuple[str, bool]:
         rest, mark = rest[words[-1].end() :], ""
     in_formula = mark[:1] in tuple("$\\&=<>≤≥≈")
     plain = _SPACE.sub(" ", rest).strip(" \t")
-    if _NOT.search(piece):
+    if turned(piece, boxed=True):
         return r"\text{not }", in_formula
     if not plain:
         # "-$\boxed{5}$": a sign that touches the formula.

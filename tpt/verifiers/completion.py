@@ -10,6 +10,10 @@ from __future__ import annotations
 import json
 import re
 
+UNMARKED = 120
+"""Characters at the end in which an answer without a mark can be taken back."""
+LOOKED_AT = 20_000
+"""Characters at the end in which text may be crossed out or an answer taken back."""
 LONGEST_JSON = 20_000
 """Longest JSON that is read, in characters."""
 _END_MARKERS = (
@@ -36,6 +40,43 @@ _TAKING_LEAVE = (
     "If you'd", "Is there any", "Please let", "Please feel", "Do you have", "Do you need", "Do you want", "Would you like",
     "Don't hesitate", "Good luck",
 )  # fmt: skip
+# Text that is crossed out, and a comment; "<s>" at the beginning is a token.
+_STRUCK = re.compile(r"~~[^~\n]{1,200}~~|(?<!\A)<(s|del|strike)>[^<>\n]{0,200}</\1>")
+# Words behind an answer that take it back; those of the second kind do so only where another answer follows.
+_IS_WRONG = (
+    r"(?:\w+\s+)?(?:wrong|incorrect|a\s+mistake|an\s+error"
+    r"|not\s+(?:right|correct|true|the\s+(?:right\s+|final\s+)?answer))\b"
+)
+_ANOTHER = r"(?:[0-9]|\\boxed|####|nswer|\b[A-J]\b)"
+_TAKEN_BACK = re.compile(
+    rf"(?<!if )(?<!whether )(?:\b(?:that|this|it|which)|nswer|result)(?:['’]s|\s+(?:is|was|seems|must\s+be))\s+{_IS_WRONG}"
+    r"|\b(?:that|this|it|nswer)\s+(?:isn['’]t|wasn['’]t|cannot\s+be|can['’]t\s+be)\s+(?:right|correct|true)\b"
+    r"|(?<!if )(?<!whether )\bI(?:['’]ve|\s+have)?\s+(?:made\s+an?\s+(?:\w+\s+)?(?:mistake|error)|was\s+(?:wrong|mistaken))\b"
+    r"|\b(?:scratch|ignore|disregard|forget)\s+(?:that|this|it|the\s+(?:above|previous|last)(?:\s+\w+)?)\b"
+    r"|(?:[.!?,;…)\]}$—–]\s*|\s-\s+|(?<![:*])\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?=it|that|wait)|wait[,.:!—–-]|actually\b|sorry\b"
+    r"|oops\b|correction\b|hold\s+on\b|i\s+mean(?:t)?\b|or\s+rather\b|on\s+second\s+thought|my\s+(?:mistake|bad)|let\s+me\s+correct)"
+    rf"(?=[^\n]{{0,400}}?{_ANOTHER}|[^\n]{{0,40}}\n[^\n]{{0,200}}?{_ANOTHER})",
+    re.IGNORECASE,
+)
+# In small letters: without any of these, the above is not looked for.
+_HINTS = (
+    *(
+        "no",
+        "n't",
+        "n’t",
+        "wrong",
+        "correct",
+        "mistake",
+        "error",
+        "ignore",
+        "disregard",
+        "forget",
+        "scratch",
+        "wait",
+        "actually",
+    ),
+    *("sorry", "oops", "hold on", "i mean", "rather", "thought", "my bad"),
+)
 _HASHES = len("####")
 _LEAVES = 4
 """Lines of leave-taking that are cut."""
@@ -53,13 +94,14 @@ _KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Fin
 
 def final_part(completion: str) -> str:
     """Return the part of a completion in which the final answer stands; empty when its thoughts never end."""
-    text = completion
+    text = without_hidden(completion)
     if "<" in text and _TAG.search(text):
         text = until_end_marker(without_thoughts(text))
     elif "]" in text and "INST]" in text:
         text = until_end_marker(text)
     if ":" in text or text.count("#") > _HASHES or not text.isascii():
         text = _until_next_question(text)
+    text = _standing(text)
     if ">" in text[-2_000:] and "</" in text:
         text = _tagged(text)
     return _from_json(text) if "}" in text[-8:] and ('"' in text or "'" in text) else text
@@ -98,6 +140,16 @@ def program_part(completion: str) -> str:
     return _tagged(text) if text.rstrip().endswith("</answer>") else text
 
 
+def without_hidden(text: str) -> str:
+    """Return a text without what is crossed out or stands in a comment of HTML."""
+    if "-->" in text:
+        first, *others = text.split("<!--")
+        text = first + "".join(each.partition("-->")[2] if "-->" in each else f"<!--{each}" for each in others)
+    if "~~" not in text and "</" not in text:
+        return text
+    return text[:-LOOKED_AT] + _STRUCK.sub("", text[-LOOKED_AT:])
+
+
 def without_chatter(text: str) -> str:
     """Return the text before the last lines in which a chat model takes its leave."""
     rest = text.rstrip()
@@ -127,6 +179,15 @@ def _until_next_question(text: str) -> str:
         return text
     question = _QUESTION.search(text, answered.end() - 1)
     return text if question is None else text[: question.start()]
+
+
+def _standing(text: str) -> str:
+    """Return what follows the last words that take an answer back; the text itself where there are none behind its answer."""
+    marks = [place for mark in ("\\boxed", "####", "nswer", "NSWER") if (place := text.find(mark)) >= 0]
+    begin = max(min(marks, default=len(text) - UNMARKED), len(text) - LOOKED_AT, 0)
+    said = text[begin:].lower()
+    ends = [match.end() for match in _TAKEN_BACK.finditer(text, begin)] if any(hint in said for hint in _HINTS) else []
+    return text[ends[-1] :].lstrip(" \t\n,.:;!—–-") if ends else text
 
 
 def _tagged(text: str) -> str:

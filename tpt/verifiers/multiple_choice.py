@@ -35,14 +35,20 @@ _LETTERS = "ABCDEFGHIJ"
 _STRICT = re.compile(r"####[ \t]*([A-J])(?![0-9A-Za-z_'’])")
 # Behind the letter, a second one: "B and C", "B, C", "B or C", "B/C", "B) (C)". Neither is chosen then.
 _SECOND = re.compile(
-    r"[)\]}.:]*[*_`$}]*\s*(?:,|;|&|/|\+|(?:,\s*)?\b(?:and|or|und|oder|et|ou|y|o)\b|\s)\s*(?:also\s+|option\s+|\\text\{)?"
+    r"[)\]}.:]*[*_`$}]*\s*(?:[,;&/+|=<>→~–—?-]+|\.\.+|(?:,\s*)?\(?\b(?:and|or|und|oder|et|ou|y|o|to|through|plus|with|as\s+well\s+as)\b|\s)"
+    r"\s*(?:(?:or|and|also|maybe|perhaps|possibly|even|option)\s+|\\text\{)*"
     r"[(\[*_`$]*[A-J][)\]*_`$]*(?=\s*(?:$|[.,;:)\n!?*_`$}/&]|\b(?:and|or|are|is)\b))"
+    r"|\+(?!\w)"
 )
 # Before the letter, another one: "(B) and (C)".
 _FIRST = re.compile(r"(?<![A-Za-z])[(\[]?[A-J][)\]]?\s*(?:,|;|&|/|\band\b|\bor\b)(?:\s*\b(?:and|or)\b)?\s*[(\[]?\Z")
 _NOT_BUT = re.compile(r"\bnot\s+(?:option\s+|choice\s+)?[(\[]?[A-J][)\]]?,?\s+but\s+(?:rather\s+)?(?=[(\[]?[A-J]\b)")
 # What follows a letter that is turned down.
-_REFUSED = re.compile(r"[)\]]?\s*(?:is|are|was)\s*(?:not|n't|wrong|incorrect|false|out)|[)\]]?\s*isn't", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"[)\]]?[\s,(–—-]*(?:(?:which\s+)?(?:is|are|was|seems|looks|would\s+be|must\s+be)\s*(?:not|n['’]t|wrong|incorrect|false|out)"
+    r"|(?:isn|can)['’]t|cannot\s+be|(?:wrong|incorrect|false)\b)|[^.\n]{0,60}\b(?:else|otherwise)\b",
+    re.IGNORECASE,
+)
 _MARKUP = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textit|mbox|rm|bf)(?![a-zA-Z])\s*|[{}$*_`]|\\[()\[\],;!: ]|\\boxed"
 )
@@ -69,7 +75,11 @@ _SAID = re.compile(
     r"|(?i:\b(?:it|that|this)(?:'s|’s| is| must be))\s+[(\[]?([A-J])[)\]]?(?=\s*(?:$|[.,;:!\n]))"
     r"|(?:^|[.!?\n]\s*)(?i:(?:so|thus|therefore),?\s+)?[(\[]?([A-J])[)\]]?\s+is\s+(?:the\s+)?(?:correct|right|best|answer)"
 )
-_TURNED_DOWN = re.compile(r"(?:\bnot|n't|n’t|\bnever|\bneither|\bnor|\bcannot(?:\s+be)?)\s*\Z", re.IGNORECASE)
+_TURNED_DOWN = re.compile(
+    r"(?:\bnot|n't|n’t|\bnever|\bneither|\bnor|\bcannot(?:\s+be)?|\b(?:rul|exclud|eliminat|discard|reject|doubt|avoid)\w*(?:\s+(?:out|that))?)"
+    r"\s*\Z",
+    re.IGNORECASE,
+)
 # An option's text as a sentence of its own: "It is a car."
 _IT_IS = re.compile(
     r"(?:(?:so|thus|hence|therefore),?\s+)?(?:it|this|that|it must be|the one)\s*(?:is|'s|was|must be)\s+(?!not\b)(.{1,200})",

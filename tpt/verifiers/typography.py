@@ -10,7 +10,7 @@ MINUS = "−－–‐‑‒﹣"
 TIMES = "×·⋅✕∗＊"
 OVER = "÷⁄∕／"
 BLANKS = "\u00a0\u2007\u2009\u202f\u3000"
-INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\u206a\u206b\ufeff"
 
 PLAIN: dict[int, str | None] = {
     **DIGITS,

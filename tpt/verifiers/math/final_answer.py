@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tpt.verifiers.boxes import SPAN, Box, boxes, strip_boxes, with_surroundings
+from tpt.verifiers.number.verify import last_number
 
 TAIL = 20_000
 """Characters from the end of a completion that are looked at."""
@@ -61,10 +62,6 @@ _VERB = re.compile(
 _LATEX = re.compile(r"\\[a-zA-Z]+|[\^_]")
 _JOIN = re.compile(r"\s*(?:,|;)?\s*(?:and|or|,|;)?\s*", re.IGNORECASE)
 _LINE_END = re.compile(r"\n|。|\.\s+(?=[A-Z])|\.\s*$|(?<=[^.])\s+I hope it is correct|<\||</s>")
-# In front of a number, these make it another one.
-_TURNED = re.compile(
-    r"\b(?:not|never|negative|minus|isn't|least|most|more|less|fewer|over|under|between|or)\b", re.IGNORECASE
-)
 _NOT_BUT = re.compile(r"not\s[^.;\n]{1,60}?\bbut\s+(?:rather\s+)?", re.IGNORECASE)
 _LEAD = re.compile(
     r"(?:\s*(?:about|approximately|exactly|simply|just|therefore|thus|option|choice)\b\s*,?|[\s:*_`])+", re.I
@@ -74,6 +71,8 @@ _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.^:])(?:\d+(?::\d+)+"
     r"|[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|,\d+)?(?<=\d)(?:\s?/\s?\d+)?(?:\s?\\?%)?)(?![A-Za-z0-9_^:])"
 )
+# A time, a ratio, a decimal comma: no number to others, but one answer.
+_APART = re.compile(r"[-−]?\d+(?::\d+)+|[-−]?\d+,(?!\d{3}\Z)\d+")
 
 
 def final_answer(completion: str) -> FinalAnswer | None:
@@ -178,10 +177,11 @@ def _end_of_sentence(line: str) -> str:
         return line
     verb = _last_verb(line)
     rest = line[verb:] if verb else line
-    if _TURNED.search(rest):
-        return rest
     numbers = _NUMBER.findall(rest)
-    return numbers[0].strip() if len(numbers) == 1 and (not verb or re.match(r"[^A-Za-z]*\d", rest) is None) else rest
+    if len(numbers) != 1 or (verb and re.match(r"[^A-Za-z]*\d", rest)):
+        return rest
+    found = last_number(rest)
+    return numbers[0].strip() if found is not None and found.value is not None else rest
 
 
 def _last_verb(sentence: str) -> int:
@@ -216,7 +216,10 @@ def _unmarked(text: str) -> FinalAnswer | None:
     for line in reversed(lines[-3:]):
         numbers = _NUMBER.findall(line)
         if numbers:
-            return FinalAnswer(numbers[-1].strip(), "number")
+            found = last_number(line)
+            if found is None or (found.value is None and _APART.fullmatch(numbers[-1].strip())):
+                return FinalAnswer(numbers[-1].strip(), "number")
+            return FinalAnswer(_plain(line) if found.value is None else found.text, "number")
     if len(lines) == 1 and len(text) <= SPAN:
         return FinalAnswer(_plain(text), "formula")
     return None

@@ -18,7 +18,7 @@ _SCALAR = re.compile(
     rf"|(?P<number>{_NUMBER})(?:\s?/\s?(?P<divisor>{_NUMBER})"
     rf"|[eE](?P<exponent>[-+]?\d+)|(?:\\cdot ?|\*)10(?:\^|\*\*)(?P<power>\d|\{{[-+]?\d+\}}|\([-+]?\d+\)))?)\s?(?P<percent>%?)"
 )
-_POWER_OF_TEN = re.compile(r"(?P<sign>[-+]?)10\^\{(?P<power>[-+]?\d+)\}")
+_POWER_OF_TEN = re.compile(r"(?P<sign>[-+]?)10\^(?P<power>\d|\{[-+]?\d+\})")
 _DECIMAL = re.compile(r"[-+]?\d*\.(\d{4,30})")
 _REPEATING = re.compile(r"(?<![\d.])(\d{0,30})\.(\d{0,30})(?:\\overline\s?\{(\d{1,30})\}|\((\d{1,30})\))(?![\d.])")
 _GOES_ON = re.compile(r"(?<![\d.])(\d{0,30})\.(\d{3,30})\.\.\.(?![\d.])")
@@ -40,7 +40,7 @@ def scalar_of(text: str) -> Scalar | None:
     if len(text) > MAX_DIGITS:
         return None
     if power := _POWER_OF_TEN.fullmatch(text):
-        exponent = _power_of_ten(power["power"])
+        exponent = _power_of_ten(power["power"].strip("{}"))
         return None if exponent is None else Scalar(-exponent if power["sign"] == "-" else exponent)
     match = _SCALAR.fullmatch(text)
     if match is None:
@@ -54,6 +54,8 @@ def scalar_of(text: str) -> Scalar | None:
 
 def same_number(gold: Scalar, answer: Scalar) -> bool:
     """Tell whether a number is the gold one, as itself or in the reading that a percent sign allows."""
+    if answer.percent and not gold.percent and abs(gold.value) < 1:
+        return _close(gold.value, answer.value / 100)  # 0.5% is not 0.5
     if gold.percent == answer.percent or not gold.percent:
         if _close(gold.value, answer.value) or _rounded(gold.value, answer):
             return True

@@ -63,6 +63,8 @@ _BAR = re.compile(r"\\(?:bar|overline|dot)(?![a-zA-Z])\s*(?:\{\s*(\d+)\s*\}|(\d)
 _SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\(?:hspace|phantom)\{[^{}]*\}")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\s?\{,\s?\}|,\\!|\\,|\\ |,\\,)\s?(?=\d{3}(?!\d))")
 _DEGREES = re.compile(r"\^\s?\{?\s?\\(?:circ|degree)(?![a-zA-Z])\s?\}?|\\degree(?![a-zA-Z])|\\deg(?![a-zA-Z])")
+_ANGLE = re.compile(rf"(\d+(?:\.\d+)?)\s?(?:{_DEGREES.pattern})")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _FRAC = re.compile(r"\\[dtc]?frac(?![a-zA-Z])\s?")
 _FRAC_SHORT = re.compile(
     r"\\frac\s?(?:([0-9a-zA-Z])\s?([0-9a-zA-Z])|([0-9a-zA-Z])\s?(?=\{)|\{([^{}]*)\}\s?([0-9a-zA-Z]))"
@@ -72,6 +74,8 @@ _SAME = [
     (re.compile(r"\\(?:leq|leqslant)(?![a-zA-Z])"), r"\\le"),
     (re.compile(r"\\(?:geq|geqslant)(?![a-zA-Z])"), r"\\ge"),
     (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
+    (re.compile(r"\\langle(?![a-zA-Z])"), "("),
+    (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"\\(?:varnothing|empty)(?![a-zA-Z])"), r"\\emptyset"),
@@ -85,6 +89,7 @@ _AND = re.compile(
 _OR = re.compile(r"\s*(?:\\text\s*\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![a-zA-Z]))\s*")
 _RELATION = re.compile(r"[<>]|\\[lg]e(?![a-z])")
 _BRACED = re.compile(r"([_^])\{\s?([A-Za-z0-9])\s?\}")
+_SIGN_BEFORE = re.compile(r"\A\s*(?::|=(?!=)|\\approx(?![a-z])|≈)?\s*|\s+\Z")
 _BLANKS = re.compile(r"\s+")
 _TIGHT = re.compile(r" ?([-+=<>(){}\[\],/^_|:]|\\(?:cdot|le|ge|ne|in|cup|cap|pm|mp|lor)(?![a-zA-Z])) ?")
 _CURRENCY = re.compile(
@@ -109,7 +114,7 @@ def canonical(text: str) -> str:
         text = with_repeating_as_fractions(text)
     text = _BRACED.sub(r"\1\2", text)
     text = _BLANKS.sub(" ", text).strip().removesuffix("...").rstrip(".,;:") + "..." * text.rstrip().endswith("...")
-    text = text.strip().removeprefix(":").strip()
+    text = _SIGN_BEFORE.sub("", text)
     text = _CURRENCY.sub(r"\1", text)
     text = _TIGHT.sub(r"\1", text)
     return _without_grouping(text)
@@ -130,7 +135,8 @@ def _without_latex(text: str) -> str:
         name, words = whole["name"], whole["words"]
         text = f"{f'{name}=' if name else ''}{whole['number']}{f'{chr(92)}text{{ {words.strip()}}}' if words else ''}"
     text = _SPACES.sub(" ", text)
-    text = _DEGREES.sub("", text)
+    # The sine of 30° is none of 30; elsewhere the sign says what is counted.
+    text = _DEGREES.sub("", _ANGLE.sub(r"\\frac{\1\\pi}{180}", text) if _TRIGONOMETRIC.search(text) else text)
     text = _FRAC.sub(r"\\frac", text)
     text = _FRAC_SHORT.sub(_full_frac, text)
     text = _SQRT_SHORT.sub(r"\\sqrt{\1}", text)

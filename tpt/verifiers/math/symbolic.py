@@ -19,6 +19,7 @@ from latex2sympy2_extended import NormalizationConfig
 from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy, normalize_latex
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
+from sympy.core.function import AppliedUndef
 
 from tpt.verifiers.math.latex import read
 
@@ -35,8 +36,9 @@ _MIXED = re.compile(r"(?<![\d.}^_/])(\d+)\s?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<=\s)(
 # zero would make vanish are a part of the answer too.
 _UNREADABLE = re.compile(
     r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text"
-    r"|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]|(?<!_)\d\s?_|[A-Za-z)}]\s?'|\\[bp]?mod(?![a-z])"
+    r"|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]|(?<!_)\d\s?_|[A-Za-z)}]\s?'|\d\s?\^\s?\{?\s?T|\\Pi(?![a-z])|\\[bp]?mod(?![a-z])"
 )
+_LONE_I = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])")
 _APPROX = re.compile(r"\\approx|≈")
 _END_OF_TEXT = -1
 """The parser's token type behind the last token."""
@@ -136,7 +138,7 @@ def _whole(text: str) -> Any:
     text = text.replace("**", "^").replace("*", "\\cdot ")
     text = re.sub(r"\^(-?\d{2,})", r"^{\1}", text)  # 2^10 as people type it
     latex = normalize_latex(text, config=_NORMALIZED)
-    reader = _Reader(is_real=not should_treat_as_complex(latex))
+    reader = _Reader(is_real=not (should_treat_as_complex(latex) or _LONE_I.search(latex)))
     parser = reader.create_parser(latex)
     tree = parser.math()
     if parser.getTokenStream().LA(1) != _END_OF_TEXT:
@@ -195,6 +197,10 @@ def _confirmed(gold: Sequence[Any], answer: Sequence[Any]) -> bool:
 
 def _agree(one: Any, other: Any) -> bool:
     """Tell whether two parsed answers that math-verify finds equal agree in every number, relative to its size."""
+    if isinstance(one, sympy.Eq) != isinstance(other, sympy.Eq) and not _is_value(
+        one if isinstance(one, sympy.Eq) else other
+    ):
+        return False
     one, other = _bare(one), _bare(other)
     if isinstance(one, sympy.Interval) and isinstance(other, sympy.Interval):
         return _agree(one.start, other.start) and _agree(one.end, other.end)
@@ -210,8 +216,18 @@ def _agree(one: Any, other: Any) -> bool:
     return True
 
 
+def _is_value(equation: sympy.Eq) -> bool:
+    """Tell whether an equation gives a name or a function a value, or is true: x = 5, f(2) = 5, 2 + 3 = 5."""
+    left = equation.lhs
+    if all(
+        each.is_Symbol or isinstance(each, AppliedUndef) for each in (left if isinstance(left, sympy.Tuple) else [left])
+    ):
+        return True
+    return not equation.free_symbols and isinstance(left, sympy.Expr) and _same_value(left, equation.rhs)
+
+
 def _bare(answer: Any) -> Any:
-    return answer.rhs if isinstance(answer, sympy.Eq) and isinstance(answer.lhs, sympy.Symbol) else answer
+    return answer.rhs if isinstance(answer, sympy.Eq) and _is_value(answer) else answer
 
 
 def _same_value(one: sympy.Expr, other: sympy.Expr) -> bool:

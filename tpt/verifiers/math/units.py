@@ -132,7 +132,7 @@ def unit_of(words: str, *, is_text: bool) -> Unit | None:
         last = lower
     if not nouns and not (tokens and tokens[-1].lower() in ("square",)):
         return None
-    spelled = "".join(name).strip("/·")
+    spelled = "".join(name).rstrip("/·")
     return Unit(spelled if re.search(r"[a-z]", spelled) else "", factor, False)
 
 

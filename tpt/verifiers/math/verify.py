@@ -21,7 +21,7 @@ from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly, read
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.math.scalars import spelled
 from tpt.verifiers.number.spelled import spelled_at
-from tpt.verifiers.number.verify import counts_percent
+from tpt.verifiers.number.verify import asks_percent, counts_percent
 from tpt.verifiers.pool.call import PoolCall, PoolResult
 
 MATH_FORMAT = (
@@ -36,6 +36,13 @@ EXTRACTED = 200
 """Longest answer kept in a verdict, in characters."""
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox)\s?\{|[{}$~]|\\[,;: ]")
 _COUNTED = re.compile(r"(-?[0-9][0-9,.]{0,30})\s+([A-Za-z]{2,20}(?:\s+[A-Za-z]{2,20}){0,2})")
+_BASED = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2})\}{0,2}")
+_BASES = dict(
+    zip("2 3 4 5 6 7 8 9 16".split(), "two three four five six seven eight nine sixteen".split(), strict=True)  # noqa: SIM905
+)
+# A number with its unit on the left side of an equation: 2 \\text{ hours} = 120.
+_MEASURED = re.compile(r"(?:[-0-9.,/ ]|\\[dt]?frac\{\d+\}\{\d+\})+(?:\\text\s?\{[^{}]*\}|\\\$)\s*")
+_FOUND = "(?:find|valueof|whatis|compute|determine|evaluate|calculate)(?:the)?"
 _PERCENT_SIGNS = ("%", "percent", "per cent", "pct")
 _ASKED = re.compile(r"\bhow many((?: [a-z]{2,20}){1,4})")
 _CHANGING = frozenset(
@@ -129,13 +136,40 @@ def _candidates(found: FinalAnswer, gold: str, question: str) -> list[str]:
 
 
 def _as_asked(answer: str, gold: str, question: str) -> str:
-    """Return an answer without its percent sign where the gold one counts percent too: 1250 % is not 12.5 then."""
-    if not any(sign in answer for sign in _PERCENT_SIGNS) or len(gold) > MAX_ANSWER:
+    """Return an answer as the question means it: its percent sign, the base of its digits, what it names on its left side.
+
+    Without its percent sign where the gold answer counts percent too (1250 % is not 12.5 then), without the base that the
+    question asks for, and of ``a + b = 5`` what ``a + b`` is, if that is what is asked for.
+    """
+    if len(gold) > MAX_ANSWER:
         return answer
-    wanted, given = read(gold).scalar, read(answer).scalar
-    if wanted is None or given is None or wanted.percent or not given.percent:
-        return answer
-    return spelled(given.value) if counts_percent(wanted.value, question) else answer
+    if any(sign in answer for sign in _PERCENT_SIGNS):
+        wanted, given = read(gold).scalar, read(answer).scalar
+        if wanted and given and given.percent and not wanted.percent:
+            percent = counts_percent(wanted.value, question) or (asks_percent(question) and wanted.value == given.value)
+            return spelled(given.value) if percent else answer
+    based = _BASED.fullmatch(answer.strip())
+    if based and "_" not in gold and (based[2] == "10" or _speaks_of_base(based[2], question)):
+        return based[1]
+    left, equals, right = answer.partition("=")
+    if equals and "=" not in gold + right and len(left.strip()) > 1:
+        if _MEASURED.fullmatch(left):
+            return right
+        asked = re.search(rf"{_FOUND}{re.escape(_bare(left))}(?![0-9A-Za-z^+*/-])", _bare(question), re.IGNORECASE)
+        return right if asked else answer
+    return answer
+
+
+def _speaks_of_base(base: str, question: str) -> bool:
+    """Tell whether a question names a base, in digits or in words."""
+    names = {"2": "binary", "8": "octal", "16": "hexadecimal"}
+    wanted = rf"base[- ]?(?:{base}|{_BASES.get(base, base)})\b|_\s*\{{?{base}\b|\b{names.get(base, base + ' base')}"
+    return re.search(wanted, question.lower()) is not None
+
+
+def _bare(text: str) -> str:
+    """Return a formula without what only sets it."""
+    return re.sub(r"\\(?:left|right|cdot|text|mathrm)(?![a-z])|[\s\\${},]", "", text)
 
 
 def _asked_for(question: str) -> set[str]:

@@ -6,12 +6,14 @@ Callers pass a bounded piece (see ``WINDOW``), for some patterns here look back 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 from tpt.verifiers.number.spelled import spelled_at
 from tpt.verifiers.typography import OVER, PLAIN, TIMES
+from tpt.verifiers.wording import AFTER, turned
 
 WINDOW = 400
 """Longest piece of text worth reading, in characters."""
@@ -34,10 +36,8 @@ class Numeral(NamedTuple):
 
 
 SCALES = {
-    "万": 10**4,
-    "萬": 10**4,
-    "亿": 10**8,
-    "億": 10**8,
+    **{"十": 10, "百": 100, "千": 1_000, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8, "兆": 10**12},
+    **{"천": 1_000, "만": 10**4, "억": 10**8},
     "dozen": 12,
     "lakh": 10**5,
     "crore": 10**7,
@@ -67,7 +67,7 @@ NUMBER = re.compile(
 )
 _SUFFIX = re.compile(
     r"(?::00\s?[ap]\.?m\b)|[\s$)\]}*]{0,6}(?:(?P<percent>%|percent|per\ cent|pct)"
-    r"|(?P<scale>dozen|lakh|crore|hundred|thousand|million|billion|trillion)s?\b)|(?P<wan>[万萬亿億])"
+    r"|(?P<scale>dozen|lakh|crore|hundred|thousand|million|billion|trillion)s?\b)|\s?(?P<wan>[十百千万萬亿億兆천만억])"
     r"|(?P<short>k|\s?(?:(?-i:M)|mn|bn|tn))(?![A-Za-z0-9&])",
     re.IGNORECASE,
 )
@@ -85,19 +85,12 @@ _LEAD = re.compile(
 _CLOSERS = re.compile(r"(?:[$)\]}*`\"'”’%]|\\[)\]])*")
 # What may not follow a number: it would make the number a part of something else.
 _UNCLEAR_AFTER = re.compile(
-    r"""[0-9_&@#\x00-\x08\x0e-\x1f\x7f] | [.,]\s?[0-9] | \([0-9]
-      | ![\s]*[})$\]]                                          # a factorial
-      | \s*(?:[=>]|<(?![/|])|[:+*/]\s*[-$(\\]*\s*[0-9a-zA-Z(](?<![a-zA-Z])|-\s*[$(\\]*[0-9(])
+    r"""[0-9_&@#\x00-\x08\x0e-\x1f\x7f] | [.,]\s?[0-9] | \([0-9] | \s*(?:\.\.+|[…—•✖→⇒])\s*[-$]?[0-9]
+      | !+[\s]*[})$\]] | !! | \s*% | [‰‱]                    # a factorial; a second percent sign
+      | \s*(?:[=>]|-+>|<(?![/|])|[:+*/]\s*[-$(\\]*\s*[0-9a-zA-Z(](?<![a-zA-Z])|-\s*[$(\\]*[0-9(])
       | \.?\s*\\(?:overline|bar|dot|ldots|dots|cdots|pm|mp)(?![a-z])   # 3.\overline{6} is not 3
-      | \s+or\s+(?:more|less|fewer|greater|higher|lower|above|below)\b
-      | \s+(?:[a-z]+\s+)?(?:more|less|fewer|greater)\s+than\s+[$]?[0-9]
-      | \s+(?:times|multiplied\ by|divided\ by|plus|minus)\s+[$]?[0-9]
-      | \s[bdeijknopqrtuvxyz](?=\s*(?:[}$)]|\\\)|\.?\s*\Z)) | \s?[±√∞≠≤≥∈∪∩→]   # 18 x in a formula
-      | \s+(?:squared|cubed|factorial|pi)\b | \s+(?:raised\s+)?to\s+the\s+(?:[a-z]+\s+)?power\b | \+(?![0-9A-Za-z]) | ‰
-      | \s+and\s+(?:(?:an?|one|two|three)[\s-]+)?(?:hal(?:f|ves)|thirds?|fourths?|quarters?)\b
-      | [\s-]+(?:tens|(?:ten|hundred|thousand|million|billion)ths?)\b
-      | \s+(?:is|are)\s+(?:not|wrong|incorrect|false)\b
-      | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ)
+      | \s[bdeijknopqrtuvxyz](?=\s*(?:[})$]|\\\)|\.?\s*\Z)) | \+(?![0-9A-Za-z]) | \s+\+(?:[^0-9A-Za-z]|\Z) | \s+r\s?[0-9]
+      | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ) | pi\b | h\s?[0-9] | °\s?[0-9]
       | \s*(?:to|or|and|through|vs\.?|versus|[,;&~])\s*[-+$]*\.?[0-9]
       | \s+[-+$]*\.?[0-9]                                      # 10 12
       | \s?x\s?[0-9(]
@@ -108,7 +101,8 @@ _UNCLEAR_AFTER = re.compile(
       | \s+(?!(?:for|in|per|of|since|because|as|from|by|at|after|with|on|out|than|if|when|over|is|are|means|which
               |every|each|so|plus|minus|times)\b)
         [A-Za-z]+\.?,?\s+(?:(?:and|or|to|&)\s+)?[-$]*[0-9]
-    """,
+      | """
+    + AFTER.pattern,
     re.VERBOSE | re.IGNORECASE,
 )
 _DIGIT = re.compile("[0-9]")
@@ -116,17 +110,18 @@ _BULLET = re.compile(
     r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ "
     r"\t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])"
 )
-# Words before a number that make it another one: minus 5, not 5 (but 6), more than 5.
+# Words before a number that make it another one: minus 5, not 5 but 6.
 _TURNED = re.compile(
     r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])"
-    r"|(?P<but>not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\]))"
-    r"|(?:not|never|twice|thrice|double|triple|half of|(?:one|two|three|four|five|six|seven|eight|nine|ten|a"
-    r"|an)\s+\w+\s+(?:than|of)|more than|less than|fewer than|greater than|at least|at most|over|under|above|below"
-    r"|between|up to)\s",
+    r"|not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\])",
     re.IGNORECASE,
 )
 # 9 eggs * $2 an egg = $18: the number is only the calculation's first.
 _CALCULATION = re.compile(r"[^.,;:(=0-9]{0,40}?[-+*/x]\s?[$(]*[0-9][^(\n]{0,120}?=")
+# Categories of characters that belong to a number they touch, and characters among them that do not.
+_SYMBOLS = frozenset(("Sm", "Sk", "Nd", "Nl", "No", "Mn", "Me", "Lm"))
+_APART = "≈→⇒∴∵∎"
+_NEAR = 60
 _ENUMERATION = re.compile(r"[0-9]{1,2}[.):]\s+[*_]*[A-Za-z]")
 
 _CHARACTERS = {
@@ -223,18 +218,16 @@ def _read_words(text: str, start: int, *, heading: bool) -> Numeral | None:
 def _read_line(line: str, *, strict_start: bool) -> Numeral | None:
     negative = False
     match = NUMBER.match(line)
-    if match is None:
-        turned = _TURNED.match(line)
-        if turned is not None and turned["but"] is not None:
-            return _read_line(line[turned.end() :], strict_start=strict_start)
-        if turned is not None and turned["sign"] is None:
-            return Numeral(None, line.strip())
-        if turned is not None:
-            negative, line = True, line[turned.end() :]
-            match = NUMBER.match(line)
+    if match is None and (found := _TURNED.match(line)) is not None:
+        if found["sign"] is None:
+            return _read_line(line[found.end() :], strict_start=strict_start)
+        negative, line = True, line[found.end() :]
+        match = NUMBER.match(line)
     if match is None:
         words = line[:1].isalpha() or line[:1] in "#<|"
-        return None if words and not strict_start else Numeral(None, line.strip())
+        later = NUMBER.search(line[:_NEAR]) if words else None
+        refused = strict_start or not words or (later is not None and turned(line[: later.start()]))
+        return Numeral(None, line.strip()) if refused else None
     numeral = numeral_of(match, line)
     if "=" in line and (numeral.value is None or _CALCULATION.match(line, match.end())):
         right = line[line.rfind("=") + 1 :]
@@ -250,14 +243,22 @@ def numeral_of(match: re.Match[str], text: str) -> Numeral:
     """Read a match of NUMBER together with what follows it in the text: percent, scale, or something that spoils it."""
     suffix = _SUFFIX.match(text, match.end())
     end = suffix.end() if suffix else match.end()
-    unclear = _UNCLEAR_AFTER.match(text, end) or _UNCLEAR_AFTER.match(text, _past(_CLOSERS, text, end))
-    value = None if unclear else _value(match)
+    closed = _past(_CLOSERS, text, end)
+    unclear = _UNCLEAR_AFTER.match(text, end) or (closed > end and _UNCLEAR_AFTER.match(text, closed))
+    value = None if unclear or is_symbol(text[closed:].lstrip()[:1]) else _value(match)
     if value is None:
         return Numeral(None, text[match.start() :].strip())
     if suffix is None:
         return Numeral(value, match.group())
     scale = (suffix["scale"] or suffix["wan"] or _SHORT.get((suffix["short"] or "").strip().lower(), "")).lower()
     return Numeral(value * SCALES.get(scale, 1), text[match.start() : end], suffix["percent"] is not None, scale)
+
+
+def is_symbol(character: str) -> bool:
+    """Tell whether a character beside a number would be a part of it: a digit, sign or Greek letter, as in 18⅛, 18⁴, 18π."""
+    if character.isascii() or character in _APART:
+        return False
+    return unicodedata.category(character) in _SYMBOLS or "\u0370" <= character <= "\u03ff"
 
 
 def read_all(text: str) -> Numeral | None:

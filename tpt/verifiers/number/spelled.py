@@ -12,9 +12,10 @@ _SMALL = (
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _ENGLISH = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * n for n, word in enumerate(_TENS, 2)}
 _ENGLISH_UNITS = {"hundred": 100, "thousand": 1_000, "million": 10**6, "dozen": 12}
-_WORD = "|".join(sorted([*_ENGLISH, *_ENGLISH_UNITS], key=len, reverse=True))
+WORD = "|".join(sorted([*_ENGLISH, *_ENGLISH_UNITS], key=len, reverse=True))
+"""The words of English numbers, as alternatives of a pattern."""
 _IN_ENGLISH = re.compile(
-    rf"(?P<sign>(?:minus|negative)\s+)?(?P<words>(?:{_WORD})(?:(?:\s+and)?[\s-]+(?:{_WORD})){{0,12}})(?![A-Za-z-])",
+    rf"(?P<sign>(?:minus|negative)\s+)?(?P<words>(?:{WORD})(?:(?:\s+and)?[\s-]+(?:{WORD})){{0,12}})(?![A-Za-z-])",
     re.IGNORECASE,
 )
 _CHINESE = {

@@ -9,6 +9,7 @@ The *lenient* reading takes the last explicit answer (``#### 18``, ``\boxed{18}`
 - Currency and units are ignored; ``2 hours 30 minutes``, ``3-4``, ``10 to 12``, ``2:30``, ``4\pi`` are not one number.
 - ``50%`` is right for the gold answers 50 and 0.5, and ``0.5`` for the gold answer ``50%``; but ``0.5`` and ``5000%``
   are not right for the gold answer 50: a whole gold number in a question of percent counts percent.
+- ``0.5%`` is not right for the gold answer 0.5, unless the question asks what percent.
 - A clock time is a number only at the full hour: ``2:00 pm`` is 2.
 - ``1.5 million`` is 1500000; it is also 1.5 where the question itself speaks of millions. A question that asks what percent
   counts percent where its gold answer is over 1: ``1250%`` is not right for 12.5.
@@ -35,6 +36,7 @@ from tpt.verifiers.number.numerals import (
     SCALES,
     WINDOW,
     Numeral,
+    is_symbol,
     numeral_of,
     other_spellings,
     plain_number,
@@ -43,6 +45,7 @@ from tpt.verifiers.number.numerals import (
     tidy,
 )
 from tpt.verifiers.typography import DIGITS
+from tpt.verifiers.wording import turned
 
 NUMBER_FORMAT = (
     "number/2: '#### N', the last '####' of the completion's final part. N is a plain number: digits, with an "
@@ -73,9 +76,9 @@ _PHRASE = re.compile(
 )
 # A number that only continues something: the other end of a range, an operand, a list item, an argument.
 _UNCLEAR_BEFORE = re.compile(
-    r"""(?: [0-9][)\]}%$*]*[ \t]*(?:to|or|and|through|vs\.?|[-+*/^:,;&x~.<]|\\times|\\cdot|\\div)?[ \t]*[-+$(]*
-      | [±√≠≤≥][ \t]*
-      | [+*/^][ \t]*[-$({\\]* | =[ \t]*-[ \t]+
+    r"""(?: [0-9][)\]}%$*]*[ \t]*(?:to|or|and|nor|through|vs\.?|versus|[-—…+*/^:,;&x~.<]|\\times|\\cdot|\\div)?[ \t]*[-+$(]*
+      | [±√∛∜≠≤≥][ \t]* | (?<![-=>\n])[<>!]=?[ \t]* | /=[ \t]* | \+/-[ \t]*
+      | [+*/^][ \t]*[-$({\\]* | =[ \t]*-[ \t]+ | [-−]\(
       | [A-Za-z][({] | [\x00-\x08\x0e-\x1f\x7f]
     )\Z""",
     re.VERBOSE,
@@ -93,19 +96,7 @@ _COMPOUND_AFTER = re.compile(
 
 
 _NOT_ONE = "the final answer is not one number"
-# In front of a number in running text: minus 5 is -5 where nothing is taken from, and "not 5" is anything but 5.
-_TURNING = (
-    *("not", "n't", "never", "be", "minus", "plus", "times", "by", "egative"),
-    *("twice", "thrice", "double", "triple", "half", "of", "than"),
-)
 _MINUS_BEFORE = re.compile(r"(?:\A|(?<![0-9)\]}%$*])\s)(?:negative|minus)\Z", re.IGNORECASE)
-_TURNED_BEFORE = re.compile(
-    r"(?:(?:\bnot|cannot|n't|\bnever)(?:\s+be)?(?:\s+(?:minus|negative))?"
-    r"|\b(?:twice|thrice|double|triple|half)(?:\s+of)?"
-    r"|\b(?:[0-9]+|one|two|three|four|five|six|seven|eight|nine|ten|an?)\s+(?:\w+\s+)?(?:more|less|\w+er)\s+(?:\w+\s+)?than"
-    r"|[0-9][)\]}%$*]*\s+(?:minus|plus|times|divided by))\Z",
-    re.IGNORECASE,
-)
 _PERCENT_ASKED = re.compile(r"\b(?:what|which|how many|the)\s+(?:[a-z]+\s+){0,2}(?:per\s?cent|pct)", re.IGNORECASE)
 _ASCII_DIGITS = "0123456789"
 _DIGITS = _ASCII_DIGITS + "½¼¾⅓⅔" + "".join(map(chr, DIGITS))
@@ -190,7 +181,7 @@ def _last_answer(tail: str) -> Numeral | None:
         answer = read_start(tidy(piece), heading=mark == "####", strict_start=mark == "\\boxed", own_line=own_line)
         if answer is not None:
             return Numeral(None, answer.text) if cut and tidy(piece).endswith(answer.text) else answer
-    return _last_number(tail)
+    return last_number(tail)
 
 
 def _boxed(tail: str, position: int, piece: str) -> str:
@@ -227,8 +218,8 @@ def _marks(tail: str) -> Iterator[tuple[int, str]]:
     yield from sorted(found, reverse=True)
 
 
-def _last_number(tail: str) -> Numeral | None:
-    """Return the last number, or what looks like one but is only a part of something else."""
+def last_number(tail: str) -> Numeral | None:
+    """Return the last number, or what looks like one but is only a part of something else: its value is None then."""
     tail = without_chatter(tail)
     last = max(map(tail.rfind, _ASCII_DIGITS if tail.isascii() else _DIGITS))
     if last < 0:
@@ -249,17 +240,12 @@ def _last_number(tail: str) -> Numeral | None:
 
 def _in_context(match: re.Match[str], piece: str, before: str) -> Numeral:
     """Read a number found in running text, unless the text before it makes it a part of something else."""
-    glued = match["sign"] and before[-1:].isalnum()
+    glued = (match["sign"] and before[-1:].isalnum()) or is_symbol(before[-1:])
     compound = _COMPOUND_AFTER.match(piece, match.end()) and _COMPOUND_BEFORE.search(before)
-    if glued or compound or _UNCLEAR_BEFORE.search(before):
-        return Numeral(None, (before[-20:] + match.group()).strip())
-    word = before.rstrip(" \t$€£(")
-    if not word.endswith(_TURNING):
-        return numeral_of(match, piece)
-    if _TURNED_BEFORE.search(word):
+    if glued or compound or _UNCLEAR_BEFORE.search(before) or turned(before):
         return Numeral(None, (before[-20:] + match.group()).strip())
     numeral = numeral_of(match, piece)
-    if numeral.value is not None and numeral.value > 0 and _MINUS_BEFORE.search(word):
+    if numeral.value is not None and numeral.value > 0 and _MINUS_BEFORE.search(before.rstrip(" \t$€£(")):
         return numeral._replace(value=-numeral.value, text=f"-{numeral.text}")
     return numeral
 
@@ -268,6 +254,8 @@ def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
     """Tell whether an answer has the gold value, as itself or in the reading that its percent or scale allows."""
     if gold.value is None or answer.value is None:
         return False
+    if answer.percent and not gold.percent and abs(gold.value) < 1 and not asks_percent(question):
+        return _close(gold.value, answer.value / 100)  # 0.5% is not 0.5
     if _close(gold.value, answer.value):
         return True
     if gold.percent and not answer.percent:
@@ -279,9 +267,14 @@ def _same(gold: Numeral, answer: Numeral, question: str) -> bool:
     return False
 
 
+def asks_percent(question: str) -> bool:
+    """Tell whether a question asks what percent."""
+    return _PERCENT_ASKED.search(question) is not None
+
+
 def counts_percent(gold: Fraction, question: str) -> bool:
     """Tell whether a gold answer without a percent sign counts percent: over 1, to a question that asks what percent."""
-    return abs(gold) > 1 and _PERCENT_ASKED.search(question) is not None
+    return abs(gold) > 1 and asks_percent(question)
 
 
 def _speaks_of(scale: str, question: str) -> bool:
