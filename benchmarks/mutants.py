@@ -101,7 +101,7 @@ GROUPS = {
         [f"verifiers/math/{name}" for name in MATH],
         tests_of("verifiers", "math", "math_parts", "judge", "answer_tables", "answer_format"),
     ),
-    "symbolic": (["verifiers/math/symbolic"], tests_of("verifiers", "math")),
+    "symbolic": (["verifiers/math/symbolic"], tests_of("verifiers", "math", "symbolic")),
     "text": (
         [f"verifiers/{name}" for name in TEXT],
         tests_of(
