@@ -117,7 +117,9 @@ GROUPS = {
     ),
     "code": (
         [f"verifiers/code/{name}" for name in ("extract", "fences", "tests", "verify")],
-        tests_of("verifiers", "code", "code_python", "programs", "answer_tables", without="verdicts or numpy or package"),
+        tests_of(
+            "verifiers", "code", "code_python", "programs", "answer_tables", without="verdicts or numpy or package"
+        ),
     ),
 }
 

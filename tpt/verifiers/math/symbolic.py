@@ -16,7 +16,7 @@ from typing import Any
 
 import sympy
 from latex2sympy2_extended import NormalizationConfig
-from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy, normalize_latex
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 
@@ -36,7 +36,12 @@ _MIXED = re.compile(r"(?<![\d.}^_/])(\d+)\s?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<=\s)(
 _UNREADABLE = re.compile(
     r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text"
     r"|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]|(?<!_)\d\s?_|[A-Za-z)}]\s?'|\\[bp]?mod(?![a-z])"
+    # To the parser an angle is a product of its points, and the inverse of a function one divided by it.
+    r"|(?:\\angle|(?<![A-Za-z\\])[fghFGH]\s?\^\s?\{?-1\}?\s?\()(?![^=]*=)"
 )
+_SIGNS = re.compile(r"\\(pm|mp)(?![a-z])")
+_LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_TRANSPOSED = re.compile(r"\^\s*(?:T|\{\s*T\s*\})")
 _APPROX = re.compile(r"\\approx|≈")
 _END_OF_TEXT = -1
 """The parser's token type behind the last token."""
@@ -46,7 +51,7 @@ _POINTS = (sympy.Rational(7, 11), sympy.Rational(23, 9), sympy.Rational(-5, 13))
 
 
 class _Reader(_Latex2Sympy):  # type: ignore[misc]
-    """latex2sympy's reader, to which 5(2) is 7."""
+    """latex2sympy's reader, to which 5(2) is 7 and gcd(a, b) is 1."""
 
     def convert_postfix_list(self, arr: Sequence[Any], i: int = 0) -> Any:
         """Return the product of what stands side by side from the i-th factor on."""
@@ -59,6 +64,12 @@ class _Reader(_Latex2Sympy):  # type: ignore[misc]
         if any(isinstance(each, sympy.MatrixBase) for each in (first, rest)):
             return self.mat_mul_flat(first, rest)
         return self.mul_flat(first, rest)
+
+    def handle_gcd_lcm(self, f: str, args: Sequence[Any]) -> Any:
+        """Return what is known of it: of names, nothing but that their order does not matter."""
+        if any(each.free_symbols for each in args):
+            return sympy.Function(f)(*sorted(args, key=str))
+        return super().handle_gcd_lcm(f, args)
 
 
 def before_fork() -> None:
@@ -108,10 +119,23 @@ def _value(text: str) -> Any:
         return _union(text)
     if _APPROX.search(text):
         return _approximated(text)
+    if _SIGNS.search(text) and not re.search(r"[,;<>]|\\(?:cup|in|[lg]e)(?![a-z])|=.*=", text):
+        return _of_both_signs(text)
     sides = _sides(text)
     if len(sides) > 2 and not re.search(r"[,;&]", text):
         return _end_of_chain(sides)
     return _whole(text)
+
+
+def _of_both_signs(text: str) -> Any:
+    """Read "(1 ± √5)/2" as the two numbers that it is."""
+    name, equals, sum_ = text.rpartition("=")
+    values = [
+        _whole(_SIGNS.sub(lambda match, plus=plus: "+" if match[1] == plus else "-", sum_)) for plus in ("pm", "mp")
+    ]
+    if not all(isinstance(each, sympy.Expr) for each in values):
+        return None
+    return sympy.Eq(_whole(name), sympy.FiniteSet(*values), evaluate=False) if equals else sympy.FiniteSet(*values)
 
 
 def _sides(text: str) -> list[str]:
@@ -136,16 +160,28 @@ def _whole(text: str) -> Any:
     text = text.replace("**", "^").replace("*", "\\cdot ")
     text = re.sub(r"\^(-?\d{2,})", r"^{\1}", text)  # 2^10 as people type it
     latex = normalize_latex(text, config=_NORMALIZED)
-    reader = _Reader(is_real=not should_treat_as_complex(latex))
+    if "\\begin" not in latex:
+        latex = _TRANSPOSED.sub("^{(T)}", latex)
+    letters = set(_LETTER.findall(text))
+    fold = not any(each.lower() in letters for each in letters if each.lower() != each)
+    reader = _Reader(is_real=not should_treat_as_complex(latex), config=ConversionConfig(lowercase_symbols=fold))
     parser = reader.create_parser(latex)
     tree = parser.math()
     if parser.getTokenStream().LA(1) != _END_OF_TEXT:
         return None
     if relation := tree.set_relation():
-        return reader.convert_set_relation(relation)
-    if elements := tree.set_elements():
-        return reader.convert_set_elements(elements)
-    return reader.convert_set_elements_relation(tree.set_elements_relation())
+        value = reader.convert_set_relation(relation)
+    elif elements := tree.set_elements():
+        value = reader.convert_set_elements(elements)
+    else:
+        value = reader.convert_set_elements_relation(tree.set_elements_relation())
+    return None if _takes_for_constant(value) else value
+
+
+def _takes_for_constant(value: Any) -> bool:
+    """Tell whether a derivative is of a name that may depend on what it is taken by, and would be 0."""
+    found = value.atoms(sympy.Derivative) if isinstance(value, sympy.Basic) else ()
+    return any(not each.expr.has(*each.variables) for each in found)
 
 
 def _union(text: str) -> Any:
@@ -195,7 +231,12 @@ def _confirmed(gold: Sequence[Any], answer: Sequence[Any]) -> bool:
 
 def _agree(one: Any, other: Any) -> bool:
     """Tell whether two parsed answers that math-verify finds equal agree in every number, relative to its size."""
+    equations = isinstance(one, sympy.Eq), isinstance(other, sympy.Eq)
     one, other = _bare(one), _bare(other)
+    if isinstance(one, sympy.Eq) and not equations[1]:
+        return False  # an equation is no value, but where it names one
+    if isinstance(other, sympy.Eq) and not equations[0]:
+        other = other.rhs
     if isinstance(one, sympy.Interval) and isinstance(other, sympy.Interval):
         return _agree(one.start, other.start) and _agree(one.end, other.end)
     if isinstance(one, sympy.MatrixBase) and isinstance(other, sympy.MatrixBase):
@@ -211,7 +252,8 @@ def _agree(one: Any, other: Any) -> bool:
 
 
 def _bare(answer: Any) -> Any:
-    return answer.rhs if isinstance(answer, sympy.Eq) and isinstance(answer.lhs, sympy.Symbol) else answer
+    """Return the value of "x = 5" and "AB = 5"; that of "x + y = 5" is none."""
+    return answer.rhs if isinstance(answer, sympy.Eq) and not answer.lhs.has(sympy.Add) else answer
 
 
 def _same_value(one: sympy.Expr, other: sympy.Expr) -> bool:
