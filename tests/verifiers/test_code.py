@@ -171,21 +171,14 @@ def test_a_program_under_which_every_sandbox_dies_is_an_error_and_the_rest_are_j
     """Twice is enough: it is not tried for ever, and nobody else pays for it."""
     killed = []
 
-    def finish(self: Sandbox) -> Any:
-        if self in doomed:
-            killed.append(doomed.remove(self))
+    def start(self: Sandbox, job: Any) -> None:
+        original(self, job)
+        if "deadly" in str(job):
+            killed.append(self)
             assert self._process is not None
             self._process.kill()
-        return original(self)
 
-    def start(self: Sandbox, job: Any) -> None:
-        if "deadly" in str(job):
-            doomed.append(self)
-        started(self, job)
-
-    doomed: list[Sandbox] = []
-    original, started = Sandbox.finish, Sandbox.start
-    monkeypatch.setattr(Sandbox, "finish", finish)
+    original = Sandbox.start
     monkeypatch.setattr(Sandbox, "start", start)
     pairs = [(problem(ADD), program) for program in (SOLVED, f"# deadly\n{SOLVED}", "print(3)", SOLVED)]
     found = judge_programs(pairs, limits=VerifyConfig(workers=1))
@@ -235,19 +228,9 @@ def test_what_went_wrong_is_told_in_short():
     assert outcome(ADD, f"print('{'x' * 200}')")[1] == (
         f"wrong answer: test 1 of 3; expected '3\\n', got '{'x' * 77}...'; passed 0/3"
     )
-    assert outcome(ADD, "import os\nos.abort()")[1] == "runtime error: test 1 of 3; killed by SIGABRT; passed 0/3"
     assert outcome(ADD, "raise SystemExit(3)")[1] == "runtime error: test 1 of 3; exit code 3; passed 0/3"
     slept = outcome(ADD, "import threading\nthreading.Event().wait()")
     assert slept == (Outcome.TIMEOUT, "time limit: test 1 of 3; asleep or blocked for too long, limit 1 s; passed 0/3")
-
-
-def test_a_checker_that_never_ends_is_the_problems_fault():
-    endless = "def check(input, expected, got):\n    while True: pass"
-    tests = [
-        {"type": "stdin", "input": "", "output": "", "compare": "checker", "checker": endless, "time_limit_s": 0.1}
-    ]
-    result, detail = outcome(tests, "print(3)")
-    assert result is Outcome.ERROR and "the checker did not finish (cpu)" in detail
 
 
 @pytest.mark.parametrize(
