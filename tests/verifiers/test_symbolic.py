@@ -15,6 +15,8 @@ SAME: dict[str, Pairs] = {
         ("3x+3", "3(x+1)"),
         (r"\frac{7}{2}", r"3\frac{1}{2}"),
         (r"\frac{3\pi}{2}", r"1\frac{1}{2}\pi"),
+        ("(0, 3.75)", "(0, 3 3/4)"),
+        (r"\frac{3\pi}{2}", r"1 1/2\pi"),
         (r"\begin{pmatrix} 2 \\ 4 \end{pmatrix}", r"2\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
         ("x^2-1", "(x+1)(x-1)"),
         ("x_1+x_2", "x_2 + x_1"),
@@ -33,6 +35,7 @@ SAME: dict[str, Pairs] = {
         (r"\frac{8}{3}", r"x = \frac{8}{3} ≈ 2.67"),
         ("2.65", r"x \approx 2.65"),
         ("2.65", r"\approx 2.65"),
+        ("2.65", r"X \approx 2.65"),
     ],
     "the end of a chain": [
         ("5", "a = 2 + 3 = 5"),
@@ -90,6 +93,9 @@ DIFFERENT: dict[str, Pairs] = {
     "products and sums": [
         ("7", "5(2)"),
         (r"\frac{3}{2}", r"3\frac{1}{2}"),
+        ("(0, 0.75)", "(0, 3 1/4)"),
+        ("(0, 3.25)", "(0, 31/4)"),
+        ("(0, 3.5)", "(0, 3 1)"),
         ("x^2-1", "(x+1)(x+1)"),
         (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \end{pmatrix}"),
         ("x_1", "x_2"),

@@ -153,9 +153,9 @@ def _sides(text: str) -> list[str]:
 def _whole(text: str) -> Any:
     """Parse LaTeX to its last token; whatever the grammar does not take raises an exception."""
     text = re.sub(r"_(\d)\s+", r"_{\1}", text)
+    text = _MIXED.sub(lambda match: f"({match[1]}+\\frac{{{match[2] or match[4]}}}{{{match[3] or match[5]}}})", text)
     if _UNREADABLE.search(text):
         return None
-    text = _MIXED.sub(lambda match: f"({match[1]}+\\frac{{{match[2] or match[4]}}}{{{match[3] or match[5]}}})", text)
     text = re.sub(r"\\text\s*\{\s*([^{}]*?)\s*\}", r"\\text{\1}", text).replace("%", "\\%")
     text = text.replace("**", "^").replace("*", "\\cdot ")
     text = re.sub(r"\^(-?\d{2,})", r"^{\1}", text)  # 2^10 as people type it
