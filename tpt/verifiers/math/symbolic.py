@@ -39,7 +39,7 @@ _UNREADABLE = re.compile(
     # To the parser an angle is a product of its points, and the inverse of a function one divided by it.
     r"|(?:\\angle|(?<![A-Za-z\\])[fghFGH]\s?\^\s?\{?-1\}?\s?\()(?![^=]*=)"
 )
-_SIGNS = re.compile(r"\\(pm|mp)(?![a-z])")
+_SIGNS = re.compile(r"\\(?:pm|mp)(?![a-z])")
 _LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 _TRANSPOSED = re.compile(r"\^\s*(?:T|\{\s*T\s*\})")
 _APPROX = re.compile(r"\\approx|≈")
@@ -131,7 +131,7 @@ def _of_both_signs(text: str) -> Any:
     """Read "(1 ± √5)/2" as the two numbers that it is."""
     name, equals, sum_ = text.rpartition("=")
     values = [
-        _whole(_SIGNS.sub(lambda match, plus=plus: "+" if match[1] == plus else "-", sum_)) for plus in ("pm", "mp")
+        _whole(re.sub(r"\\mp(?![a-z])", other, re.sub(r"\\pm(?![a-z])", sign, sum_))) for sign, other in ("+-", "-+")
     ]
     if not all(isinstance(each, sympy.Expr) for each in values):
         return None
