@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from command_line import Finished, Tpt
 from msgspec.structs import replace
 from resealed import reseal
 
-from tpt.config import AlarmConfig
+from tpt.config import AlarmConfig, RunConfig
 from tpt.evidence.alarms import FEWEST, Alarm, Observed, alarms_between, alarms_of, in_words
 from tpt.records import Problem, ProblemDiversity
 from tpt.report.collapse import alarm_lines, collapse_section
@@ -65,6 +66,9 @@ def names(now: Observed, config: AlarmConfig = CONFIG) -> list[str]:
 
 def only(now: Observed, config: AlarmConfig = CONFIG) -> str:
     (alarm,) = alarms_between(observed(0), now, config)
+    assert re.fullmatch(r"[A-Z][a-z]+ .*[a-z\")]\.", alarm.advice), "a sentence of what to do"
+    for section, key in re.findall(r"\b([a-z]+)\.([a-z_]+)\b", f"{alarm.threshold} {alarm.advice}"):
+        assert key in type(getattr(RunConfig(), section)).model_fields, "a key that there is"
     return in_words(alarm)
 
 

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scored_run import evidence, many, records_of, run_of, sample_in_memory
+from scored_run import evidence, many, records_of, run_of, sample_in_memory, verdicts_of
 
+from tpt.audit.import_samples import ImportedDir
 from tpt.evidence import compare_runs, evidence_of
 from tpt.evidence.best_round import split_heldout
 from tpt.evidence.paired import Sample, compare_pairs
-from tpt.records import Problem
+from tpt.records import Problem, Trace
 from tpt.report.sentences import power_text
+from tpt.run.directory import RunDir
 from tpt.scoring import mean_and_stderr, sign_flip_p
 from tpt.scoring.score import clusters_of
+from tpt.system.jsonl import replace_records, write_json
 
 TEMPLATES, EACH = 50, 20
 CLUSTERS = np.repeat(np.arange(TEMPLATES), EACH)
@@ -115,3 +118,20 @@ def test_runs_on_one_cluster_are_not_tested(tmp_path: Path) -> None:
     names = dict.fromkeys(many(1), "one")
     first, second = (run_of(tmp_path / name, many(shift), clusters=names) for name, shift in (("a", 1), ("b", 3)))
     assert compare_runs(first, second).best.comparison is None
+
+
+def test_imported_samples_keep_their_problems_clusters(tmp_path: Path) -> None:
+    names = {name: f"template {index // 6}" for index, name in enumerate(many(1))}
+    folders = []
+    for shift, named in ((1, names), (2, names), (1, {}), (2, {})):
+        folder = ImportedDir(tmp_path / f"{shift}-{bool(named)}")
+        found = verdicts_of(many(shift))
+        replace_records(folder.problems, [Problem(each, "q", "7", cluster=named.get(each, "")) for each in names])
+        replace_records(folder.traces, [Trace(each.problem_id, each.sample, "1", "stop", 5, 0) for each in found])
+        replace_records(folder.verdicts, found)
+        write_json(folder.manifest, {})
+        folders.append(RunDir(folder.path))
+    clustered, alone = (compare_runs(*folders[place : place + 2]).best.comparison for place in (0, 2))
+    assert clustered is not None and alone is not None and clustered.strict.mean == alone.strict.mean
+    # Ten templates that gain an eighth are less than the gain and the loss of usual size beside them.
+    assert (clustered.strict.finding, alone.strict.finding) == ("within noise", "gain")

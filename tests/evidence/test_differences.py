@@ -167,3 +167,25 @@ def test_power_is_told_for_the_word_and_for_the_star(tmp_path_factory: pytest.Te
         f"A true gain of {100 * card.strict.detectable:.1f} points would be called one 8 times in 10; a true gain of "
         f"{100 * found.detectable_star:.1f} points would so often make a round the best one, by the 30 problems that choose."
     ) in power_text(found)[0]
+
+
+def test_sharpening_may_change_by_two() -> None:
+    """Never right but greedily, then always right but greedily: no other part can change by more than one."""
+    sample = sample_in_memory(([0] * 12, [0] * 12, [1] * 12), ([4] * 12, [4] * 12, [0] * 12), samples=4)
+    (found,) = compare_pairs(sample, [(1, 0)], level=0.05)
+    assert found.sharpening is not None and found.skill is not None
+    assert (found.sharpening.mean, found.sharpening.high, found.sharpening.finding) == (2.0, 2.0, "gain")
+    assert (found.skill.mean, found.skill.low, found.skill.finding) == (-1.0, -1.0, "loss")
+    assert (found.strict.mean, found.strict.high, found.most) == (1.0, 1.0, "sharpening")
+    assert (found.coverage.gained, found.coverage.lost, found.coverage.neither) == (12, 0, 0)
+
+
+def test_each_pair_is_compared_by_its_own_columns() -> None:
+    models = [([each] * 12, [4] * 12, None) for each in (0, 1, 3)]
+    sample = sample_in_memory(*models, samples=[4, 4, 8])
+    found = compare_pairs(sample, [(1, 0), (2, 1), (0, 2)], level=0.05)
+    assert [each.other for each in found] == [0, 1, 2] and {each.problems for each in found} == {12}
+    assert [each.strict.mean for each in found] == pytest.approx([0.25, 0.125, -0.375])
+    assert [each.lenient.mean for each in found] == pytest.approx([0.0, -0.5, 0.5])
+    assert [(each.k, each.coverage.k) for each in found] == [(4, 4)] * 3
+    assert compare_pairs(sample, [], level=0.05) == []

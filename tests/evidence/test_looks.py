@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Finished
+from scored_run import Scores, many, records_of, run_of
 
 from tpt.evidence import evidence_of
 from tpt.evidence.looks import LEDGER, any_time_p, ledger_of, looks_of, record_look
@@ -80,3 +81,33 @@ def test_a_run_writes_its_looks_and_the_report_tells_of_others(finished: Finishe
     )
     assert "does not hold" in looks_text(replace(looks, p_any_time=0.2), level=0.05)[0]
     assert looks_text(replace(looks, other_runs=0), level=0.05) == looks_text(None, level=0.05) == []
+
+
+@pytest.mark.parametrize(("scores", "card"), [((many(1), many(3), many(1)), 1), ((many(1), many(1), many(1)), 2)])
+def test_a_look_is_the_best_rounds_or_the_last_ones(tmp_path: Path, scores: tuple[Scores, ...], card: int) -> None:
+    """In its place among all models that were scored on the same problems, of whatever run."""
+    run = run_of(tmp_path / "a", *scores)
+    found = evidence_of(run, records_of(run))
+    heldout, own = fingerprint(run.heldout), str(run.path)
+    replace_records(
+        tmp_path / LEDGER,
+        [
+            Look(heldout, "/x/1", 1),
+            Look("of other problems", "/x/2", 1),
+            Look(heldout, own, card),
+            Look(heldout, "/x/1", 2),
+            Look(heldout, own, 3 - card),
+            Look(heldout, "/x/3", 1),
+        ],
+    )
+    looks, change = looks_of(run, found), found.rounds[card].to_base
+    assert looks is not None and change is not None
+    assert (looks.models, looks.other_runs, looks.round, looks.look) == (5, 2, card, 2)
+    assert looks.p_value == change.strict.p_value
+    assert looks.p_any_time == min(1.0, 6 * looks.p_value)
+
+
+def test_without_a_trained_round_there_is_no_look(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "a", many(1))
+    record_look(run, 0)
+    assert looks_of(run, evidence_of(run, records_of(run))) is None

@@ -104,6 +104,9 @@ def test_diversity_counts_chains_of_right_traces_and_spread_of_answers() -> None
     assert report.diversity["distinct_chains_in_4"] == pytest.approx(2.0)
     spread_a = -(4 / 6 * log(4 / 6) + 2 / 6 * log(2 / 6))
     assert report.diversity["answer_entropy"] == pytest.approx((spread_a + log(2)) / 2)
+    rows = {row.problem_id: row for row in score(traces, found, ks=[], seed=0).problems}
+    assert (rows["a"].chains, rows["b"].chains) == (pytest.approx(2.0), None)
+    assert (rows["a"].answer_entropy, rows["b"].tokens) == (pytest.approx(spread_a), 1.0)
 
 
 def test_lengths_are_of_all_traces() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tpt.errors import EstimateError
 from tpt.records import Estimate
 from tpt.report.sentences import score_text
 from tpt.scoring import mean_and_stderr, pass_at_k, pass_at_k_curve, wilson
@@ -61,6 +62,9 @@ def test_pass_at_k_has_its_own_interval_for_every_k() -> None:
     clusters = np.arange(40) // 4
     clustered = pass_at_k_curve(right, 8, clusters)
     assert clustered[8] == pass_at_k(right, 8, 8, clusters=clusters) != curve[8]
+    assert [each.mean for each in pass_at_k_curve([1], 2).values()] == [0.5, 1.0]
+    with pytest.raises(EstimateError, match="no problems"):
+        pass_at_k_curve([], 2)
 
 
 @pytest.mark.parametrize(

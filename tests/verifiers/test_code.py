@@ -167,6 +167,72 @@ def test_a_batch_keeps_its_order_and_survives_a_dead_sandbox(monkeypatch):
     assert killed
 
 
+def test_a_program_under_which_every_sandbox_dies_is_an_error_and_the_rest_are_judged(monkeypatch):
+    """Twice is enough: it is not tried for ever, and nobody else pays for it."""
+    killed = []
+
+    def start(self: Sandbox, job: Any) -> None:
+        original(self, job)
+        if "deadly" in str(job):
+            killed.append(self)
+            assert self._process is not None
+            self._process.kill()
+
+    original = Sandbox.start
+    monkeypatch.setattr(Sandbox, "start", start)
+    pairs = [(problem(ADD), program) for program in (SOLVED, f"# deadly\n{SOLVED}", "print(3)", SOLVED)]
+    found = judge_programs(pairs, limits=VerifyConfig(workers=1))
+    assert [each.outcome for each in found] == [Outcome.CORRECT, Outcome.ERROR, Outcome.WRONG, Outcome.CORRECT]
+    assert found[1].detail.startswith("sandbox error: test 1 of 3; ") and found[1].detail.endswith("; passed 0/3")
+    assert len(killed) == 2
+
+
+@pytest.mark.parametrize(
+    ("printed", "result"),
+    [
+        ("' '.join(map(str, range(60000)))", "passed 1/1"),
+        ("' '.join(map(str, range(60001)))", "wrong answer: test 1 of 1; "),
+    ],
+)
+def test_long_output_is_compared_too(printed, result):
+    """Longer than what is compared outside of the sandbox."""
+    expected = " ".join(map(str, range(60000)))
+    assert len(expected) > 200_000
+    assert outcome([{"type": "stdin", "input": "", "output": expected}], f"print({printed})")[1].startswith(result)
+
+
+@pytest.mark.parametrize(("compare", "right"), [("tokens", False), ("float", True), ("any_order", False)])
+def test_long_output_is_compared_as_the_test_asks(compare, right):
+    tests = [{"type": "stdin", "input": "", "output": "0.5\n" * 60_000, "compare": compare, "tolerance": 0.01}]
+    assert (outcome(tests, "print('0.501\\n' * 60_000)")[0] is Outcome.CORRECT) is right
+    assert outcome(tests, "print('0.7\\n' * 60_000)")[0] is Outcome.WRONG
+
+
+def test_what_a_test_lacks_has_a_default():
+    """A limit of its own counts; without one a program may take six seconds, and a gigabyte."""
+    given = {"type": "stdin", "input": "", "output": "1"}
+    assert outcome([{**given, "memory_mb": 300}], "x = bytearray(250 << 20)\nx = bytearray(2**29)")[1].startswith(
+        "memory limit: test 1 of 1; more than 300 MB"
+    )
+    assert outcome([given], "x = bytearray(2**29)\nprint(1)")[0] is Outcome.CORRECT
+    assert outcome([{**given, "compare": "float", "tolerance": 0.5}], "print(1.4)")[0] is Outcome.CORRECT
+    assert outcome([{**given, "compare": "float"}], "print(1.4)")[0] is Outcome.WRONG
+
+
+def test_the_cheapest_test_comes_first_and_is_named_by_its_place():
+    tests = [{"type": "stdin", "input": "9" * each, "output": ""} for each in (50, 3, 20)]
+    assert outcome(tests, "print(len(input()))")[1].startswith("wrong answer: test 2 of 3; expected '', got '3\\n'")
+
+
+def test_what_went_wrong_is_told_in_short():
+    assert outcome(ADD, f"print('{'x' * 200}')")[1] == (
+        f"wrong answer: test 1 of 3; expected '3\\n', got '{'x' * 77}...'; passed 0/3"
+    )
+    assert outcome(ADD, "raise SystemExit(3)")[1] == "runtime error: test 1 of 3; exit code 3; passed 0/3"
+    slept = outcome(ADD, "import threading\nthreading.Event().wait()")
+    assert slept == (Outcome.TIMEOUT, "time limit: test 1 of 3; asleep or blocked for too long, limit 1 s; passed 0/3")
+
+
 @pytest.mark.parametrize(
     ("tests", "message"),
     [
@@ -176,6 +242,12 @@ def test_a_batch_keeps_its_order_and_survives_a_dead_sandbox(monkeypatch):
         ([{"type": "assert", "code": "", "entrypoint": "f"}], "Did you mean 'entry_point'"),
         ([{"type": "stdin", "input": "", "output": "", "compare": "checker"}], "needs the field checker"),
         ([{"type": "stdin", "input": "", "output": "", "time_limit_s": 0}], "time_limit_s is a number above 0"),
+        ([{"type": "stdin", "input": "", "output": "", "time_limit_s": True}], "time_limit_s .*, got True"),
+        ([{"type": "stdin", "input": "", "output": "", "memory_mb": "1"}], "memory_mb is a number above 0, got '1'"),
+        ([{"type": "stdin", "input": "", "output": "", "memory_mb": 10**6}], "memory_mb is a number above 0"),
+        ([{"type": "stdin", "input": "", "output": "", "compare": "fuzzy"}], "compare is one of .*, got 'fuzzy'"),
+        ([ADD[0], {"type": "function", "name": "f", "args": []}], "test 2 of problem p: .*'expected' is missing"),
+        (["print(1)"], "test 1 of problem p: want a JSON object .*, got print"),
     ],
 )
 def test_tests_that_are_none(tests, message):

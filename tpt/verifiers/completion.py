@@ -12,7 +12,7 @@ import re
 
 UNMARKED = 120
 """Characters at the end in which an answer without a mark can be taken back."""
-LOOKED_AT = 20_000
+LOOKED_AT = 10_000
 """Characters at the end in which text may be crossed out or an answer taken back."""
 LONGEST_JSON = 20_000
 """Longest JSON that is read, in characters."""
@@ -60,23 +60,9 @@ _TAKEN_BACK = re.compile(
 )
 # In small letters: without any of these, the above is not looked for.
 _HINTS = (
-    *(
-        "no",
-        "n't",
-        "n’t",
-        "wrong",
-        "correct",
-        "mistake",
-        "error",
-        "ignore",
-        "disregard",
-        "forget",
-        "scratch",
-        "wait",
-        "actually",
-    ),
-    *("sorry", "oops", "hold on", "i mean", "rather", "thought", "my bad"),
-)
+    "no", "n't", "n’t", "wrong", "correct", "mistake", "error", "ignore", "disregard", "forget", "scratch", "wait",
+    "actually", "sorry", "oops", "hold on", "i mean", "rather", "thought", "my bad",
+)  # fmt: skip
 _HASHES = len("####")
 _LEAVES = 4
 """Lines of leave-taking that are cut."""

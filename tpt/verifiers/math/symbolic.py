@@ -16,7 +16,7 @@ from typing import Any
 
 import sympy
 from latex2sympy2_extended import NormalizationConfig
-from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy, normalize_latex
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
 from sympy.core.function import AppliedUndef
@@ -36,9 +36,14 @@ _MIXED = re.compile(r"(?<![\d.}^_/])(\d+)\s?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<=\s)(
 # zero would make vanish are a part of the answer too.
 _UNREADABLE = re.compile(
     r"\d\s+[\d.]|\d*\.\d*\.\d|\.\.\.|\\cdots|\\ldots|\\dots|\\\\(?!\s*[-\d.a-zA-Z\\&(])|[?#@]|\\text"
-    r"|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]|(?<!_)\d\s?_|[A-Za-z)}]\s?'|\d\s?\^\s?\{?\s?T|\\Pi(?![a-z])|\\[bp]?mod(?![a-z])"
+    r"|(?<![\d.])0\s?[A-Za-z]|\d%\s*[%\d]|(?<!_)\d\s?_|[A-Za-z)}]\s?'|\\Pi(?![a-z])|\\[bp]?mod(?![a-z])"
+    # To the parser an angle is a product of its points, and the inverse of a function one divided by it.
+    r"|(?:\\angle|(?<![A-Za-z\\])[fghFGH]\s?\^\s?\{?-1\}?\s?\()(?![^=]*=)"
 )
 _LONE_I = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])")
+_SIGNS = re.compile(r"\\(?:pm|mp)(?![a-z])")
+_LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
+_TRANSPOSED = re.compile(r"\^\s*(?:T|\{\s*T\s*\})")
 _APPROX = re.compile(r"\\approx|≈")
 _END_OF_TEXT = -1
 """The parser's token type behind the last token."""
@@ -48,7 +53,7 @@ _POINTS = (sympy.Rational(7, 11), sympy.Rational(23, 9), sympy.Rational(-5, 13))
 
 
 class _Reader(_Latex2Sympy):  # type: ignore[misc]
-    """latex2sympy's reader, to which 5(2) is 7."""
+    """latex2sympy's reader, to which 5(2) is 7 and gcd(a, b) is 1."""
 
     def convert_postfix_list(self, arr: Sequence[Any], i: int = 0) -> Any:
         """Return the product of what stands side by side from the i-th factor on."""
@@ -61,6 +66,12 @@ class _Reader(_Latex2Sympy):  # type: ignore[misc]
         if any(isinstance(each, sympy.MatrixBase) for each in (first, rest)):
             return self.mat_mul_flat(first, rest)
         return self.mul_flat(first, rest)
+
+    def handle_gcd_lcm(self, f: str, args: Sequence[Any]) -> Any:
+        """Return what is known of it: of names, nothing but that their order does not matter."""
+        if any(each.free_symbols for each in args):
+            return sympy.Function(f)(*sorted(args, key=str))
+        return super().handle_gcd_lcm(f, args)
 
 
 def before_fork() -> None:
@@ -110,10 +121,23 @@ def _value(text: str) -> Any:
         return _union(text)
     if _APPROX.search(text):
         return _approximated(text)
+    if _SIGNS.search(text) and not re.search(r"[,;<>]|\\(?:cup|in|[lg]e)(?![a-z])|=.*=", text):
+        return _of_both_signs(text)
     sides = _sides(text)
     if len(sides) > 2 and not re.search(r"[,;&]", text):
         return _end_of_chain(sides)
     return _whole(text)
+
+
+def _of_both_signs(text: str) -> Any:
+    """Read "(1 ± √5)/2" as the two numbers that it is."""
+    name, equals, sum_ = text.rpartition("=")
+    values = [
+        _whole(re.sub(r"\\mp(?![a-z])", other, re.sub(r"\\pm(?![a-z])", sign, sum_))) for sign, other in ("+-", "-+")
+    ]
+    if not all(isinstance(each, sympy.Expr) for each in values):
+        return None
+    return sympy.Eq(_whole(name), sympy.FiniteSet(*values), evaluate=False) if equals else sympy.FiniteSet(*values)
 
 
 def _sides(text: str) -> list[str]:
@@ -131,23 +155,36 @@ def _sides(text: str) -> list[str]:
 def _whole(text: str) -> Any:
     """Parse LaTeX to its last token; whatever the grammar does not take raises an exception."""
     text = re.sub(r"_(\d)\s+", r"_{\1}", text)
+    text = _MIXED.sub(lambda match: f"({match[1]}+\\frac{{{match[2] or match[4]}}}{{{match[3] or match[5]}}})", text)
     if _UNREADABLE.search(text):
         return None
-    text = _MIXED.sub(lambda match: f"({match[1]}+\\frac{{{match[2] or match[4]}}}{{{match[3] or match[5]}}})", text)
     text = re.sub(r"\\text\s*\{\s*([^{}]*?)\s*\}", r"\\text{\1}", text).replace("%", "\\%")
     text = text.replace("**", "^").replace("*", "\\cdot ")
     text = re.sub(r"\^(-?\d{2,})", r"^{\1}", text)  # 2^10 as people type it
     latex = normalize_latex(text, config=_NORMALIZED)
-    reader = _Reader(is_real=not (should_treat_as_complex(latex) or _LONE_I.search(latex)))
+    if "\\begin" not in latex:
+        latex = _TRANSPOSED.sub("^{(T)}", latex)
+    letters = set(_LETTER.findall(text))
+    fold = not any(each.lower() in letters for each in letters if each.lower() != each)
+    is_real = not (should_treat_as_complex(latex) or _LONE_I.search(latex))
+    reader = _Reader(is_real=is_real, config=ConversionConfig(lowercase_symbols=fold))
     parser = reader.create_parser(latex)
     tree = parser.math()
     if parser.getTokenStream().LA(1) != _END_OF_TEXT:
         return None
     if relation := tree.set_relation():
-        return reader.convert_set_relation(relation)
-    if elements := tree.set_elements():
-        return reader.convert_set_elements(elements)
-    return reader.convert_set_elements_relation(tree.set_elements_relation())
+        value = reader.convert_set_relation(relation)
+    elif elements := tree.set_elements():
+        value = reader.convert_set_elements(elements)
+    else:
+        value = reader.convert_set_elements_relation(tree.set_elements_relation())
+    return None if _takes_for_constant(value) else value
+
+
+def _takes_for_constant(value: Any) -> bool:
+    """Tell whether a derivative is of a name that may depend on what it is taken by, and would be 0."""
+    found = value.atoms(sympy.Derivative) if isinstance(value, sympy.Basic) else ()
+    return any(not each.expr.has(*each.variables) for each in found)
 
 
 def _union(text: str) -> Any:
@@ -197,9 +234,8 @@ def _confirmed(gold: Sequence[Any], answer: Sequence[Any]) -> bool:
 
 def _agree(one: Any, other: Any) -> bool:
     """Tell whether two parsed answers that math-verify finds equal agree in every number, relative to its size."""
-    if isinstance(one, sympy.Eq) != isinstance(other, sympy.Eq) and not _is_value(
-        one if isinstance(one, sympy.Eq) else other
-    ):
+    equation = one if isinstance(one, sympy.Eq) else other
+    if isinstance(one, sympy.Eq) != isinstance(other, sympy.Eq) and not _is_value(equation):
         return False
     one, other = _bare(one), _bare(other)
     if isinstance(one, sympy.Interval) and isinstance(other, sympy.Interval):
@@ -217,13 +253,20 @@ def _agree(one: Any, other: Any) -> bool:
 
 
 def _is_value(equation: sympy.Eq) -> bool:
-    """Tell whether an equation gives a name or a function a value, or is true: x = 5, f(2) = 5, 2 + 3 = 5."""
+    """Tell whether an equation gives a name a value, or is true: x = 5, AB = 5, AB/CD = 5, f(2) = 5, 2 + 3 = 5."""
     left = equation.lhs
-    if all(
-        each.is_Symbol or isinstance(each, AppliedUndef) for each in (left if isinstance(left, sympy.Tuple) else [left])
-    ):
+    if _is_name(left):
         return True
     return not equation.free_symbols and isinstance(left, sympy.Expr) and _same_value(left, equation.rhs)
+
+
+def _is_name(left: sympy.Basic) -> bool:
+    """Tell names from terms: to the parser a segment is a product of its points, an inverse function one divided by it."""
+    if isinstance(left, sympy.Tuple | sympy.Mul):
+        return all(_is_name(each.base if each.is_Pow and each.exp == -1 else each) for each in left.args)
+    if isinstance(left, sympy.Pow) and left.exp == -1:
+        left = left.base if isinstance(left.base, AppliedUndef) else left
+    return left.is_Symbol or isinstance(left, AppliedUndef)
 
 
 def _bare(answer: Any) -> Any:
