@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator
 from tpt.config import PRESETS, RunConfig, Section, parse_config
 from tpt.config.own_code_keys import with_absolute_own_code
 from tpt.errors import ConfigError, did_you_mean
+from tpt.system.folders import said_of
 
 VOTE = "majority-vote"
 """The arm that trains nothing: the base model's answers vote."""
@@ -122,7 +123,12 @@ def load_arms(path: Path) -> StudyPlan:
     Raises:
         ConfigError: the file cannot be read, a key, preset or arm is unknown, or the budget cannot be met.
     """
-    section = _section(_toml(path), str(path))
+    table = _toml(path)
+    if "arm" not in table:
+        raise ConfigError(
+            f"{path}: no [[arm]] is there. An arms file has a base config, seeds and arms; tpt run takes a run config"
+        )
+    section = _section(table, str(path))
     base = _toml(path.parent / section.config) if section.config else section.base
     if bool(section.config) == bool(section.base):
         raise ConfigError(f'{path}: give either config = "run.toml" or a [base] table with the keys of a run config')
@@ -144,8 +150,10 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except OSError as error:
+        raise ConfigError(said_of(error)) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
