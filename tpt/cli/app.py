@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -56,6 +57,8 @@ app.command()(doctor)
 
 def main() -> None:
     """Run the command line; exit codes: 0 done, 1 an error that was explained, 2 wrong usage, 130 interrupted."""
+    # A stream that the shell closed is None.
+    sys.stdout, sys.stderr = (each or open(os.devnull, "w") for each in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # Whatever the locale: what is redirected into a file, such as a config, is read as UTF-8 later.
         if isinstance(stream, io.TextIOWrapper):

@@ -173,11 +173,11 @@ def _said(item: ErrorDetails) -> str:
 def _meant(path: list[str]) -> str:
     """Say which key was meant: one of that name in another section, else one of a similar name in this one."""
     *section, name = path
-    prefix = "".join(f"{each}." for each in section)
-    if len(path) <= 2:
-        elsewhere = [key for key in _all_keys() if key.rpartition(".")[2] == name]
-        if elsewhere:
-            return f" Did you mean {' or '.join(map(repr, elsewhere))}?"
+    is_row = len(path) > 2
+    elsewhere = [] if is_row else [key for key in _all_keys() if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f" Did you mean {' or '.join(map(repr, elsewhere))}?"
+    prefix = "" if is_row else "".join(f"{each}." for each in section)
     close = difflib.get_close_matches(name, _known_keys(section), n=1, cutoff=0.6)
     return f" Did you mean {prefix + close[0]!r}?" if close else ""
 
