@@ -265,7 +265,7 @@ def test_an_unreadable_file_is_named(content: bytes, message: str, tmp_path: Pat
 def test_a_missing_file_and_a_folder_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such config file. Make one with: tpt init > run.toml"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match=r"cannot be read as UTF-8 text: .*directory"):
+    with pytest.raises(ConfigError, match=r"Is a directory\. Name another path"):
         load_config(tmp_path)
 
 

@@ -25,7 +25,7 @@ def _working_copy(path: str) -> Path:
     return working_copy_of(path)
 
 
-def local_path(path: str) -> Path:
+def path_here(path: str) -> Path:
     """Return the path of something that lies on this machine, never on an object store."""
     from tpt.store import is_url
 
@@ -63,7 +63,7 @@ OutOption = Annotated[
         metavar="PATH",
     ),
 ]
-ToOption = Annotated[Path, typer.Option("--to", parser=local_path, help="The folder to make.", metavar="DIR")]
+ToOption = Annotated[Path, typer.Option("--to", parser=path_here, help="The folder to make.", metavar="DIR")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")

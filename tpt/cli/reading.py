@@ -17,7 +17,7 @@ from tpt.cli.options import (
     RunPath,
     ToOption,
     local_copy,
-    local_path,
+    path_here,
 )
 from tpt.errors import ConfigError
 
@@ -74,7 +74,7 @@ def report(
     html: Annotated[bool, typer.Option("--html", help="Write report.html into the run directory too.")] = False,
     html_to: Annotated[
         Path | None,
-        typer.Option("--html-to", parser=local_path, help="Write the page there instead.", metavar="PATH"),
+        typer.Option("--html-to", parser=path_here, help="Write the page there instead.", metavar="PATH"),
     ] = None,
     html_traces: HtmlTracesOption = 0,
     format: FormatOption = Format.table,
@@ -142,7 +142,7 @@ def audit(
     seed: Annotated[int, typer.Option("--seed", help="Which random set.", min=0)] = 0,
     html: Annotated[
         Path | None,
-        typer.Option("--html", parser=local_path, help="Write the set as a page instead of asking.", metavar="PATH"),
+        typer.Option("--html", parser=path_here, help="Write the set as a page instead of asking.", metavar="PATH"),
     ] = None,
     marks: Annotated[
         list[str], typer.Option("--mark", help="Store a mark without asking.", metavar="ID:SAMPLE=MARK")

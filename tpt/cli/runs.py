@@ -20,7 +20,7 @@ from tpt.cli.options import (
     RoundOption,
     RunPath,
     SetOption,
-    local_path,
+    path_here,
     source_overrides,
 )
 
@@ -132,13 +132,13 @@ def plan(
 def compare(
     arms: Annotated[
         Path,
-        typer.Argument(parser=local_path, help="An arms file: base config, arms, seeds, budget.", metavar="ARMS"),
+        typer.Argument(parser=path_here, help="An arms file: base config, arms, seeds, budget.", metavar="ARMS"),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            parser=local_path,
+            parser=path_here,
             help="The comparison's folder; default runs/ and the arms file's name.",
             metavar="PATH",
         ),

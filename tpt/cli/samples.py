@@ -20,7 +20,7 @@ from tpt.cli.options import (
     SetOption,
     ToOption,
     local_copy,
-    local_path,
+    path_here,
 )
 
 
@@ -42,7 +42,7 @@ def check(
         Path | None,
         typer.Option(
             "--traces",
-            parser=local_path,
+            parser=path_here,
             help="Samples, as tpt verify reads them: list doubtful golds and verifiers that disagree.",
             metavar="PATH",
         ),
@@ -113,7 +113,7 @@ def verify(
     traces: Annotated[
         Path,
         typer.Argument(
-            parser=local_path,
+            parser=path_here,
             help="Samples: rows with problem_id and completion, a log that tpt import knows, or a folder.",
             metavar="TRACES",
         ),
@@ -140,7 +140,7 @@ def import_files(
     files: Annotated[
         list[Path],
         typer.Argument(
-            parser=local_path,
+            parser=path_here,
             help="Samples of another tool: logs, files of rows, or folders; several are several samples.",
             metavar="FILE...",
         ),
@@ -168,7 +168,7 @@ def import_files(
 def pass_at_k(
     verdicts: Annotated[
         Path,
-        typer.Argument(parser=local_path, help="A verdicts.jsonl, or a folder with one.", metavar="VERDICTS"),
+        typer.Argument(parser=path_here, help="A verdicts.jsonl, or a folder with one.", metavar="VERDICTS"),
     ],
     k: Annotated[str, typer.Option("--k", help="Comma-separated k; default 1, 2, 4, … up to the samples.")] = "",
     format: FormatOption = Format.table,
