@@ -65,7 +65,7 @@ def test_every_value_survives_the_way_through_toml(
     size: int | str,
 ) -> None:
     table: dict[str, Any] = {
-        "model": text,
+        "model": text or "embedded",
         "rounds": 1 if text else 0,
         "seed": seed,
         "problems": {"train": text, "columns": columns},
@@ -76,7 +76,7 @@ def test_every_value_survives_the_way_through_toml(
         "evaluate": {"ks": ks},
     }
     config = parse_config(table)
-    assert config.model == text and config.problems.columns == columns
+    assert config.model == (text or "embedded") and config.problems.columns == columns
     assert reread(config, tmp_path_factory.mktemp("config")) == config
 
 
@@ -101,7 +101,11 @@ def test_rendered_toml_has_every_key_with_its_meaning() -> None:
     [
         ({"modl": "x"}, "run.toml: unknown key 'modl'. Did you mean 'model'?"),
         ({"thnik": {}}, "run.toml: unknown key 'thnik'. Did you mean 'think'?"),
-        ({"think": {"sampls": 3}}, "run.toml: unknown key 'think.sampls'. Did you mean 'samples'?"),
+        ({"think": {"sampls": 3}}, "run.toml: unknown key 'think.sampls'. Did you mean 'think.samples'?"),
+        ({"engine": {"threads": 1}}, "unknown key 'engine.threads'. Did you mean 'threads'?"),
+        ({"samples": 1}, "unknown key 'samples'. Did you mean 'think.samples' or 'evaluate.samples'?"),
+        ({"threads": 1025}, "threads = 1025: should be less than or equal to 1024"),
+        ({"model": ""}, "model = '': should not be empty"),
         ({"zzz": 1}, "run.toml: unknown key 'zzz'."),
         (
             {"prompt": {"few_shot": [{"question": "q", "answer": "a", "anser": "a"}]}},
@@ -200,9 +204,25 @@ def test_a_malformed_override_is_explained(override: str) -> None:
     assert refused({}, override) == f"--set {override}: expected KEY=VALUE, for example --set think.samples=20"
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("think.samples=0", "--set think.samples=0: think.samples = 0: should be greater"),
+        ("engin.slots=2", "--set engin.slots=2: unknown key 'engin'. Did you mean 'engine'?"),
+        ('think={samples="x"}', "--set think={samples=\"x\"}: think.samples = 'x': should be a valid integer"),
+    ],
+)
+def test_a_mistake_of_an_override_is_told_as_one(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config({"prune": {"size": 0}}, [override], where="run.toml")
+    lines = str(error.value).splitlines()
+    assert any(line.startswith(message) for line in lines)
+    assert any(line.startswith("run.toml: prune.size = 0: ") for line in lines)
+
+
 def test_an_override_cannot_go_below_a_value() -> None:
     assert refused({"rounds": 3}, "rounds.x=3") == "--set rounds.x=3: 'rounds' is a value, not a section"
-    assert "unknown key 'think.sampls'. Did you mean 'samples'?" in refused({}, "think.sampls=3")
+    assert "unknown key 'think.sampls'. Did you mean 'think.samples'?" in refused({}, "think.sampls=3")
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "distilled"])
@@ -245,7 +265,7 @@ def test_an_unreadable_file_is_named(content: bytes, message: str, tmp_path: Pat
 def test_a_missing_file_and_a_folder_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such config file. Make one with: tpt init > run.toml"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match=r"cannot be read as UTF-8 text: .*directory"):
+    with pytest.raises(ConfigError, match=r"Is a directory\. Name another path"):
         load_config(tmp_path)
 
 

@@ -42,7 +42,7 @@ def refused(fails: Fails, tmp_path: Path) -> Fails:
     ("content", "message"),
     [
         (None, "p.jsonl: no such file"),
-        (b"", "the file is empty; expected at least one problem"),
+        (b"", "the file is empty, or nothing but a header; expected at least one row"),
         (b"\xff\xfe\x00bad", "UTF-8"),
         (b'{"id": "a"', "line 1"),
         ((json.dumps(ROW) + "\n" + json.dumps({**OTHER, "id": "a"})).encode(), "line 2: id 'a' is already that of"),
@@ -82,7 +82,7 @@ def test_an_unknown_source_or_column_field(refused: Fails) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("think.sampls=3", "unknown key 'think.sampls'. Did you mean 'samples'?"),
+        ("think.sampls=3", "unknown key 'think.sampls'. Did you mean 'think.samples'?"),
         ("think.samples=0", "think.samples = 0: should be greater than or equal to 1"),
         ("nonsense", "--set nonsense: expected KEY=VALUE"),
         ("preset=distilled", "set data.file to another model's traces.jsonl"),

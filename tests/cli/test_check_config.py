@@ -24,7 +24,7 @@ def test_few_problems_are_warned_of_with_the_numbers_of_the_plan(tpt: Tpt) -> No
     assert checked.code == 0
     assert checked.out.endswith("ok: yes\n")
     (said,) = [line for line in checked.err.splitlines() if line.startswith("warning: ")]
-    needed = re.search(r"To see 4 points takes ([\d,]+) held-out problems .*, and ([\d,]+) to make", said)
+    needed = re.search(r"Detecting 4 points takes ([\d,]+) held-out problems .*, and ([\d,]+) to make", said)
     assert needed
     planned = tpt("plan", QUICKSTART, *config, "--detect", 4).out
     assert f"takes {needed[1]} held-out problems, and {needed[2]} to make a round the best one" in planned
@@ -44,8 +44,8 @@ def test_a_gain_between_word_and_star_is_told_apart() -> None:
     between = (power.word + power.star) / 2
     asked = power_of(load_config(QUICKSTART), Rates.of_mean(SOLVE_RATE), problems=200, asked=between)
     (said,) = power_warnings(asked, choosing_units=100, needed_for_star=8)
-    assert "would make a round the best one less than 8 times in 10" in said
-    assert "called a gain" not in said
+    assert "would make a round the best one less than 80 % of the time" in said
+    assert "be detected" not in said
 
 
 def test_too_few_to_choose_any_round(tpt: Tpt) -> None:

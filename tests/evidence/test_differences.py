@@ -152,7 +152,7 @@ def test_too_few_choosing_problems_never_star_a_round(tmp_path_factory: pytest.T
         best_round, needed, power, said = found_of(problems)
         assert (best_round, needed) == (0, 7) and "No round beat the base model" in said
         assert f"With fewer than {needed} choosing problems no round can become the best one" in power
-        assert "no true gain would so often make a round the best one" in power
+        assert "no true gain would make a round the best one as often" in power
     best_round, needed, power, said = found_of(18)
     assert best_round == 1 and "With fewer than" not in power and "Round 1 is the best" in said
 
@@ -164,8 +164,8 @@ def test_power_is_told_for_the_word_and_for_the_star(tmp_path_factory: pytest.Te
     # Half of the problems choose: they see less.
     assert 0 < card.strict.detectable < found.detectable_star
     assert (
-        f"A true gain of {100 * card.strict.detectable:.1f} points would be called one 8 times in 10; a true gain of "
-        f"{100 * found.detectable_star:.1f} points would so often make a round the best one, by the 30 problems that choose."
+        f"A true gain of {100 * card.strict.detectable:.1f} points would be detected 80 % of the time; a true gain of "
+        f"{100 * found.detectable_star:.1f} points would make a round the best one as often, on the 30 problems that pick it."
     ) in power_text(found)[0]
 
 

@@ -181,7 +181,7 @@ def test_a_damaged_jsonl_file_is_explained(tmp_path, data, message):
         ('question,answer\nq,1\n"open,2\nr,3\n', "from line 3 on: not valid CSV"),
         ('question,answer\n"two\nlines",1\nq\n', "line 4: the answer"),
         ("question,answer\nq\0,1\n", "line 2: column 'question' holds a NUL"),
-        ("question;answer\nq;1\n", "Columns there: question;answer"),
+        ("question;answer\nq;1\n", "the header is a single column, .question;answer."),
     ],
 )
 def test_a_damaged_csv_file_is_explained(tmp_path, text, message):

@@ -16,6 +16,7 @@ from tpt.problems.cells import cell_at, last_question, turns_of
 from tpt.problems.rows import LONGEST_LINE, Row, cell_text, iter_rows, utf8_text
 from tpt.problems.spec import table_suffix
 from tpt.records import FinishReason, well_formed
+from tpt.run.directory import RunDir
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "problem_id": ("problem_id", "id", "task_id", "idx"),
@@ -92,6 +93,11 @@ def sample_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
+    if RunDir(path).config.is_file():
+        raise ProblemError(
+            f"{path} is a run directory. Name the samples of a round: {path}/round-1/traces.jsonl, or, of held-out problems, "
+            f"{path}/round-1/evaluate/traces.jsonl"
+        )
     found = sorted(each for each in path.rglob("*") if each.is_file() and not each.is_symlink() and _can_hold(each))
     if not found:
         raise ProblemError(f"{path} is a folder without files of samples, such as .jsonl, .json, {ARCHIVE} or .txt")

@@ -63,6 +63,8 @@ def import_samples(paths: Sequence[Path], to: Path, reading: Reading, gold: Gold
         RunError: the folder is taken.
     """
     out = ImportedDir(to)
+    if out.path.exists() and not out.path.is_dir():
+        raise RunError(f"{out.path}: a file, not a folder. Name another one with --to")
     ours = {out.problems, out.traces, out.verdicts}
     if out.exists() or (out.path.exists() and any(each not in ours for each in out.path.iterdir())):
         raise RunError(f"{out.path}: not an empty folder. Name another one with --to, or delete it")

@@ -19,6 +19,7 @@ from tpt.audit.label_noise import TraceCheck, check_traces
 from tpt.config import RunConfig, VerifyConfig, load_config
 from tpt.errors import ConfigError, RunError, did_you_mean
 from tpt.problems import load_problems, load_wrong_programs, told_apart
+from tpt.problems.spec import table_suffix
 from tpt.problems.table import FIELDS as TABLE_FIELDS
 from tpt.records import Example, Problem, Trace, Verdict
 from tpt.report.answer_form import answer_form
@@ -64,6 +65,11 @@ def config_and_folder(path: Path, out: Path | None, overrides: list[str]) -> tup
         RunDir(path).require()
         out = out or path
         path = path / "config.toml"
+    elif table_suffix(path):
+        raise ConfigError(
+            f"{path}: a config, which is a TOML file, was expected. Of a file of problems make one: tpt init quickstart --set "
+            f"'problems.train={path}?split=train' --set 'problems.heldout={path}?split=heldout' > run.toml"
+        )
     return load_config(path, overrides), out or Path("runs") / path.stem
 
 
@@ -190,6 +196,8 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
         EstimateError: a k is larger than the samples of some problem.
         StaleStageError: the verdicts are a run's, and were changed since.
     """
+    if RunDir(path).config.is_file():
+        raise RunError(f"{path} is a run directory. Name a round's verdicts: {path}/round-1/evaluate/verdicts.jsonl")
     path = path / "verdicts.jsonl" if path.is_dir() else path
     if (owner := stage_of(path)) is not None:
         require_unchanged(*owner)

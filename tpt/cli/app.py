@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from tpt.cli.runs import compare, plan, run, score, stage_command
 from tpt.cli.samples import check, import_files, pass_at_k, verify
 from tpt.cli.start import doctor, init, schema
 from tpt.errors import ConfigError, TPTError
+from tpt.system.folders import said_of
 from tpt.system.terminal import columns_of, printable, wrapped
 from tpt.system.version import __version__
 
@@ -54,16 +57,24 @@ app.command()(doctor)
 
 def main() -> None:
     """Run the command line; exit codes: 0 done, 1 an error that was explained, 2 wrong usage, 130 interrupted."""
+    # A stream that the shell closed is None.
+    sys.stdout, sys.stderr = (each or open(os.devnull, "w") for each in (sys.stdout, sys.stderr))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Whatever the locale: what is redirected into a file, such as a config, is read as UTF-8 later.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app(prog_name="tpt")
     except ConfigError as error:
-        _fail(error, 2)
-    except (TPTError, OSError) as error:
-        _fail(error, 1)
+        _fail(str(error), 2)
+    except TPTError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(said_of(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _fail(error: Exception, code: int) -> None:
-    print(wrapped(f"error: {printable(str(error))}", columns_of(sys.stderr)), file=sys.stderr)
+def _fail(said: str, code: int) -> None:
+    print(wrapped(f"error: {printable(said)}", columns_of(sys.stderr)), file=sys.stderr)
     sys.exit(code)

@@ -14,13 +14,31 @@ def local_copy(path: str) -> Path:
     """Return the path, of an object store's run its copy on this machine."""
     from tpt.store import downloaded
 
+    _require_named(path)
     return downloaded(path)
 
 
 def _working_copy(path: str) -> Path:
     from tpt.store import working_copy_of
 
+    _require_named(path)
     return working_copy_of(path)
+
+
+def path_here(path: str) -> Path:
+    """Return the path of something that lies on this machine, never on an object store."""
+    from tpt.store import is_url
+
+    _require_named(path)
+    if is_url(path):
+        raise typer.BadParameter(f"{path} is a URL; a path on this machine is wanted")
+    return Path(path)
+
+
+def _require_named(path: str) -> None:
+    """Refuse an empty path, such as a shell's variable that is not set: it would mean the current folder."""
+    if not path:
+        raise typer.BadParameter("the path is empty; the current folder is named .")
 
 
 class Format(StrEnum):
@@ -45,6 +63,7 @@ OutOption = Annotated[
         metavar="PATH",
     ),
 ]
+ToOption = Annotated[Path, typer.Option("--to", parser=path_here, help="The folder to make.", metavar="DIR")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 SetOption = Annotated[
     list[str], typer.Option("--set", help="Override a config key, such as think.samples=20.", metavar="KEY=VALUE")

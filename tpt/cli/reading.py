@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from tpt.cli.options import ExportDtype, Format, FormatOption, HtmlTracesOption, RoundOption, RunPath, local_copy
+from tpt.cli.options import (
+    ExportDtype,
+    Format,
+    FormatOption,
+    HtmlTracesOption,
+    RoundOption,
+    RunPath,
+    ToOption,
+    local_copy,
+    path_here,
+)
 from tpt.errors import ConfigError
 
 
@@ -58,7 +68,10 @@ def report(
         ),
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write report.html into the run directory too.")] = False,
-    html_to: Annotated[Path | None, typer.Option("--html-to", help="Write the page there instead.")] = None,
+    html_to: Annotated[
+        Path | None,
+        typer.Option("--html-to", parser=path_here, help="Write the page there instead.", metavar="PATH"),
+    ] = None,
     html_traces: HtmlTracesOption = 0,
     format: FormatOption = Format.table,
 ) -> None:
@@ -114,7 +127,10 @@ def audit(
         int | None, typer.Option("--round", help="Which round; default the last with verdicts.", min=0)
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Which random set.", min=0)] = 0,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the set as a page instead of asking.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", parser=path_here, help="Write the set as a page instead of asking.", metavar="PATH"),
+    ] = None,
     marks: Annotated[
         list[str], typer.Option("--mark", help="Store a mark without asking.", metavar="ID:SAMPLE=MARK")
     ] = [],  # noqa: B006
@@ -140,7 +156,7 @@ def audit(
 
 def export_model(
     path: RunPath,
-    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
+    to: ToOption,
     round: Annotated[str, typer.Option("--round", help="best, last, or a number; 0 is the base model.")] = "best",
     dtype: Annotated[ExportDtype, typer.Option("--dtype", help="Precision of the weights.")] = ExportDtype.as_saved,
     merge: Annotated[bool, typer.Option("--merge", help="Put an adapter into its base model's weights.")] = False,

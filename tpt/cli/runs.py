@@ -20,6 +20,7 @@ from tpt.cli.options import (
     RoundOption,
     RunPath,
     SetOption,
+    path_here,
     source_overrides,
 )
 
@@ -124,9 +125,18 @@ def plan(
 
 
 def compare(
-    arms: Annotated[Path, typer.Argument(help="An arms file: base config, arms, seeds, budget.", metavar="ARMS")],
+    arms: Annotated[
+        Path,
+        typer.Argument(parser=path_here, help="An arms file: base config, arms, seeds, budget.", metavar="ARMS"),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The comparison's folder; default runs/ and the arms file's name.")
+        Path | None,
+        typer.Option(
+            "--out",
+            parser=path_here,
+            help="The comparison's folder; default runs/ and the arms file's name.",
+            metavar="PATH",
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Runs at a time; 0: as many as there are cores for.", min=0)] = 0,
     format: FormatOption = Format.table,

@@ -18,7 +18,9 @@ from tpt.cli.options import (
     SandboxMode,
     SandboxOption,
     SetOption,
+    ToOption,
     local_copy,
+    path_here,
 )
 
 
@@ -39,7 +41,10 @@ def check(
     traces: Annotated[
         Path | None,
         typer.Option(
-            "--traces", help="Samples, as tpt verify reads them: list doubtful golds and verifiers that disagree."
+            "--traces",
+            parser=path_here,
+            help="Samples, as tpt verify reads them: list doubtful golds and verifiers that disagree.",
+            metavar="PATH",
         ),
     ] = None,
     detect: Annotated[
@@ -103,7 +108,11 @@ def verify(
     problems: Annotated[str, typer.Argument(help="A problem source.")],
     traces: Annotated[
         Path,
-        typer.Argument(help="Samples: rows with problem_id and completion, a log that tpt import knows, or a folder."),
+        typer.Argument(
+            parser=path_here,
+            help="Samples: rows with problem_id and completion, a log that tpt import knows, or a folder.",
+            metavar="TRACES",
+        ),
     ],
     layout: FromOption = "",
     columns: ColumnOption = [],  # noqa: B006
@@ -127,11 +136,12 @@ def import_files(
     files: Annotated[
         list[Path],
         typer.Argument(
+            parser=path_here,
             help="Samples of another tool: logs, files of rows, or folders; several are several samples.",
             metavar="FILE...",
         ),
     ],
-    to: Annotated[Path, typer.Option("--to", help="The folder to make.", metavar="DIR")],
+    to: ToOption,
     problems: Annotated[
         str, typer.Option("--problems", help="A problem source with the gold answers.", metavar="SOURCE")
     ] = "",
@@ -152,7 +162,10 @@ def import_files(
 
 
 def pass_at_k(
-    verdicts: Annotated[Path, typer.Argument(help="A verdicts.jsonl, or a folder with one.")],
+    verdicts: Annotated[
+        Path,
+        typer.Argument(parser=path_here, help="A verdicts.jsonl, or a folder with one.", metavar="VERDICTS"),
+    ],
     k: Annotated[str, typer.Option("--k", help="Comma-separated k; default 1, 2, 4, … up to the samples.")] = "",
     format: FormatOption = Format.table,
 ) -> None:

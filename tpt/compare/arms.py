@@ -122,7 +122,12 @@ def load_arms(path: Path) -> StudyPlan:
     Raises:
         ConfigError: the file cannot be read, a key, preset or arm is unknown, or the budget cannot be met.
     """
-    section = _section(read_toml(path), str(path))
+    table = read_toml(path)
+    if "arm" not in table:
+        raise ConfigError(
+            f"{path}: no [[arm]] is there. An arms file has a base config, seeds and arms; tpt run takes a run config"
+        )
+    section = _section(table, str(path))
     base = read_toml(path.parent / section.config) if section.config else section.base
     if bool(section.config) == bool(section.base):
         raise ConfigError(f'{path}: give either config = "run.toml" or a [base] table with the keys of a run config')

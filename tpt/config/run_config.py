@@ -42,10 +42,11 @@ class RunConfig(Section):
     preset: str = Field("tpt", description="policy that sets the defaults below: " + ", ".join(PRESETS))
     model: str = Field(
         "embedded",
+        min_length=1,
         description="embedded, a folder, a .gguf file, gguf:PACKAGE/FILE, or a Hub id with or without @revision",
     )
     seed: int = Field(0, ge=0, description="every random choice of the run follows from it")
-    threads: int = Field(0, ge=0, description="CPU threads of the tensor library; 0: one a core")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the tensor library; 0: one a core")
     rounds: int = Field(
         4, ge=0, description="think, prune, train, evaluate: how many times, at most; 0: score the model and stop"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tpt.config.problem_sections import Shot
 from tpt.config.run_config import PRESETS, RunConfig
 from tpt.config.section import Section
 from tpt.errors import ConfigError, did_you_mean
+from tpt.system.folders import said_of
 
 OFTEN_SET: dict[str, tuple[str, ...]] = {
     "": ("model", "rounds", "seed"),
@@ -50,8 +52,10 @@ def read_toml(path: Path, *, missing: str = "no such file") -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: {missing}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except OSError as error:
+        raise ConfigError(said_of(error)) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
@@ -59,8 +63,7 @@ def read_toml(path: Path, *, missing: str = "no such file") -> dict[str, Any]:
 def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, where: str = "config") -> RunConfig:
     """Check a table of settings; ``where`` names it in errors."""
     table = copy.deepcopy(table)
-    for override in overrides or []:
-        _apply_override(table, override)
+    given = {_apply_override(table, override): f"--set {override}" for override in overrides or []}
     preset = table.get("preset", "tpt")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(
@@ -70,7 +73,7 @@ def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, w
     try:
         return RunConfig.model_validate(_merged(PRESETS[preset], table))
     except ValidationError as error:
-        raise ConfigError(_explain(error, where)) from None
+        raise ConfigError(_explain(error, where, given)) from None
 
 
 def render_toml(config: RunConfig, *, short: bool = False) -> str:
@@ -116,7 +119,8 @@ def _toml_key(key: str) -> str:
     return tomli_w.dumps({key: 0}).partition(" = ")[0]
 
 
-def _apply_override(table: dict[str, Any], override: str) -> None:
+def _apply_override(table: dict[str, Any], override: str) -> str:
+    """Put an override into a table of settings and return its key."""
     key, equals, text = override.partition("=")
     *sections, last = key.strip().split(".")
     if not equals or not all([*sections, last]):
@@ -130,6 +134,7 @@ def _apply_override(table: dict[str, Any], override: str) -> None:
         target[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         target[last] = text
+    return ".".join([*sections, last])
 
 
 def _merged(defaults: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +145,8 @@ def _merged(defaults: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def _explain(error: ValidationError, file: str, given: dict[str, str]) -> str:
+    """Return a line for every mistake; ``given`` has the keys that did not come from the file, and what they came from."""
     lines: dict[str, str] = {}
     for item in error.errors():
         path = [str(part) for part in item["loc"]]
@@ -148,8 +154,10 @@ def _explain(error: ValidationError, where: str) -> str:
         if path and path[-1].startswith(_BRANCHES) and path[:-1] != ["problems", "columns"]:
             path.pop()
         key = ".".join(path)
+        where = next((said for name, said in given.items() if f"{key}.".startswith(f"{name}.")), file)
         if item["type"] == "extra_forbidden":
-            lines[key] = f"{where}: unknown key {key!r}.{did_you_mean(path[-1], _known_keys(path[:-1]))}"
+            where = next((said for name, said in given.items() if f"{name}.".startswith(f"{key}.")), where)
+            lines[key] = f"{where}: unknown key {key!r}.{_meant(path)}"
         elif key in lines:
             lines[key] += f", or {_said(item)}"
         elif item["type"] == "value_error":
@@ -164,7 +172,26 @@ def _explain(error: ValidationError, where: str) -> str:
 def _said(item: ErrorDetails) -> str:
     if item["type"] == "model_type":
         return "should be a section of keys"
+    if item["type"] == "string_too_short":
+        return "should not be empty"
     return item["msg"].removeprefix("Input ").strip()
+
+
+def _meant(path: list[str]) -> str:
+    """Say which key was meant: one of that name in another section, else one of a similar name in this one."""
+    *section, name = path
+    is_row = len(path) > 2
+    elsewhere = [] if is_row else [key for key in _all_keys() if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f" Did you mean {' or '.join(map(repr, elsewhere))}?"
+    prefix = "" if is_row else "".join(f"{each}." for each in section)
+    close = difflib.get_close_matches(name, _known_keys(section), n=1, cutoff=0.6)
+    return f" Did you mean {prefix + close[0]!r}?" if close else ""
+
+
+def _all_keys() -> list[str]:
+    fields = RunConfig.model_fields
+    return [key for name in fields for key in (name, *(f"{name}.{inner}" for inner in _known_keys([name])))]
 
 
 def _known_keys(path: list[str]) -> list[str]:

@@ -14,6 +14,8 @@ from tpt.model.embedded import FOLDER as EMBEDDED_FOLDER
 
 _HUB_ID = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?:@([\w./-]+))?")
 """A Hub id, and a branch, tag or commit behind an @."""
+_HUB_PAGE = re.compile(r"(?:https?://)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)(?:/.*)?")
+"""The address of a model's page on the Hub."""
 
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
@@ -64,8 +66,10 @@ def resolve(spec: str) -> ModelSource:
         raise ModelError(f"model = {spec!r} is a file; allowed are a folder, a .gguf file, a Hub id or 'embedded'")
     named = _HUB_ID.fullmatch(spec)
     if named is None or spec.startswith("."):
+        page = _HUB_PAGE.fullmatch(spec)
         raise ModelError(
             f"model = {spec!r}: there is no such folder, and it is no Hub id of the form owner/name or owner/name@revision"
+            + (f". Did you mean {page[1]!r}?" if page else "")
         )
     return ModelSource(spec, "hub", named[1], revision=named[2])
 

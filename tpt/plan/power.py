@@ -20,7 +20,7 @@ WORTH_SEEING = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What an evaluation can tell from noise 8 times in 10; shares, so that 0.01 is one point."""
+    """What an evaluation can tell from noise 80 % of the time; shares, so that 0.01 is one point."""
 
     problems: int
     samples: int
@@ -90,14 +90,14 @@ def power_warnings(power: Power, *, choosing_units: int, needed_for_star: int) -
     word, star = (round(100 * each, 1) for each in (power.word, power.star))
     if power.asked is not None and 100 * power.asked < star:
         points, asked = f"{100 * power.asked:g} points", 100 * power.asked
-        called = f"called a gain less than 8 times in 10: that takes {word}"
-        unstarred = f"make a round the best one less than 8 times in 10: that takes {star}"
-        missed = f"be {called}; and {unstarred}" if asked < word else unstarred
+        called = f"be detected less than 80 % of the time (that takes {word} points)"
+        unstarred = f"make a round the best one less than 80 % of the time (that takes {star} points)"
+        missed = f"{called}, and {unstarred}" if asked < word else unstarred
         said.append(
             f"{power.problems:,} held-out problems with {power.samples} samples are few: a true gain of {points} would {missed}. "
-            f"To see {points} takes {power.problems_for_word:,} held-out problems (problems.heldout, problems.max_heldout), and "
-            f"{power.problems_for_star:,} to make a round the best one; or more samples of each (evaluate.samples). Other gains: "
-            "tpt plan CONFIG --detect POINTS"
+            f"Detecting {points} takes {power.problems_for_word:,} held-out problems (problems.heldout, problems.max_heldout), "
+            f"and {power.problems_for_star:,} to make a round the best one; or more samples of each (evaluate.samples). Other "
+            "gains: tpt plan CONFIG --detect POINTS"
         )
     return said
 
@@ -105,8 +105,8 @@ def power_warnings(power: Power, *, choosing_units: int, needed_for_star: int) -
 def power_sentence(power: Power) -> str:
     """Return it in a sentence or two."""
     said = (
-        f"{power.problems:,} held-out problems with {power.samples} samples show a true gain of {100 * power.word:.1f} points 8 "
-        f"times in 10; to make a round the best one it takes {100 * power.star:.1f}."
+        f"{power.problems:,} held-out problems with {power.samples} samples detect a true gain of {100 * power.word:.1f} points "
+        f"80 % of the time; to make a round the best one it takes {100 * power.star:.1f}."
     )
     if power.asked is None:
         return f"{said} Another gain: --detect POINTS."

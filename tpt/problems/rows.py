@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 
 from tpt.errors import ProblemError, did_you_mean
 from tpt.problems.cells import cell_at
-from tpt.problems.spec import COMPRESSED, TABLE_SUFFIXES, table_suffix
+from tpt.problems.spec import COMPRESSED, TABLE_SUFFIXES, require_no_url, table_suffix
 
 LONGEST_LINE = 2**28
 """Bytes of one line, decompressed; beyond, a file is no file of rows."""
@@ -63,7 +63,7 @@ def iter_rows(path: Path) -> Iterator[Row]:
         rows = _rows_of(path)
         first = next(rows, None)
         if first is None:
-            raise ProblemError(f"{path}: the file is empty; expected at least one problem.")
+            raise ProblemError(f"{path}: the file is empty, or nothing but a header; expected at least one row.")
         yield first
         yield from rows
     # A damaged gzip file is an OSError, EOFError or zlib.error.
@@ -150,6 +150,9 @@ def _require_file(path: Path) -> None:
         return
     if path.is_dir():
         raise ProblemError(f"{path} is a folder; expected a file ending in {', '.join(TABLE_SUFFIXES)}.")
+    require_no_url(str(path))
+    if path.is_symlink():
+        raise ProblemError(f"{path}: a link that leads to no file.")
     folder = path.parent
     if not folder.is_dir():
         raise ProblemError(f"{path}: no such file; the folder {folder} does not exist.")
@@ -243,6 +246,16 @@ def _document_rows(path: Path) -> Iterator[Row]:
         yield _row(each, f"{path}, item {number}")
 
 
+def _require_delimiter(header: list[str], delimiter: str, path: Path) -> None:
+    """Refuse a header of a single column that another mark parts: spreadsheets write semicolons in many countries."""
+    other = next((mark for mark in ";\t|," if len(header) == 1 and mark in header[0]), None)
+    if other is not None:
+        raise ProblemError(
+            f"{path}, line 1: the header is a single column, {header[0]!r}. Cells must be parted by {delimiter!r}, not by "
+            f"{other!r}: save the file so."
+        )
+
+
 def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
     text = utf8_text(_whole(path), str(path))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -253,6 +266,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise ProblemError(f"{path}, line 1: column {twice!r} is there twice. Rename one of them.")
+        _require_delimiter(header, delimiter, path)
         line = reader.line_num + 1
         for cells in reader:
             where = f"{path}, line {line}"

@@ -5,6 +5,7 @@ Names and values are percent-decoded, so a value may hold ``&`` (``%26``) or ``=
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ TABLE = "table"
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """What names of files of rows end in; all but Parquet may be compressed besides: ``.jsonl.gz``."""
 COMPRESSED = ".gz"
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+"""One slash suffices: a URL that was made a path has lost the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +90,27 @@ def parse_spec(text: str) -> Spec:
         return Spec(text, head, rest, params)
     if is_own_code(body):
         return Spec(text, OWN, body, params)
-    if table_suffix(Path(body)) or (body and Path(body).expanduser().is_dir()):
+    require_no_url(body)
+    path = Path(body).expanduser()
+    if table_suffix(path) or (body and path.is_dir()):
         return Spec(text, TABLE, body, params)
+    if path.is_file():
+        raise ProblemError(
+            f"problem source {text!r}: the file's name does not say what is in it; expected one ending in "
+            f"{', '.join(TABLE_SUFFIXES)}. A spreadsheet can be saved as CSV UTF-8."
+        )
     raise ProblemError(
         f"problem source {text!r}: {head!r} is unknown.{did_you_mean(head, SOURCES)} "
         f"Allowed: {', '.join(SOURCES)}, the path of a file ending in {', '.join(TABLE_SUFFIXES)}, of a folder of those, or a "
         "function of your own as FILE.py:FUNCTION."
     )
+
+
+def require_no_url(path: str) -> None:
+    """Raise ProblemError for a URL: files are read from this machine."""
+    if _URL.match(path):
+        url = _URL.sub(r"\1://", path, count=1)
+        raise ProblemError(f"{url} is a URL, and files are read from this machine. Download it and name the file.")
 
 
 def allow_params(spec: Spec, allowed: Iterable[str]) -> None:

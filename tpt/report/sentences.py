@@ -137,8 +137,8 @@ def power_text(evidence: Evidence) -> list[str]:
     called, starred = _true_gain(last.strict.detectable), _true_gain(evidence.detectable_star)
     said = (
         f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not significant. "
-        f"{called.capitalize()} would be called one 8 times in 10; {starred} would so often make a round the best one, by "
-        f"the {evidence.choosing:,} problems that choose."
+        f"{called.capitalize()} would be detected 80 % of the time; {starred} would make a round the best one as often, on "
+        f"the {evidence.choosing:,} problems that pick it."
     )
     few = evidence.needed_for_star
     if evidence.choosing_units < few:

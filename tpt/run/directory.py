@@ -65,6 +65,8 @@ class RunDir:
 
     def require(self) -> None:
         """Raise RunError unless this is a run directory."""
+        if self.path.is_file():
+            raise RunError(f"{self.path}: a file, not a run directory")
         if not self.config.is_file():
             raise RunError(
                 f"{self.path}: not a run directory (no config.toml). Start one with: tpt run run.toml --out {self.path}"

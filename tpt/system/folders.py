@@ -10,16 +10,22 @@ from pathlib import Path
 
 _NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_INSTEAD = {
+    **dict.fromkeys(_FULL, "Make room there, or use another disk"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Get the right to it, or name another path"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG), "Name another path"),
+}
+"""What to do about an error of the system."""
 
 
 def io_fault(error: BaseException) -> str | None:
     """Return what the system said where an error, or one that it comes from, is of reading or writing files; else None."""
     if isinstance(error, OSError):
-        return str(error)
+        return said_of(error)
     each: BaseException | None = error
     while each is not None:
         if isinstance(each, OSError) and each.errno in _FULL:
-            return str(each)
+            return said_of(each)
         # safetensors says "(os error 28)"; torch says neither number nor reason.
         if found := re.search(r"\(os error ([0-9]+)\)", str(each)):
             return os.strerror(int(found[1]))
@@ -27,6 +33,16 @@ def io_fault(error: BaseException) -> str | None:
             return "a file could not be written, as happens on a full disk"
         each = each.__cause__ or each.__context__
     return None
+
+
+def said_of(error: OSError) -> str:
+    """Return an error of the system as a sentence: which path, what is wrong, what to do."""
+    if not error.strerror:
+        return str(error)
+    # Of two paths, such as those of a renaming, the second is the one that was asked for.
+    path = error.filename if error.filename2 is None else error.filename2
+    said = error.strerror if path is None else f"{os.fsdecode(path)}: {error.strerror}"
+    return f"{said}. {_INSTEAD[error.errno]}" if error.errno in _INSTEAD else said
 
 
 def take_place(partial: Path, out: Path) -> None:

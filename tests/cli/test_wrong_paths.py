@@ -1,0 +1,122 @@
+"""Paths that are none, URLs in a path's place, and what the system says of a path: one sentence each, nothing written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import ENTRY, QUICKSTART, Finished, Tpt
+
+from tpt.system.folders import said_of
+
+Fails = Callable[..., str]
+LOGS = Path(__file__).parents[1] / "data" / "logs"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", QUICKSTART, "--out", ""],
+        ["run", ""],
+        ["status", ""],
+        ["import", LOGS / "lm_eval.jsonl", "--to", ""],
+        ["compare", "arms.toml", "--out", ""],
+        ["pass-at-k", ""],
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments[:1])),
+)
+def test_an_empty_path_is_never_the_current_folder(
+    arguments: list[object], tpt: Tpt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = tpt(*arguments)
+    assert result.code == 2 and not result.out
+    assert "the path is empty; the current folder is named ." in result.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_url_is_no_file(tpt: Tpt, fails: Fails, finished: Finished, problem_file: Callable[..., Path]) -> None:
+    source = "https://example.org/data/mine.jsonl"
+    for problems in (source, f"{source}?split=train", "https://example.org/data"):
+        told = fails("check", problems)
+        assert "https://example.org/data" in told and "is a URL, and files are read from this machine" in told
+    rows = problem_file("p.jsonl", [{"question": "How many is 2 and 3?", "answer": "5"}])
+    for arguments in (["verify", rows, source], ["export", finished.path, "--to", "s3://bucket/model"]):
+        result = tpt(*arguments)
+        assert result.code == 2 and "is a URL; a path on this machine is wanted" in result.err
+
+
+@pytest.mark.parametrize("address", ["https://huggingface.co/owner/name", "hf.co/owner/name/tree/main"])
+def test_the_page_of_a_model_names_its_id(address: str, fails: Fails, tmp_path: Path) -> None:
+    told = fails("plan", QUICKSTART, "--out", tmp_path / "run", "--gpu", "h100", "--set", f"model={address}")
+    assert "it is no Hub id" in told and "Did you mean 'owner/name'?" in told
+
+
+def test_files_in_the_place_of_others_are_told_apart(
+    fails: Fails, finished: Finished, problem_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = problem_file("p.jsonl", [{"question": "How many is 2 and 3?", "answer": "5"}])
+    for command in (["run"], ["plan"], ["check", "--model"]):
+        told = fails(*command, rows, code=2)
+        assert "a config, which is a TOML file, was expected" in told and f"'problems.train={rows}?split=train'" in told
+    assert "a file, not a run directory" in fails("status", rows)
+    for arguments in (["verify", rows, finished.path], ["check", rows, "--traces", finished.path]):
+        assert f"is a run directory. Name the samples of a round: {finished.path}/round-1/traces.jsonl" in fails(
+            *arguments
+        )
+    assert "is a run directory. Name a round's verdicts: " in fails("pass-at-k", finished.path)
+    assert "no [[arm]] is there" in fails("compare", QUICKSTART, code=2)
+    assert "a file, not a folder" in fails("import", LOGS / "lm_eval.jsonl", "--to", rows)
+    told = fails("run", QUICKSTART, "--out", rows)
+    assert told == f"error: {rows}: File exists. Name another path\n"
+    told = fails("report", finished.path, "--html-to", tmp_path)
+    assert f"error: {tmp_path}: Is a directory. Name another path" in told
+    assert not tmp_path.with_name(tmp_path.name + ".partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "question;answer\nHow many?;5\n", "parted by ',', not by ';'"),
+        ("a.csv", "question\tanswer\nHow many?\t5\n", "not by '\\t'"),
+        ("a.tsv", "question,answer\nHow many?,5\n", "parted by '\\t', not by ','"),
+        ("a.csv", "question,answer\n", "the file is empty, or nothing but a header"),
+        ("a.xlsx", "PK", "the file's name does not say what is in it"),
+    ],
+)
+def test_what_spreadsheets_save(name: str, content: str, said: str, fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert said in fails("check", tmp_path / name)
+
+
+def test_a_single_column_is_told_by_what_is_missing(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question\nHow many; is it 2, or 3?\n", encoding="utf-8")
+    assert "2 cells, but the header names 1 column" in fails("check", tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("question\nHow many; is it 2?\n", encoding="utf-8")
+    assert "there is no column 'answer' for the answer" in fails("check", tmp_path / "a.csv")
+
+
+def test_a_link_to_nothing_is_told_as_one(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
+    assert "a link that leads to no file" in fails("check", tmp_path / "a.csv")
+
+
+def test_what_the_system_says_becomes_a_sentence() -> None:
+    assert said_of(OSError(28, "No space left on device", "x")) == (
+        "x: No space left on device. Make room there, or use another disk"
+    )
+    assert said_of(OSError(13, "Permission denied", b"a\xff")).startswith("a")
+    assert said_of(OSError(21, "Is a directory", "a.partial", None, "a")) == "a: Is a directory. Name another path"
+    assert said_of(OSError(5, "Input/output error")) == "Input/output error"
+    assert said_of(OSError("words of a library")) == "words of a library"
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=str)
+def test_no_locale_breaks_what_is_printed(variables: dict[str, str], finished: Finished) -> None:
+    environment = {**os.environ, "PYTHONCOERCECLOCALE": "0", **variables}
+    done = subprocess.run([*ENTRY, "report", str(finished.path)], capture_output=True, env=environment, timeout=200)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert "±" in done.stdout.decode("utf-8")
