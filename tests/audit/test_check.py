@@ -29,6 +29,18 @@ def test_golds_that_fail_are_named():
         check(problems, judge=judge).require()
 
 
+def test_a_pattern_that_is_none_is_named_though_nothing_shows_a_right_one():
+    problems = [
+        Problem(key, key, pattern, kind="regex") for key, pattern in (("a", r"1[89]"), ("b", "("), ("c", "a**"))
+    ]
+    report = check_problems(problems, judge)
+    assert [(each.problem_id, each.outcome) for each in report.gold_failures] == [
+        ("b", Outcome.ERROR),
+        ("c", Outcome.ERROR),
+    ]
+    assert "no regular expression" in report.gold_failures[0].detail
+
+
 def test_a_failing_heldout_gold_fails_the_check():
     found = check([Problem("a", "q", "1")], [Problem("b", "r", "x")], judge=judge)
     assert found.train.ok

@@ -13,6 +13,7 @@ from tpt.verifiers import Judge
 from tpt.verifiers.gold import fenced, gold_completion
 
 _SHOWN = 5
+_NO_VERDICT = (Outcome.ERROR, Outcome.TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,18 @@ def check_problems(
 ) -> CheckReport:
     """Show each problem's gold, in the asked format, to its verifier, which must find it right.
 
-    Programs known to be wrong, where there are any, must be found wrong.
+    Programs known to be wrong, where there are any, must be found wrong. A pattern that no solution shows to be right must
+    at least be one, and end.
     """
     by_id = {problem.id: problem for problem in problems}
     golds = {problem.id: gold_completion(problem) for problem in problems}
     verdicts = judge([_shown(key, completion) for key, completion in golds.items() if completion is not None], by_id)
-    failures = [_failure(by_id[each.problem_id], each) for each in verdicts if each.outcome is not Outcome.CORRECT]
+    failed = [each for each in verdicts if each.outcome is not Outcome.CORRECT]
+    patterns = [problem.id for problem in problems if problem.kind == "regex" and golds[problem.id] is None]
+    failed += [
+        each for each in judge([_shown(key, "#### 0") for key in patterns], by_id) if each.outcome in _NO_VERDICT
+    ]
+    failures = [_failure(by_id[each.problem_id], each) for each in failed]
     wrong = {key: programs for key, programs in (wrong_programs or {}).items() if key in by_id}
     tried = judge([_shown(key, fenced(each)) for key, programs in wrong.items() for each in programs], by_id)
     passed = Counter(each.problem_id for each in tried if each.outcome is Outcome.CORRECT)
