@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scored_run import run_of
 
+from tpt.config import load_config
 from tpt.config.stage_sections import StopConfig
-from tpt.evidence.best_round import BestRound, choose, split_heldout
+from tpt.evidence.best_round import BestRound, best_round_of, choose, split_heldout
 from tpt.scoring import FloatArray
 
 IDS = [f"p{index:03d}" for index in range(101)]
@@ -90,3 +94,9 @@ def test_a_clear_gain_is_found() -> None:
         rate = rng.beta(0.8, 0.8, 100) * 0.85
         found.append(choose(rng.binomial(16, np.stack([rate, rate + 0.15], axis=1)) / 16, StopConfig(), seed=seed).best)
     assert found == [1] * 40
+
+
+def test_of_a_run_the_strict_score_decides(tmp_path: Path) -> None:
+    wrong, strict, lenient = (dict.fromkeys(IDS[:40], row) for row in ("WWWW", "SSWW", "CCCC"))
+    run = run_of(tmp_path, wrong, strict, lenient)
+    assert best_round_of(run, load_config(run.config), [0, 1, 2]) == BestRound(1, 1, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,7 +56,11 @@ def test_a_further_set_has_its_scores_and_its_paired_difference(tmp_path: Path) 
     assert trained.to_base is not None
     assert trained.to_base.lenient.mean == pytest.approx(0.25 - 20 / 30)
     assert trained.to_base.lenient.finding == "loss"
-    assert trained.to_base.lenient.high < 0
+    change = trained.to_base.lenient
+    assert change.high < 0
+    assert [float(each) for each in re.findall(r"[-+][\d.]+", change.in_points())] == pytest.approx(
+        [100 * change.mean, 100 * change.low, 100 * change.high], abs=0.05
+    )
 
 
 def test_only_rounds_that_were_scored_are_shown(tmp_path: Path) -> None:
@@ -121,7 +126,10 @@ def test_verdicts_of_other_problems_are_refused(tmp_path: Path) -> None:
     run = with_also(run_of(tmp_path, many(0), many(1), settings=OTHER), {0: KNOWN, 1: KNOWN})
     (source,) = load_config(run.config).evaluate.also
     replace_records(run.round(1).also(source.stage).verdicts, verdicts_of({"x": "S"}))
-    with pytest.raises(RunError, match=r"verdicts of 1 problems, which are not the 30 of .*Delete .*also-other"):
+    named = re.escape(str(run.also(source.stage)))
+    with pytest.raises(
+        RunError, match=rf"verdicts of 1 problems, which are not the 30 of {named}. Delete .*also-other"
+    ):
         found(run)
 
 
