@@ -123,7 +123,7 @@ def test_the_league_s_methods_are_found_from_any_folder(tmp_path: Path, monkeypa
         (['name = "tpt"\nest = {}'], "", "unknown key. Did you mean 'set'?"),
         (['name = "tpt"'], "seed = [1]", "unknown key. Did you mean 'seeds'?"),
         (['name = "distilled"'], "", "arm 'distilled': data: file and source"),
-        (['name = "tpt"\nset = {"prune.sise" = 3}'], "", "Did you mean 'size'?"),
+        (['name = "tpt"\nset = {"prune.sise" = 3}'], "", "Did you mean 'prune.size'?"),
         (['name = "tpt"\nset = {"seed" = 3}'], "", "seed and preset are not to be set"),
         (['name = "majority-vote"'], "", "the reference arm must have rounds"),
         (['name = "human"', 'name = "tpt"'], 'budget = "tokens"', "'human' samples nothing"),
