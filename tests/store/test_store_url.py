@@ -29,8 +29,8 @@ def test_what_is_a_url() -> None:
         ("s3:///run", "expected a bucket and a name in it"),
         ("s3://bucket/run?colour=red", "unknown option colour; known: endpoint_override, region, scheme"),
         ("abfs://bucket/run", "cannot be opened as an object store: Generic MicrosoftAzure error: Account must be"),
-        ("file://bucket/run", "file://: cannot be used for runs. Known are s3, "),
-        ("s4://bucket/run", "s4://: cannot be used for runs"),
+        ("file://bucket/run", "file://bucket/run: file:// cannot be used for runs. Known are s3, "),
+        ("s4://bucket/run", "s4://bucket/run: s4:// cannot be used for runs"),
     ],
 )
 def test_urls_that_are_refused(fails: Callable[..., str], url: str, said: str, tmp_path: Path) -> None:

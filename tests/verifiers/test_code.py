@@ -180,7 +180,8 @@ def test_a_program_under_which_every_sandbox_dies_is_an_error_and_the_rest_are_j
 
     original = Sandbox.start
     monkeypatch.setattr(Sandbox, "start", start)
-    pairs = [(problem(ADD), program) for program in (SOLVED, f"# deadly\n{SOLVED}", "print(3)", SOLVED)]
+    deadly = f"import time  # deadly\ntime.sleep(9)\n{SOLVED}"
+    pairs = [(problem(ADD), program) for program in (SOLVED, deadly, "print(3)", SOLVED)]
     found = judge_programs(pairs, limits=VerifyConfig(workers=1))
     assert [each.outcome for each in found] == [Outcome.CORRECT, Outcome.ERROR, Outcome.WRONG, Outcome.CORRECT]
     assert found[1].detail.startswith("sandbox error: test 1 of 3; ") and found[1].detail.endswith("; passed 0/3")

@@ -186,7 +186,7 @@ def open_store(url: str, *, patience_s: float) -> Store:
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
     if parts.scheme not in _SCHEMES:
         raise RunError(
-            f"{parts.scheme}://: cannot be used for runs. Known are {', '.join(_SCHEMES)}: stores that can write on the "
+            f"{shown}: {parts.scheme}:// cannot be used for runs. Known are {', '.join(_SCHEMES)}: stores that can write on the "
             "condition that nobody else has, which keeps a run to one writer"
         )
     options = store_options(parts, _SCHEMES[parts.scheme])
