@@ -40,11 +40,9 @@ def test_an_empty_path_is_never_the_current_folder(
 
 def test_a_url_is_no_file(tpt: Tpt, fails: Fails, finished: Finished, problem_file: Callable[..., Path]) -> None:
     source = "https://example.org/data/mine.jsonl"
-    for problems in (source, f"{source}?split=train"):
+    for problems in (source, f"{source}?split=train", "https://example.org/data"):
         told = fails("check", problems)
         assert "https://example.org/data" in told and "is a URL, and files are read from this machine" in told
-    # Without the name of a file it may be that of a run.
-    assert "https://example.org/data: https:// cannot be used for runs" in fails("check", "https://example.org/data")
     rows = problem_file("p.jsonl", [{"question": "How many is 2 and 3?", "answer": "5"}])
     for arguments in (["verify", rows, source], ["export", finished.path, "--to", "s3://bucket/model"]):
         result = tpt(*arguments)

@@ -184,6 +184,8 @@ def open_store(url: str, *, patience_s: float) -> Store:
     """
     parts = checked(url)
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+    if parts.scheme in ("http", "https"):
+        raise RunError(f"{shown} is a URL, and files are read from this machine. Download it and name the file.")
     if parts.scheme not in _SCHEMES:
         raise RunError(
             f"{shown}: {parts.scheme}:// cannot be used for runs. Known are {', '.join(_SCHEMES)}: stores that can write on the "
