@@ -117,11 +117,13 @@ def check_problems(
     """
     by_id = {problem.id: problem for problem in problems}
     golds = {problem.id: gold_completion(problem) for problem in problems}
-    verdicts = judge([_shown(key, completion) for key, completion in golds.items() if completion is not None], by_id)
-    failed = [each for each in verdicts if each.outcome is not Outcome.CORRECT]
-    patterns = [problem.id for problem in problems if problem.kind == "regex" and golds[problem.id] is None]
-    failed += [
-        each for each in judge([_shown(key, "#### 0") for key in patterns], by_id) if each.outcome in _NO_VERDICT
+    patterns = {problem.id for problem in problems if problem.kind == "regex" and golds[problem.id] is None}
+    shown = {key: "#### 0" if key in patterns else completion for key, completion in golds.items()}
+    verdicts = judge([_shown(key, completion) for key, completion in shown.items() if completion is not None], by_id)
+    failed = [
+        each
+        for each in verdicts
+        if (each.outcome in _NO_VERDICT if each.problem_id in patterns else each.outcome is not Outcome.CORRECT)
     ]
     failures = [_failure(by_id[each.problem_id], each) for each in failed]
     wrong = {key: programs for key, programs in (wrong_programs or {}).items() if key in by_id}
