@@ -12,7 +12,7 @@ from tpt.plan.microbenchmark import Load, Trial, TrialSpeed, affordable, time_mo
 
 LOAD = Load(
     rows=64, prompt=60, prefix=20, completion=30, max_length=128, fixed=False, vocabulary_cut=False, dtype="float32",
-    micro_batch_size=2, row_tokens=90, precision="float32", weights="full", head_weights=10_000, layer_weights=40_000,
+    micro_batch_size=2, row_tokens=90, target_tokens=30, precision="float32", weights="full", head_weights=10_000, layer_weights=40_000,
 )  # fmt: skip
 TINY = LlamaConfig(
     hidden_size=64,

@@ -13,12 +13,14 @@ A model spec is one string::
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +62,7 @@ def load_tokenizer(spec: str, *, cache: Path | None = None) -> Any:
     if adapter is not None and not has_tokenizer(adapter.folder):
         return load_tokenizer(adapter.base, cache=cache)
     source = ModelSource(spec, "folder", str(adapter.folder)) if adapter else _cached(resolve(spec), cache)
-    with _explained(source), _quiet():
-        tokenizer: Any = AutoTokenizer.from_pretrained(
-            source.location, gguf_file=source.gguf_file, revision=source.hub_revision, trust_remote_code=False
-        )
+    tokenizer = _described(source)[1] if source.kind == "gguf" else _tokenizer(source)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = declared_template(source)
     return tokenizer
@@ -125,7 +124,7 @@ def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cac
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute,
     )
-    with _explained(source), _quiet():
+    with _loading(source):
         model: Any = AutoModelForCausalLM.from_pretrained(
             source.location,
             revision=source.hub_revision,
@@ -155,7 +154,7 @@ def hub_commit(source: ModelSource) -> str:
     Raises:
         ModelError: it is neither on the Hub nor in the local cache.
     """
-    with _explained(source), _quiet():
+    with _loading(source):
         path = cached_file(source.location, "config.json", revision=source.hub_revision)
     return str(extract_commit_hash(path, None))
 
@@ -230,7 +229,7 @@ def _load_adapted(adapter: AdapterFolder, *, dtype: str, device: str, cache: Pat
 def _load(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     config = None if source.kind == "gguf" else _config(source)
     quantization = dequantisation(source, config)
-    with _explained(source), _quiet():
+    with _loading(source):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.location,
             gguf_file=source.gguf_file,
@@ -289,7 +288,30 @@ def _files_of(source: ModelSource) -> Path:
 
 
 def _config(source: ModelSource) -> PreTrainedConfig:
-    with _explained(source), _quiet():
+    return _described(source)[0] if source.kind == "gguf" else _read_config(source)
+
+
+def _described(source: ModelSource) -> tuple[PreTrainedConfig, Any]:
+    """Return the config and the tokenizer of a GGUF file, copies of what is read once in a process."""
+    there = source.gguf_path.stat()
+    return copy.deepcopy(_read_gguf(source, there.st_mtime_ns, there.st_size))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_gguf(source: ModelSource, _mtime: int, _size: int) -> tuple[PreTrainedConfig, Any]:
+    """Read a GGUF file's config and tokenizer, which takes ten seconds each where the vocabulary is large."""
+    return _read_config(source), _tokenizer(source)
+
+
+def _tokenizer(source: ModelSource) -> Any:
+    with _loading(source):
+        return AutoTokenizer.from_pretrained(
+            source.location, gguf_file=source.gguf_file, revision=source.hub_revision, trust_remote_code=False
+        )
+
+
+def _read_config(source: ModelSource) -> PreTrainedConfig:
+    with _loading(source):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             source.location, gguf_file=source.gguf_file, revision=source.hub_revision, trust_remote_code=False
         )
@@ -323,6 +345,19 @@ def _save_dequantised(source: ModelSource, folder: Path) -> None:
             if not folder.is_dir():  # otherwise another process was faster, with the same content
                 raise
             shutil.rmtree(made)
+
+
+@contextmanager
+def _loading(source: ModelSource) -> Iterator[None]:
+    """Load in silence, explain what fails, and read a GGUF file fast."""
+    with ExitStack() as stack:
+        stack.enter_context(_explained(source))
+        stack.enter_context(_quiet())
+        if source.kind == "gguf":
+            from tpt.model.gguf_header import plain_arrays
+
+            stack.enter_context(plain_arrays())
+        yield
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from tpt.model.shape import inner_width_of, width_of
 
 _BFLOAT16_FROM_HIDDEN_SIZE = 512
 """From here on a CPU with instructions for bfloat16 is faster in it; below, casting costs more."""
-_ROWS = 32
+_ROWS = 128
 _WIDEST, _WIDEST_INNER = 1024, 4096
-_REPEATS = 3
+_REPEATS = 5
 _TOLD_FROM = 1.5
 """Times float32's seconds."""
 

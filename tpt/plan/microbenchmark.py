@@ -25,10 +25,12 @@ _SHALLOW, _DEEP = 1, 4
 """Layers timed; a model of at most the second number is timed whole."""
 _FEW_ROWS = 8
 _PROMPTS = 48
+_SHORTER = 4
+"""Times as short: a second micro batch, where the one timed is smaller than the run's."""
 _LEAST_REPEATS, _ENOUGH_S, _LONG_S = 3, 0.5, 1.5
 _MOST_TRAINED = 256
 """Tokens of the micro batch that is timed; one that is larger is scaled."""
-_MOST_S = 20.0
+_MOST_S = 12.0
 """Of products, as far as they can be foreseen; all else and a busy machine may double it."""
 _LEAST_ROWS, _LEAST_PROMPTS, _LEAST_LENGTH, _LEAST_TRAINED = 16, 8, 32, 32
 
@@ -54,6 +56,8 @@ class Load:
     micro_batch_size: int
     row_tokens: int
     """Of a training example."""
+    target_tokens: int
+    """Of these, the ones that are trained on."""
     precision: str
     weights: str
     """Full, or int8 while sampling."""
@@ -64,7 +68,7 @@ class Load:
     prompts: int = _PROMPTS
     """Timed."""
     trained: int = _MOST_TRAINED
-    """Tokens of the micro batch that is timed."""
+    """Tokens of the micro batch that is timed; 0: training is not timed."""
 
     def flops(self, layers: int) -> float:
         """Return the operations of a token's way through so many layers."""
@@ -72,10 +76,17 @@ class Load:
 
     def seconds(self, depths: Sequence[int], sampling: float, training: float) -> float:
         """Return how long the products of a timing take at so many operations a second."""
-        a_token = sum(map(self.flops, depths))
-        repeats = 1 + _LEAST_REPEATS
-        decoded = repeats * (self.rows + _FEW_ROWS) + self.prompts * (self.prompt - self.prefix)
-        return a_token * (decoded / sampling + 3 * repeats * self.trained / training)
+        found = 0.0
+        for layers in depths:
+            a_token = self.flops(layers)
+            # Only the last token of a prompt is projected to the vocabulary.
+            found += self.prompts * (self.prompt - self.prefix) * 2.0 * layers * self.layer_weights / sampling
+            found += _with_repeats(self.rows * a_token / sampling) + _with_repeats(_FEW_ROWS * a_token / sampling)
+            if self.trained:
+                found += sum(
+                    _with_repeats(3 * n * a_token / training) for n in (self.trained, self.trained // _SHORTER)
+                )
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +133,7 @@ def affordable(config: PreTrainedConfig, load: Load) -> tuple[Load, float]:
             prompts=prompts,
             prompt=load.prefix + length,
             completion=min(load.completion, max(_LEAST_LENGTH, round(load.completion * share))),
-            trained=max(_LEAST_TRAINED, round(load.trained * share)),
+            trained=load.trained and max(_LEAST_TRAINED, round(load.trained * share)),
         )
     return load, load.seconds(depths, sampling, training)
 
@@ -162,7 +173,7 @@ def _at_depth(config: PreTrainedConfig, load: Load, layers: int) -> Trial:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = random_model(cut)
-        trained = _training(model, load)
+        trained = _training(model, load) if load.trained else (0.0, 0.0)
         decoded = _decoding(model.to(getattr(torch, load.dtype)), load)
     return Trial(*decoded[:2], _FEW_ROWS, decoded[2], *trained)
 
@@ -218,42 +229,66 @@ def _prefilling(decoder: RowDecoder, prompts: list[tuple[int, ...]]) -> float:
     """Return the seconds it takes to give the first rows other prompts."""
     for row in range(len(prompts)):
         decoder.release(row)
-    started = time.perf_counter()
-    decoder.prefill(dict(enumerate(prompts)))
-    return time.perf_counter() - started
+    return _timed(lambda: decoder.prefill(dict(enumerate(prompts))))
 
 
 def _training(model: PreTrainedModel, load: Load) -> tuple[float, float]:
     """Return the seconds of a micro batch, forward and backward, and of the optimizer's step."""
     import torch
 
+    from tpt.sft.losses import cross_entropy
+    from tpt.sft.target_loss import attach_target_loss, detach_target_loss
+
     wanted = load.micro_batch_size * load.row_tokens
     rows = max(1, min(load.micro_batch_size, load.trained // load.row_tokens))
     length = min(load.row_tokens, load.trained)
-    ids = torch.randint(2, int(model.config.get_text_config().vocab_size), (rows, length))
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=0.0)
-    half = load.precision == "bfloat16"
-
-    def micro_batch() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss = model(input_ids=ids, labels=ids, use_cache=False).loss
-        loss.backward()
-
-    micro_batch_s = _seconds(micro_batch) * wanted / (rows * length)
+    attach_target_loss(model, cross_entropy)
+    # What does not grow with the tokens, such as writing all gradients, must not be multiplied with them.
+    short = max(1, length // _SHORTER)
+    short_s = _seconds(lambda: _micro_batch(model, load, 1, short))
+    long_s = _seconds(lambda: _micro_batch(model, load, rows, length))
+    micro_batch_s = long_s + max(0.0, long_s - short_s) * (wanted - rows * length) / (rows * length - short)
     update_s = _seconds(lambda: optimizer.step())
     optimizer.zero_grad()
+    detach_target_loss(model)
     return micro_batch_s, update_s
 
 
+def _micro_batch(model: PreTrainedModel, load: Load, rows: int, length: int) -> None:
+    """Go forward and backward through so many rows, as large a share of them targets as in the run's."""
+    import torch
+
+    from tpt.model.chat import IGNORED_LABEL
+
+    ids = torch.randint(2, int(model.config.get_text_config().vocab_size), (rows, length))
+    labels = ids.clone()
+    labels[:, length * load.target_tokens // load.row_tokens :] = IGNORED_LABEL
+    with torch.autocast("cpu", torch.bfloat16, enabled=load.precision == "bfloat16"):
+        loss = model(input_ids=ids, labels=labels, use_cache=False, target_loss=True)
+    loss.backward()
+
+
+def _with_repeats(once: float) -> float:
+    """Return how long ``_seconds`` takes with a piece of work of so many seconds."""
+    return once if once > _LONG_S else once + min(_LEAST_REPEATS * once, _LONG_S)
+
+
 def _seconds(work: Callable[[], object]) -> float:
-    """Return the shortest time of a piece of work after a first go: what comes between only makes it longer."""
-    work()
+    """Return the shortest time of a piece of work, a short one's after a first go: what comes between only makes it longer."""
+    first = _timed(work)
+    if first > _LONG_S:
+        return first
     times: list[float] = []
     while not times or (sum(times) < _LONG_S and (len(times) < _LEAST_REPEATS or sum(times) < _ENOUGH_S)):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
+        times.append(_timed(work))
     return min(times)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
         timed = partial(speed_of, work, hardware, slots=slots["think"], width=width, precision=precision)
         speed = timed(weights=config.evaluate.weights)
         if config.engine.weights != config.evaluate.weights:
-            thinking = timed(weights=config.engine.weights)
+            thinking = timed(weights=config.engine.weights, samples_only=True)
     setting = Setting(
         work=work,
         hardware=hardware,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Literal
 
 from tpt.config import RunConfig
@@ -89,7 +90,14 @@ def hardware_text(hardware: Hardware) -> str:
 
 
 def speed_of(
-    work: Work, hardware: Hardware, *, slots: int, width: int, precision: Literal["float32", "bfloat16"], weights: str
+    work: Work,
+    hardware: Hardware,
+    *,
+    slots: int,
+    width: int,
+    precision: Literal["float32", "bfloat16"],
+    weights: str,
+    samples_only: bool = False,
 ) -> Speed | None:
     """Return how fast the hardware is: by its data sheet, or timed here.
 
@@ -125,18 +133,22 @@ def speed_of(
         dtype="bfloat16" if width == 2 else "float32",
         micro_batch_size=config.train.micro_batch_size,
         row_tokens=round(min(config.train.max_length, work.train.mean + work.completion)),
+        target_tokens=round(min(config.train.max_length, work.completion)),
         precision=precision,
         weights=weights,
         head_weights=work.shape.head_parameters,
         layer_weights=work.shape.projected // work.shape.layers,
     )
+    if samples_only:
+        load = replace(load, trained=0)
     load, foreseen = affordable(work.architecture, load)
     if foreseen > _SAID_FROM_S:
         layers = " and ".join(map(str, depths_of(work.architecture)))
         tell(
             f"plan: timing {layers} of {work.shape.layers} layers on this processor: {load.rows} rows in {load.dtype}, weights "
-            f"{load.weights}, and a training step of {load.trained} tokens in {load.precision}; about {foreseen:.0f} s, a minute "
-            "at most",
+            f"{load.weights}"
+            + (f", and a training step of {load.trained} tokens in {load.precision}" if load.trained else "")
+            + f"; about {foreseen:.0f} s, a minute at most",
             sys.stderr,
         )
     try:
