@@ -34,6 +34,7 @@ import yardstick_models as models
 from think_arms import PROBLEMS, SMOLLM2, questions
 from yardstick_arms.serving import MARK
 
+from tpt.model.number_format import has_bfloat16
 from tpt.stage_process import ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +43,10 @@ MODELS = {
     "qwen": str(Path("~/.cache/tpt-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf").expanduser()),
 }
 AS_IT_IS = "the file as it is"
-OURS = {"16 bits": "tpt, bfloat16", "8 bits": "tpt, int8"}
+DTYPE = "bfloat16" if has_bfloat16() else "float32"
+"""What a processor without instructions for bfloat16 is fast in is float32."""
+FULL = "full"
+OURS = {FULL: f"tpt, {DTYPE}", "8 bits": "tpt, int8"}
 
 
 @dataclass
@@ -107,20 +111,20 @@ def main() -> None:
 
 def arms_of() -> list[Arm]:
     arms = [
-        Arm("tpt, bfloat16", "16 bits", "", "ours.py", ("full",), variables=ENVIRONMENT),
+        Arm(f"tpt, {DTYPE}", FULL, "", "ours.py", ("full",), variables=ENVIRONMENT),
         Arm("tpt, int8", "8 bits", "", "ours.py", ("int8",), variables=ENVIRONMENT),
-        Arm("tpt's matrix products alone, bfloat16", "16 bits", "", "products.py", ("full",), variables=ENVIRONMENT),
+        Arm(f"tpt's matrix products alone, {DTYPE}", FULL, "", "products.py", ("full",), variables=ENVIRONMENT),
         Arm("tpt's matrix products alone, int8", "8 bits", "", "products.py", ("int8",), variables=ENVIRONMENT),
-        Arm("`generate`, bfloat16, 256 rows", "16 bits", "", "generate.py", ("256",)),
-        Arm("`generate`, bfloat16, 128 rows", "16 bits", "", "generate.py", ("128",)),
-        Arm("vLLM, bfloat16", "16 bits", "vllm", "vllm_cpu.py"),
-        Arm("vLLM and zentorch, bfloat16", "16 bits", "zentorch", "vllm_cpu.py", ("zentorch",)),
+        Arm(f"`generate`, {DTYPE}, 256 rows", FULL, "", "generate.py", ("256",)),
+        Arm(f"`generate`, {DTYPE}, 128 rows", FULL, "", "generate.py", ("128",)),
+        Arm(f"vLLM, {DTYPE}", FULL, "vllm", "vllm_cpu.py"),
+        Arm(f"vLLM and zentorch, {DTYPE}", FULL, "zentorch", "vllm_cpu.py", ("zentorch",)),
     ]
-    for kind, precision in (("bf16", "16 bits"), ("f16", "16 bits"), ("q8_0", "8 bits"), (AS_IT_IS, "4 bits")):
+    for kind, precision in (("bf16", FULL), ("f16", FULL), ("q8_0", "8 bits"), (AS_IT_IS, "4 bits")):
         arms.append(Arm(f"llama.cpp, {kind}", precision, "llama", "llama_cpp.mjs", reads=kind))
         if kind != "bf16":
             arms.append(Arm(f"OpenVINO, {kind}", precision, "openvino", "openvino_genai_cb.py", reads=kind))
-    for kind, precision in (("float32", "32 bits"), ("int8_float32", "8 bits")):
+    for kind, precision in (("float32", FULL if DTYPE == "float32" else "32 bits"), ("int8_float32", "8 bits")):
         name = f"CTranslate2, {kind}"
         arms.append(Arm(name, precision, "ctranslate2", "ctranslate2_arm.py", (kind,), reads="ctranslate2"))
     return arms
@@ -145,6 +149,7 @@ def write_job(spec: str, cache: Path, arguments: argparse.Namespace) -> Path:
         "rows": arguments.problems * arguments.samples,
         "tokens": arguments.tokens,
         "temperature": 0.7,
+        "dtype": DTYPE,
         "threads": arguments.threads,
         "max_length": max(map(len, prompts)) + arguments.tokens,
     }
@@ -247,7 +252,9 @@ def show(arms: list[Arm], file: Path, settings: list[int], arguments: argparse.N
     best = max(filter(None, own.values()), default=None)
     problems, samples, tokens, threads = settings
     print(f"\n{arguments.model}, {problems} x {samples} requests of {tokens} tokens, {threads} threads, {machine()}")
-    print("\n| engine | weights | tpt over it, as many bits | best over it | tok/s | tok/s a processor second | runs |")
+    print(
+        "\n| engine | weights | tpt over it, at that precision | best over it | tok/s | tok/s a processor second | runs |"
+    )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for arm in arms:
         if arm.name not in speed:

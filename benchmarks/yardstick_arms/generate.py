@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
     torch.set_num_threads(job["threads"])
-    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.bfloat16).eval()
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=getattr(torch, job["dtype"])).eval()
     rows = int(sys.argv[2]) // job["samples"]
 
     @torch.inference_mode()

@@ -1,4 +1,5 @@
-// llama.cpp, by node-llama-cpp's prebuilt library for this processor: a sequence for each request, batched by it.
+// llama.cpp, by node-llama-cpp's prebuilt library for this processor: a sequence for each prompt, batched by it, so that a
+// prompt is computed once: its samples come one after another.
 // The protocol of serving.py; the second argument is the GGUF file.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -15,21 +16,25 @@ const { version } = JSON.parse(readFileSync(join(modules, "package.json"), "utf8
 const llama = await getLlama({ gpu: false, build: "never", progressLogs: false });
 const model = await llama.loadModel({ modelPath: ggufFile, gpuLayers: 0 });
 const context = await model.createContext({
-  sequences: job.rows, contextSize: job.max_length, batchSize: 512, threads: job.threads, flashAttention: true,
+  sequences: job.prompts.length, contextSize: job.max_length, batchSize: 512, threads: job.threads, flashAttention: true,
 });
 
 async function complete(prompt, tokens) {
   const sequence = context.getSequence();
-  let made = 0;
   const settings = { temperature: job.temperature, topK: 0, topP: 1, minP: 0, yieldEogToken: true };
-  for await (const _ of sequence.evaluate(prompt, settings)) if (++made === tokens) break;
+  let made = 0;
+  for (let turn = 1; turn <= job.samples; turn++) {
+    await sequence.adaptStateToTokens(prompt.slice(0, -1), false);
+    const rest = prompt.slice(sequence.nextTokenIndex);
+    for await (const _ of sequence.evaluate(rest, settings)) if (++made === turn * tokens) break;
+  }
   sequence.dispose();
   return made;
 }
 
 async function sample(prompts, tokens) {
-  const each = prompts.flatMap((prompt) => Array.from({ length: job.samples }, () => complete(prompt, tokens)));
-  return (await Promise.all(each)).reduce((sum, made) => sum + made, 0);
+  const each = await Promise.all(prompts.map((prompt) => complete(prompt, tokens)));
+  return each.reduce((sum, made) => sum + made, 0);
 }
 
 const tell = (found) => console.log("\nYARDSTICK " + JSON.stringify(found));

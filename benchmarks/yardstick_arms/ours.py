@@ -17,7 +17,7 @@ from tpt.model.load import load_tokenizer
 
 def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
     torch.set_num_threads(job["threads"])
-    settings = EngineConfig(slots=job["rows"], device="cpu", dtype="bfloat16", weights=sys.argv[2])
+    settings = EngineConfig(slots=job["rows"], device="cpu", dtype=job["dtype"], weights=sys.argv[2])
     chat = Chat(load_tokenizer(job["model"]), PromptConfig())
     # Every sample has the same number of tokens.
     chat.stop_ids = frozenset()

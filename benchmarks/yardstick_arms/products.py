@@ -18,7 +18,7 @@ PREFILLED = 1024
 
 def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
     torch.set_num_threads(job["threads"])
-    model = load_model(job["model"], dtype="bfloat16", device="cpu")
+    model = load_model(job["model"], dtype=job["dtype"], device="cpu")
     if sys.argv[2] == "int8":
         use_int8(model)
     head = model.get_output_embeddings()

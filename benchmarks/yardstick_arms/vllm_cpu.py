@@ -15,7 +15,7 @@ def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
 
     engine = LLM(
         model=job["model"],
-        dtype="bfloat16",
+        dtype=job["dtype"],
         max_model_len=job["max_length"],
         max_num_seqs=job["rows"],
         enable_prefix_caching=True,
