@@ -175,7 +175,7 @@ def within(estimate: Estimate, truth: float) -> bool:
 
 
 def power(world: World, experiments: int) -> tuple[float, float, float, float]:
-    """Return the gain said to be found 8 times in 10 and how often one is, for the word and for the star.
+    """Return the gain said to be detected 80 % of the time and how often one is, for the word and for the star.
 
     One of four rounds has a true gain, of the size that reports of this world name in the mean.
     """

@@ -58,7 +58,7 @@ class Run:
         """Open a run directory, or, given a config, make it; the path may be a URL, such as s3://bucket/runs/first.
 
         Raises:
-            RunError: there is no run and no config, or the run there has another config.
+            RunError: there is no run and no config, or the folder holds other files.
         """
         self.dir = RunDir(downloaded(path) if config is None and is_url(path) else working_copy_of(path))
         self.progress = progress
@@ -66,6 +66,7 @@ class Run:
             self.dir.require()
             self.config = load_config(self.dir.config)
         else:
+            self.dir.require_own()
             self.config = with_absolute_paths(config)
 
     def rounds(self) -> Iterator[RoundRecord]:

@@ -120,3 +120,15 @@ def test_no_locale_breaks_what_is_printed(variables: dict[str, str], finished: F
     done = subprocess.run([*ENTRY, "report", str(finished.path)], capture_output=True, env=environment, timeout=200)
     assert done.returncode == 0 and b"Traceback" not in done.stderr
     assert "±" in done.stdout.decode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", QUICKSTART], ["run", QUICKSTART, "--dry-run"], ["score", "embedded", "word_problems?size=4"]],
+    ids=["run", "dry run", "score"],
+)
+def test_a_folder_of_other_files_is_no_place_for_a_run(arguments: list[object], fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    said = " ".join(fails(*arguments, "--out", tmp_path, code=1).split())
+    assert "a folder with other files in it, such as 'thesis.tex'" in said and f"--out {tmp_path}/run" in said
+    assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]

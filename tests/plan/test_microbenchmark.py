@@ -8,11 +8,15 @@ from dataclasses import replace
 import pytest
 from transformers import LlamaConfig
 
-from tpt.plan.microbenchmark import Load, Trial, TrialSpeed, affordable, time_model
+from tpt.model.tiny import random_model
+from tpt.plan.microbenchmark import Load, Trial, TrialSpeed, _micro_batch, _training, affordable, time_model
+from tpt.sft.losses import cross_entropy
+from tpt.sft.target_loss import attach_target_loss
 
 LOAD = Load(
     rows=64, prompt=60, prefix=20, completion=30, max_length=128, fixed=False, vocabulary_cut=False, dtype="float32",
-    micro_batch_size=2, row_tokens=90, target_tokens=30, precision="float32", weights="full", head_weights=10_000, layer_weights=40_000,
+    micro_batch_size=2, row_tokens=90, target_tokens=30, precision="float32", weights="full", head_weights=10_000,
+    layer_weights=40_000,
 )  # fmt: skip
 TINY = LlamaConfig(
     hidden_size=64,
@@ -49,6 +53,37 @@ def test_a_machine_that_is_too_slow_is_timed_at_one_depth(monkeypatch: pytest.Mo
     trial = time_model(TINY, load)
     assert min(trial.step_s, trial.few_s, trial.prefill_s, trial.micro_batch_s, trial.update_s) > 0
     assert trial.few_rows == 8 and time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    ("trained", "timed"), [(256, [(1, 22), (2, 90)]), (90, [(1, 22), (1, 90)]), (40, [(1, 10), (1, 40)])]
+)
+def test_a_shorter_training_is_carried_on_without_what_does_not_grow(
+    monkeypatch: pytest.MonkeyPatch, trained: int, timed: list[tuple[int, int]]
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def seconds(_model: object, _load: Load, rows: int, length: int) -> float:
+        asked.append((rows, length))
+        return 2.0 + 0.01 * rows * length
+
+    monkeypatch.setattr("tpt.plan.microbenchmark._micro_batch", seconds)
+    monkeypatch.setattr("tpt.plan.microbenchmark._seconds", lambda work: work())
+    micro_batch_s, _ = _training(random_model(TINY), replace(LOAD, trained=trained))
+    assert micro_batch_s == pytest.approx(2.0 + 0.01 * 180) and asked == timed
+
+
+def test_only_targets_reach_the_vocabulary() -> None:
+    model, seen = random_model(TINY).train(), []
+    attach_target_loss(model, cross_entropy)
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    _micro_batch(model, LOAD, 2, 90)
+    assert seen == [(58, TINY.hidden_size)]  # the first token of a row is predicted by none
+
+
+def test_a_speed_for_sampling_alone_trains_nothing() -> None:
+    trial = time_model(TINY, replace(LOAD, trained=0))
+    assert (trial.micro_batch_s, trial.update_s) == (0.0, 0.0) and min(trial.step_s, trial.prefill_s) > 0
 
 
 def test_what_was_timed_on_fewer_rows_is_carried_on() -> None:

@@ -141,6 +141,11 @@ GOOD = b'{"question": "q", "answer": "1"}\n'
         (b"", "a.jsonl: the file is empty"),
         (b"\n \n", "a.jsonl: the file is empty"),
         (GOOD + b'{"question": }\n', r"line 2, column 14: not valid JSON: .*'\{\"question\": \}"),
+        (
+            GOOD + b'{"question": "q", "answer": "1", "answer": "2"}\n',
+            "line 2: the key 'answer' stands twice in one object",
+        ),
+        (GOOD + b'{"question": "q", "answer": "1", "m": [{"a": 1, "a": 1}]}\n', "line 2: the key 'a' stands twice"),
         (GOOD + b'{"question": "q", "ans', "line 2, column 19: not valid JSON: Unterminated string"),
         (GOOD + b"[1, 2]\n", "line 2: expected a JSON object .*, got a list"),
         (GOOD + b"null\n", "line 2: expected a JSON object .*, got null"),

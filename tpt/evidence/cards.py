@@ -27,7 +27,7 @@ class Difference:
     p_holm: float
     """Adjusted for the other tests of its family, see ``Evidence.family``."""
     detectable: float | None
-    """The smallest true difference that is found 8 times in 10 though no other of the family is there; None: none is."""
+    """The smallest true difference that is detected 80 % of the time though no other of the family is there; None: none is."""
     finding: Finding
     """``gain`` or ``loss`` where the adjusted p-value is at most the level, by the sign."""
 
@@ -185,7 +185,7 @@ class Evidence:
     clusters: int | None
     """How many clusters the held-out problems are in; None: each stands for itself."""
     detectable_star: float | None
-    """The smallest true gain of a round that makes it the best one 8 times in 10, though no other has any; None: only
+    """The smallest true gain of a round that makes it the best one 80 % of the time, though no other has any; None: only
     the base model is scored, or there are too few problems for any."""
     needed_for_star: int
     """Choosing problems (or clusters) below which no round can become the best one, whatever its gain; 0: nothing is

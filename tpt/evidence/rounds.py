@@ -73,7 +73,7 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
 
 
 def _detectable_star(choosing: Sample, alpha: float) -> float | None:
-    """Return the smallest true gain of the last round that the choosing problems find 8 times in 10."""
+    """Return the smallest true gain of the last round that the choosing problems detect 80 % of the time."""
     if len(choosing.counts) < 2 or choosing.units < 2:
         return None
     gains = choosing.counts[-1].shares[:, STRICT] - choosing.counts[0].shares[:, STRICT]

@@ -40,6 +40,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
+from tpt.model.hub_reach import cache_alone_when_offline
 from tpt.model.number_format import gains_by_bfloat16, has_bfloat16
 from tpt.model.quantised import check_stored_types, dequantisation, forget_quantisation
 from tpt.model.same_logits import difference, logits_of, probe_ids
@@ -349,7 +350,7 @@ def _save_dequantised(source: ModelSource, folder: Path) -> None:
 
 @contextmanager
 def _loading(source: ModelSource) -> Iterator[None]:
-    """Load in silence, explain what fails, and read a GGUF file fast."""
+    """Load in silence, explain what fails, read a GGUF file fast, and do not wait for a Hub that cannot be reached."""
     with ExitStack() as stack:
         stack.enter_context(_explained(source))
         stack.enter_context(_quiet())
@@ -357,6 +358,8 @@ def _loading(source: ModelSource) -> Iterator[None]:
             from tpt.model.gguf_header import plain_arrays
 
             stack.enter_context(plain_arrays())
+        if source.kind == "hub":
+            stack.enter_context(cache_alone_when_offline())
         yield
 
 

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -121,10 +122,24 @@ def parse_json(text: str, where: str) -> Any:
     """Parse JSON with its numbers as WrittenNumber.
 
     Raises:
-        ProblemError: with an excerpt around the place that is not valid.
+        ProblemError: with an excerpt around the place that is not valid, or a key that stands twice in an object.
     """
+
+    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+            raise ProblemError(f"{where}: the key {twice!r} stands twice in one object; leave the one that is meant.")
+        return found
+
     try:
-        return json.loads(text, parse_int=WrittenNumber, parse_float=WrittenNumber, parse_constant=WrittenNumber)
+        return json.loads(
+            text,
+            parse_int=WrittenNumber,
+            parse_float=WrittenNumber,
+            parse_constant=WrittenNumber,
+            object_pairs_hook=table,
+        )
     except json.JSONDecodeError as error:
         start = max(0, error.pos - _EXCERPT // 2)
         raise ProblemError(

@@ -63,6 +63,19 @@ class RunDir:
         found = [_ROUND.fullmatch(path.name) for path in self.path.glob("round-*") if path.is_dir()]
         return [self.round(index) for index in sorted(int(match[1]) for match in found if match)]
 
+    def require_own(self) -> None:
+        """Raise RunError where the folder holds files that are no run's, and no run."""
+        if self.config.exists() or not self.path.is_dir():
+            return
+        own = {each.name for each in vars(self).values() if isinstance(each, Path) and each.parent == self.path}
+        names = sorted(each.name for each in self.path.iterdir() if not each.name.startswith("."))
+        for name in names:
+            if name not in own | {"also", "cache"} and not _ROUND.fullmatch(name):
+                raise RunError(
+                    f"{self.path}: a folder with other files in it, such as {name!r}. A run needs a folder of its own: "
+                    f"--out {self.path / 'run'}"
+                )
+
     def require(self) -> None:
         """Raise RunError unless this is a run directory."""
         if self.path.is_file():
