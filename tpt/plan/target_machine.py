@@ -121,24 +121,7 @@ def speed_of(
     from tpt.model.load import use_threads
 
     use_threads(work.config.threads)
-    config = work.config
-    load = Load(
-        rows=slots,
-        prompt=round(work.train.mean),
-        prefix=work.train.prefix,
-        completion=max(2, round(work.completion)),
-        max_length=work.length("think"),
-        fixed=config.engine.batch_invariant,
-        vocabulary_cut=config.think.top_k > 0 or config.think.top_p < 1,
-        dtype="bfloat16" if width == 2 else "float32",
-        micro_batch_size=config.train.micro_batch_size,
-        row_tokens=round(min(config.train.max_length, work.train.mean + work.completion)),
-        target_tokens=round(min(config.train.max_length, work.completion)),
-        precision=precision,
-        weights=weights,
-        head_weights=work.shape.head_parameters,
-        layer_weights=work.shape.projected // work.shape.layers,
-    )
+    load = _load_of(work, slots, "bfloat16" if width == 2 else "float32", precision, weights)
     if samples_only:
         load = replace(load, trained=0)
     load, foreseen = affordable(work.architecture, load)
@@ -156,3 +139,25 @@ def speed_of(
     except ForeignModelError:
         return None
     return TrialSpeed(trial, load, slots, cost.train_factor / 3)
+
+
+def _load_of(work: Work, slots: int, dtype: str, precision: str, weights: str) -> Load:
+    """Return what a run puts to the machine."""
+    config, longest = work.config, work.config.train.max_length
+    return Load(
+        rows=slots,
+        prompt=round(work.train.mean),
+        prefix=work.train.prefix,
+        completion=max(2, round(work.completion)),
+        max_length=work.length("think"),
+        fixed=config.engine.batch_invariant,
+        vocabulary_cut=config.think.top_k > 0 or config.think.top_p < 1,
+        dtype=dtype,
+        micro_batch_size=config.train.micro_batch_size,
+        row_tokens=round(min(longest, work.train.mean + work.completion)),
+        target_tokens=round(min(longest, work.completion)),
+        precision=precision,
+        weights=weights,
+        head_weights=work.shape.head_parameters,
+        layer_weights=work.shape.projected // work.shape.layers,
+    )
