@@ -10,6 +10,7 @@ import torch
 from serving import Prompts, Sample, serve
 
 from tpt.engines.hf.int8 import Int8Linear, use_int8
+from tpt.engines.hf.packed import PackedLinear, pack_weights
 from tpt.model.load import load_model
 
 PREFILLED = 1024
@@ -21,8 +22,10 @@ def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
     model = load_model(job["model"], dtype=job["dtype"], device="cpu")
     if sys.argv[2] == "int8":
         use_int8(model)
+    else:
+        pack_weights(model)
     head = model.get_output_embeddings()
-    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | Int8Linear)]
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear | PackedLinear | Int8Linear)]
 
     def multiply(rows: int, *, with_head: bool) -> None:
         given = {width: torch.randn(rows, width, dtype=model.dtype) for width in {each.in_features for each in layers}}

@@ -60,17 +60,17 @@ def memory_of(hardware: Hardware, work: Work) -> FreeMemory:
 def free_for_slots(work: Work, free_memory: FreeMemory, *, width: int, on_gpu: bool) -> float:
     """Return what sampling leaves for keys and values on all of its devices together."""
     devices = work.config.engine.tensor_parallel_size
-    taken = work.shape.parameters * width / devices + _RUNTIME["cuda" if on_gpu else "cpu"]
+    taken = _weight_bytes(work, width, on_gpu) / devices + _RUNTIME["cuda" if on_gpu else "cpu"]
     return max(0.0, (free_memory.sampling - taken) * devices)
 
 
 def sampling_fit(
-    work: Work, stage: Literal["think", "evaluate"], free_memory: FreeMemory, *, slots: int, width: int
+    work: Work, stage: Literal["think", "evaluate"], free_memory: FreeMemory, *, slots: int, width: int, on_gpu: bool
 ) -> Fit:
     """Return what sampling needs with so many slots; vLLM takes fewer at a time where they do not fit."""
     settings = work.config.engine
     devices = settings.tensor_parallel_size if work.engine == "vllm" else 1
-    weights = work.shape.parameters * width / devices
+    weights = _weight_bytes(work, width, on_gpu) / devices
     keys = slots * work.length(stage) * work.cost(width).kv_bytes / devices
     logits = LOGIT_BYTES * slots * work.shape.vocabulary
     needed = int(weights + keys + logits + _RUNTIME["cpu"])
@@ -83,6 +83,13 @@ def sampling_fit(
     fits = needed <= free_memory.sampling
     hint = "" if fits else _sampling_hint(work, stage, free_memory, weights=weights, width=width)
     return Fit(stage, needed, int(free_memory.sampling), devices, fits, parts, hint)
+
+
+def _weight_bytes(work: Work, width: int, on_gpu: bool) -> int:
+    """Return the bytes of weights while sampling: on a CPU an output projection that is tied has a copy, packed."""
+    tied = bool(getattr(work.architecture.get_text_config(), "tie_word_embeddings", False))
+    copied = work.shape.head_parameters if tied and not on_gpu else 0
+    return (work.shape.parameters + copied) * width
 
 
 def _sampling_hint(work: Work, stage: str, free_memory: FreeMemory, *, weights: float, width: int) -> str:

@@ -185,11 +185,14 @@ def _decoding(model: PreTrainedModel, load: Load) -> tuple[float, float, float]:
     from tpt.engines.hf.engine import row_decoder
     from tpt.engines.hf.int8 import use_int8
     from tpt.engines.hf.opening import with_known_attention
+    from tpt.engines.hf.packed import pack_weights
     from tpt.engines.hf.sampling import SlotSampler
 
     model.train(False).requires_grad_(False)
     if load.weights == "int8":
         use_int8(model)
+    else:
+        pack_weights(model)
     decoder = with_known_attention(
         model,
         lambda: row_decoder(model, slots=load.rows, max_length=load.max_length, prompt_store_mb=64, fixed=load.fixed),

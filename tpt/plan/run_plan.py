@@ -171,9 +171,9 @@ def _memory(
     slots = {stage: work.slots(stage, free=free, width=width) for stage in ("think", "evaluate")}
     fits = [training_fit(work, free_memory, belief.think.longest_kept, precision=precision, on_gpu=on_gpu)]
     if work.engine != "server":
-        fits.append(sampling_fit(work, "evaluate", free_memory, slots=slots["evaluate"], width=width))
+        fits.append(sampling_fit(work, "evaluate", free_memory, slots=slots["evaluate"], width=width, on_gpu=on_gpu))
         if work.config.data.source_of(work.config.rounds) == "self":
-            fits.insert(0, sampling_fit(work, "think", free_memory, slots=slots["think"], width=width))
+            fits.insert(0, sampling_fit(work, "think", free_memory, slots=slots["think"], width=width, on_gpu=on_gpu))
     return slots, [_enough_devices(fit, hardware, work) for fit in fits]
 
 

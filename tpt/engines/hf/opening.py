@@ -22,6 +22,7 @@ from tpt.engines.hf.forward_check import check_forward, decoded, foreign_explain
 from tpt.engines.hf.generate_engine import GenerateEngine
 from tpt.engines.hf.grouped_attention import use_grouped_attention
 from tpt.engines.hf.int8 import Int8Weights, use_int8
+from tpt.engines.hf.packed import pack_weights
 from tpt.errors import EngineError, ForeignModelError
 from tpt.model.chat import Chat
 from tpt.model.load import load_model
@@ -42,6 +43,8 @@ def open_hf(spec: str, chat: Chat, settings: EngineConfig, *, max_length: int, c
     """
     model = load_model(spec, dtype=settings.dtype, device=settings.device, cache=cache)
     int8 = use_int8(model) if settings.weights == "int8" else None
+    if int8 is None:
+        pack_weights(model)
     return engine_on(model, chat, settings, max_length=max_length, int8=int8)
 
 
