@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import sqrt
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def test_a_change_is_held_against_its_standard_errors(name: str, base: Observed,
 def told(base: Observed, now: Observed, stderrs: float = 3) -> tuple[str, str]:
     """What is seen, and by which threshold it is too much."""
     (alarm,) = alarms_between(base, now, AlarmConfig(stderrs=stderrs))
-    assert alarm.round == now.round
+    assert alarm.round == now.round and re.fullmatch(r"[A-Z].*[a-z\")]\.", alarm.advice), "a sentence of what to do"
     return alarm.seen, alarm.threshold
 
 
