@@ -104,13 +104,14 @@ def _mode_collapse(base: Observed, now: Observed, config: AlarmConfig) -> Alarm 
         or score.rise <= config.stderrs * score.stderr
     ):
         return None
-    covered = _score(base, now, min(base.k, now.k), strict=True)
+    k = min(base.k, now.k)
+    covered = _score(base, now, k, strict=True)
     fallen = covered.rise < -config.stderrs * covered.stderr
     return Alarm(
         now.round,
         "mode collapse",
         f"pass@1 rose from {score.before:.1%} to {score.after:.1%} while a problem's 4 correct traces went from "
-        f"{diversity.before:.2f} to {diversity.after:.2f} different equation chains ({diversity.ratio - 1:+.0%}); pass@{now.k} "
+        f"{diversity.before:.2f} to {diversity.after:.2f} different equation chains ({diversity.ratio - 1:+.0%}); pass@{k} "
         f"{'fell' if fallen else 'has not fallen'} ({covered.before:.1%}, now {covered.after:.1%})",
         f"alarms.variety_drop = {config.variety_drop:g}",
         "Sample at a higher think.temperature, keep several different traces of a problem (prune.per_problem, "

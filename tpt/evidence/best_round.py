@@ -116,6 +116,6 @@ def _differ(
     gains: FloatArray, *, alpha: float, seed: int, clusters: IntArray | None, draws: int
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Return which columns differ from zero significantly, Holm-adjusted for one another."""
-    if len(gains) < 2 or not gains.shape[1]:
-        return np.zeros(gains.shape[1], dtype=np.bool_)
+    if not gains.shape[1]:
+        return np.zeros(0, dtype=np.bool_)
     return np.array(holm(sign_flip_p(gains, draws=draws, seed=seed, clusters=clusters).tolist())) <= alpha
