@@ -50,11 +50,12 @@ def test_a_layer_is_near_the_one_it_stands_for(dtype: torch.dtype, rows: int, bi
     layer = nn.Linear(96, 160, bias=bias).to(dtype)
     given = torch.randn(2, rows, 96).to(dtype)
     with torch.inference_mode():
-        found, expected = Int8Linear(layer, 127)(given), layer(given)
+        # Where sums in 16 bits are cut off, weights are rounded as the coarse ones are.
+        found, expected = Int8Linear(layer, weight_levels())(given), layer(given)
         coarse = Int8Linear(layer, 63)(given)
     assert found.shape == expected.shape and found.dtype == dtype
     spread = float(expected.float().std())
-    assert float((found.float() - expected.float()).std()) < 0.02 * spread
+    assert float((found.float() - expected.float()).std()) < (0.02 if weight_levels() == 127 else 0.03) * spread
     assert float((coarse.float() - expected.float()).std()) < 0.03 * spread
 
 

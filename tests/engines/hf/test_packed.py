@@ -51,7 +51,9 @@ def test_a_rows_bits_depend_neither_on_its_neighbours_nor_on_threads(rows: int) 
 def test_wide_layers_are_packed_and_the_engine_says_the_same() -> None:
     def made(*, is_packed: bool) -> list[tuple[int, ...]]:
         model = tiny_model("qwen3", hidden_size=512, intermediate_size=640, head_dim=128, initializer_range=0.05)
-        assert not is_packed or pack_weights(model) == 5 * 3 - 3  # all but keys and values, which are narrow
+        assert (
+            not is_packed or pack_weights(model) == 3 * 5
+        )  # of seven layers, all but keys and values, which are narrow
         engine = HFEngine(model, tiny_chat(), EngineConfig(slots=4, device="cpu"), max_length=64)
         return [each.token_ids for each in finish(engine, requests_for(PROMPTS, GREEDY))]
 
