@@ -55,7 +55,7 @@ def test_wide_layers_are_packed_and_the_engine_says_the_same() -> None:
             not is_packed or pack_weights(model) == 3 * 5
         )  # of seven layers, all but keys and values, which are narrow
         engine = HFEngine(model, tiny_chat(), EngineConfig(slots=4, device="cpu"), max_length=64)
-        return [each.token_ids for each in finish(engine, requests_for(PROMPTS, GREEDY))]
+        return [each.token_ids for each in finish(engine, requests_for(PROMPTS, GREEDY)).values()]
 
     assert made(is_packed=True) == made(is_packed=False)
 
