@@ -49,6 +49,7 @@ GOOD, BETTER, LUCKY, POOR = "21" * 20, "43" * 20, "31" + "21" * 19, "00" * 20
         ([GOOD, BETTER, BETTER], 1, 1, False),
         ([GOOD, LUCKY, BETTER], 2, 2, False),
         ([GOOD, BETTER, LUCKY], 1, 1, True),
+        ([GOOD, BETTER, "42" + "43" * 19], 1, 1, False),  # lower, within noise
         ([GOOD, POOR], 0, 0, True),
         ([GOOD, POOR, GOOD], 0, 0, False),
     ],
