@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import ENTRY, QUICKSTART, Finished, Tpt
 
+from tpt.errors import RunError
+from tpt.run.directory import RunDir
 from tpt.system.folders import said_of
 
 Fails = Callable[..., str]
@@ -132,3 +134,12 @@ def test_a_folder_of_other_files_is_no_place_for_a_run(arguments: list[object], 
     said = " ".join(fails(*arguments, "--out", tmp_path, code=1).split())
     assert "a folder with other files in it, such as 'thesis.tex'" in said and f"--out {tmp_path}/run" in said
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", ["config.toml", "frozen.json", "logs", "round-0"])
+def test_what_a_killed_run_was_writing_is_its_own(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.partial").write_text("")
+    RunDir(tmp_path).require_own()
+    (tmp_path / "thesis.tex.partial").write_text("")
+    with pytest.raises(RunError, match=r"such as .thesis\.tex\.partial"):
+        RunDir(tmp_path).require_own()

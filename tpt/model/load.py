@@ -40,12 +40,12 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from tpt.errors import ModelError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
-from tpt.model.hub_reach import cache_alone_when_offline
 from tpt.model.number_format import gains_by_bfloat16, has_bfloat16
 from tpt.model.quantised import check_stored_types, dequantisation, forget_quantisation
 from tpt.model.same_logits import difference, logits_of, probe_ids
 from tpt.model.shape import width_of
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
+from tpt.system.hub_reach import cache_alone_when_offline
 
 _BUFFERS = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 """What older versions of transformers saved besides weights: it is computed anew."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tpt.errors import VerifierError
 from tpt.sandbox import Ended, Mode, Task, bubblewrap
 
+LOOK_EVERY_S = 1.0
+"""How often a sandbox that says nothing is asked whether it is still there."""
 _ERROR_BYTES = 4000
 _BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from tpt.sandbox.inside.server import main; main()"
 _HASH_SEED = "0"  # programs that lean on the order of sets behave alike in every run
@@ -38,6 +44,7 @@ class Sandbox:
         self._socket: socket.socket | None = None
         self._tasks: Sequence[Task] = ()
         self._files: list[int] = []
+        self._deadline = 0.0
 
     def fileno(self) -> int:
         """Return the file that becomes readable when the job is done."""
@@ -51,6 +58,7 @@ class Sandbox:
             SandboxDiedError: the sandbox takes no job even when started anew.
         """
         self._tasks = tasks
+        self._deadline = time.monotonic() + sum(_wall_s(task) for task in tasks) + 60
         self._files = [file for task in tasks for file in _files_of(task)]
         message = json.dumps([_limits_of(task) for task in tasks]).encode()
         for last_try in (False, True):
@@ -65,6 +73,13 @@ class Sandbox:
                 if last_try:
                     raise SandboxDiedError(f"the sandbox does not take a job: {error}") from error
 
+    def is_lost(self) -> bool:
+        """Return whether the job's end need not be waited for: the container has ended, or is long past the job's time.
+
+        A container that was killed while it was being made may leave a process that waits for ever, the socket in its hand.
+        """
+        return self._process is None or self._process.poll() is not None or time.monotonic() > self._deadline
+
     def finish(self) -> list[Ended]:
         """Wait for the job and return what became of its tasks.
 
@@ -72,9 +87,12 @@ class Sandbox:
             SandboxDiedError: the sandbox itself failed; nothing is known of the tasks.
         """
         assert self._socket is not None
-        self._socket.settimeout(sum(_wall_s(task) for task in self._tasks) + 60)
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while not poll.poll(LOOK_EVERY_S * 1000) and not self.is_lost():
+            pass
         try:
-            data = self._socket.recv(1 << 16)
+            data = self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
         except OSError:
             data = b""
         reply = json.loads(data) if data else {"error": "the sandbox ended before its job did"}
@@ -106,7 +124,8 @@ class Sandbox:
         if os.getpid() != self._owner:  # a forked child's copy: the container is not its own
             return
         if self._process is not None:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):  # all of its group, for the same reason as in is_lost
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
         if self._folder is not None:
@@ -139,7 +158,12 @@ class Sandbox:
                 command = [sys.executable, *flags, "-c", _BOOT, str(number), "plain", folder]
             environment = {"PYTHONHASHSEED": _HASH_SEED, "PATH": os.environ.get("PATH", "/usr/bin:/bin")}
             self._process = subprocess.Popen(
-                command, env=environment, pass_fds=(number,), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command,
+                env=environment,
+                pass_fds=(number,),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                process_group=0,
             )
         self._socket = ours
 

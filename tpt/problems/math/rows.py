@@ -11,6 +11,7 @@ from pathlib import Path
 from tpt.errors import ProblemError
 from tpt.problems.rows import Row, cell_text, read_rows, to_cell
 from tpt.problems.spec import TABLE_SUFFIXES, Spec, table_suffix
+from tpt.system.hub_reach import cache_alone_when_offline
 
 _LONGEST_NUMBER = 60
 
@@ -44,10 +45,11 @@ def iter_hub_rows(hub: Hub, split: str, *, instead: str) -> Iterator[Row]:
     import datasets
 
     try:
-        if hub.files:
-            dataset = datasets.load_dataset("json", data_files=hub.files.format(split=split), split="train")
-        else:
-            dataset = datasets.load_dataset(hub.id, hub.config, split=split)
+        with cache_alone_when_offline():
+            if hub.files:
+                dataset = datasets.load_dataset("json", data_files=hub.files.format(split=split), split="train")
+            else:
+                dataset = datasets.load_dataset(hub.id, hub.config, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise ProblemError(
             f"{hub.id} could not be loaded from the Hugging Face Hub: {error}. Without the Hub, {instead}"

@@ -22,7 +22,7 @@ from collections.abc import Generator, Sequence
 from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem
 from tpt.sandbox import Ended, Mode, Task
-from tpt.sandbox.worker import Sandbox, SandboxDiedError
+from tpt.sandbox.worker import LOOK_EVERY_S, Sandbox, SandboxDiedError
 from tpt.verifiers import Judgement
 from tpt.verifiers.code.extract import PROGRAM_FORMAT, Extracted, extract_program
 from tpt.verifiers.code.tests import PASSED, Test, TestResult, result_of, tests_of
@@ -100,7 +100,8 @@ def _judge_cases(cases: list[_Case], limits: VerifyConfig) -> list[Judgement]:
                     poll.register(sandbox, select.POLLIN)
                 else:
                     idle.append(sandbox)
-            for file, _ in poll.poll() if busy else []:
+            ready = [file for file, _ in poll.poll(LOOK_EVERY_S * 1000)] if busy else []
+            for file in ready or [file for file, (sandbox, _) in busy.items() if sandbox.is_lost()]:
                 sandbox, running = busy.pop(file)
                 poll.unregister(file)
                 if running.advance(sandbox, judged):
