@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from command_line import QUICKSTART, TINY, Tpt, sets
+from huggingface_hub.errors import StrictDataclassError
 from tiny_checkpoints import TOKENS, save_with_tokenizer
 from transformers import (
     BertConfig,
@@ -30,6 +32,7 @@ from tpt import Run
 from tpt.config import parse_config
 from tpt.errors import GateError
 from tpt.gate import rehearse
+from tpt.model import tiny
 from tpt.model.tiny import tiny_model
 from tpt.records import Problem
 from tpt.run.directory import RunDir
@@ -74,6 +77,23 @@ def test_a_large_architecture_has_a_tiny_relative_of_its_own_class(name: str) ->
     assert sum(weight.numel() for weight in model.parameters()) < 60e6
     assert set(getattr(text, "layer_types", None) or []) == set(getattr(whole, "layer_types", None) or [])
     assert whole.num_hidden_layers > text.num_hidden_layers
+
+
+@pytest.mark.parametrize(
+    "refusal", [KeyError("x"), NotImplementedError(), StrictDataclassError("x"), ZeroDivisionError()]
+)
+def test_a_family_that_refuses_to_be_small_has_no_relative(refusal: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny, "random_model", Mock(side_effect=refusal))
+    assert tiny_model(LARGE["qwen2"], small_text=True) is None
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_is_no_refusal_of_a_family_is_not_taken_for_one(
+    fault: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "random_model", Mock(side_effect=fault))
+    with pytest.raises(type(fault)):
+        tiny_model(LARGE["qwen2"], small_text=True)
 
 
 @pytest.mark.parametrize(
