@@ -26,7 +26,7 @@ from tpt.run.record_list import RecordList
 from tpt.run.resumed_config import changed_keys, with_absolute_paths
 from tpt.stage_process import HEADER, StageServer, do_stage
 from tpt.start_model import base_record
-from tpt.store import StoreSync, address_of, downloaded, is_url, synced, working_copy_of
+from tpt.store import StoreSync, address_of, downloaded, synced, working_copy_of
 from tpt.system.jsonl import (
     count_lines,
     from_table,
@@ -40,6 +40,7 @@ from tpt.system.jsonl import (
 )
 from tpt.system.own_code import load_own_code
 from tpt.system.terminal import tell
+from tpt.system.url import is_url
 
 _Found = TypeVar("_Found")
 

@@ -40,11 +40,21 @@ def test_an_empty_path_is_never_the_current_folder(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_url_is_no_file(tpt: Tpt, fails: Fails, finished: Finished, problem_file: Callable[..., Path]) -> None:
+def test_a_url_is_no_file(
+    tpt: Tpt, fails: Fails, finished: Finished, problem_file: Callable[..., Path], tmp_path: Path
+) -> None:
     source = "https://example.org/data/mine.jsonl"
-    for problems in (source, f"{source}?split=train", "https://example.org/data"):
+    for problems in (source, f"{source}?split=train", "https://example.org/data", "https://example.org/data.py:load"):
         told = fails("check", problems)
         assert "https://example.org/data" in told and "is a URL, and files are read from this machine" in told
+        assert "hunter2" not in fails("check", problems.replace("//", "//me:hunter2@"))
+    for code, sets in (
+        (2, ["data.source=file", f"data.file={source}"]),
+        (1, [f"problems.train={source}"]),
+        (1, ["problems.kind=https://example.org/data/mine.py:judge"]),
+    ):
+        told = fails("run", QUICKSTART, "--out", tmp_path / "run", *(f"--set={each}" for each in sets), code=code)
+        assert "https://example.org/data/mine." in told and "Download it and name the file" in told
     rows = problem_file("p.jsonl", [{"question": "How many is 2 and 3?", "answer": "5"}])
     for arguments in (["verify", rows, source], ["export", finished.path, "--to", "s3://bucket/model"]):
         result = tpt(*arguments)

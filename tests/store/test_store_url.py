@@ -11,7 +11,8 @@ from obstore.store import MemoryStore
 from tpt.errors import ConfigError
 from tpt.store.binding import Timing, working_copy_of
 from tpt.store.objects import Store
-from tpt.store.url import folder_name, is_url, whole_url
+from tpt.store.url import folder_name
+from tpt.system.url import is_url, whole_url
 
 
 def test_what_is_a_url() -> None:

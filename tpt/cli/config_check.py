@@ -18,8 +18,8 @@ from tpt.problems import load_wrong_programs
 from tpt.records import Problem
 from tpt.scoring import fewest_units
 from tpt.scoring.score import clusters_of
-from tpt.store import is_url
 from tpt.system.jsonl import to_table
+from tpt.system.url import is_url
 from tpt.verifiers.judge import judge
 
 

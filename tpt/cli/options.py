@@ -27,7 +27,7 @@ def _working_copy(path: str) -> Path:
 
 def path_here(path: str) -> Path:
     """Return the path of something that lies on this machine, never on an object store."""
-    from tpt.store import is_url
+    from tpt.system.url import is_url
 
     _require_named(path)
     if is_url(path):

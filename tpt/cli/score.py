@@ -17,9 +17,10 @@ from tpt.run.directory import RunDir
 from tpt.run.manifest import require_unchanged_run
 from tpt.run.sealed import digest_of
 from tpt.start_model import require_weights, trained_model_of
-from tpt.store import downloaded, is_url
+from tpt.store import downloaded
 from tpt.system.jsonl import read_json, to_table
 from tpt.system.terminal import tell
+from tpt.system.url import is_url
 
 
 def score_model(

@@ -20,7 +20,8 @@ from typing import IO, Any, cast
 
 from tpt.errors import ProblemError, did_you_mean
 from tpt.problems.cells import cell_at
-from tpt.problems.spec import COMPRESSED, TABLE_SUFFIXES, require_no_url, table_suffix
+from tpt.problems.spec import COMPRESSED, TABLE_SUFFIXES, table_suffix
+from tpt.system.url import require_no_url
 
 LONGEST_LINE = 2**28
 """Bytes of one line, decompressed; beyond, a file is no file of rows."""
@@ -165,7 +166,7 @@ def _require_file(path: Path) -> None:
         return
     if path.is_dir():
         raise ProblemError(f"{path} is a folder; expected a file ending in {', '.join(TABLE_SUFFIXES)}.")
-    require_no_url(str(path))
+    require_no_url(path, ProblemError)
     if path.is_symlink():
         raise ProblemError(f"{path}: a link that leads to no file.")
     folder = path.parent

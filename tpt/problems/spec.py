@@ -5,7 +5,6 @@ Names and values are percent-decoded, so a value may hold ``&`` (``%26``) or ``=
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import unquote
 
 from tpt.errors import ProblemError, did_you_mean
 from tpt.system.own_code import is_own_code
+from tpt.system.url import require_no_url
 
 SOURCES = (
     *("apps", "aqua", "code_contests", "gsm8k", "gsm_hard", "human_eval", "leetcode", "live_code_bench", "math"),
@@ -27,8 +27,6 @@ TABLE = "table"
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """What names of files of rows end in; all but Parquet may be compressed besides: ``.jsonl.gz``."""
 COMPRESSED = ".gz"
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
-"""One slash suffices: a URL that was made a path has lost the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def parse_spec(text: str) -> Spec:
         return Spec(text, head, rest, params)
     if is_own_code(body):
         return Spec(text, OWN, body, params)
-    require_no_url(body)
+    require_no_url(body, ProblemError)
     path = Path(body).expanduser()
     if table_suffix(path) or (body and path.is_dir()):
         return Spec(text, TABLE, body, params)
@@ -104,13 +102,6 @@ def parse_spec(text: str) -> Spec:
         f"Allowed: {', '.join(SOURCES)}, the path of a file ending in {', '.join(TABLE_SUFFIXES)}, of a folder of those, or a "
         "function of your own as FILE.py:FUNCTION."
     )
-
-
-def require_no_url(path: str) -> None:
-    """Raise ProblemError for a URL: files are read from this machine."""
-    if _URL.match(path):
-        url = _URL.sub(r"\1://", path, count=1)
-        raise ProblemError(f"{url} is a URL, and files are read from this machine. Download it and name the file.")
 
 
 def allow_params(spec: Spec, allowed: Iterable[str]) -> None:

@@ -10,8 +10,9 @@ from tpt.errors import RunError
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.lock import holder_of
-from tpt.store import address_of, is_url
+from tpt.store import address_of
 from tpt.system.jsonl import read_json
+from tpt.system.url import is_url
 
 _QUIET_S = 120.0
 """Without news for longer than this, the age of the last news is told in minutes and as something to look at."""

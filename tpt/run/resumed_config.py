@@ -12,8 +12,10 @@ from tpt.config.engine_section import OPERATIONAL
 from tpt.config.own_code_keys import with_absolute_own_code
 from tpt.config.stage_sections import ALSO_KEYS, VERIFY_OPERATIONAL
 from tpt.config.train_section import TRAIN_OPERATIONAL
+from tpt.errors import ConfigError
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import to_table
+from tpt.system.url import require_no_url
 
 _MAY_CHANGE = (
     "rounds",
@@ -39,6 +41,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     if config.model != "embedded" and Path(config.model).exists():
         changed = changed.model_copy(update={"model": str(Path(config.model).resolve())})
     if config.data.file:
+        require_no_url(config.data.file, ConfigError)
         data = config.data.model_copy(update={"file": str(Path(config.data.file).resolve())})
         changed = changed.model_copy(update={"data": data})
     return changed

@@ -2,14 +2,12 @@
 
 from tpt.store.binding import address_of, download_checkpoint, downloaded, share, working_copy_of
 from tpt.store.sync import StoreSync, synced
-from tpt.store.url import is_url
 
 __all__ = [
     "StoreSync",
     "address_of",
     "download_checkpoint",
     "downloaded",
-    "is_url",
     "share",
     "synced",
     "working_copy_of",

@@ -13,9 +13,10 @@ from tpt.errors import ConfigError, RunError, RunLockedError
 from tpt.run.directory import RunDir
 from tpt.run.lock import lock
 from tpt.store.objects import Store, open_store
-from tpt.store.url import checked, folder_name, is_url, whole_url
+from tpt.store.url import checked, folder_name
 from tpt.store.working_copy import WorkingCopy
 from tpt.system.jsonl import read_json, write_json
+from tpt.system.url import is_url, whole_url
 
 _BINDING = ".tpt-store.json"
 

@@ -20,6 +20,7 @@ from obstore.store import from_url
 
 from tpt.errors import RunError
 from tpt.store.url import checked, store_options
+from tpt.system.url import require_no_url
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -185,7 +186,7 @@ def open_store(url: str, *, patience_s: float) -> Store:
     parts = checked(url)
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
     if parts.scheme in ("http", "https"):
-        raise RunError(f"{shown} is a URL, and files are read from this machine. Download it and name the file.")
+        require_no_url(shown, RunError)
     if parts.scheme not in _SCHEMES:
         raise RunError(
             f"{shown}: {parts.scheme}:// cannot be used for runs. Known are {', '.join(_SCHEMES)}: stores that can write on the "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import hashlib
 import os
-import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ import httpx2
 from tpt.errors import RunError
 from tpt.system.child_python import is_installed
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
-"""One slash suffices: a URL that was made a path has lost the other."""
 _SECRET = ("key", "secret", "token", "password", "credential", "signature")
 _KNOWN = {"s3": {"endpoint_override", "scheme", "region"}, "gs": {"endpoint_override", "scheme"}}
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -29,16 +26,6 @@ _ROLES = (
 )
 _INDIRECT = ("credential_process", "sso_session", "sso_start_url", "role_arn")
 """Keys of a profile that say how credentials are to be had."""
-
-
-def is_url(path: str | Path) -> bool:
-    """Return whether a path is a URL instead."""
-    return bool(_SCHEME.match(str(path)))
-
-
-def whole_url(path: str | Path) -> str:
-    """Return a URL with both slashes after its scheme."""
-    return _SCHEME.sub(r"\1://", str(path), count=1)
 
 
 def checked(url: str) -> SplitResult:

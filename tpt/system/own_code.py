@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from tpt.errors import OwnCodeError, did_you_mean
+from tpt.system.url import is_url, require_no_url
 
 _LAST_LINES = 6
 
@@ -31,7 +32,8 @@ def is_own_code(name: str) -> bool:
 def absolute_name(name: str) -> str:
     """Return a name of a function in a file with the file's absolute path; other names as they are."""
     source, colon, function = name.rpartition(":")
-    return f"{Path(source).absolute()}:{function}" if colon and source.endswith(".py") and is_own_code(name) else name
+    is_file = colon and source.endswith(".py") and is_own_code(name) and not is_url(source)
+    return f"{Path(source).absolute()}:{function}" if is_file else name
 
 
 def own_code_digest(name: str) -> str:
@@ -97,6 +99,7 @@ def last_lines(error: BaseException, *, lines: int = _LAST_LINES) -> str:
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
+        require_no_url(path, OwnCodeError)
         raise OwnCodeError(f"{path.absolute()}: no such file")
     name = f"tpt_own_{path.stem}_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
