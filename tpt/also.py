@@ -45,10 +45,11 @@ def also_stage(context: StageContext, stage: str) -> dict[str, Any]:
         return done
     require_weights(model)
     title = f"also {source.label}"
-    started = time.monotonic() - context.spent_s(title)
+    spent_s = context.spent_s(title)
+    started = time.monotonic() - spent_s
     at = round_dir.also(stage)
     passes = score_passes(config.evaluate, sorted(problems), at)
-    with context.display(title, total=sum(each.sampler.target for each in passes)) as display:
+    with context.display(title, total=sum(each.sampler.target for each in passes), spent_s=spent_s) as display:
         collected, described = sample(
             replace(context, config=config.for_scoring), model, problems, *passes, display=display
         )

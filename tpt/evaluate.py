@@ -42,13 +42,14 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
         return done
     require_weights(model)
     title = "base model's score" if round_dir.index == 0 else "evaluate"
-    started = time.monotonic() - context.spent_s(title)
+    spent_s = context.spent_s(title)
+    started = time.monotonic() - spent_s
     problems = problems_by_id(run.heldout)
     watch = watch_evaluation(context, problems)
     passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
     scoring = dataclasses.replace(context, config=config.for_scoring)
     total = sum(each.sampler.target for each in passes)
-    with context.display(title, total=total) as display:
+    with context.display(title, total=total, spent_s=spent_s) as display:
         collected, described = sample(scoring, model, problems, *passes, display=display)
         asked = config.evaluate
         scored = score_at(round_dir.scored, problems.values(), ks=asked.ks, seed=config.seed, weights=asked.weights)

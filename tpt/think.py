@@ -67,9 +67,11 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     if done := read_manifest(round_dir, "think", inputs):
         return done
     require_weights(model)
-    started = time.monotonic() - context.spent_s("think")
+    spent_s = context.spent_s("think")
+    started = time.monotonic() - spent_s
     problems = problems_by_id(run.problems)
-    counts = think_with_model(context, model, problems) if source == "self" else take_traces(context, problems)
+    thinks = source == "self"
+    counts = think_with_model(context, model, problems, spent_s) if thinks else take_traces(context, problems)
     journal = Journal(round_dir.traces, round_dir.verdicts)
     found = Counter((verdict.outcome, trace.finish_reason) for trace, verdict in journal)
     outcomes = {str(outcome): sum(found[key] for key in found if key[0] is outcome) for outcome in Outcome}
@@ -86,8 +88,10 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     )
 
 
-def think_with_model(context: StageContext, model: StartModel, problems: dict[str, Problem]) -> dict[str, Any]:
-    """Sample the training problems, and return what the manifest says of it."""
+def think_with_model(
+    context: StageContext, model: StartModel, problems: dict[str, Problem], spent_s: float
+) -> dict[str, Any]:
+    """Sample the training problems, and return what the manifest says of it; ``spent_s`` as of ``StageContext``."""
     config, round_dir = context.config, context.round_dir
     closed = human_part(problems, config, round_dir.index).closed
     order = [each for each in walked_order(context, problems) if each not in closed]
@@ -102,8 +106,7 @@ def think_with_model(context: StageContext, model: StartModel, problems: dict[st
         tries, expected = config.think.samples, _expected(context, model)
         sampler = UntilFull(order, samples=tries, size=size, per_problem=most, expected=expected)
         unit = "solved"
-    spent_s = context.spent_s("think")
-    with context.display(f"think ({unit})", total=sampler.target) as display:
+    with context.display(f"think ({unit})", total=sampler.target, spent_s=spent_s) as display:
         (collected,), described = sample(
             context,
             model,

@@ -64,9 +64,10 @@ def train_stage(context: StageContext) -> dict[str, Any]:
         _forget_state(round_dir.checkpoint)
         return done
     require_weights(model)
-    started = time.monotonic() - context.spent_s("train")
+    spent_s = context.spent_s("train")
+    started = time.monotonic() - spent_s
     examples = read_records(round_dir.examples, Example)
-    with context.display("train", total=1) as display:
+    with context.display("train", total=1, spent_s=spent_s) as display:
         other = None if model.digest == base.digest else base.spec
         training = Training(
             examples,

@@ -135,7 +135,7 @@ def test_verdicts_depend_on_the_formats_of_the_problems_and_on_how_they_are_judg
 
 def test_progress_is_kept_where_status_looks_for_it(run: RunDir) -> None:
     run.logs.mkdir()
-    with context(run, 2).display("think", 7):
+    with context(run, 2).display("think", 7, spent_s=0.0):
         table = read_json(run.progress)
         assert (table["title"], table["total"]) == ("round 2 think", 7)
     assert not run.progress.exists()

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from command_line import QUICKSTART
 
+import tpt.run.stage
 from tpt.config import load_config
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
 from tpt.run.stage import StageContext
 from tpt.stage_process import do_stage
+from tpt.system.jsonl import read_json
 from tpt.system.progress import Display
 
 SMALL = [
@@ -33,15 +35,18 @@ def left_behind(run: RunDir, **told: object) -> None:
     run.progress.write_text(json.dumps(told))
 
 
-def test_every_stage_counts_the_seconds_of_killed_processes(tmp_path: Path) -> None:
+def test_every_stage_counts_the_seconds_of_killed_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Run(tmp_path / "run", load_config(QUICKSTART, SMALL))
     opened.prepare()
+    read: list[Path] = []
+    monkeypatch.setattr(tpt.run.stage, "read_json", lambda path: (read.append(path), read_json(path))[1])
     for (stage, index), title in TITLES.items():
         left_behind(opened.dir, title=title, spent_s=5000.0)
         if stage == "train":
             assert do_stage(opened.dir.path, "prune", 1)["counts"]["wall_s"] < 1000
         assert 5000 < do_stage(opened.dir.path, stage, index)["counts"]["wall_s"] < 6000
         assert not opened.dir.progress.exists()
+    assert read == [opened.dir.progress] * len(TITLES)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,8 @@ def test_work_that_is_broken_off_twice_adds_up(tmp_path: Path) -> None:
     context = StageContext(run, run.round(1), load_config(QUICKSTART), progress=False)
     left_behind(run, title="round 1 train", spent_s=100.0)
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt), context.display("train", total=3) as display:
+        spent_s = context.spent_s("train")
+        with pytest.raises(KeyboardInterrupt), context.display("train", total=3, spent_s=spent_s) as display:
             display._begun -= 50
             display._write(1, "")
             raise KeyboardInterrupt

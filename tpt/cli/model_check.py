@@ -47,7 +47,7 @@ def _seen(context: StageContext) -> EarlySamples:
     chosen = sorted(early_problems(shuffled(list(heldout), config.seed, "gate"), samples))
     problems = {problem_id: heldout[problem_id] for problem_id in chosen}
     asked = Pass(Fixed(chosen, samples), sampling_of(config.evaluate), round_dir.evaluate)
-    with context.display("check of the model", total=asked.sampler.target) as display:
+    with context.display("check of the model", total=asked.sampler.target, spent_s=0.0) as display:
         (collected,), _ = sample(context, base_model(context.run, config), problems, asked, display=display)
     traces, verdicts = (
         read_records(round_dir.evaluate_traces, Trace),

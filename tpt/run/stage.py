@@ -26,14 +26,14 @@ class StageContext:
     config: RunConfig
     progress: bool
 
-    def display(self, stage: str, total: int) -> Display:
-        """Return the stage's progress display."""
+    def display(self, stage: str, total: int, *, spent_s: float) -> Display:
+        """Return the stage's progress display; ``spent_s`` as the method of that name returned it when the stage began."""
         return Display(
             self._title(stage),
             total=total,
             enabled=self.progress,
             file=self.run.progress,
-            spent_s=self.spent_s(stage.partition(" (")[0]),
+            spent_s=spent_s,
         )
 
     def spent_s(self, stage: str) -> float:
