@@ -233,7 +233,7 @@ class Run:
         Raises:
             RunError: there are such keys, and stages were finished with them.
         """
-        changed = changed_keys(self.dir, self.config) if self.dir.config.exists() else ""
+        changed = changed_keys(self.dir, self.config) if self.dir.exists() else ""
         if changed and any(map(finished_stages, self.dir.rounds())):
             raise RunError(
                 f"{self.dir.path}: holds a run with another config:\n{changed}\nUse another directory (--out), or "

@@ -16,7 +16,7 @@ from tpt.problems.cells import cell_at, last_question, turns_of
 from tpt.problems.rows import LONGEST_LINE, Row, cell_text, iter_rows, utf8_text
 from tpt.problems.spec import table_suffix
 from tpt.records import FinishReason, well_formed
-from tpt.run.directory import RunDir
+from tpt.run.directory import require_no_run
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "problem_id": ("problem_id", "id", "task_id", "idx"),
@@ -90,14 +90,12 @@ def sample_files(path: Path) -> list[Path]:
 
     Raises:
         ProblemError: the folder holds none.
+        RunError: it is a run directory.
     """
     if not path.is_dir():
         return [path]
-    if RunDir(path).config.is_file():
-        raise ProblemError(
-            f"{path} is a run directory. Name the samples of a round: {path}/round-1/traces.jsonl, or, of held-out problems, "
-            f"{path}/round-1/evaluate/traces.jsonl"
-        )
+    of_round = f"{path}/round-1/traces.jsonl, or, of held-out problems, {path}/round-1/evaluate/traces.jsonl"
+    require_no_run(path, f"the samples of a round: {of_round}")
     found = sorted(each for each in path.rglob("*") if each.is_file() and not each.is_symlink() and _can_hold(each))
     if not found:
         raise ProblemError(f"{path} is a folder without files of samples, such as .jsonl, .json, {ARCHIVE} or .txt")

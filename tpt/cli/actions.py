@@ -26,7 +26,7 @@ from tpt.report.answer_form import answer_form
 from tpt.report.audit import ask_marks, html_page, item_text
 from tpt.report.html import write_page
 from tpt.report.summary import Summary
-from tpt.run.directory import RunDir, stage_of
+from tpt.run.directory import RunDir, require_no_run, stage_of
 from tpt.run.manifest import require_unchanged, require_unchanged_run
 from tpt.sandbox import Mode
 from tpt.sandbox.bubblewrap import hide_source
@@ -196,8 +196,7 @@ def pass_at_k_of(path: Path, ks: list[int]) -> list[dict[str, Any]]:
         EstimateError: a k is larger than the samples of some problem.
         StaleStageError: the verdicts are a run's, and were changed since.
     """
-    if RunDir(path).config.is_file():
-        raise RunError(f"{path} is a run directory. Name a round's verdicts: {path}/round-1/evaluate/verdicts.jsonl")
+    require_no_run(path, f"a round's verdicts: {path}/round-1/evaluate/verdicts.jsonl")
     path = path / "verdicts.jsonl" if path.is_dir() else path
     if (owner := stage_of(path)) is not None:
         require_unchanged(*owner)
@@ -269,4 +268,7 @@ def parse_columns(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
             raise ConfigError(f"--column {pair}: expected FIELD=COLUMN, such as --column question=prompt")
-    return dict(pair.split("=", 1) for pair in pairs)
+    columns = dict(pair.split("=", 1) for pair in pairs)
+    if len(columns) < len(pairs):
+        raise ConfigError(f"--column {' --column '.join(pairs)}: a field is named twice. Leave all but one out")
+    return columns

@@ -55,7 +55,7 @@ def run(
             if format is Format.table and record.index:
                 print_rounds(summary_of(RunDir(out)), file=sys.stderr)
     except KeyboardInterrupt:
-        begun = RunDir(out).config.exists()
+        begun = RunDir(out).exists()
         hint = f"nothing is lost. Go on with: tpt run {address_of(out)}" if begun else "nothing was begun yet"
         print(f"\ninterrupted; {hint}", file=sys.stderr)
         raise

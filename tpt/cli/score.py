@@ -42,7 +42,7 @@ def score_model(
         raise ConfigError(
             f"tpt score {model}: --column and --kind say how PROBLEMS are read, and there are none. Name their source"
         )
-    if is_url(model) or (Path(model) / "config.toml").is_file():
+    if is_url(model) or RunDir(model).exists():
         run = RunDir(downloaded(model) if is_url(model) else model)
         config = _config_of_run(run, problems, round, asked, sets)
         name = f"{run.path.resolve().name}-round-{_round_of(run, round)}"

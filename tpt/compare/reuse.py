@@ -23,7 +23,7 @@ _THOUGHT = ("traces.jsonl", "verdicts.jsonl", "surplus.jsonl", "think.json")
 def take_over(run: RunDir, config: RunConfig, others: Iterable[RunDir], *, first_traces: bool) -> None:
     """Give a run that has not begun a finished base score, and perhaps first traces, of one of the other runs."""
     for other in others:
-        if not other.config.is_file() or other.path == run.path:
+        if not other.exists() or other.path == run.path:
             continue
         theirs = load_config(other.config)
         if _base_key(theirs) != _base_key(config):

@@ -213,7 +213,7 @@ def _usual_jobs(plan: StudyPlan) -> int:
 def _check_begun(tasks: list[ArmRun]) -> None:
     """Raise before anything is computed when a run directory there is another comparison's."""
     for task in tasks:
-        if task.run.config.is_file():
+        if task.run.exists():
             config = task.arm.config(task.seed, rounds=max(1, len(task.records()) - 1, task.arm.rounds))
             with lock(task.run):
                 Run(task.run.path, config).prepare()

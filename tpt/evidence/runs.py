@@ -91,7 +91,7 @@ def compare_runs(first: RunDir, second: RunDir) -> RunComparison:
     Raises:
         RunError: one of them has no finished round, or they share no problem.
     """
-    settings = load_config(first.config) if first.config.exists() else RunConfig()
+    settings = load_config(first.config) if first.exists() else RunConfig()
     one, other = _opened(first), _opened(second)
     # Generated problems of two runs may bear the same name and be different ones.
     shared = sorted(dict(one.problems.items() & other.problems.items()))

@@ -66,7 +66,7 @@ def also_counts(run: RunDir, stage: str, rounds: Sequence[int]) -> dict[int, Cou
 
 def _greedy(run: RunDir, place: ScoredDir, counts: Counts) -> FloatArray | None:
     """Return what the greedy samples scored; None where they were not taken or are of other problems."""
-    if run.config.exists() and load_config(run.config).evaluate.temperature == 0:
+    if run.exists() and load_config(run.config).evaluate.temperature == 0:
         return counts.shares
     if not place.greedy_verdicts.exists():
         return None

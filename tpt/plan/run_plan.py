@@ -73,7 +73,7 @@ def outline(config: RunConfig, out: Path, *, train: int, heldout: int, left_out:
     size = wanted_size(config.prune, 1)
     return {
         "run directory": str(out),
-        "exists": RunDir(out).config.exists(),
+        "exists": RunDir(out).exists(),
         "model": config.model,
         "rounds": config.rounds,
         "training problems": train,

@@ -63,9 +63,13 @@ class RunDir:
         found = [_ROUND.fullmatch(path.name) for path in self.path.glob("round-*") if path.is_dir()]
         return [self.round(index) for index in sorted(int(match[1]) for match in found if match)]
 
+    def exists(self) -> bool:
+        """Return whether a run is there, finished or not."""
+        return self.config.is_file()
+
     def require_own(self) -> None:
         """Raise RunError where the folder holds files that are no run's, and no run."""
-        if self.config.exists() or not self.path.is_dir():
+        if self.exists() or not self.path.is_dir():
             return
         own = {each.name for each in vars(self).values() if isinstance(each, Path) and each.parent == self.path}
         names = sorted(each.name for each in self.path.iterdir() if not each.name.startswith("."))
@@ -81,10 +85,16 @@ class RunDir:
         """Raise RunError unless this is a run directory."""
         if self.path.is_file():
             raise RunError(f"{self.path}: a file, not a run directory")
-        if not self.config.is_file():
+        if not self.exists():
             raise RunError(
                 f"{self.path}: not a run directory (no config.toml). Start one with: tpt run run.toml --out {self.path}"
             )
+
+
+def require_no_run(path: Path, instead: str) -> None:
+    """Raise RunError for a run directory where files in one are meant, such as ``instead``."""
+    if RunDir(path).exists():
+        raise RunError(f"{path} is a run directory. Name {instead}")
 
 
 class ScoredDir:
@@ -201,7 +211,7 @@ def log_event(run: RunDir, event: str, *, text: str = "", **details: Any) -> Non
 
 def log_failure(run: RunDir, error: BaseException) -> None:
     """Keep what ended a run in its logs, where there is a run and its disk has room."""
-    if isinstance(error, GeneratorExit) or not run.config.exists():
+    if isinstance(error, GeneratorExit) or not run.exists():
         return
     with contextlib.suppress(OSError):
         if isinstance(error, KeyboardInterrupt):

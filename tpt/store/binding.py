@@ -91,7 +91,7 @@ def downloaded(run: str | Path) -> Path:
                 WorkingCopy(RunDir(path), store).download()
         except RunLockedError:
             pass
-        if not RunDir(path).config.is_file():
+        if not RunDir(path).exists():
             raise RunError(f"{store.url}: no run there. Start one with: tpt run run.toml --out {store.url}")
     return path
 

@@ -40,7 +40,7 @@ class LivePage:
     def status(self) -> LiveStatus:
         """Return how far the run is; where it cannot be read, the sentence that says why."""
         try:
-            if not self._run.config.is_file():
+            if not self._run.exists():
                 gone = f"{self._run.path}: the run is gone. If it was moved, end this and watch it where it is now"
                 return LiveStatus(printable(gone), "", ended=False)
             status = run_status(self._run)
