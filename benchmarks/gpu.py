@@ -97,9 +97,9 @@ def thinking(setting: Setting) -> Figures:
 
     work, engine = workload(setting)
     requests = work.requests()
-    rate(engine, requests[:8])
+    rate(engine, work.requests(part=2)[:8])
     found: Figures = {"requests": len(requests), "engine": engine.describe()}
-    found["hf tokens/s"] = round(statistics.median(rate(engine, requests) for _ in range(2)))
+    found["hf tokens/s"] = round(statistics.median(rate(engine, work.requests(part=part)) for part in range(2)))
     found["steady state"] = steady_state(setting, work)
     found["peak GB"] = round(engine.describe()["peak_memory_bytes"] / 1e9, 2)
     engine.close()
@@ -130,12 +130,13 @@ def workload(setting: Setting) -> tuple[Any, Any]:
 
     chat = open_chat(PromptConfig(), setting.model, setting.cache)
     config = EngineConfig(device=setting.device, dtype=setting.precision, slots=16 if setting.small else 256)
-    texts = questions(4 if setting.small else PROBLEMS)
+    count = 4 if setting.small else PROBLEMS
+    texts = questions(3 * count)
     prompts = [chat.prompt_ids(Problem(id=f"{at}", question=text, answer="")) for at, text in enumerate(texts)]
     sampling = replace(CHAT, max_tokens=8) if setting.small else CHAT
     longest = max(map(len, prompts)) + sampling.max_tokens
     engine = open_hf(setting.model, chat, config, max_length=longest, cache=setting.cache)
-    return Workload(engine, prompts, sampling, setting.model), engine
+    return Workload(engine, prompts, sampling, count, setting.model), engine
 
 
 def steady_state(setting: Setting, work: Any) -> Figures:

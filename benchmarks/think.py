@@ -80,7 +80,7 @@ def main() -> None:
     rounds = 1 if arguments.quick else arguments.rounds
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
-        work = open_workload(cache, quick=arguments.quick)
+        work = open_workload(cache, parts=rounds, quick=arguments.quick)
         compare(table, work, cache, rounds=rounds, vllm=arguments.vllm_python)
         steady_state(table, work)
         log_probabilities(table, work, cache)
@@ -99,7 +99,7 @@ def compare(table: Table, work: Workload, cache: Path, *, rounds: int, vllm: Pat
     stops = work.engine.describe()["stop_ids"]
     sizes = [size for size in BATCHES if size <= len(requests)] or [len(requests)]
     theirs = {size: generate_rate(model, requests[:size], stops) for size in sizes}
-    ours += [rate(work.engine, requests) for _ in range(rounds - 1)]
+    ours += [rate(work.engine, work.requests(part=part)) for part in range(1, rounds)]
     served = None if vllm is None else vllm_rate(vllm, work, cache)
     own, best = statistics.median(ours), max(theirs, key=lambda size: theirs[size])
     table.add(f"hf / `generate` at its best batch ({best})", f"{own / theirs[best]:.2f}x", "4x")
@@ -156,14 +156,15 @@ def log_probabilities(table: Table, work: Workload, cache: Path) -> None:
 
 def embedded(table: Table, *, rounds: int, quick: bool) -> None:
     found: dict[tuple[int, str], list[float]] = {}
-    problems = word_problems(split="train", size=128 if quick else 1024)
+    count = 128 if quick else 1024
+    problems = word_problems(split="train", size=count * (rounds + 1))
     for slots, dtype in ((256, "float32"), (1024, "float32"), (1024, "bfloat16")):
         settings = EngineConfig(slots=slots, device="cpu", dtype=dtype)
         engine = open_hf(
             "embedded", Chat(load_tokenizer("embedded"), PromptConfig()), settings, max_length=256, cache=None
         )
-        work = Workload(engine, [engine.chat.prompt_ids(problem) for problem in problems], CHAT)
-        found[slots, dtype] = [rate(engine, work.requests()) for _ in range(rounds + 1)][1:]
+        work = Workload(engine, [engine.chat.prompt_ids(problem) for problem in problems], CHAT, count)
+        found[slots, dtype] = [rate(engine, work.requests(part=part)) for part in range(rounds + 1)][1:]
         engine.close()
     for (slots, dtype), rates in found.items():
         table.add(f"embedded model, {slots} slots, {dtype}", f"{statistics.median(rates):.0f} tok/s", "30,000 tok/s")

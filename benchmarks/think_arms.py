@@ -36,29 +36,34 @@ BATCHED_API_S = 60
 class Workload:
     engine: HFEngine
     prompts: list[tuple[int, ...]]
-    """One per problem."""
+    """One per problem, for each part anew."""
     sampling: Sampling
+    problems: int
+    """Of a part."""
     model: str = SMOLLM2
 
-    def requests(self, *, repeat: int = 1) -> list[Request]:
+    def requests(self, *, repeat: int = 1, part: int = 0) -> list[Request]:
+        """Return the requests of a part: an engine keeps the prompts it knows, so that only new ones cost what prompts do."""
+        prompts = self.prompts[part * self.problems : (part + 1) * self.problems]
+        assert len(prompts) == self.problems
         return [
             Request((f"{index}-{turn}", sample), prompt, 1000 * index + SAMPLES * turn + sample, self.sampling)
             for turn in range(repeat)
-            for index, prompt in enumerate(self.prompts)
+            for index, prompt in enumerate(prompts)
             for sample in range(SAMPLES)
         ]
 
 
-def open_workload(cache: Path, *, quick: bool) -> Workload:
+def open_workload(cache: Path, *, parts: int, quick: bool) -> Workload:
     tokenizer = load_tokenizer(SMOLLM2, cache=cache)
     settings = EngineConfig(slots=256, device="cpu", dtype="bfloat16")
     engine = open_hf(SMOLLM2, Chat(tokenizer, PromptConfig()), settings, max_length=512, cache=cache)
     count = 8 if quick else PROBLEMS
     prompts = []
-    for question in questions(count):
+    for question in questions(count * parts):
         turns = [{"role": "user", "content": question}]
         prompts.append(tuple(tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]))
-    return Workload(engine, prompts, replace(CHAT, max_tokens=32) if quick else CHAT)
+    return Workload(engine, prompts, replace(CHAT, max_tokens=32) if quick else CHAT, count)
 
 
 def questions(count: int) -> list[str]:

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,7 +52,7 @@ def main() -> None:
         whole: dict[str, list[float]] = {name: [] for name in arms}
         for turn in range(1 + arguments.rounds):
             for name, arm in arms.items():
-                taken = sampling_s(arm)
+                taken = used_s(partial(exhaust, arm, turn))
                 whole[name] += [taken] if turn else []  # the first compiles
         busy = busy_steps(arms)
     print(
@@ -70,16 +71,17 @@ def main() -> None:
 
 def opened(arguments: argparse.Namespace, cache: Path, batch_invariant: bool) -> Workload:
     chat = open_chat(PromptConfig(), arguments.model, cache)
-    prompts = [chat.prompt_ids(problem) for problem in word_problems(split="train", size=arguments.problems)]
+    size = arguments.problems * (1 + arguments.rounds)
+    prompts = [chat.prompt_ids(problem) for problem in word_problems(split="train", size=size)]
     config = EngineConfig(slots=arguments.slots, device="cpu", dtype=arguments.dtype, batch_invariant=batch_invariant)
     longest = max(map(len, prompts)) + arguments.tokens
     engine = open_hf(arguments.model, chat, config, max_length=longest, cache=cache)
-    return Workload(engine, prompts, replace(CHAT, max_tokens=arguments.tokens), arguments.model)
+    return Workload(engine, prompts, replace(CHAT, max_tokens=arguments.tokens), arguments.problems, arguments.model)
 
 
-def sampling_s(arm: Workload) -> float:
-    """Return the seconds that all requests take."""
-    return used_s(lambda: list(complete(arm.engine, arm.requests())))
+def exhaust(arm: Workload, part: int) -> None:
+    for _ in complete(arm.engine, arm.requests(part=part)):
+        pass
 
 
 def busy_steps(arms: dict[str, Workload]) -> dict[str, list[float]]:

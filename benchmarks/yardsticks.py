@@ -4,10 +4,11 @@
     python benchmarks/yardsticks.py [--model smollm2] [--tokens 64] [--repeats 3] [--threads 2] [--only REGEX] [--cpu]
 
 The same requests for all: 64 GSM8K test questions (TPT_DATA; else word problems), 4 samples of each, T = 0.7 and nothing
-else, every sample ``--tokens`` long whatever is in it. Weights come from one GGUF file. Every arm is a process in the
-environment of its engine, loaded before the first is measured; then all sample in turn, as often as ``--repeats`` says.
-Times include the prompts. The matrix products alone are what bounds ours: of what the prompts do not share, and of every
-step for all requests. An engine whose environment is missing, or that fails, is left out with a line that says so.
+else, every sample ``--tokens`` long whatever is in it; other questions in every repeat, as engines keep the prompts they know.
+Weights come from one GGUF file. Every arm is a process in the environment of its engine, loaded before the first is measured;
+then all sample in turn, as often as ``--repeats`` says. Times include the prompts. The matrix products alone are what bounds
+ours: of what the prompts do not share, and of every step for all requests. An engine whose environment is missing, or
+that fails, is left out with a line that says so.
 
 Measurements are kept in ``--cache``; the table has all of them with the same settings, so ``--only`` may measure it in parts
 where memory does not hold all engines at once. ``--cpu``: ratios by processor time, for a machine with other work on it; with
@@ -32,7 +33,7 @@ from typing import IO, Any
 
 import yardstick_models as models
 from think_arms import PROBLEMS, SMOLLM2, questions
-from yardstick_arms.serving import MARK
+from yardstick_arms.serving import MARK, WARM_UP
 
 from tpt.model.number_format import has_bfloat16
 from tpt.stage_process import ENVIRONMENT
@@ -140,11 +141,15 @@ def file_for(arm: Arm, spec: str, cache: Path) -> list[str]:
 
 
 def write_job(spec: str, cache: Path, arguments: argparse.Namespace) -> Path:
-    prompts, pieces = models.prompts_of(spec, cache, questions(arguments.problems))
+    wanted = WARM_UP + arguments.problems * arguments.repeats
+    prompts, pieces = models.prompts_of(spec, cache, questions(wanted))
+    if len(prompts) < wanted:
+        sys.exit(f"{wanted} questions are needed, and there are {len(prompts)}: lower --repeats or --problems")
     job = {
         "model": str(models.checkpoint(spec, cache)),
         "prompts": prompts,
         "pieces": pieces,
+        "problems": arguments.problems,
         "samples": arguments.samples,
         "rows": arguments.problems * arguments.samples,
         "tokens": arguments.tokens,

@@ -16,7 +16,7 @@ const { version } = JSON.parse(readFileSync(join(modules, "package.json"), "utf8
 const llama = await getLlama({ gpu: false, build: "never", progressLogs: false });
 const model = await llama.loadModel({ modelPath: ggufFile, gpuLayers: 0 });
 const context = await model.createContext({
-  sequences: job.prompts.length, contextSize: job.max_length, batchSize: 512, threads: job.threads, flashAttention: true,
+  sequences: job.problems, contextSize: job.max_length, batchSize: 512, threads: job.threads, flashAttention: true,
 });
 
 async function complete(prompt, tokens) {
@@ -39,11 +39,13 @@ async function sample(prompts, tokens) {
 
 const tell = (found) => console.log("\nYARDSTICK " + JSON.stringify(found));
 
-await sample(job.prompts.slice(0, 2), 4);
+let next = 2;
+await sample(job.prompts.slice(0, next), 4);
 tell({ versions: { "node-llama-cpp": version, "llama.cpp": llama.llamaCppRelease.release } });
 for await (const _ of createInterface({ input: process.stdin })) {
+  const prompts = job.prompts.slice(next, (next += job.problems));
   const started = performance.now();
-  const tokens = await sample(job.prompts, job.tokens);
+  const tokens = await sample(prompts, job.tokens);
   tell({ tokens, seconds: (performance.now() - started) / 1000 });
 }
 process.exit(0);

@@ -36,8 +36,10 @@ def open_engine(job: dict[str, Any]) -> tuple[Sample, list[str]]:
     @torch.inference_mode()
     def sample(prompts: Prompts, tokens: int) -> int:
         shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False)))
-        for _ in range(0, shared + sum(len(prompt) - shared for prompt in prompts), PREFILLED):
-            multiply(PREFILLED, with_head=False)
+        left = shared + sum(len(prompt) - shared for prompt in prompts)
+        while left > 0:
+            multiply(min(left, PREFILLED), with_head=False)
+            left -= PREFILLED
         rows = job["samples"] * len(prompts)
         for _ in range(tokens):
             multiply(rows, with_head=True)

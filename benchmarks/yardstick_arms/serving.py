@@ -18,6 +18,8 @@ Prompts = list[list[int]]
 Sample = Callable[[Prompts, int], int]
 """Prompts and the tokens of each sample in, the number of tokens sampled out."""
 MARK = "YARDSTICK "
+WARM_UP = 2
+"""Prompts at the front that nothing but the warm-up samples."""
 WARM_UP_TOKENS = 4
 
 
@@ -26,11 +28,12 @@ def serve(open_engine: Callable[[dict[str, Any]], tuple[Sample, list[str]]]) -> 
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     os.environ["OMP_NUM_THREADS"] = str(job["threads"])
     sample, packages = open_engine(job)
-    sample(job["prompts"][:2], WARM_UP_TOKENS)
+    sample(job["prompts"][:WARM_UP], WARM_UP_TOKENS)
     tell({"versions": {name: version(name) for name in packages}})
-    for _ in sys.stdin:
+    for first, _ in zip(range(WARM_UP, len(job["prompts"]), job["problems"]), sys.stdin, strict=False):
+        prompts = job["prompts"][first : first + job["problems"]]  # new ones each time: engines keep those they know
         started = time.perf_counter()
-        tokens = sample(job["prompts"], job["tokens"])
+        tokens = sample(prompts, job["tokens"])
         tell({"tokens": tokens, "seconds": time.perf_counter() - started})
 
 
