@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -38,7 +37,7 @@ from tpt.sampling.open import engine_name
 from tpt.system import child_python
 from tpt.system.folders import io_fault
 from tpt.system.jsonl import read_records
-from tpt.system.parent import end_with_parent
+from tpt.system.parent import end_with_parent, wait_readable
 from tpt.system.terminal import printable, tell
 from tpt.think import think_stage
 from tpt.train import train_stage
@@ -193,19 +192,24 @@ class StageServer:
     def _ask(self, stage: str, round_index: int, run_path: Path) -> None:
         answer = ""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            if self._unshared is not None and self._line.readline():
+            if self._unshared is not None and self._read_line():
                 # The server and its children share the run's lock: while one of them is at work, nobody else can write.
                 # Before that, one that is still importing must not hold it when this process is gone.
                 socket.send_fds(self._socket, [b"."], [self._unshared])
                 self._unshared = None
             print(json.dumps([str(run_path), stage, round_index]), file=self._line, flush=True)
-            answer = self._line.readline()
+            answer = self._read_line()
         if not answer:
             raise errors.RunError(f"{_name(stage, round_index)} ended without an answer; see the messages above")
         error = json.loads(answer)
         if error is not None:
             kind = getattr(errors, error["kind"], errors.RunError)
             raise kind(error["message"])
+
+    def _read_line(self) -> str:
+        """Return the server's next line; nothing when it has ended."""
+        ready = wait_readable([self._socket.fileno()], lambda: self._process.poll() is not None)
+        return self._line.readline() if ready else ""
 
     def kill(self) -> None:
         """End the server at once, and a stage under way with it; any thread may call this."""
@@ -253,13 +257,8 @@ def _in_child(
         end_with_parent(server)
         os._exit(_do_stage(run_path, stage, round_index, progress=progress, sending=sending))
     os.close(sending)
-    ready, _, _ = select.select([receiving, hung_up.fileno()], [], [])
-    if receiving not in ready:
-        os.kill(child, signal.SIGKILL)
-    with open(receiving, encoding="utf-8") as pipe:
-        message = pipe.read()
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
+    message, code = _said_by(child, receiving, hung_up.fileno())
+    os.close(receiving)
     if message:
         error: dict[str, str] = json.loads(message)
         return error
@@ -268,6 +267,31 @@ def _in_child(
     ended = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
     hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
     return {"kind": "RunError", "message": f"{_name(stage, round_index)} {ended}.{hint}"}
+
+
+def _said_by(child: int, pipe: int, hung_up: int) -> tuple[bytes, int]:
+    """Return what a child says until its end, and its exit code; the child is killed when the run hangs up."""
+    said, status = b"", -1
+
+    def ended() -> bool:
+        nonlocal status
+        if status < 0:
+            done, found = os.waitpid(child, os.WNOHANG)
+            status = found if done else -1
+        return status >= 0
+
+    while ready := wait_readable([pipe, hung_up], ended):
+        if pipe not in ready:
+            if not ended():
+                os.kill(child, signal.SIGKILL)
+            break
+        part = os.read(pipe, 1 << 16)
+        if not part:
+            break
+        said += part
+    if status < 0:
+        _, status = os.waitpid(child, 0)
+    return said, os.waitstatus_to_exitcode(status)
 
 
 def _do_stage(run_path: str, stage: str, round_index: int, *, progress: bool, sending: int) -> int:

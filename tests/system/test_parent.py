@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
 import psutil
 import pytest
+
+from tpt.system.parent import wait_readable
 
 PROGRAM = """
 import os, sys, time
@@ -41,3 +44,15 @@ def test_a_process_ends_with_a_parent_that_is_killed(system: str) -> None:
 def test_a_process_whose_parent_has_ended_before_ends_at_once() -> None:
     code = "import time; from tpt.system.parent import end_with_parent; end_with_parent(1); time.sleep(5)"
     assert subprocess.run([sys.executable, "-c", code], timeout=4).returncode == 1
+
+
+def test_what_was_said_before_the_end_is_seen_and_a_pipe_held_open_is_not_waited_for() -> None:
+    reading, writing = os.pipe()
+    ended: list[bool] = []
+    os.write(writing, b"last words")
+    assert wait_readable([reading], lambda: True) == [reading]
+    os.read(reading, 100)
+    assert wait_readable([reading], lambda: bool(ended) or ended.append(True)) == []  # type: ignore[func-returns-value]
+    os.close(writing)
+    assert wait_readable([reading], lambda: False) == [reading]
+    os.close(reading)

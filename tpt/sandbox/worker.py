@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -17,9 +16,8 @@ from pathlib import Path
 
 from tpt.errors import VerifierError
 from tpt.sandbox import Ended, Mode, Task, bubblewrap
+from tpt.system.parent import wait_readable
 
-LOOK_EVERY_S = 1.0
-"""How often a sandbox that says nothing is asked whether it is still there."""
 _ERROR_BYTES = 4000
 _BOOT = "import sys; sys.path.insert(0, sys.argv[3]); from tpt.sandbox.inside.server import main; main()"
 _HASH_SEED = "0"  # programs that lean on the order of sets behave alike in every run
@@ -87,10 +85,7 @@ class Sandbox:
             SandboxDiedError: the sandbox itself failed; nothing is known of the tasks.
         """
         assert self._socket is not None
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        while not poll.poll(LOOK_EVERY_S * 1000) and not self.is_lost():
-            pass
+        wait_readable([self._socket.fileno()], self.is_lost)
         try:
             data = self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
         except OSError:

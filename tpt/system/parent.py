@@ -1,14 +1,18 @@
-"""Processes that end when their parent does, however that ends."""
+"""Processes that end when their parent does, and waiting for one that may end without a word."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 
+LOOK_EVERY_S = 1.0
+"""How often a process that says nothing is asked whether it is still there."""
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 0.2
 
@@ -25,6 +29,21 @@ def end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def wait_readable(files: Sequence[int], ended: Callable[[], bool]) -> list[int]:
+    """Wait until any of the files can be read, and return those that can; none once ``ended()``, which is asked every second.
+
+    That a process has ended need not make its pipe readable: what it started may live on and hold the other end open.
+    """
+    poll = select.poll()
+    for file in files:
+        poll.register(file, select.POLLIN)
+    while True:
+        over = ended()  # asked first, so that what was written before the end is seen
+        found = [file for file, _ in poll.poll(0 if over else LOOK_EVERY_S * 1000)]
+        if found or over:
+            return found
 
 
 def _await_end(parent: int) -> None:

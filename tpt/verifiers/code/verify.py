@@ -22,7 +22,8 @@ from collections.abc import Generator, Sequence
 from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem
 from tpt.sandbox import Ended, Mode, Task
-from tpt.sandbox.worker import LOOK_EVERY_S, Sandbox, SandboxDiedError
+from tpt.sandbox.worker import Sandbox, SandboxDiedError
+from tpt.system.parent import LOOK_EVERY_S
 from tpt.verifiers import Judgement
 from tpt.verifiers.code.extract import PROGRAM_FORMAT, Extracted, extract_program
 from tpt.verifiers.code.tests import PASSED, Test, TestResult, result_of, tests_of
