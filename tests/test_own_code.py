@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from command_line import QUICKSTART, TINY, Tpt, sets
 from msgspec.structs import replace
 
 from tpt.compare.reuse import take_over
@@ -356,3 +357,12 @@ def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
         do_stage(run.path, stage, 1)
     assert load_manifest(run.round(1).manifest("train"))["counts"]["steps"] == 2
     assert len(read_records(run.round(1).examples, Example)) == 16
+
+
+def test_a_run_on_a_named_source_imports_no_module_of_that_name(tpt: Tpt, tmp_path: Path) -> None:
+    pytest.importorskip("reasoning_gym")
+    source = "reasoning_gym:chain_sum?size=30&min_terms=2&max_terms=2&split="
+    problems = (f"problems.train={source}train", f"problems.heldout={source}heldout")
+    given = sets(*TINY, *problems, "rounds=0", "evaluate.greedy=false", "evaluate.probe=0", "stop.gate=off")
+    result = tpt("run", QUICKSTART, "--out", tmp_path / "run", *given)
+    assert result.code == 0, result.err

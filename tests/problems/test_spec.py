@@ -3,9 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
+from tpt.config import RunConfig
+from tpt.config.own_code_keys import own_code_of, own_code_settings, with_absolute_own_code
+from tpt.config.problem_sections import ProblemsConfig
 from tpt.errors import ProblemError
 from tpt.problems import load_problems
-from tpt.problems.spec import parse_spec
+from tpt.problems.spec import SOURCES, parse_spec
 
 
 def test_a_spec_is_taken_apart():
@@ -63,3 +66,15 @@ def test_word_problems_take_size_seed_kind_and_limit():
 def test_a_limit_must_leave_something():
     with pytest.raises(ProblemError, match="limit = 0 leaves no problems"):
         load_problems("word_problems?split=train", limit=0)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_named_source_is_no_function_of_a_module_of_that_name(source: str) -> None:
+    """``reasoning_gym:gcd`` and ``gsm8k:folder`` read like ``module:function``."""
+    texts = (f"{source}:data?split=train", f"{source}:data")
+    config = RunConfig(problems=ProblemsConfig(train=texts[0], heldout=texts[1]))
+    assert own_code_of(config) == {} and own_code_settings(config) == {}
+    assert with_absolute_own_code(config) == config
+    assert all(parse_spec(text).name == source for text in texts)
+    own = RunConfig(problems=ProblemsConfig(train="mine.problems:train?size=3", heldout=f"{source}s:data"))
+    assert own_code_of(own) == {"problems.train": "mine.problems:train", "problems.heldout": f"{source}s:data"}

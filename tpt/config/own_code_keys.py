@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tpt.config.run_config import RunConfig
+from tpt.problems.spec import is_named_source
 from tpt.system.own_code import absolute_name, is_own_code, own_code_digest
 
 OWN_CODE_KEYS = (
     *("problems.train", "problems.heldout", "problems.kind", "engine.name", "think.order", "think.hint_by"),
     *("prune.pick", "prune.keep", "prune.weigh", "train.trainer", "train.loss"),
 )
+_SOURCES = ("problems.train", "problems.heldout")
 
 
 def own_code_of(config: RunConfig, *keys: str) -> dict[str, str]:
@@ -20,7 +22,7 @@ def own_code_of(config: RunConfig, *keys: str) -> dict[str, str]:
     for key in keys or OWN_CODE_KEYS:
         section, _, name = key.partition(".")
         function, _, _ = str(getattr(getattr(config, section), name)).partition("?")
-        if is_own_code(function):
+        if is_own_code(function) and not (key in _SOURCES and is_named_source(function)):
             found[key] = function
     return found
 

@@ -73,6 +73,11 @@ def table_files(rest: str) -> list[Path]:
     return found
 
 
+def is_named_source(text: str) -> bool:
+    """Return whether a spec begins with a source's name, and so means that, whatever modules there are of that name."""
+    return text.partition("?")[0].partition(":")[0] in SOURCES
+
+
 def parse_spec(text: str) -> Spec:
     """Take a source spec apart.
 
