@@ -90,7 +90,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert ended(running), "a run went on without its comparison"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert "format-only" in done.stdout and "compare.md" in done.stdout
     return path
