@@ -13,7 +13,7 @@ from tpt.config import RunConfig, load_config, parse_config
 from tpt.errors import ConfigError, RunError
 from tpt.export import ORIGIN
 from tpt.rounds import Run, best_round
-from tpt.run.directory import RunDir
+from tpt.run.directory import RunDir, is_run
 from tpt.run.manifest import require_unchanged_run
 from tpt.run.sealed import digest_of
 from tpt.start_model import require_weights, trained_model_of
@@ -42,7 +42,7 @@ def score_model(
         raise ConfigError(
             f"tpt score {model}: --column and --kind say how PROBLEMS are read, and there are none. Name their source"
         )
-    if is_url(model) or RunDir(model).exists():
+    if is_url(model) or is_run(model):
         run = RunDir(downloaded(model) if is_url(model) else model)
         config = _config_of_run(run, problems, round, asked, sets)
         name = f"{run.path.resolve().name}-round-{_round_of(run, round)}"

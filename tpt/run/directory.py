@@ -65,7 +65,7 @@ class RunDir:
 
     def exists(self) -> bool:
         """Return whether a run is there, finished or not."""
-        return self.config.is_file()
+        return is_run(self.path)
 
     def require_own(self) -> None:
         """Raise RunError where the folder holds files that are no run's, and no run."""
@@ -91,9 +91,14 @@ class RunDir:
             )
 
 
+def is_run(path: Path | str) -> bool:
+    """Return whether a path that may be anything else is a run directory."""
+    return (Path(path) / "config.toml").is_file()
+
+
 def require_no_run(path: Path, instead: str) -> None:
     """Raise RunError for a run directory where files in one are meant, such as ``instead``."""
-    if RunDir(path).exists():
+    if is_run(path):
         raise RunError(f"{path} is a run directory. Name {instead}")
 
 

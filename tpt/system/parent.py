@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 1.0
 """How often a process that says nothing is asked whether it is still there."""
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 0.2
@@ -41,7 +41,7 @@ def wait_readable(files: Sequence[int], ended: Callable[[], bool]) -> list[int]:
         poll.register(file, select.POLLIN)
     while True:
         over = ended()  # asked first, so that what was written before the end is seen
-        found = [file for file, _ in poll.poll(0 if over else LOOK_EVERY_S * 1000)]
+        found = [file for file, _ in poll.poll(0 if over else _LOOK_EVERY_S * 1000)]
         if found or over:
             return found
 

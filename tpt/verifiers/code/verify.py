@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import select
 import threading
 import warnings
 from collections import deque
@@ -23,7 +22,7 @@ from tpt.config import VerifyConfig
 from tpt.records import Outcome, Problem
 from tpt.sandbox import Ended, Mode, Task
 from tpt.sandbox.worker import Sandbox, SandboxDiedError
-from tpt.system.parent import LOOK_EVERY_S
+from tpt.system.parent import wait_readable
 from tpt.verifiers import Judgement
 from tpt.verifiers.code.extract import PROGRAM_FORMAT, Extracted, extract_program
 from tpt.verifiers.code.tests import PASSED, Test, TestResult, result_of, tests_of
@@ -90,7 +89,6 @@ def _judge_cases(cases: list[_Case], limits: VerifyConfig) -> list[Judgement]:
     waiting = deque(enumerate(cases))
     idle = _sandboxes(limits.sandbox, min(limits.workers or len(os.sched_getaffinity(0)), len(cases)))
     busy: dict[int, tuple[Sandbox, _Running]] = {}
-    poll = select.poll()
     try:
         while waiting or busy:
             while idle and waiting:
@@ -98,22 +96,27 @@ def _judge_cases(cases: list[_Case], limits: VerifyConfig) -> list[Judgement]:
                 running = _Running(*waiting.popleft())
                 if running.advance(sandbox, judged):
                     busy[sandbox.fileno()] = (sandbox, running)
-                    poll.register(sandbox, select.POLLIN)
                 else:
                     idle.append(sandbox)
-            ready = [file for file, _ in poll.poll(LOOK_EVERY_S * 1000)] if busy else []
-            for file in ready or [file for file, (sandbox, _) in busy.items() if sandbox.is_lost()]:
+            for file in _ended(busy) if busy else []:
                 sandbox, running = busy.pop(file)
-                poll.unregister(file)
                 if running.advance(sandbox, judged):
                     busy[sandbox.fileno()] = (sandbox, running)
-                    poll.register(sandbox, select.POLLIN)
                 else:
                     idle.append(sandbox)
     finally:
         for sandbox, _ in busy.values():  # an interrupt: what runs is of no use any more
             sandbox.close()
     return [judged[index] for index in range(len(cases))]
+
+
+def _ended(busy: dict[int, tuple[Sandbox, _Running]]) -> list[int]:
+    """Wait until some of the sandboxes have done their job or are lost, and return their files."""
+
+    def lost() -> list[int]:
+        return [file for file, (sandbox, _) in busy.items() if sandbox.is_lost()]
+
+    return wait_readable(list(busy), lambda: bool(lost())) or lost()
 
 
 class _Running:
