@@ -33,7 +33,7 @@ from typing import IO, Any
 
 import yardstick_models as models
 from think_arms import PROBLEMS, SMOLLM2, questions
-from yardstick_arms.serving import MARK, WARM_UP
+from yardstick_arms.serving import MARK
 
 from tpt.model.number_format import has_bfloat16
 from tpt.stage_process import ENVIRONMENT
@@ -43,6 +43,8 @@ MODELS = {
     "smollm2": SMOLLM2,
     "qwen": str(Path("~/.cache/tpt-models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf").expanduser()),
 }
+WARM_UP = 2
+"""Prompts at the front that nothing but the warm-up samples."""
 AS_IT_IS = "the file as it is"
 DTYPE = "bfloat16" if has_bfloat16() else "float32"
 """What a processor without instructions for bfloat16 is fast in is float32."""
@@ -148,6 +150,8 @@ def write_job(spec: str, cache: Path, arguments: argparse.Namespace) -> Path:
     job = {
         "model": str(models.checkpoint(spec, cache)),
         "prompts": prompts,
+        "warm_up": WARM_UP,
+        "warm_up_tokens": 4,
         "pieces": pieces,
         "problems": arguments.problems,
         "samples": arguments.samples,

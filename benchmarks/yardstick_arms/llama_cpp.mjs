@@ -39,8 +39,8 @@ async function sample(prompts, tokens) {
 
 const tell = (found) => console.log("\nYARDSTICK " + JSON.stringify(found));
 
-let next = 2;
-await sample(job.prompts.slice(0, next), 4);
+let next = job.warm_up;
+await sample(job.prompts.slice(0, next), job.warm_up_tokens);
 tell({ versions: { "node-llama-cpp": version, "llama.cpp": llama.llamaCppRelease.release } });
 for await (const _ of createInterface({ input: process.stdin })) {
   const prompts = job.prompts.slice(next, (next += job.problems));

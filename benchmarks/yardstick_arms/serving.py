@@ -18,9 +18,6 @@ Prompts = list[list[int]]
 Sample = Callable[[Prompts, int], int]
 """Prompts and the tokens of each sample in, the number of tokens sampled out."""
 MARK = "YARDSTICK "
-WARM_UP = 2
-"""Prompts at the front that nothing but the warm-up samples."""
-WARM_UP_TOKENS = 4
 
 
 def serve(open_engine: Callable[[dict[str, Any]], tuple[Sample, list[str]]]) -> None:
@@ -28,9 +25,10 @@ def serve(open_engine: Callable[[dict[str, Any]], tuple[Sample, list[str]]]) -> 
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     os.environ["OMP_NUM_THREADS"] = str(job["threads"])
     sample, packages = open_engine(job)
-    sample(job["prompts"][:WARM_UP], WARM_UP_TOKENS)
+    warm_up = job["warm_up"]
+    sample(job["prompts"][:warm_up], job["warm_up_tokens"])
     tell({"versions": {name: version(name) for name in packages}})
-    for first, _ in zip(range(WARM_UP, len(job["prompts"]), job["problems"]), sys.stdin, strict=False):
+    for first, _ in zip(range(warm_up, len(job["prompts"]), job["problems"]), sys.stdin, strict=False):
         prompts = job["prompts"][first : first + job["problems"]]  # new ones each time: engines keep those they know
         started = time.perf_counter()
         tokens = sample(prompts, job["tokens"])

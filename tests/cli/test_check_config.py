@@ -85,6 +85,24 @@ def test_bad_golds_and_overlap_are_found(tpt: Tpt, fails: Callable[..., str], tm
 
 
 @pytest.mark.parametrize(
+    ("key", "named", "said"),
+    [
+        ("think.order", "https://example.org/order.py:by_length", "is a URL"),
+        ("prune.keep", "none.py:short", "no such file"),
+        ("think.hint_by", "no_such_module:hint", "importing no_such_module failed"),
+        ("train.loss", "math:no_such_loss", "math has no function 'no_such_loss'"),
+    ],
+)
+@pytest.mark.parametrize("command", [("check",), ("run", "--dry-run")])
+def test_functions_that_cannot_be_imported(
+    fails: Callable[..., str], tmp_path: Path, command: tuple[str, ...], key: str, named: str, said: str
+) -> None:
+    out = ("--out", tmp_path / "run") if command[0] == "run" else ()
+    assert said in fails(*command, QUICKSTART, *sets(f'{key}="{named}"'), *out)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("word_problems?split=heldout&size=10", "--set", "rounds=2"), "is a source of problems: name a config file"),

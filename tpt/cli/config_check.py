@@ -11,6 +11,7 @@ import numpy as np
 from tpt.audit.check import check, check_problems
 from tpt.audit.run_problems import load_also_sources, load_sources
 from tpt.config import RunConfig
+from tpt.config.own_code_keys import require_own_code
 from tpt.errors import ConfigError
 from tpt.evidence.best_round import split_heldout
 from tpt.plan import expected_power, power_warnings
@@ -49,7 +50,9 @@ def check_config(config: RunConfig, out: Path, *, detect: float) -> dict[str, An
 
     Raises:
         ProblemError: the problems cannot be read, or some are on both sides.
+        OwnCodeError: a function that the config names cannot be imported.
     """
+    require_own_code(config)
     train, heldout = load_sources(config)
     judge_here = partial(judge, limits=config.verify)
     source = config.problems

@@ -11,6 +11,7 @@ from typing import Any
 
 from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig
+from tpt.config.own_code_keys import require_own_code
 from tpt.errors import GateError, RunError
 from tpt.gate import rehearse
 from tpt.plan import PlanOptions, RunPlan, outline, plan_run
@@ -32,6 +33,7 @@ def dry_run(config: RunConfig, out: Path) -> dict[str, Any]:
     run.require_same_config()
     _require_writable(run.dir.path)
     config = run.config
+    require_own_code(config)
     train, heldout, left_out = load_both(config)
     further = load_also(config, train, config.evaluate.also)
     longest = check_elsewhere(config, (train, heldout, further), partial(check_run_lengths, even_gguf=True))
