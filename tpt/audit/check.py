@@ -79,8 +79,19 @@ class Check:
             shown = "".join(f"\n  {_told(each)}" for each in failures[:_SHOWN])
             raise ProblemError(
                 f"{len(failures)} gold answers do not pass their own verifier, so no completion could:{shown}\n"
-                "Correct these answers, leave the problems out (problems.drop_bad), or set another problems.kind."
+                f"What to do: {remedy(failures)}."
             )
+
+
+def remedy(failures: Sequence[GoldFailure]) -> str:
+    """Return what can be done about golds that fail their own verifier, the end of a sentence."""
+    told = "mend the answers, set problems.kind, or leave them out with problems.drop_bad = true"
+    if any(each.outcome is Outcome.TIMEOUT for each in failures):
+        told += (
+            ". What is right but slow gets more time: programs with time_limit_s, a field of a test and a parameter of the "
+            "published sources (mbpp?split=test&time_limit_s=30), answers with verify.timeout_s"
+        )
+    return told
 
 
 def check(

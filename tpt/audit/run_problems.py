@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tpt.audit.check import check_problems
+from tpt.audit.check import check_problems, remedy
 from tpt.config import RunConfig
 from tpt.config.also_section import AlsoSource
 from tpt.errors import ProblemError
@@ -102,7 +102,7 @@ def _bad(problems: list[Problem], name: str, config: RunConfig, *, allowed: bool
         raise ProblemError(
             f"{name}: {len(failures)} of {len(problems)} gold answers do not pass their own verifier, such as "
             f"{first.problem_id} with answer {first.answer!r:.80}: {first.outcome} {first.detail}. See them all with: "
-            "tpt check SOURCE; then mend the answers, set problems.kind, or leave them out with problems.drop_bad = true"
+            f"tpt check SOURCE; then {remedy(failures)}"
         )
     return [failure.problem_id for failure in failures]
 

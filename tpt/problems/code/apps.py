@@ -9,6 +9,7 @@ from tpt.errors import ProblemError
 from tpt.problems.code.rows import (
     ASK_PROGRAM,
     Item,
+    allow_code_params,
     function_tests,
     json_cell,
     pairs,
@@ -20,7 +21,7 @@ from tpt.problems.code.rows import (
 )
 from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row, cell_text
-from tpt.problems.spec import Spec, allow_params, int_param
+from tpt.problems.spec import Spec, int_param
 
 HUB = Hub("codeparrot/apps", ("train", "test"), files="hf://datasets/codeparrot/apps/{split}.jsonl")
 
@@ -30,7 +31,7 @@ def apps(spec: Spec) -> Iterator[Item]:
 
     Problems without any tests are left out.
     """
-    allow_params(spec, ["split", "max_tests"])
+    allow_code_params(spec, "max_tests")
     max_tests = int_param(spec, "max_tests", default=0, least=0)
 
     def make(row: Row, problem_id: str) -> Item | None:

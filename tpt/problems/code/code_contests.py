@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from tpt.errors import ProblemError
-from tpt.problems.code.rows import ASK_PROGRAM, Item, json_cell, pairs, program, read_items, stdin_tests, text_cell
+from tpt.problems.code.rows import (
+    ASK_PROGRAM,
+    Item,
+    allow_code_params,
+    json_cell,
+    pairs,
+    program,
+    read_items,
+    stdin_tests,
+    text_cell,
+)
 from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row
-from tpt.problems.spec import Spec, allow_params, choice_param, int_param
+from tpt.problems.spec import Spec, choice_param, int_param
 
 HUB = Hub("deepmind/code_contests", ("train", "valid", "test"))
 
@@ -31,7 +41,7 @@ def code_contests(spec: Spec) -> Iterator[Item]:
     first ``max_tests`` of them (0: all). The time limit is the source's times ``time_factor``. ``images=skip``, the
     default, leaves out statements that show an image; problems that read from a named file are always left out.
     """
-    allow_params(spec, ["split", "max_tests", "time_factor", "images"])
+    allow_code_params(spec, "max_tests", "time_factor", "images")
     max_tests = int_param(spec, "max_tests", default=0, least=0)
     factor = int_param(spec, "time_factor", default=_TIME_FACTOR, least=1)
     skip_images = choice_param(spec, "images", ["skip", "keep"], default="skip") == "skip"

@@ -7,14 +7,17 @@ import textwrap
 from collections.abc import Iterator
 
 from tpt.errors import ProblemError
-from tpt.problems.code.rows import Item, json_cell, program, read_items, text_cell
+from tpt.problems.code.rows import Item, allow_code_params, json_cell, program, read_items, text_cell
 from tpt.problems.math.rows import Hub
 from tpt.problems.rows import Row, cell_text
-from tpt.problems.spec import Spec, allow_params, choice_param, int_param
+from tpt.problems.spec import Spec, choice_param, int_param
 
 HUMAN_EVAL = Hub("openai/openai_humaneval", ("test",))
 MBPP_SPLITS = ("train", "test", "validation", "prompt")
 MBPP = {name: Hub("google-research-datasets/mbpp", MBPP_SPLITS, config=name) for name in ("full", "sanitized")}
+
+_MBPP_TIME_LIMIT_S = 15
+"""One of its own solutions takes 5 s of a middling core."""
 
 
 def human_eval(spec: Spec) -> Iterator[Item]:
@@ -22,7 +25,7 @@ def human_eval(spec: Spec) -> Iterator[Item]:
 
     Any file of the same columns will do; ``canonical_solution`` may be missing.
     """
-    allow_params(spec, ["split"])
+    allow_code_params(spec)
 
     def make(row: Row, problem_id: str) -> Item:
         prompt, name = text_cell(row, "prompt"), text_cell(row, "entry_point").strip()
@@ -57,7 +60,7 @@ def mbpp(spec: Spec) -> Iterator[Item]:
 
     The question shows the first ``shown`` assertions (1), without which nobody could know the function's name.
     """
-    allow_params(spec, ["split", "version", "shown"])
+    allow_code_params(spec, "version", "shown")
     version = choice_param(spec, "version", MBPP, default="full")
     shown = int_param(spec, "shown", default=1, least=1)
 
@@ -74,7 +77,7 @@ def mbpp(spec: Spec) -> Iterator[Item]:
         tests = [{"type": "assert", "code": each, **common} for each in asserts]
         return program(problem_id, question, tests, solution=code)
 
-    return read_items(spec, MBPP[version], make)
+    return read_items(spec, MBPP[version], make, time_limit_s=_MBPP_TIME_LIMIT_S)
 
 
 def _entry_point(code: str, assertion: str) -> str | None:

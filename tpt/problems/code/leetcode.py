@@ -12,9 +12,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from tpt.errors import ProblemError
-from tpt.problems.code.rows import PLATFORM, Item, json_cell, program, read_items, text_cell, with_starter
+from tpt.problems.code.rows import (
+    PLATFORM,
+    Item,
+    allow_code_params,
+    json_cell,
+    program,
+    read_items,
+    text_cell,
+    with_starter,
+)
 from tpt.problems.rows import Row, cell_text
-from tpt.problems.spec import Spec, allow_params
+from tpt.problems.spec import Spec
 
 _ENTRY_POINT = re.compile(r"(?:Solution\(\)\.)?([A-Za-z_]\w*)")
 _OWN_CLASSES = re.compile(r"\b(?:ListNode|TreeNode|list_node|tree_node)\b")
@@ -28,7 +37,7 @@ def leetcode(spec: Spec) -> Iterator[Item]:
 
     Their arguments are objects of classes that the test code makes, and a sandbox hands nothing but plain data to a program.
     """
-    allow_params(spec, ["split"])
+    allow_code_params(spec)
 
     def make(row: Row, problem_id: str) -> Item | None:
         name, question, test = _entry_point(row), _question(row), cell_text(row, "test") or ""

@@ -18,6 +18,7 @@ from tpt.errors import ProblemError
 from tpt.problems.code.rows import (
     ASK_PROGRAM,
     Item,
+    allow_code_params,
     function_tests,
     json_cell,
     program,
@@ -27,7 +28,7 @@ from tpt.problems.code.rows import (
     with_starter,
 )
 from tpt.problems.rows import Row, cell_text
-from tpt.problems.spec import Spec, allow_params, int_param
+from tpt.problems.spec import Spec, int_param
 
 _LARGEST = 2**28
 """Bytes that hidden tests may unpack to; anything larger is taken for a decompression bomb."""
@@ -37,7 +38,7 @@ _TEXT = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 
 def live_code_bench(spec: Spec) -> Iterator[Item]:
     """Yield the problems of ``live_code_bench:PATH``, public tests first, the first ``max_tests`` of each (0: all)."""
-    allow_params(spec, ["split", "max_tests"])
+    allow_code_params(spec, "max_tests")
     max_tests = int_param(spec, "max_tests", default=0, least=0)
 
     def make(row: Row, problem_id: str) -> Item:

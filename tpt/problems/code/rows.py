@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tpt.errors import ProblemError
 from tpt.problems.math.rows import Hub, iter_hub_rows
 from tpt.problems.overlap import hash_split
 from tpt.problems.rows import Row, cell_text, iter_rows, parse_json, plain
-from tpt.problems.spec import TABLE_SUFFIXES, Spec, choice_param
+from tpt.problems.spec import TABLE_SUFFIXES, Spec, allow_params, choice_param, int_param
 from tpt.records import Problem
 
 ASK_PROGRAM = "Write a program that reads the input from standard input and writes the answer to standard output."
@@ -48,13 +50,34 @@ Make = Callable[[Row, str], Item | None]
 """Makes a row and its problem id a problem; None for one that cannot be used."""
 
 
-def read_items(spec: Spec, hub: Hub | None, make: Make) -> Iterator[Item]:
+def allow_code_params(spec: Spec, *own: str) -> None:
+    """Raise ProblemError for a parameter that is neither the source's own nor one of all sources of programs."""
+    allow_params(spec, ["split", *own, "time_limit_s"])
+
+
+def read_items(spec: Spec, hub: Hub | None, make: Make, *, time_limit_s: int = 0) -> Iterator[Item]:
     """Yield the problems of a source, one row at a time: the files are larger than memory.
 
     From the Hub, or from a folder with files named by split, ``split`` is the data set's own. One file is all of it,
     or with ``split=train`` or ``split=heldout`` one side of ``hash_split``. Ids are ``SOURCE/SPLIT/00042``, with the
-    file's name in place of the split for one file.
+    file's name in place of the split for one file. The parameter ``time_limit_s`` gives every test that much processor
+    time; without it those have ``time_limit_s`` that name none of their own (0: the verifier's usual limit).
     """
+    given = int_param(spec, "time_limit_s", default=0, least=1)
+    for item in _items_of(spec, hub, make):
+        yield _with_limit(item, given or time_limit_s, over_own=bool(given))
+
+
+def _with_limit(item: Item, seconds: int, *, over_own: bool) -> Item:
+    if not seconds:
+        return item
+    tests: list[Any] = item.problem.tests or []
+    limit = {"time_limit_s": seconds}
+    timed = [{**each, **limit} if over_own else {**limit, **each} for each in tests]
+    return Item(msgspec.structs.replace(item.problem, tests=timed), item.wrong_programs)
+
+
+def _items_of(spec: Spec, hub: Hub | None, make: Make) -> Iterator[Item]:
     path = Path(spec.rest).expanduser() if spec.rest else None
     if path and not path.is_dir():
         side = choice_param(spec, "split", ["all", "train", "heldout"], default="all")
