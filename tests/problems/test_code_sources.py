@@ -14,12 +14,14 @@ import pyarrow.parquet
 import pytest
 from real_data import DATA
 
+from tpt.audit.check import check
 from tpt.errors import ProblemError
 from tpt.problems import load_problems, load_wrong_programs
 from tpt.problems.code.rows import PLATFORM
 from tpt.problems.math.rows import Hub, iter_hub_rows
 from tpt.records import Outcome, Problem
 from tpt.verifiers.code.verify import verify_code
+from tpt.verifiers.judge import judge
 
 CONTEST: dict[str, Any] = {
     "name": "1_A. Sum",
@@ -179,8 +181,8 @@ def test_human_eval_and_mbpp(tmp_path):
     first, second = load_problems(f"mbpp:{write(tmp_path / 'm.jsonl', basic, clean)}")
     assert first.question.endswith("It must pass tests such as:\n\nassert plus(1, 2) == 3")
     assert first.tests == [
-        {"type": "assert", "code": "assert plus(1, 2) == 3", "entry_point": "plus"},
-        {"type": "assert", "code": "assert plus(0, 0) == 0", "entry_point": "plus"},
+        {"type": "assert", "code": "assert plus(1, 2) == 3", "entry_point": "plus", "time_limit_s": 15},
+        {"type": "assert", "code": "assert plus(0, 0) == 0", "entry_point": "plus", "time_limit_s": 15},
     ]
     assert first.solution == "import math\ndef plus(a, b):\n    return a + b"
     assert (second.tests or [])[0] | {"code": ""} == {
@@ -188,8 +190,32 @@ def test_human_eval_and_mbpp(tmp_path):
         "code": "",
         "setup": "import math",
         "entry_point": "minus",
+        "time_limit_s": 15,
     }
     assert "plus(0, 0)" in load_problems(f"mbpp:{tmp_path / 'm.jsonl'}?shown=2")[0].question
+
+
+@pytest.mark.parametrize(
+    ("source", "row"),
+    [
+        ("human_eval", {"prompt": "def one():\n", "entry_point": "one", "test": "def check(f): pass"}),
+        ("mbpp", {"text": "Add.", "code": "def plus(): pass", "test_list": ["assert plus(1, 2) == 3"] * 2}),
+        ("code_contests", CONTEST),
+    ],
+)
+def test_every_source_of_programs_takes_a_time_limit(tmp_path, source, row):
+    path = write(tmp_path / "rows.jsonl", row)
+    problem = load_problems(f"{source}:{path}?time_limit_s=40")[0]
+    assert {test["time_limit_s"] for test in problem.tests or []} == {40}
+    with pytest.raises(ProblemError, match="time_limit_s.*a whole number from 1 up"):
+        load_problems(f"{source}:{path}?time_limit_s=0")
+
+
+def test_a_slow_solution_is_told_what_gives_it_more_time(tmp_path):
+    slow = {"text": "Wait.", "code": "def busy():\n    while True: pass", "test_list": ["assert busy() is None"]}
+    problems = load_problems(f"mbpp:{write(tmp_path / 'm.jsonl', slow)}?time_limit_s=1")
+    with pytest.raises(ProblemError, match="right but slow gets more time: programs with time_limit_s"):
+        check(problems, judge=judge).require()
 
 
 def live_row(private: str, **columns: Any) -> dict[str, Any]:
