@@ -18,6 +18,7 @@ from tpt.model.sampled import Sampled, sampled_of
 from tpt.records import Problem, Trace, Verdict, well_formed
 from tpt.run.journal import JUDGED_AT_ONCE, Journal, Pair, checksum_of
 from tpt.sampling.hints import Hints
+from tpt.sampling.judging import Judging
 from tpt.sampling.samplers import Sampler
 from tpt.system.jsonl import append_records, open_append
 from tpt.verifiers import AT_ONCE, Judge
@@ -94,6 +95,8 @@ class SamplingJob:
     chat: Chat | None = None
     """On the model's tokenizer, for what is kept of the sampled tokens; None: nothing is."""
     hints: Hints | None = None
+    judges_apart: bool = False
+    """Judge in a thread, while the engine goes on: for verifiers that take their time."""
 
     def prompt_of(self, key: RequestId) -> tuple[int, ...]:
         """Return the prompt of a sample."""
@@ -125,17 +128,26 @@ def collect(
     """Seed and time of the asking; the oldest comes first."""
     cancelled = cancelled_tokens = 0
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
+        judging = Judging(job.judged, apart=job.judges_apart)
+
+        def record(*, wait: bool) -> bool:
+            """Write the verdicts that are there and tell the sampler; return whether there were any."""
+            pairs = judging.take(wait=wait)
+            append_records(verdicts_file, [verdict for _, verdict in pairs])
+            _record(pairs, sampler, job, progress)
+            return bool(pairs)
+
         while not sampler.finished():
             for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
                 in_flight[key] = job.seed_of(key), time.monotonic()
                 prompt = job.prompt_of(key)
                 progress.prompt_tokens += len(prompt)
                 job.engine.add(Request(key, prompt, in_flight[key][0], job.sampling))
-            traces = [trace_of(each, in_flight.pop(each.id)[0], job.chat, job.hints) for each in job.engine.step()]
+            done = job.engine.step() if in_flight else []
+            traces = [trace_of(each, in_flight.pop(each.id)[0], job.chat, job.hints) for each in done]
             append_records(traces_file, traces)
-            verdicts = job.judged(traces)
-            append_records(verdicts_file, verdicts)
-            _record(zip(traces, verdicts, strict=True), sampler, job, progress)
+            judging.add(traces)
+            record(wait=not in_flight or len(judging) >= job.engine.slots)
             progress.under_way = job.engine.under_way()
             progress.longest_s = time.monotonic() - next(iter(in_flight.values()))[1] if in_flight else 0.0
             job.on_progress(progress)
@@ -143,6 +155,8 @@ def collect(
                 cancelled += len(needless)
                 cancelled_tokens += job.engine.cancel(needless)
                 in_flight = {key: seed for key, seed in in_flight.items() if key not in needless}
+        while record(wait=True):
+            pass
     sampling_s = time.monotonic() - started
     finished = journal.finish(sampler.belongs, surplus_path)
     return Collected(

@@ -19,6 +19,7 @@ from tpt.sampling.samplers import Sampler
 from tpt.seeds import seed_for
 from tpt.start_model import StartModel
 from tpt.system.progress import Display
+from tpt.verifiers import AT_ONCE
 
 _LONG_S = 10.0
 """From here on it is said how long a completion has been under way."""
@@ -59,6 +60,7 @@ def sample(
     chat = open_chat(config.asked_prompt, model.spec, cache)
     for each in passes:
         each.at.mkdir(parents=True, exist_ok=True)
+    kinds = {problem.kind for problem in problems.values()}
     hints = Hints(hint_function, problems, config.think.samples)
     with (
         PromptFile(hints.prompts(chat), passes[0].at) as prompt_ids,
@@ -83,6 +85,7 @@ def sample(
                     watch=each.watch,
                     chat=chat,
                     hints=hints,
+                    judges_apart=config.verify.where == "ray" or not kinds <= AT_ONCE,
                 )
                 collected.append(collect(each.sampler, job, **_files(each.at)))
             return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}
