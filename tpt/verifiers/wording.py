@@ -32,7 +32,7 @@ _BOUNDED = (
 )
 _BEFORE = re.compile(rf"(?:{_NEGATED}|{_COMPUTED}|{_BOUNDED})\Z", re.IGNORECASE)
 _BEFORE_BOX = re.compile(rf"(?:{_NEGATED}|{_COMPUTED})\Z", re.IGNORECASE)
-_OPENERS = " \t\n$€£(*_`{[\\"
+_OPENERS = " \t\n$€£(*_`{}[\\"
 _LONGEST = 60
 # How everything above ends, so that most texts are not searched.
 _LAST = frozenset(
@@ -46,7 +46,7 @@ _LAST = frozenset(
 
 AFTER = re.compile(
     rf"""[\s,]+(?:or|and|to|through|vs\.?|versus|[a-z]+\s+(?:and|or))\s+(?:(?:maybe|even|perhaps|possibly)\s+)?(?!one\b)(?:{WORD})\b
-      | [\s,]+(?:or|maybe|perhaps|possibly)\s+(?:(?:maybe|even|perhaps|possibly)\s+)?[-+$]*[0-9]
+      | [\s,;(]+(?:or|maybe|perhaps|possibly)\s+(?:(?:maybe|even|perhaps|possibly)\s+)?[-+$]*[0-9]
       | \s+(?:or|and)\s+(?:more|less|fewer|greater|higher|lower|larger|smaller|above|below|over|under|up|counting|beyond)\b
       | \s+(?:minimum|maximum|upwards?|onwards?|at\s+(?:least|most))\b
       | \s+(?:squared|cubed|factorial|pi)\b | \s+(?:raised\s+)?to\s+the\s+(?:(?:[a-z0-9]+\s+)?power|{_PART})\b
@@ -73,7 +73,7 @@ AFTER = re.compile(
 def turned(before: str, *, boxed: bool = False) -> bool:
     """Tell whether the words right before a number make it another one; before a box, bounds and functions are not looked for."""
     words = before[-_LONGEST:].rstrip(_OPENERS)
-    last = words.rpartition(" ")[2].rpartition("\n")[2].lstrip("(*_$\\\"'").lower()
+    last = words.rpartition(" ")[2].rpartition("\n")[2].rpartition("{")[2].lstrip("(*_$\\\"'").lower()
     if last not in _LAST and not last.endswith(("n't", "n’t")):
         return False
     return (_BEFORE_BOX if boxed else _BEFORE).search(words) is not None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tpt.verifiers.boxes import SPAN, Box, boxes, strip_boxes, with_surroundings
+from tpt.verifiers.boxes import SPAN, Box, boxes, is_one_of_several, strip_boxes, with_surroundings
 from tpt.verifiers.number.verify import last_number
 
 TAIL = 20_000
@@ -33,6 +33,8 @@ class FinalAnswer:
     """Boxes of the same sentence before the last one, in order."""
     alone: str = ""
     """What stands in the last box, without what stands around it."""
+    listed: bool = False
+    """Whether nothing but a comma, "and" or "or" joins the last box to the one before, which is another one."""
 
 
 _SENTENCE_END = re.compile(r"[.!?]\s+[A-Z]|\n\s*\n")
@@ -124,7 +126,8 @@ def _of_boxes(text: str, found: list[Box]) -> FinalAnswer:
         earlier.insert(0, _content(text, box))
         after = box
     alone = strip_boxes(found[-1].content)
-    return FinalAnswer(with_surroundings(text, found[-1], alone), "boxed", tuple(earlier), alone)
+    listed = bool(earlier) and is_one_of_several(text, found[-1].start, found[-1].content)
+    return FinalAnswer(with_surroundings(text, found[-1], alone), "boxed", tuple(earlier), alone, listed)
 
 
 def _content(text: str, box: Box) -> str:

@@ -120,8 +120,11 @@ def gold_answer(answer: str) -> str:
 def _candidates(found: FinalAnswer, gold: str, question: str) -> list[str]:
     """Return the readings of the answer: the last box alone, then all boxes of the sentence if gold has several parts.
 
+    Of boxes that only an "or", "and" or comma joins, none is the answer alone.
     A number in words is read as one too, and a noun behind a number is left off where the question asks how many of them.
     """
+    if found.listed:
+        return [", ".join([*found.earlier, found.text])]
     candidates = [found.text]
     if found.earlier and any(mark in gold for mark in (",", "and", "or", ";", "\\pm")):
         candidates.append(", ".join([*found.earlier, found.text]))
@@ -191,4 +194,4 @@ def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str],
 def _judgement(found: FinalAnswer, candidates: list[str], right: str | None, asked: How) -> Judgement:
     if right is None:
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED])
-    return Judgement(Outcome.CORRECT, found.how == asked and right == candidates[0], right[:EXTRACTED])
+    return Judgement(Outcome.CORRECT, found.how == asked and right == candidates[0] and not found.listed, right[:EXTRACTED])
