@@ -17,7 +17,7 @@ from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.completion import final_part
 from tpt.verifiers.math.final_answer import FinalAnswer, How, answer_behind_hashes, final_answer
-from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly, read
+from tpt.verifiers.math.latex import BASES, MAX_ANSWER, compare_exactly, read
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.math.scalars import spelled
 from tpt.verifiers.number.spelled import spelled_at
@@ -37,9 +37,7 @@ EXTRACTED = 200
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox)\s?\{|[{}$~]|\\[,;: ]")
 _COUNTED = re.compile(r"(-?[0-9][0-9,.]{0,30})\s+([A-Za-z]{2,20}(?:\s+[A-Za-z]{2,20}){0,2})")
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2})\}{0,2}")
-_BASES = dict(
-    zip("2 3 4 5 6 7 8 9 16".split(), "two three four five six seven eight nine sixteen".split(), strict=True)  # noqa: SIM905
-)
+_BASES = {digits: word for word, digits in BASES.items()}
 # A number with its unit on the left side of an equation: 2 \\text{ hours} = 120.
 _MEASURED = re.compile(r"(?:[-0-9.,/ ]|\\[dt]?frac\{\d+\}\{\d+\})+(?:\\text\s?\{[^{}]*\}|\\\$)\s*")
 _FOUND = "(?:find|valueof|whatis|compute|determine|evaluate|calculate)(?:the)?"
