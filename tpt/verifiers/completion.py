@@ -53,7 +53,7 @@ _TAKEN_BACK = re.compile(
     r"|\b(?:that|this|it|nswer)\s+(?:isn['’]t|wasn['’]t|cannot\s+be|can['’]t\s+be)\s+(?:right|correct|true)\b"
     r"|(?<!if )(?<!whether )\bI(?:['’]ve|\s+have)?\s+(?:made\s+an?\s+(?:\w+\s+)?(?:mistake|error)|was\s+(?:wrong|mistaken))\b"
     r"|\b(?:scratch|ignore|disregard|forget)\s+(?:that|this|it|the\s+(?:above|previous|last)(?:\s+\w+)?)\b"
-    r"|(?:[.!?,;…)\]}$—–]\s*|\s-\s+|(?<![:*])\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?=it|that|wait)|wait[,.:!—–-]|actually\b|sorry\b"
+    r"|(?:[.!?,;…)\]}$—–]\s*|\s-\s+|(?<![:*])\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?:wait\b[,.:!—–-]*\s*|(?=it|that))|wait[,.:!—–-]|actually\b|sorry\b"
     r"|oops\b|correction\b|hold\s+on\b|i\s+mean(?:t)?\b|or\s+rather\b|on\s+second\s+thought|my\s+(?:mistake|bad)|let\s+me\s+correct)"
     rf"(?=[^\n]{{0,400}}?{_ANOTHER}|[^\n]{{0,40}}\n[^\n]{{0,200}}?{_ANOTHER})",
     re.IGNORECASE,
@@ -66,7 +66,8 @@ _HINTS = (
 # The thoughts of models that mark them otherwise than with <think>, and how they end.
 _NAMES = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)"
 _THOUGHTS = re.compile(
-    rf"\s*(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|(?:<\|start\|>assistant)?<\|channel\|>analysis)", re.IGNORECASE
+    rf"\s*(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|(?:<\|start\|>assistant)?<\|channel\|>analysis)",
+    re.IGNORECASE,
 )
 _THOUGHTS_END = re.compile(
     rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>", re.IGNORECASE

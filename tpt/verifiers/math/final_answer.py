@@ -65,10 +65,13 @@ _LATEX = re.compile(r"\\[a-zA-Z]+|[\^_]")
 _JOIN = re.compile(r"\s*(?:,|;)?\s*(?:and|or|,|;)?\s*", re.IGNORECASE)
 _LINE_END = re.compile(r"\n|。|\.\s+(?=[A-Z])|\.\s*$|(?<=[^.])\s+I hope it is correct|<\||</s>")
 _NOT_BUT = re.compile(
-    r"not\s[^.;\n]{1,60}?(?:\bbut\s+(?:rather\s+)?|[,;]\s(?:but\s)?it(?:['’]s|\s+is)\s+(?=[-$€£]?[0-9.\\]))", re.IGNORECASE
+    r"not\s[^.;\n]{1,60}?(?:\bbut\s+(?:rather\s+)?|[,;]\s(?:but\s)?it(?:['’]s|\s+is)\s+(?=[-$€£]?[0-9.\\]))",
+    re.IGNORECASE,
 )
 # Behind an answer, why it is one, or what it is not.
-_REASON = re.compile(r"(?<=\w)[^\w\s]*\s+(?:(?:because|since|instead\s+of|rather\s+than)\b|not\s(?=[-$]?[0-9])).*", re.I)
+_REASON = re.compile(
+    r"(?<=\w)[^\w\s]*\s+(?:(?:because|since|instead\s+of|rather\s+than)\b|not\s(?=[-$]?[0-9])).*", re.I
+)
 # "7 when x is 8" is not 8, but "3 * 4, which is 12" is 12.
 _BEGINS_WITH_NUMBER = re.compile(r"[-−+$€£(]*[0-9]")
 _POINTS_BACK = re.compile(r"\b(?:which|that|this|it)\s*\Z", re.IGNORECASE)

@@ -69,9 +69,7 @@ _BAR = re.compile(r"\\(?:bar|overline|dot)(?![a-zA-Z])\s*(?:\{\s*(\d+)\s*\}|(\d)
 _SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\(?:hspace|phantom)\{[^{}]*\}")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\s?\{,\s?\}|,\\!|\\,|\\ |,\\,)\s?(?=\d{3}(?!\d))")
 _DEGREES = re.compile(r"\^\s?\{?\s?\\(?:circ|degree)(?![a-zA-Z])\s?\}?|\\degree(?![a-zA-Z])|\\deg(?![a-zA-Z])")
-_TEMPERATURE = re.compile(
-    rf"(?:{_DEGREES.pattern})\s*(?:\\text\s*\{{\s*([CF])\s*\}}|([CF])(?![A-Za-z]))"
-)
+_TEMPERATURE = re.compile(rf"(?:{_DEGREES.pattern})\s*(?:\\text\s*\{{\s*([CF])\s*\}}|([CF])(?![A-Za-z]))")
 _ANGLE = re.compile(rf"(\d+(?:\.\d+)?)\s?(?:{_DEGREES.pattern})")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _FRAC = re.compile(r"\\[dtc]?frac(?![a-zA-Z])\s?")

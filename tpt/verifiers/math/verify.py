@@ -192,4 +192,6 @@ def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str],
 def _judgement(found: FinalAnswer, candidates: list[str], right: str | None, asked: How) -> Judgement:
     if right is None:
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED])
-    return Judgement(Outcome.CORRECT, found.how == asked and right == candidates[0] and not found.listed, right[:EXTRACTED])
+    return Judgement(
+        Outcome.CORRECT, found.how == asked and right == candidates[0] and not found.listed, right[:EXTRACTED]
+    )
