@@ -168,7 +168,7 @@ def is_one_of_several(text: str, start: int, content: str) -> bool:
 
 
 def _is_member(before: str, after: str) -> bool:
-    """Tell whether a box is one of several members of a point, an interval or a set: ``(\\boxed{6}, 7)``."""
+    r"""Tell whether a box is one of several members of a point, an interval or a set: ``(\boxed{6}, 7)``."""
     opened: list[tuple[int, bool]] = []
     """For every open bracket: where its content begins, and whether a comma is in it."""
     for match in _BRACKET.finditer(before):

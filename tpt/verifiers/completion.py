@@ -83,7 +83,8 @@ _LATER = re.compile(r"####|\\boxed")
 _FENCED_JSON = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
 # The last pair of an object that is no JSON, such as a Python dictionary.
 _PAIR = re.compile(
-    r"['\"](?:final[_ ])?answer['\"]\s{0,4}:\s{0,4}(?:['\"]([^'\"\n{}]{1,200})['\"]|(-?[0-9][0-9.]{0,40}))\s{0,4},?\s{0,4}\}\s*\Z",
+    r"['\"](?:final[_ ])?answer['\"]\s{0,4}:\s{0,4}(?:['\"]([^'\"\n{}]{1,200})['\"]|(-?[0-9][0-9.]{0,40}))"
+    r"\s{0,4},?\s{0,4}\}\s*\Z",
     re.IGNORECASE,
 )
 _KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Final Answer")
@@ -92,9 +93,7 @@ _KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Fin
 def final_part(completion: str) -> str:
     """Return the part of a completion in which the final answer stands; empty when its thoughts never end."""
     text = without_hidden(completion)
-    if "<" in text and _TAG.search(text):
-        text = until_end_marker(without_thoughts(text))
-    elif "▷" in text or ("]" in text and _BRACKETED.search(text)):
+    if ("<" in text and _TAG.search(text)) or "▷" in text or ("]" in text and _BRACKETED.search(text)):
         text = until_end_marker(without_thoughts(text))
     if ":" in text or text.count("#") > _HASHES or not text.isascii():
         text = _until_next_question(text)

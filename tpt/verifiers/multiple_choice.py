@@ -74,7 +74,8 @@ _CHOSEN = re.compile(
 )
 _MEASURE = re.compile(
     r"[$€£]?\s?(-?[0-9][0-9.,/]*|-?\\[dt]?frac\{\d+\}\{\d+\})\s?"
-    r"(?![kM]\b|.*\b(?:or|and|to|not|more|less|fewer|than|times|dozen|hundred|thousand|million|billion|k|M)s?\b)([A-Za-z°%/.²³^ ]*[23]?)"
+    r"(?![kM]\b|.*\b(?:or|and|to|not|more|less|fewer|than|times|dozen|hundred|thousand|million|billion|k|M)s?\b)"
+    r"([A-Za-z°%/.²³^ ]*[23]?)"
 )
 # "The answer is A city", "the answer I think": no letters of options.
 _ARTICLE = re.compile(r"\s+(?!(?:because|since|as|which|and|with|is|was|for|if|it|so|due|but|not|or|the|in)\b)[a-z]")
@@ -88,10 +89,11 @@ _SAID = re.compile(
     rf"|(?i:option|choice|answer)s?(?:\s+(?:is|would be|must be|should be))?(?:\s+(?:therefore|thus|then"
     rf"|clearly))?\s*:?\s+[(\[]?([A-J])\b(?!')"
     r"|\(([A-J])\)|(?:^|\n)[ \t]*([A-J])[.)]?[ \t]*(?:\n|$)"
-    rf"|(?:(?i:\b(?:pick|choose|select|go with|going with|chose|picked|selected))|(?<![不别別勿])(?:选择?|選擇?))\s*[:：]?\s*(?:option\s+"
-    rf"|choice\s+)?{_LETTER}"
+    rf"|(?:(?i:\b(?:pick|choose|select|go with|going with|chose|picked|selected))|(?<![不别別勿])(?:选择?|選擇?))"
+    rf"\s*[:：]?\s*(?:option\s+|choice\s+)?{_LETTER}"
     rf"|(?i:{_ANSWER_WORD})(?:\s+(?:correct[ao]|corretta|correta|yang\s+benar|đúng|الصحيحة))?\s*"
-    rf"(?:(?:ist|lautet|es|est|è|é|is|är|là|jest|adalah|هو|هي|是|为|は|은|는)(?![a-z]))?\s*(?:l?a\s+(?:letra\s+)?)?[:：]?\s*{_LETTER}"
+    rf"(?:(?:ist|lautet|es|est|è|é|is|är|là|jest|adalah|هو|هي|是|为|は|은|는)(?![a-z]))?\s*(?:l?a\s+(?:letra\s+)?)?[:：]?"
+    rf"\s*{_LETTER}"
     r"|(?:^|[.!?\n,]\s*)(?i:so|thus|hence|therefore|then)(?:,| it is| it must be)?\s+[(\[]?([A-J])[)\]]?\s*(?:[.!]\s*)?$"
     r"|(?i:\b(?:it|that|this)(?:'s|’s| is| must be))\s+[(\[]?([A-J])[)\]]?(?=\s*(?:$|[.,;:!\n]))"
     r"|(?:^|[.!?\n]\s*)(?i:(?:so|thus|therefore),?\s+)?[(\[]?([A-J])[)\]]?\s+is\s+(?:the\s+)?(?:correct|right|best|answer)"
@@ -206,7 +208,7 @@ def _without_list(text: str, options: dict[str, str]) -> str:
 
 
 def _without_run(text: str, options: dict[str, str]) -> str:
-    """Return a text without what goes through the options in their order, "A) London: no\nB) Paris: yes": it may end anywhere."""
+    """Return a text without what goes through the options in their order, A) to D) with a remark each: it may end anywhere."""
     runs: list[list[re.Match[str]]] = []
     first_is_item = False
     end = 0

@@ -38,9 +38,9 @@ _LONGEST = 60
 _LAST = frozenset(
     re.findall(
         r"\w+",
-        "not never cannot neither nor be been equal equals to exactly really quite even just only merely minus negative than of but from"
-        " near except twice thrice double triple half times plus by power log ln sin cos tan sqrt exp mod after before least"
-        " most beyond between over under above below",
+        "not never cannot neither nor be been equal equals to exactly really quite even just only merely minus negative than of"
+        " but from near except twice thrice double triple half times plus by power log ln sin cos tan sqrt exp mod after before"
+        " least most beyond between over under above below",
     )
 )
 

@@ -24,7 +24,8 @@ _MEASURES = {
         ("cent", "penny", "pennie"), ("dollar", "usd", "buck"), ("euro", "eur"), ("gbp",), ("rupee", "rs", "inr"), ("yuan",),
         ("yen",), ("peso",), ("g", "gram", "gm"), ("kg", "kilogram"), ("mg", "milligram"), ("lb", "pound"), ("oz", "ounce"),
         ("ton", "tonne"), ("l", "liter", "litre"), ("ml", "milliliter", "millilitre"), ("gal", "gallon"), ("quart",), ("pint",),
-        ("cup",), ("degree", "deg"), ("degree/celsius", "celsius"), ("degree/fahrenheit", "fahrenheit"), ("kelvin",), ("rad", "radian"), ("acre",), ("hectare", "ha"), ("mph",), ("kmph", "kph"), ("am",), ("pm",),
+        ("cup",), ("degree", "deg"), ("degree/celsius", "celsius"), ("degree/fahrenheit", "fahrenheit"), ("kelvin",),
+        ("rad", "radian"), ("acre",), ("hectare", "ha"), ("mph",), ("kmph", "kph"), ("am",), ("pm",),
         ("j", "joule"), ("w", "watt"), ("kw", "kilowatt"), ("v", "volt"), ("n", "newton"), ("hz", "hertz"), ("ohm",),
         ("mole", "mol"), ("calorie", "cal"), ("byte",), ("bit",), ("mb",), ("gb",), ("kb",), ("revolution", "rpm"),
     )
