@@ -139,8 +139,8 @@ def _of_boxes(text: str, found: list[Box]) -> FinalAnswer:
         earlier.insert(0, _content(text, box))
         after = box
     alone = strip_boxes(found[-1].content)
-    listed = bool(earlier) and is_one_of_several(text, found[-1].start, found[-1].content)
-    return FinalAnswer(with_surroundings(text, found[-1], alone), "boxed", tuple(earlier), alone, listed)
+    one_of_several = bool(earlier) and is_one_of_several(text, found[-1].start, found[-1].content)
+    return FinalAnswer(with_surroundings(text, found[-1], alone), "boxed", tuple(earlier), alone, one_of_several)
 
 
 def _content(text: str, box: Box) -> str:
