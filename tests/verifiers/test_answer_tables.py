@@ -7,6 +7,8 @@ from answer_tables import CHOICE, EXACT, QUESTION, Row, boxed
 from code_cases import needs_bubblewrap
 from math_answers import MATH
 from number_answers import NUMBER
+from sibling_answers import BOTH, MATH_ONLY
+from sibling_choices import CHOICES, CITIES, TEXTS
 from spoilt_answers import AROUND, COUNTED, COUNTED_QUESTION, MATH_ALONE, MATH_QUESTIONS, NUMBER_ALONE
 from spoilt_answers import CHOICE as SPOILT_CHOICE
 
@@ -25,6 +27,10 @@ GROUPS = [
     ("math", "alone", MATH_ALONE, ""),
     *(("math", f"asked {n}", boxed([row[1:]]), row[0]) for n, row in enumerate(MATH_QUESTIONS)),
     ("choice", "around", SPOILT_CHOICE, QUESTION),
+    ("math", "siblings", [*BOTH, *MATH_ONLY], ""),
+    ("number", "siblings", BOTH, ""),
+    ("choice", "siblings", CHOICES, CITIES),
+    ("exact", "siblings", TEXTS, ""),
 ]
 
 
@@ -78,6 +84,9 @@ PROGRAMS = [
     f"<think>\n```python\nprint('draft')\n```\n</think>\n{ADD_ONE}",
     f"<think>\nFirst\n```python\nprint('draft')\n```\n</think>\n```python\n{ADD_ONE}\n```",
     f"```python\n{ADD_ONE}```",
+    f"````python\n{ADD_ONE}\n```",
+    f"```python\n{ADD_ONE}\n~~~",
+    "```py n = int(input()); print(n + 1)```",
     f"[PYTHON]\n{ADD_ONE}\n[/PYTHON]",
     f"Read it, add one.\n[PYTHON]\nprint(0)\n[/PYTHON]\nBetter:\n[PYTHON]\n{ADD_ONE}\n[/PYTHON]\nDone.",
     f"[PYTHON]\n{ADD_ONE}",
@@ -85,6 +94,7 @@ PROGRAMS = [
     f"[PYTHON]\n```\n{ADD_ONE}\n```\n[/PYTHON]\n[TESTS]\nassert True\n[/TESTS]",
 ]
 NO_PROGRAMS = [
+    f"<thinking>\n```python\n{ADD_ONE}\n```\n</thinking>\nNo idea.",
     f"<think>\n```python\n{ADD_ONE}\n```",
     f"```text\n{ADD_ONE}\n```",
     f"```javascript\n{ADD_ONE}\n```",

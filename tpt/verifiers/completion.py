@@ -28,7 +28,7 @@ _QUESTION = re.compile(
     r"(?:(?:(?:New |Next |Another )?(?:[Qq]uestion|[Pp]roblem|Exercise|Example)|Frage|Aufgabe|Pregunta|Problème|Pergunta"
     r"|问题|題目|题目|問題)"
     r"(?:[ \t]{0,4}\d{1,4})?|Q\d{0,3}|Human|User|Instruction|Input)[ \t]{0,4}\*{0,2}[ \t]{0,4}[:：]"
-    r"|(?<=[#*] )(?:Question|Problem|Exercise)[ \t]{0,4}\d{1,4}\b)"
+    r"|(?<=[#*])[ \t]?(?:Question|Problem|Exercise)[ \t]{0,4}\d{1,4}\b)"
 )
 # An answer that is complete, so that a question behind it is the next one.
 _ANSWERED = re.compile(
@@ -53,7 +53,7 @@ _TAKEN_BACK = re.compile(
     r"|\b(?:that|this|it|nswer)\s+(?:isn['’]t|wasn['’]t|cannot\s+be|can['’]t\s+be)\s+(?:right|correct|true)\b"
     r"|(?<!if )(?<!whether )\bI(?:['’]ve|\s+have)?\s+(?:made\s+an?\s+(?:\w+\s+)?(?:mistake|error)|was\s+(?:wrong|mistaken))\b"
     r"|\b(?:scratch|ignore|disregard|forget)\s+(?:that|this|it|the\s+(?:above|previous|last)(?:\s+\w+)?)\b"
-    r"|(?:[.!?,;…)\]}$—–]\s*|\s-\s+|(?<![:*])\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?=it|that|wait)|wait[,.:!—–-]|actually\b|sorry\b"
+    r"|(?:[.!?,;…)\]}$—–]\s*|\s-\s+|(?<![:*])\n\s*|(?=no\s+wait))(?:no[,.:;!—–]\s|no\s+(?:wait\b[,.:!—–-]*\s*|(?=it|that))|wait[,.:!—–-]|actually\b|sorry\b"
     r"|oops\b|correction\b|hold\s+on\b|i\s+mean(?:t)?\b|or\s+rather\b|on\s+second\s+thought|my\s+(?:mistake|bad)|let\s+me\s+correct)"
     rf"(?=[^\n]{{0,400}}?{_ANOTHER}|[^\n]{{0,40}}\n[^\n]{{0,200}}?{_ANOTHER})",
     re.IGNORECASE,
@@ -63,17 +63,29 @@ _HINTS = (
     "no", "n't", "n’t", "wrong", "correct", "mistake", "error", "ignore", "disregard", "forget", "scratch", "wait",
     "actually", "sorry", "oops", "hold on", "i mean", "rather", "thought", "my bad",
 )  # fmt: skip
+# The thoughts of models that mark them otherwise than with <think>, and how they end.
+_NAMES = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)"
+_THOUGHTS = re.compile(
+    rf"\s*(?:<{_NAMES}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|(?:<\|start\|>assistant)?<\|channel\|>analysis)",
+    re.IGNORECASE,
+)
+_THOUGHTS_END = re.compile(
+    rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>", re.IGNORECASE
+)
+_BRACKETED = re.compile(r"\[/?(?:INST|THINK)\]", re.IGNORECASE)
 _HASHES = len("####")
 _LEAVES = 4
 """Lines of leave-taking that are cut."""
-_TAG = re.compile(r"<[|/esEatpu｜]")
+_TAG = re.compile(r"<[|/esEatprTRu｜]")
 """How every end marker and tag begins, but those in square brackets."""
 _TAGGED = re.compile(r"<answer>((?:[^<]|<(?!/?answer>))*)</answer>", re.IGNORECASE)
 _LATER = re.compile(r"####|\\boxed")
 _FENCED_JSON = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
 # The last pair of an object that is no JSON, such as a Python dictionary.
 _PAIR = re.compile(
-    r"['\"](?:final[_ ])?answer['\"]\s{0,4}:\s{0,4}['\"]([^'\"\n{}]{1,200})['\"]\s{0,4},?\s{0,4}\}\s*\Z", re.IGNORECASE
+    r"['\"](?:final[_ ])?answer['\"]\s{0,4}:\s{0,4}(?:['\"]([^'\"\n{}]{1,200})['\"]|(-?[0-9][0-9.]{0,40}))"
+    r"\s{0,4},?\s{0,4}\}\s*\Z",
+    re.IGNORECASE,
 )
 _KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Final Answer")
 
@@ -81,10 +93,8 @@ _KEYS = ("final_answer", "answer", "finalAnswer", "final answer", "Answer", "Fin
 def final_part(completion: str) -> str:
     """Return the part of a completion in which the final answer stands; empty when its thoughts never end."""
     text = without_hidden(completion)
-    if "<" in text and _TAG.search(text):
+    if ("<" in text and _TAG.search(text)) or "▷" in text or ("]" in text and _BRACKETED.search(text)):
         text = until_end_marker(without_thoughts(text))
-    elif "]" in text and "INST]" in text:
-        text = until_end_marker(text)
     if ":" in text or text.count("#") > _HASHES or not text.isascii():
         text = _until_next_question(text)
     text = _standing(text)
@@ -113,11 +123,7 @@ def until_end_marker(text: str) -> str:
 
 def program_part(completion: str) -> str:
     """Return the part of a completion in which a program stands: an end marker inside a program's line is the program's."""
-    text = (
-        without_thoughts(completion.removeprefix("\ufeff"))
-        if "think>" in completion
-        else completion.removeprefix("\ufeff")
-    )
+    text = without_thoughts(completion.removeprefix("\ufeff"))
     for marker in _END_MARKER.finditer(text) if _TAG.search(text) or "INST]" in text else ():
         behind, before = text[marker.end() : marker.end() + 1], text[max(0, marker.start() - 3) : marker.start()]
         if before[-1:] in ("\n", "") or before == "```" or behind == "" or (behind == "\n" and "|" in marker[0]):
@@ -148,11 +154,11 @@ def without_chatter(text: str) -> str:
 
 
 def without_thoughts(text: str) -> str:
-    """Return what follows ``</think>``; nothing where the text begins with thoughts that never end."""
-    _, mark, after = text.rpartition("</think>")
-    if mark:
-        return after
-    return "" if text.lstrip()[:7] == "<think>" else text
+    """Return what follows the last ``</think>`` or its like; nothing where the text begins with thoughts that never end."""
+    end = max((match.end() for match in _THOUGHTS_END.finditer(text)), default=0)
+    if end:
+        return text[end:]
+    return "" if _THOUGHTS.match(text) else text
 
 
 def _until_next_question(text: str) -> str:
@@ -197,7 +203,7 @@ def _from_json(text: str) -> str:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
     pair = _PAIR.search(whole, max(0, len(whole) - 1_000))
-    return pair[1].strip() if pair else text
+    return (pair[1] or pair[2]).strip() if pair else text
 
 
 def _json_object(text: str) -> dict[str, object]:

@@ -31,6 +31,8 @@ EXTRACTED = 200
 
 _END_LIKE = re.compile(r"<[^<>]*>|\[/?INST\]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|textrm|texttt)\s?\{([^{}]*)\}")
+_BOLD = re.compile(r"(?<![\w*])\*\*([^*\s](?:[^*\n]*[^*\s])?)\*\*(?![\w*])")
+"""Not a**b, which is a power."""
 _SAME = {
     **dict.fromkeys(map(ord, "‘’‚‛′"), "'"),
     **dict.fromkeys(map(ord, "“”„‟″«»"), '"'),
@@ -101,7 +103,7 @@ def _readings(text: str, completion: str) -> list[str]:
 
 
 def _bare(text: str) -> str:
-    return text.replace("**", "").strip().strip("\"'`“”‘’").rstrip(".").strip("\"'`“”‘’ ")
+    return _BOLD.sub(r"\1", text).strip().strip("\"'`“”‘’").rstrip(".").strip("\"'`“”‘’ ")
 
 
 def _to_judgement(result: PoolResult, text: str, *, marked: bool, problem: Problem) -> Judgement:

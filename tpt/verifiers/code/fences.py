@@ -9,7 +9,7 @@ from dataclasses import dataclass
 _FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<lead>[-*+>][ \t]+)?(?P<mark>`{3,}|~{3,})(?P<info>[^`\r\n]*)\r?")
 # "Here it is: ```python", and a closing fence behind the last line of code.
 _BEHIND_PROSE = re.compile(r"[^`]*[^`\s][ \t]*(?P<mark>`{3,})(?P<info>[^`\r\n]{0,40})\r?")
-_ON_ONE_LINE = re.compile(r"[ \t]*(?P<mark>`{3,})(?:python[0-9.]*[ \t]+)?(?P<code>[^`\r\n]+)(?P=mark)\r?")
+_ON_ONE_LINE = re.compile(r"[ \t]*(?P<mark>`{3,})(?:py(?:thon)?[0-9.]*[ \t]+)?(?P<code>[^`\r\n]+)(?P=mark)\r?")
 _LANGUAGE = re.compile(r"[A-Za-z+#]+")
 _PYTHON = re.compile(r"(?:i?python|pypy|py)[0-9.]*")
 _STRING = re.compile(r"\"\"\"|'''|#|\"(?:\\.?|[^\"\\])*\"?|'(?:\\.?|[^'\\])*'?")
@@ -86,7 +86,11 @@ def _blocks(text: str, *, mind_strings: bool) -> tuple[list[Block], bool]:
         if mind_strings:
             opened.string = _string_after(line, opened.string)
     if opened is not None:
-        found.append(_block(opened, lines[opened.start :], closed=False, last=True))
+        # A fence of another length or kind at the very end closes nothing, but is no line of the program either.
+        rest = (
+            lines[opened.start : end] if end >= opened.start and _FENCE.fullmatch(lines[end]) else lines[opened.start :]
+        )
+        found.append(_block(opened, rest, closed=False, last=True))
     return found, opened is None or not opened.string
 
 

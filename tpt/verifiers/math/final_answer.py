@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tpt.verifiers.boxes import SPAN, Box, boxes, strip_boxes, with_surroundings
+from tpt.verifiers.boxes import SPAN, Box, boxes, is_one_of_several, strip_boxes, with_surroundings
 from tpt.verifiers.number.verify import last_number
 
 TAIL = 20_000
@@ -33,6 +33,8 @@ class FinalAnswer:
     """Boxes of the same sentence before the last one, in order."""
     alone: str = ""
     """What stands in the last box, without what stands around it."""
+    listed: bool = False
+    """Whether nothing but a comma, "and" or "or" joins the last box to the one before, which is another one."""
 
 
 _SENTENCE_END = re.compile(r"[.!?]\s+[A-Z]|\n\s*\n")
@@ -62,10 +64,23 @@ _VERB = re.compile(
 _LATEX = re.compile(r"\\[a-zA-Z]+|[\^_]")
 _JOIN = re.compile(r"\s*(?:,|;)?\s*(?:and|or|,|;)?\s*", re.IGNORECASE)
 _LINE_END = re.compile(r"\n|。|\.\s+(?=[A-Z])|\.\s*$|(?<=[^.])\s+I hope it is correct|<\||</s>")
-_NOT_BUT = re.compile(r"not\s[^.;\n]{1,60}?\bbut\s+(?:rather\s+)?", re.IGNORECASE)
+_NOT_BUT = re.compile(
+    r"not\s[^.;\n]{1,60}?(?:\bbut\s+(?:rather\s+)?|[,;]\s(?:but\s)?it(?:['’]s|\s+is)\s+(?=[-$€£]?[0-9.\\]))",
+    re.IGNORECASE,
+)
+# Behind an answer, why it is one, or what it is not.
+_REASON = re.compile(
+    r"(?<=\w)[^\w\s]*\s+(?:(?:because|since|instead\s+of|rather\s+than)\b|not\s(?=[-$]?[0-9])).*", re.I
+)
+# "7 when x is 8" is not 8, but "3 * 4, which is 12" is 12.
+_BEGINS_WITH_NUMBER = re.compile(r"[-−+$€£(]*[0-9]")
+_POINTS_BACK = re.compile(r"\b(?:which|that|this|it)\s*\Z", re.IGNORECASE)
+_BULLET = r"(?:[-+*•–‣◦→▪●▸>]|{}[.)])[ \t]+"
+_ITEM = re.compile(rf"{_BULLET.format(1)}(?=\S)(?P<more>[^\n]*\n[ \t]*{_BULLET.format(2)})?")
 _LEAD = re.compile(
     r"(?:\s*(?:about|approximately|exactly|simply|just|therefore|thus|option|choice)\b\s*,?|[\s:*_`])+", re.I
 )
+_ANSWER_LETTER = re.compile(r"\A\s*(?:A|Ans)[:.]\s+")
 _HASHES = re.compile(r"####[ \t]*([^\n]{1,2000})")
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.^:])(?:\d+(?::\d+)+"
@@ -124,7 +139,8 @@ def _of_boxes(text: str, found: list[Box]) -> FinalAnswer:
         earlier.insert(0, _content(text, box))
         after = box
     alone = strip_boxes(found[-1].content)
-    return FinalAnswer(with_surroundings(text, found[-1], alone), "boxed", tuple(earlier), alone)
+    one_of_several = bool(earlier) and is_one_of_several(text, found[-1].start, found[-1].content)
+    return FinalAnswer(with_surroundings(text, found[-1], alone), "boxed", tuple(earlier), alone, one_of_several)
 
 
 def _content(text: str, box: Box) -> str:
@@ -141,7 +157,11 @@ def _marked(text: str) -> FinalAnswer | None:
         phrase = _PHRASE.match(text[start : start + SPAN])
         if phrase is None:
             continue
-        found = _of_phrase(text[start + phrase.end() : start + SPAN])
+        rest = text[start + phrase.end() : start + SPAN]
+        item = _ITEM.match(rest) if "\n" in phrase.group() else None
+        if item and item["more"]:
+            return FinalAnswer(item["more"].strip(), "phrase")  # several items, several answers
+        found = _of_phrase(rest[item.end() :] if item else rest)
         if found:
             return FinalAnswer(found, "phrase")
     return None
@@ -164,9 +184,9 @@ def _of_phrase(rest: str) -> str:
             sentence = _LINE_END.split(rest[first.end() :], maxsplit=1)[0]
             verb = _last_verb(sentence)
             # "The largest $n$ is 34"
-            return _plain(sentence[verb:]) if verb and before.strip() else _joined(rest, first)
+            return _plain(sentence[verb.end() :]) if verb and before.strip() else _joined(rest, first)
     line = _LINE_END.split(rest[begin:].lstrip(), maxsplit=1)[0]
-    return _plain(_end_of_sentence(line))
+    return _plain(_end_of_sentence(_REASON.sub("", line)))
 
 
 def _end_of_sentence(line: str) -> str:
@@ -176,7 +196,9 @@ def _end_of_sentence(line: str) -> str:
     if len(re.findall(r"[A-Za-z]{2,}", line)) < 3 or _LATEX.search(line):
         return line
     verb = _last_verb(line)
-    rest = line[verb:] if verb else line
+    if verb and _BEGINS_WITH_NUMBER.match(line) and not _POINTS_BACK.search(line, 0, verb.start()):
+        return line
+    rest = line[verb.end() :] if verb else line
     numbers = _NUMBER.findall(rest)
     if len(numbers) != 1 or (verb and re.match(r"[^A-Za-z]*\d", rest)):
         return rest
@@ -184,9 +206,9 @@ def _end_of_sentence(line: str) -> str:
     return numbers[0].strip() if found is not None and found.value is not None else rest
 
 
-def _last_verb(sentence: str) -> int:
-    """Return where the last "is", "are", "equals" of a sentence ends; 0 when there is none."""
-    return max((match.end() for match in _VERB.finditer(sentence)), default=0)
+def _last_verb(sentence: str) -> re.Match[str] | None:
+    """Return the last "is", "are", "equals" of a sentence; None when there is none."""
+    return max(_VERB.finditer(sentence), key=lambda match: match.end(), default=None)
 
 
 def _joined(rest: str, first: re.Match[str]) -> str:
@@ -207,6 +229,7 @@ def _unmarked(text: str) -> FinalAnswer | None:
     text = text.rstrip()
     if text.count("\\begin{") > text.count("\\end{") or text.count("\\[") > text.count("\\]"):
         return None  # cut off in the middle of a formula
+    text = _ANSWER_LETTER.sub("", text)
     lines = [line for line in text[-2 * SPAN :].split("\n") if line.strip()]
     last = _formulas(text)[-1:]
     if last and last[0][1] >= len(text) - SPAN // 2 and not re.search(r"\d", text[last[0][1] :]):

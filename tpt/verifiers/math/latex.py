@@ -38,12 +38,17 @@ _NAME = (
 # What a capital names is a point, a line, an angle or a ratio of these: AB, |AB|, \frac{NO}{BO}, m\angle A.
 _POINTS = r"(?=[^=]{0,40}[A-Z])m?(?:\\(?:frac|overline|angle|triangle)(?![a-z])|[A-Z|{}\[\]/' ]|_\d){1,40}"
 _LABEL = re.compile(rf"(?:{_NAME}(?::{_NAME})*|\\text\{{[^{{}}]*\}}|{_POINTS})=(?!=)")
-_DECIMAL_COMMA = re.compile(r"([-+]?\d+),(\d+)")
+_DECIMAL_COMMA = re.compile(r"([-+]?\d{1,30}),(\d{1,30})")
 _MEMBER = re.compile(r"[A-Za-z](?:\\in|=)(?=[(\[\\{])")
 _COLON = re.compile(r"(-?\d+(?:\.\d+)?)((?::-?\d+(?:\.\d+)?)+)(?:[ap][.m]{0,4})?", re.IGNORECASE)
 _BASE = re.compile(
     r"(?=[A-Z]*[0-9]|[A-F]{2})([0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)_(?:\{(?:\\text\{)?([0-9A-Za-z]+)\}{1,2}|([0-9]))"
 )
+BASES = {
+    "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10",
+    "sixteen": "16",
+}  # fmt: skip
+"""The bases of numbers, by their words."""
 _CHOICE = re.compile(r"\(?([A-Z])\)?")
 # Behind the letter its option may be repeated, but no second one named.
 _CHOSEN = re.compile(r"(?:\(([A-Z])\)|([A-Z])[).:])(?![ ,;/&]*(?:and|or|[,;/&]|\(?[A-Z](?![A-Za-z]))).*", re.DOTALL)
@@ -101,7 +106,10 @@ def compare_exactly(gold: str, answer: str) -> bool | None:
         return None
     if ours.scalar and theirs.scalar:
         return same_number(ours.scalar, theirs.scalar)
-    if (ours.scalar or theirs.scalar) and _with_point(ours.text) == _with_point(theirs.text):
+    if ours.scalar and _with_comma(answer, theirs) == ours.scalar.value:
+        return True
+    # "3,4" as the gold answer is two numbers, "2,74" is one.
+    if theirs.scalar and re.search(r"\d,\d{2}", gold) and _with_comma(gold, ours) == theirs.scalar.value:
         return True
     if (ours.scalar and _is_list(theirs)) or (theirs.scalar and _is_list(ours)):
         return False  # 5 is not "5, 5", however sets are compared
@@ -244,7 +252,8 @@ def _compare_bases(gold: str, answer: str) -> bool | None:
     if ours is None and theirs is None:
         return None
     if ours is not None and theirs is not None:
-        return ours.groups() == theirs.groups() or (ours[1] == theirs[1] and {*ours.groups()} == {*theirs.groups()})
+        one, other = (BASES.get(of[2] or of[3], of[2] or of[3]) for of in (ours, theirs))
+        return ours[1] == theirs[1] and one == other
     # The base of a gold answer may be left off; that of an answer counts (verify.py takes off what the question asks for).
     return ours is not None and ours[1] == answer if re.fullmatch(r"[0-9A-Za-z]+", gold if theirs else answer) else None
 
@@ -277,10 +286,12 @@ def _compare_parts(gold: ReadAnswer, answer: ReadAnswer) -> bool | None:
     return all(map(same_number, *sort))
 
 
-def _with_point(text: str) -> str:
-    """Return a number with a decimal point where it has a decimal comma."""
-    match = _DECIMAL_COMMA.fullmatch(text)
-    return f"{match[1]}.{match[2]}" if match else text
+def _with_comma(written: str, found: ReadAnswer) -> Fraction | None:
+    """Return the value of a number with a decimal comma; a blank behind the comma, or "5,0", makes it two."""
+    match = _DECIMAL_COMMA.fullmatch(found.text)
+    if match is None or match[2] == "0" or re.search(r",\s", written):
+        return None
+    return Fraction(f"{match[1]}.{match[2]}")
 
 
 def _parts(text: str) -> tuple[tuple[Scalar, ...] | None, str]:

@@ -20,7 +20,8 @@ _CHARACTERS = {
         "θ": "\\theta", "α": "\\alpha", "β": "\\beta", "ω": "\\omega",
     }.items()},
     **{ord(char): text for char, text in {
-        "²": "^2", "³": "^3", "°": "^\\circ", "％": "%", "，": ",", "：": ":", "…": "...", "。": ".", "（": "(", "）": ")",
+        "²": "^2", "³": "^3", "°": "^\\circ ", "℃": "^\\circ C", "℉": "^\\circ F", "％": "%",
+        "，": ",", "：": ":", "…": "...", "。": ".", "（": "(", "）": ")", "٫": ".", "٬": ",", "٪": "%",
     }.items()},
 }  # fmt: skip
 
@@ -54,8 +55,14 @@ _ALL_TEXT = re.compile(
 _SIGN_WORD = re.compile(
     r"(?:\\text\s*\{\s*(?:negative|minus)\s*\}|(?:negative|minus)(?=[\s\\]))\s*(?=[0-9.\\])", re.IGNORECASE
 )
+# {\\bf 17}, \\text{\\$}17, 5^\\circ\\text{C}; \\text{C} alone is coulombs.
+_SWITCH = re.compile(r"\{\s*\\(rm|bf|it)(?![a-zA-Z])\s*([^{}]*)\}")
+_TEXT_OF_SIGN = re.compile(r"\\text\s*\{\s*([€£¥₹]?)\s*\}")
+_MYRIAD = re.compile(r"(?<=[0-9])\s?([千万萬亿億])(?=\s*(?:\Z|[}$]))")
+_MYRIADS = {"千": 3, "万": 4, "萬": 4, "亿": 8, "億": 8}
 _QUANTITY = re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _NUM = re.compile(r"\\num\s*\{([^{}]*)\}")
+_TEMPERATURES = {"C": "celsius", "F": "fahrenheit"}
 _CHOOSE = re.compile(
     r"\{\s*([^{}]{1,60}?)\s*\\choose(?![a-zA-Z])\s*([^{}]{1,60}?)\s*\}|\A\s*(\w+)\s*\\choose\s*(\w+)\s*\Z"
 )
@@ -63,6 +70,7 @@ _BAR = re.compile(r"\\(?:bar|overline|dot)(?![a-zA-Z])\s*(?:\{\s*(\d+)\s*\}|(\d)
 _SPACES = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\(?:hspace|phantom)\{[^{}]*\}")
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\s?\{,\s?\}|,\\!|\\,|\\ |,\\,)\s?(?=\d{3}(?!\d))")
 _DEGREES = re.compile(r"\^\s?\{?\s?\\(?:circ|degree)(?![a-zA-Z])\s?\}?|\\degree(?![a-zA-Z])|\\deg(?![a-zA-Z])")
+_TEMPERATURE = re.compile(rf"(?:{_DEGREES.pattern})\s*(?:\\text\s*\{{\s*([CF])\s*\}}|([CF])(?![A-Za-z]))")
 _ANGLE = re.compile(rf"(\d+(?:\.\d+)?)\s?(?:{_DEGREES.pattern})")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _FRAC = re.compile(r"\\[dtc]?frac(?![a-zA-Z])\s?")
@@ -88,8 +96,9 @@ _AND = re.compile(
 )
 _OR = re.compile(r"\s*(?:\\text\s*\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|\\(?:lor|vee)(?![a-zA-Z]))\s*")
 _RELATION = re.compile(r"[<>]|\\[lg]e(?![a-z])")
-_BRACED = re.compile(r"([_^])\{\s?([A-Za-z0-9])\s?\}")
-_SIGN_BEFORE = re.compile(r"\A\s*(?::|=(?!=)|\\approx(?![a-z])|≈)?\s*|\s+\Z")
+# Not before a digit: x^{1}0 is not x^10.
+_BRACED = re.compile(r"([_^])\{\s?([A-Za-z0-9])\s?\}(?!\s?[0-9])")
+_SIGN_BEFORE = re.compile(r"\A\s*(?::|[-=]>|[⇒→∴]|=(?!=)|\\approx(?![a-z])|≈)?\s*|\s+\Z")
 _BLANKS = re.compile(r"\s+")
 _TIGHT = re.compile(r" ?([-+=<>(){}\[\],/^_|:]|\\(?:cdot|le|ge|ne|in|cup|cap|pm|mp|lor)(?![a-zA-Z])) ?")
 _CURRENCY = re.compile(
@@ -104,7 +113,7 @@ _GROUPED = re.compile(r"([-+]?)([1-9]\d{0,2}(?:(?: \d{3})+|(?:['’_]\d{3})+|(?:
 def canonical(text: str) -> str:
     """Return one spelling for the many ways to write the same formula."""
     if not text.isascii():
-        text = text.translate(_CHARACTERS)
+        text = _MYRIAD.sub(lambda match: f"\\cdot 10^{_MYRIADS[match[1]]}", text.translate(_CHARACTERS))
     if "\\" in text or "$" in text or "{," in text:
         text = _without_latex(text)
     text = _with_commas(text)
@@ -127,14 +136,17 @@ def _without_latex(text: str) -> str:
     text = _SIZES.sub("", text)
     text = _QUANTITY.sub(r"\1\\text{ \2}", text)
     text = _NUM.sub(r"\1", text)
+    text = _SWITCH.sub(r"\\math\1{\2}", text)
     text = _LETTER.sub(lambda match: match[1] or match[2], text)
     text = _TEXT_COMMAND.sub(r"\\text", text)
+    text = _TEXT_OF_SIGN.sub(r"\1", text)
     text = _LEAD_IN.sub("", text, count=1)
     text = _TEXT_OF_DIGITS.sub(r"\1", text)
     if whole := _ALL_TEXT.fullmatch(text):
         name, words = whole["name"], whole["words"]
         text = f"{f'{name}=' if name else ''}{whole['number']}{f'{chr(92)}text{{ {words.strip()}}}' if words else ''}"
-    text = _SPACES.sub(" ", text)
+    text = _SPACES.sub(" ", text).rstrip(" \\")
+    text = _TEMPERATURE.sub(lambda match: f"\\text{{ {_TEMPERATURES[match[1] or match[2]]}}}", text)
     # The sine of 30° is none of 30; elsewhere the sign says what is counted.
     text = _DEGREES.sub("", _ANGLE.sub(r"\\frac{\1\\pi}{180}", text) if _TRIGONOMETRIC.search(text) else text)
     text = _FRAC.sub(r"\\frac", text)

@@ -24,7 +24,8 @@ _MEASURES = {
         ("cent", "penny", "pennie"), ("dollar", "usd", "buck"), ("euro", "eur"), ("gbp",), ("rupee", "rs", "inr"), ("yuan",),
         ("yen",), ("peso",), ("g", "gram", "gm"), ("kg", "kilogram"), ("mg", "milligram"), ("lb", "pound"), ("oz", "ounce"),
         ("ton", "tonne"), ("l", "liter", "litre"), ("ml", "milliliter", "millilitre"), ("gal", "gallon"), ("quart",), ("pint",),
-        ("cup",), ("degree", "deg"), ("rad", "radian"), ("acre",), ("hectare", "ha"), ("mph",), ("kmph", "kph"), ("am",), ("pm",),
+        ("cup",), ("degree", "deg"), ("degree/celsius", "celsius"), ("degree/fahrenheit", "fahrenheit"), ("kelvin",),
+        ("rad", "radian"), ("acre",), ("hectare", "ha"), ("mph",), ("kmph", "kph"), ("am",), ("pm",),
         ("j", "joule"), ("w", "watt"), ("kw", "kilowatt"), ("v", "volt"), ("n", "newton"), ("hz", "hertz"), ("ohm",),
         ("mole", "mol"), ("calorie", "cal"), ("byte",), ("bit",), ("mb",), ("gb",), ("kb",), ("revolution", "rpm"),
     )
@@ -80,6 +81,7 @@ _JOINTS = frozenset(("per", "/", "a", "an", "each", "every", "of", "·"))
 _BEHIND = frozenset(("tall", "long", "wide", "high", "deep", "old", "total", "each", "away", "altogether"))
 _SQUARE, _CUBIC = frozenset(("square", "sq")), frozenset(("cubic", "cu"))
 
+_DEGREES_OF = re.compile(r"\bdegrees? (?=celsius|fahrenheit)", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z]+(?:'[a-z]+)?|/|·|\^?\{?-?[0-9]\}?|\S")
 
 
@@ -100,7 +102,7 @@ def unit_of(words: str, *, is_text: bool) -> Unit | None:
         is_text: they stand in ``\text{}``, where a letter may be a unit.
     """
     plain = re.sub(r"[ap]\.\s?m\.?", lambda match: match[0][0] + "m", words).replace("o'clock", "").strip(" .,~")
-    factor, plain = _scale(plain)
+    factor, plain = _scale(_DEGREES_OF.sub("", plain))
     lowered = plain.lower()
     if lowered in PERCENT or lowered.removesuffix("s") in PERCENT:
         return Unit("", factor, True)

@@ -17,7 +17,7 @@ from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
 from tpt.verifiers.completion import final_part
 from tpt.verifiers.math.final_answer import FinalAnswer, How, answer_behind_hashes, final_answer
-from tpt.verifiers.math.latex import MAX_ANSWER, compare_exactly, read
+from tpt.verifiers.math.latex import BASES, MAX_ANSWER, compare_exactly, read
 from tpt.verifiers.math.magnitude import too_large
 from tpt.verifiers.math.scalars import spelled
 from tpt.verifiers.number.spelled import spelled_at
@@ -37,9 +37,7 @@ EXTRACTED = 200
 _MARKUP = re.compile(r"\\(?:text|mathrm|mbox)\s?\{|[{}$~]|\\[,;: ]")
 _COUNTED = re.compile(r"(-?[0-9][0-9,.]{0,30})\s+([A-Za-z]{2,20}(?:\s+[A-Za-z]{2,20}){0,2})")
 _BASED = re.compile(r"([0-9A-Za-z]+)_\{?(?:\\text\{)?([0-9]{1,2})\}{0,2}")
-_BASES = dict(
-    zip("2 3 4 5 6 7 8 9 16".split(), "two three four five six seven eight nine sixteen".split(), strict=True)  # noqa: SIM905
-)
+_BASES = {digits: word for word, digits in BASES.items()}
 # A number with its unit on the left side of an equation: 2 \\text{ hours} = 120.
 _MEASURED = re.compile(r"(?:[-0-9.,/ ]|\\[dt]?frac\{\d+\}\{\d+\})+(?:\\text\s?\{[^{}]*\}|\\\$)\s*")
 _FOUND = "(?:find|valueof|whatis|compute|determine|evaluate|calculate)(?:the)?"
@@ -120,8 +118,11 @@ def gold_answer(answer: str) -> str:
 def _candidates(found: FinalAnswer, gold: str, question: str) -> list[str]:
     """Return the readings of the answer: the last box alone, then all boxes of the sentence if gold has several parts.
 
+    Of boxes that only an "or", "and" or comma joins, none is the answer alone.
     A number in words is read as one too, and a noun behind a number is left off where the question asks how many of them.
     """
+    if found.listed:
+        return [", ".join([*found.earlier, found.text])]
     candidates = [found.text]
     if found.earlier and any(mark in gold for mark in (",", "and", "or", ";", "\\pm")):
         candidates.append(", ".join([*found.earlier, found.text]))
@@ -191,4 +192,6 @@ def _to_judgement(result: PoolResult, found: FinalAnswer, candidates: list[str],
 def _judgement(found: FinalAnswer, candidates: list[str], right: str | None, asked: How) -> Judgement:
     if right is None:
         return Judgement(Outcome.WRONG, False, found.text[:EXTRACTED])
-    return Judgement(Outcome.CORRECT, found.how == asked and right == candidates[0], right[:EXTRACTED])
+    return Judgement(
+        Outcome.CORRECT, found.how == asked and right == candidates[0] and not found.listed, right[:EXTRACTED]
+    )

@@ -56,7 +56,7 @@ NUMBER = re.compile(
     (?: (?P<whole>[0-9]+)?\s?\\[cdt]?frac\s?
             (?:\{{\s?(?P<top>-?{_PLAIN})\s?\}}|(?P<top_digit>[0-9]))\s?
             (?:\{{\s?(?P<bottom>{_PLAIN})\s?\}}|(?P<bottom_digit>[0-9]))
-      | (?P<mixed>[0-9]+)\s(?P<mixed_top>[0-9]+)/(?P<mixed_bottom>[0-9]+)
+      | (?P<mixed>[0-9]+)\s{{1,2}}(?P<mixed_top>[0-9]+)/(?P<mixed_bottom>[0-9]+)
       | (?P<number>{_PLAIN})
         (?: \s?/\s?(?P<divisor>{_PLAIN})
           | [eE](?P<exponent>[-+]?[0-9]+)(?![0-9A-Za-z])
@@ -85,20 +85,20 @@ _LEAD = re.compile(
 _CLOSERS = re.compile(r"(?:[$)\]}*`\"'”’%]|\\[)\]])*")
 # What may not follow a number: it would make the number a part of something else.
 _UNCLEAR_AFTER = re.compile(
-    r"""[0-9_&@#\x00-\x08\x0e-\x1f\x7f] | [.,]\s?[0-9] | \([0-9] | \s*(?:\.\.+|[…—•✖→⇒])\s*[-$]?[0-9]
+    r"""[0-9_&@#\x00-\x08\x0e-\x1f\x7f] | [.,]\s?[0-9] | [^\x00-\x7f\w\s][0-9] | \([0-9] | \s*(?:\.\.+|[…—•✖→⇒])\s*[-$]?[0-9]
       | !+[\s]*[})$\]] | !! | \s*% | [‰‱]                    # a factorial; a second percent sign
       | \s*(?:[=>]|-+>|<(?![/|])|[:+*/]\s*[-$(\\]*\s*[0-9a-zA-Z(](?<![a-zA-Z])|-\s*[$(\\]*[0-9(])
       | \.?\s*\\(?:overline|bar|dot|ldots|dots|cdots|pm|mp)(?![a-z])   # 3.\overline{6} is not 3
       | \s[bdeijknopqrtuvxyz](?=\s*(?:[})$]|\\\)|\.?\s*\Z)) | \+(?![0-9A-Za-z]) | \s+\+(?:[^0-9A-Za-z]|\Z) | \s+r\s?[0-9]
       | [+*]\s*[A-Za-z] | \s*\^(?!\s?\{?\\circ) | pi\b | h\s?[0-9] | °\s?[0-9]
-      | \s*(?:to|or|and|through|vs\.?|versus|[,;&~])\s*[-+$]*\.?[0-9]
+      | \s*(?:to|or|and|through|vs\.?|versus|[,;&~])\s*(?:[a-z]\s?=\s?)?[-+$]*\.?[0-9]
       | \s+[-+$]*\.?[0-9]                                      # 10 12
-      | \s?x\s?[0-9(]
+      | \s?x\s?[0-9(] | \s?[abknpqrtuvwxyz]\s?\^
       | [a-fijn-rt-vx-z](?![A-Za-z])                           # 3x: algebra, not a unit
       | \s*\\(?!(?:text|math|mbox|quad|qquad|right|approx|degree|end|big|n(?![a-z]))|[%$),;!:\]\s\\])
       | \s*(?:[+*-]\s*)\\
       # 2 hours and 30 minutes; 18 eggs or 20
-      | \s+(?!(?:for|in|per|of|since|because|as|from|by|at|after|with|on|out|than|if|when|over|is|are|means|which
+      | \s+(?!(?:for|in|per|of|since|because|as|from|by|at|after|with|on|out|than|if|when|over|is|are|means|which|not
               |every|each|so|plus|minus|times)\b)
         [A-Za-z]+\.?,?\s+(?:(?:and|or|to|&)\s+)?[-$]*[0-9]
       | """
@@ -107,17 +107,19 @@ _UNCLEAR_AFTER = re.compile(
 )
 _DIGIT = re.compile("[0-9]")
 _BULLET = re.compile(
-    r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])(?![^\n]*\n[ "
-    r"\t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])"
+    r"(?:[-+*•–‣◦→▪●▸>]|1[.)])[ \t]+(?=(?:minus |negative )?[-+$€£*_(]{0,3}[0-9.\\])"
+    r"(?P<more>[^\n]*\n[ \t]*(?:[-+*•–‣◦→▪●▸>]|2[.)])[ \t])?"
 )
 # Words before a number that make it another one: minus 5, not 5 but 6.
 _TURNED = re.compile(
     r"(?P<sign>(?:negative|minus)\s+|[-−]\s+)(?=[$€£]?[0-9.\\])"
-    r"|not\s[^.;\n]{1,40}?\bbut\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\])",
+    r"|not\s[^.;\n]{1,40}?(?:\bbut|[,;]\s(?:but\s)?it(?:['’]s|\s+is))\s+(?:rather\s+)?(?=[-$€£]?[0-9.\\])",
     re.IGNORECASE,
 )
 # 9 eggs * $2 an egg = $18: the number is only the calculation's first.
 _CALCULATION = re.compile(r"[^.,;:(=0-9]{0,40}?[-+*/x]\s?[$(]*[0-9][^(\n]{0,120}?=")
+# x = 7, y = 8: two answers
+_ASSIGNED = re.compile(r"(?:[,;&]|\b(?:and|or))\s*[A-Za-z]\s?=")
 # Categories of characters that belong to a number they touch, and characters among them that do not.
 _SYMBOLS = frozenset(("Sm", "Sk", "Nd", "Nl", "No", "Mn", "Me", "Lm"))
 _APART = "≈→⇒∴∵∎"
@@ -128,7 +130,7 @@ _CHARACTERS = {
     **PLAIN,
     **dict.fromkeys(map(ord, TIMES), "*"),
     **dict.fromkeys(map(ord, OVER), "/"),
-    **{ord(char): text for char, text in zip("．，％＄：＃＝²³", (*".,%$:#=", "^2", "^3"), strict=True)},
+    **{ord(char): text for char, text in zip("．，％＄：＃＝²³٫٬٪", (*".,%$:#=", "^2", "^3", *".,%"), strict=True)},
     **{ord(char): f" {text}" for char, text in {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}.items()},
 }
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|mbox|bm)\s?\{([^{}]*)\}")
@@ -138,11 +140,12 @@ _LATEX_SPACE = re.compile(r"\\[!,;: ]|~")
 _THIN = re.compile(r"(?<=[0-9])[\u00a0\u2007\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _SEPARATOR = re.compile(r"['_’][0-9]{3}|\.[0-9]{3}\.")
 _SEPARATED = re.compile(
-    r"(?<![0-9.,_'])(?:[1-9][0-9]{0,2}(?:(?:['’_][0-9]{3})+|(?:\.[0-9]{3}){2,}))(?:,([0-9]+))?(?![0-9_']|[.,][0-9])"
+    r"(?<![0-9.,_'])(?P<whole>[1-9][0-9]{0,2}(?:(?P<mark>['’_])[0-9]{3}(?:['’_][0-9]{3})*|(?:\.[0-9]{3}){2,}))"
+    r"(?:(?(mark)[.,]|,)(?P<decimals>[0-9]+))?(?![0-9_']|[.,][0-9])"
 )
-_GROUPED = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?: [0-9]{3})+)(?![0-9]|[.,][0-9]| [0-9])")
+_GROUPED = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?: [0-9]{3})+)(?![0-9]|,[0-9]| [0-9])")
 _DECIMAL_COMMA = re.compile(
-    r"(?<![0-9.,])(?:([0-9]+)|([1-9][0-9]{0,2}(?:\.[0-9]{3})+)),(?!(?:[0-9]{3},?)+(?![0-9]))([0-9]+)(?![0-9,]|\.[0-9])"
+    r"(?<![0-9.,])(?:([0-9]+)|([1-9][0-9]{0,2}(?:[. ][0-9]{3})+)),(?!(?:[0-9]{3},?)+(?![0-9]))([0-9]+)(?![0-9,]|\.[0-9])"
 )
 _POINT_GROUPS = re.compile(r"(?<![0-9.,])([1-9][0-9]{0,2}(?:\.[0-9]{3})+)(?![0-9]|[.,][0-9])")
 _BOLD = re.compile(r"(?<![0-9])\*\*|\*\*(?![0-9 ])")
@@ -162,8 +165,8 @@ def tidy(text: str) -> str:
 
 
 def _joined(match: re.Match[str]) -> str:
-    digits = re.sub(r"[^0-9]", "", match[0].partition(",")[0])
-    return f"{digits}.{match[1]}" if match[1] else digits
+    digits = re.sub(r"[^0-9]", "", match["whole"])
+    return f"{digits}.{match['decimals']}" if match["decimals"] else digits
 
 
 def other_spellings(text: str, question: str) -> Iterator[str]:
@@ -175,7 +178,7 @@ def other_spellings(text: str, question: str) -> Iterator[str]:
     grouped = _GROUPED.sub(lambda match: match[1].replace(" ", ""), text)
     if grouped != text:
         yield grouped
-    comma = _DECIMAL_COMMA.sub(lambda match: f"{match[1] or match[2].replace('.', '')}.{match[3]}", grouped)
+    comma = _DECIMAL_COMMA.sub(lambda match: f"{match[1] or re.sub('[. ]', '', match[2])}.{match[3]}", grouped)
     if comma != grouped:
         yield comma
     if _DECIMAL_COMMA.search(question) or len(_POINT_GROUPS.findall(question)) > 1:
@@ -196,6 +199,8 @@ def read_start(
     start = _past(_LEAD, text, 0)
     if (heading or own_line or "\n" in text[:start]) and not _ENUMERATION.match(text, start):
         bullet = _BULLET.match(text, start) if own_line or "\n" in text[:start] else None
+        if bullet and bullet["more"]:
+            return Numeral(None, bullet["more"].strip())  # several items, several answers
         start = bullet.end() if bullet else start
     elif heading or own_line or "\n" in text[:start]:
         return None  # a line of its own may begin a numbered list: "Answer:\n1. First, ..."
@@ -229,6 +234,8 @@ def _read_line(line: str, *, strict_start: bool) -> Numeral | None:
         refused = strict_start or not words or (later is not None and turned(line[: later.start()]))
         return Numeral(None, line.strip()) if refused else None
     numeral = numeral_of(match, line)
+    if "=" in line and _ASSIGNED.search(line, match.end()):
+        return Numeral(None, line.strip())
     if "=" in line and (numeral.value is None or _CALCULATION.match(line, match.end())):
         right = line[line.rfind("=") + 1 :]
         again = NUMBER.match(right, _past(_LEAD, right, 0))

@@ -28,7 +28,7 @@ from functools import lru_cache
 
 from tpt.records import Outcome, Problem
 from tpt.verifiers import Judgement
-from tpt.verifiers.boxes import Box, boxes, with_surroundings
+from tpt.verifiers.boxes import Box, boxes, is_one_of_several, with_surroundings
 from tpt.verifiers.completion import final_part, is_only_part, without_chatter
 from tpt.verifiers.number.numerals import (
     MAX_DIGITS,
@@ -192,6 +192,8 @@ def _boxed(tail: str, position: int, piece: str) -> str:
     found = Box(position, simple.end(), simple[1]) if simple else _box_at(tail, position)
     if found is None:
         return piece
+    if is_one_of_several(tail, position, found.content):
+        return f"{{not {found.content}}}"
     whole = with_surroundings(tail, found, found.content)
     return piece if whole is found.content else f"{{{whole}}}"
 

@@ -1,0 +1,68 @@
+"""More choices and texts that are right or wrong by construction: two letters in any language, lists of the options, quotes."""
+
+from __future__ import annotations
+
+from answer_tables import Row
+
+CITIES = "Which city is in Japan?\n(A) Lima\n(B) Osaka\n(C) Oslo\n(D) none of these"
+CHOICES: list[Row] = [
+    ("B", "“B”", True),
+    ("B", 'The answer is "B".', True),
+    ("D", "A) Lima: Peru.\nB) Osaka: Japan.\nC) Oslo: Norway.\nD) none of these: no.", False),
+    ("D", "(A) Lima (B) Osaka (C) Oslo (D) none of these", False),
+    ("D", "The options are (A) Lima, (B) Osaka, (C) Oslo, and (D) none of these.", False),
+    ("C", "The options are (A) Lima, (B) Osaka, (C) Oslo.", False),
+    ("D", "1. (A) Lima - Peru\n2. (B) Osaka - Japan\n3. (C) Oslo - Norway\n4. (D) none of these", False),
+    ("D", "A. Lima ✗\nB. Osaka ✓\nC. Oslo ✗\nD. none of these ✗", False),
+    ("C", "B) Osaka is right.\nC) Oslo is wrong.", False),
+    ("C", "C) Oslo: no", False),
+    ("C", "C) Oslo ❌", False),
+    ("C", "#### C) Oslo is not in Japan", False),
+    ("C", "#### C) Oslo - wrong", False),
+    ("C", "The answer is C) Oslo? No.", False),
+    ("A", "The answer is A city in Japan.", False),
+    ("A", "I choose A city", False),
+    ("B", "不选B", False),
+    ("B", "别选B", False),
+    ("B", "答案是B和C", False),
+    ("B", "答案是B或C", False),
+    ("B", "答案：B、C", False),
+    ("B", "Ответ: B или C", False),
+    ("B", "答えはBかCです", False),
+    ("B", "答えはBではない", False),
+    ("B", "Jawaban: B atau C", False),
+    ("B", "الجواب: B أو C", False),
+    ("B", "Risposta: B e C", False),
+    ("B", "Resposta: B e C", False),
+    ("B", "Đáp án: B hoặc C", False),
+    ("B", "Cevap: B veya C", False),
+    ("B", "Odpowiedź: B lub C", False),
+    ("B", "答案是B以外的", False),
+    ("B", "The answer is B, but C is also possible.", False),
+    ("B", "The answer is B, although C could be right.", False),
+    ("B", "B is right and so is C.", False),
+    ("B", "#### B(C)", False),
+    ("B", "#### [B][C]", False),
+    ("B", r"\boxed{(B)(C)}", False),
+    ("B", "No wait, B.", True),
+    ("C", "#### B\nNo wait, C.", True),
+    ("C", r"\boxed{B} or \boxed{C}", False),
+    ("A", "Choose a city", False),
+    ("B", r"\boxed{B}, \boxed{C}", False),
+    ("B", "The answer is AB", False),
+    ("B", "Die Antwort ist nicht B.", False),
+    ("B", "The answer is B. Hmm, actually it's C.", False),
+    ("B", "#### B. Osaka is in Japan", True),
+    ("C", "A) Lima is wrong, B) Osaka is right, C) Oslo is wrong.", False),
+    ("D", "- **A) Lima** – Peru\n- **B) Osaka** – Japan\n- **C) Oslo** – Norway\n- **D) none of these** – no", False),
+    ("B", 'The answer is "B", "C".', False),
+    ("B", "Respuesta: B y C", False),
+]
+
+TEXTS: list[Row] = [
+    ("ab", "#### a**b", False),
+    ("ab", "#### a**b", False),
+    ("ab", "#### a**b**", False),
+    ("23", "#### 2**3", False),
+    ("234", "#### 2**3**4", False),
+]
