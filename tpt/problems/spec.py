@@ -93,9 +93,11 @@ def parse_spec(text: str) -> Spec:
         return Spec(text, head, rest, params)
     if is_own_code(body):
         return Spec(text, OWN, body, params)
+    if not body:
+        raise ProblemError("the problem source is empty. Name one, such as gsm8k?split=train or mine.jsonl")
     require_no_url(body, ProblemError)
     path = Path(body).expanduser()
-    if table_suffix(path) or (body and path.is_dir()):
+    if table_suffix(path) or path.is_dir():
         return Spec(text, TABLE, body, params)
     if path.is_file():
         raise ProblemError(
