@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig, load_config, render_toml
 from tpt.config.answer_format import format_warnings
-from tpt.config.own_code_keys import own_code_of
+from tpt.config.own_code_keys import load_named
 from tpt.errors import RunError, StaleStageError
 from tpt.evidence.best_round import BestRound, best_round_of
 from tpt.evidence.looks import record_look
@@ -38,7 +38,6 @@ from tpt.system.jsonl import (
     write_json,
     write_text,
 )
-from tpt.system.own_code import load_own_code
 from tpt.system.terminal import tell
 from tpt.system.url import is_url
 
@@ -191,8 +190,7 @@ class Run:
             OwnCodeError: a function that the config names cannot be imported.
         """
         changed = self.require_same_config()
-        for function in own_code_of(self.config).values():
-            load_own_code(function)
+        load_named(self.config)
         if not changed and self._is_frozen():
             require_frozen(self.dir)
             also = self._load_missing_also()

@@ -11,6 +11,7 @@ from typing import Any
 
 from tpt.audit.run_problems import load_also, load_both
 from tpt.config import RunConfig
+from tpt.config.own_code_keys import load_named
 from tpt.errors import GateError, RunError
 from tpt.gate import rehearse
 from tpt.plan import PlanOptions, RunPlan, outline, plan_run
@@ -18,6 +19,7 @@ from tpt.plan.work import is_here
 from tpt.records import Problem
 from tpt.rounds import Run, check_elsewhere
 from tpt.stage_process import check_run_lengths
+from tpt.store import refresh
 
 _GB = 1e9
 
@@ -28,8 +30,10 @@ def dry_run(config: RunConfig, out: Path) -> dict[str, Any]:
     Raises:
         TPTError: whatever would end the run.
     """
+    refresh(out)
     run = Run(out, config)
     run.require_same_config()
+    load_named(run.config)
     _require_writable(run.dir.path)
     config = run.config
     train, heldout, left_out = load_both(config)
@@ -92,8 +96,8 @@ def _require_writable(path: Path) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """Return the path, or the first folder above it that is there."""
-    return next(each for each in (path, *path.absolute().parents) if each.exists())
+    """Return the path, or the first folder above it that is there; a link that leads to nothing is there, and no folder."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists() or each.is_symlink())
 
 
 def _memory(planned: RunPlan) -> dict[str, str]:
@@ -111,7 +115,7 @@ def _disk(planned: RunPlan, path: Path) -> str:
     needed, free = sum(planned.disk.values()), shutil.disk_usage(there).free
     if needed > free:
         raise RunError(
-            f"{path}: the run leaves up to {needed / _GB:.1f} GB there, and {free / _GB:.1f} GB are free. Use another disk "
+            f"{path}: the run leaves up to {needed / _GB:.3f} GB there, and {free / _GB:.3f} GB are free. Use another disk "
             'with --out, or train.adapter = "keep" with train.method = "lora"'
         )
     return f"{needed / _GB:.1f} of {free / _GB:.1f} GB"

@@ -7,7 +7,7 @@ from typing import Any
 
 from tpt.config.run_config import RunConfig
 from tpt.problems.spec import is_named_source
-from tpt.system.own_code import absolute_name, is_own_code, own_code_digest
+from tpt.system.own_code import absolute_name, is_own_code, load_own_code, own_code_digest
 
 OWN_CODE_KEYS = (
     *("problems.train", "problems.heldout", "problems.kind", "engine.name", "think.order", "think.hint_by"),
@@ -25,6 +25,16 @@ def own_code_of(config: RunConfig, *keys: str) -> dict[str, str]:
         if is_own_code(function) and not (key in _SOURCES and is_named_source(function)):
             found[key] = function
     return found
+
+
+def load_named(config: RunConfig) -> None:
+    """Load every function that a config names, so that one which is not there is told before anything is done.
+
+    Raises:
+        OwnCodeError: a function cannot be loaded.
+    """
+    for function in own_code_of(config).values():
+        load_own_code(function)
 
 
 def own_code_settings(config: RunConfig, *keys: str) -> dict[str, Any]:

@@ -226,7 +226,7 @@ def _guess_completion(
 ) -> tuple[float, str]:
     most = config.think.max_tokens
     if given is not None:
-        return min(given, most), "what you gave"
+        return min(given, most), "what you gave" + (", cut off at think.max_tokens" if given > most else "")
     texts, source = [problem.solution for problem in problems if problem.solution], "the problems' own solutions"
     if not texts:
         texts, source = [shot.answer for shot in config.prompt.few_shot], "the prompt's worked examples"

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -289,7 +289,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
             if len(cells) > len(header):
                 raise ProblemError(f"{where}: {len(cells)} cells, but the header names {len(header)} columns.")
             if cells:
-                yield Row(where, {name: cell or None for name, cell in zip(header, cells, strict=False)})
+                yield Row(where, {name: cell or None for name, cell in zip_longest(header, cells)})
             line = reader.line_num + 1
     except csv.Error as error:
         raise ProblemError(f"{path}, from line {line} on: not valid CSV: {error}. Check the quotes.") from None
