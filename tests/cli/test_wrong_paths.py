@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 from collections.abc import Callable
@@ -227,3 +228,28 @@ def test_a_row_that_ends_early_hides_no_column(fails: Fails, tmp_path: Path) -> 
     (tmp_path / "a.json").write_text("{}", encoding="utf-8")
     assert "Columns there: none." in fails("check", tmp_path / "a.json")
     assert "the problem source is empty" in fails("check", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", gzip.compress(b'{"question": "a?", "answer": "1"}'), "a gzip file, whose name must end in .gz"),
+        ("a.parquet", b"PK\x03\x04" + bytes(30), "a ZIP archive"),
+        ("a.csv", b"PAR1" + bytes(30), "a Parquet file, whose name must end in .parquet"),
+        ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.json", b"<!DOCTYPE HTML>\n<html>", "a web page"),
+        ("a.jsonl.gz", b"<html><body>404", "a web page"),
+        ("a.tsv", b"\x28\xb5\x2f\xfd" + bytes(30), "a Zstandard file"),
+    ],
+)
+def test_what_a_file_really_is(name: str, content: bytes, said: str, fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    told = fails("check", tmp_path / name)
+    assert f"{name}: by its first bytes this is " in told and said in told
+
+
+@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "dataset_dict.json"])
+def test_a_folder_of_save_to_disk_says_what_to_write(name: str, fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    (tmp_path / "state.json").write_text("{}")
+    assert "a folder of datasets' save_to_disk" in fails("check", tmp_path)

@@ -62,6 +62,11 @@ def table_files(rest: str) -> list[Path]:
     """
     path = Path(rest).expanduser()
     if path.is_dir():
+        if (path / "dataset_dict.json").is_file() or any(path.glob("*.arrow")):
+            raise ProblemError(
+                f"{rest}: a folder of datasets' save_to_disk, whose .arrow files are not read. Write a split as Parquet: "
+                f"load_from_disk({rest!r}).to_parquet('mine.parquet')"
+            )
         found = sorted(each for each in path.iterdir() if table_suffix(each) and each.is_file())
     elif path.exists() or "*" not in path.name:
         return [path]
