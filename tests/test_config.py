@@ -252,6 +252,10 @@ def test_the_distilled_preset_asks_for_its_file() -> None:
         (b"model = ", "not valid TOML: "),
         (b"\xff\xfe", "cannot be read as UTF-8 text: "),
         (b"think = 3", "should be a section of keys"),
+        (b"", "the file is empty. tpt init prints a config"),
+        (b" \r\n\t\n", "the file is empty"),
+        ("rounds = 1".encode("utf-16"), "Save the file as UTF-8"),
+        (b"rounds = " + b"[" * 5_000, "nested too deeply"),
     ],
 )
 def test_an_unreadable_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:
@@ -260,6 +264,22 @@ def test_an_unreadable_file_is_named(content: bytes, message: str, tmp_path: Pat
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_what_editors_on_windows_save_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes("\ufeffrounds = 3\r\n[think]\r\nsamples = 7\r\n".encode())
+    assert (load_config(path).rounds, load_config(path).think.samples) == (3, 7)
+
+
+def test_an_override_is_one_value_and_is_named_where_it_is_wrong() -> None:
+    text = "a\nthink.samples = 9"
+    assert parse_config({}, [f"prompt.system={text}"]).prompt.system == text
+    # Lines that are TOML of their own are no keys beside the one that is set.
+    assert parse_config({}, ['prompt.system="a"\nseed = 9']).prompt.system == '"a"\nseed = 9'
+    assert refused({}, "preset=tptt").startswith("--set preset=tptt: preset = 'tptt' is not known")
+    assert "--set prompt.few_shot: lists or tables nested too deeply" in refused({}, "prompt.few_shot=" + "[" * 5_000)
+    assert "problems.heldout is empty" in refused({}, "problems.heldout=")
 
 
 def test_a_missing_file_and_a_folder_are_explained(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_run_is_audited_without_a_terminal(tpt: Tpt, fails: Callable[..., str]
     assert "false_accept" in page.read_text()
     assert "expected ID:SAMPLE=MARK" in fails("audit", finished_copy, "--mark", "x=good", code=2)
     assert "has no verdict of p/1, sample 0" in fails("audit", finished_copy, "--mark", "p/1:0=good")
-    assert "round 7 has verdicts to audit; rounds that have: 0, 1" in fails("audit", finished_copy, "--round", "7")
+    assert "round 7 has no verdicts to audit; rounds that have: 0, 1" in fails("audit", finished_copy, "--round", "7")
 
 
 def test_the_base_model_s_round_is_its_evaluation(finished: Finished) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import combinations
@@ -106,8 +107,15 @@ def test_a_folder_that_is_taken_and_an_unknown_field_are_refused(tmp_path: Path,
     with pytest.raises(RunError, match="not an empty folder"):
         load(file, tmp_path / "in")
     # What a killed import left is made anew.
-    ImportedDir(tmp_path / "in").manifest.unlink()
+    killed = ImportedDir(tmp_path / "in")
+    killed.manifest.rename(killed.begun)
     load(file, tmp_path / "in")
+    assert killed.exists() and not killed.begun.exists()
+    (tmp_path / "mine").mkdir()
+    mine = Path(shutil.copy(file, tmp_path / "mine" / "problems.jsonl"))
+    with pytest.raises(RunError, match="not an empty folder"):
+        load(file, tmp_path / "mine")
+    assert mine.read_bytes() == file.read_bytes(), "a file of the user's that has the name of one of ours"
     with pytest.raises(ConfigError, match=r"--column answr: no such field\. Did you mean 'answer'"):
         load(file, tmp_path / "other", answr="gold")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 from collections.abc import Callable
@@ -153,3 +154,102 @@ def test_what_a_killed_run_was_writing_is_its_own(name: str, tmp_path: Path) -> 
     (tmp_path / "thesis.tex.partial").write_text("")
     with pytest.raises(RunError, match=r"such as .thesis\.tex\.partial"):
         RunDir(tmp_path).require_own()
+
+
+def test_a_page_takes_no_other_file_s_place(
+    tpt: Tpt, fails: Fails, finished_copy: Path, problem_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    mine = problem_file("p.jsonl", [{"question": "How many is 2 and 3?", "answer": "5"}])
+    for path in (finished_copy / "config.toml", finished_copy / "round-1" / "traces.jsonl", mine):
+        before = path.read_bytes()
+        for command in (["report", finished_copy, "--html-to", path], ["audit", finished_copy, "--html", path]):
+            result = tpt(*command)
+            assert result.code == 2 and "no HTML page, so it is not replaced" in " ".join(
+                result.err.replace("│", " ").split()
+            )
+        assert path.read_bytes() == before
+    page = tmp_path / "with blanks é" / "page.html"
+    for _ in range(2):
+        assert tpt("report", finished_copy, "--html-to", page).code == 0
+    assert tpt("audit", finished_copy, "--html", page).code == 0, "one page of ours by another"
+
+
+def test_a_home_that_no_shell_spelt_out(
+    tpt: Tpt, fails: Fails, problem_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    problem_file("p.jsonl", [{"id": "a", "question": "How many is 2 and 3?", "answer": "5"}])
+    problem_file("t.jsonl", [{"problem_id": "a", "completion": "#### 5"}])
+    (tmp_path / "right.py").write_text("def right(problem, completion):\n    return True\n")
+    verified = tpt("verify", "~/p.jsonl", "~/t.jsonl", "--kind", "~/right.py:right")
+    assert verified.code == 0 and '"CORRECT"' in verified.out
+    assert tpt("import", "~/t.jsonl", "--problems=~/p.jsonl", "--to=~/in").code == 0
+    assert (tmp_path / "in" / "import.json").is_file() and not (tmp_path / "~").exists()
+    assert f"{tmp_path}/no: not a run directory" in fails("status", "~/no")
+    assert f"{tmp_path}/p.jsonl: cannot be written" in fails("run", QUICKSTART, "--dry-run", "--out=~/p.jsonl")
+
+
+def test_a_published_set_in_a_folder_of_an_absolute_path_is_no_url(tpt: Tpt, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"question": "How many is 2 and 3?", "answer": "2+3=5\\n#### 5"}\n')
+    for source in (f"gsm8k:{tmp_path}?split=train", f"gsm8k:{tmp_path}/?split=train"):
+        result = tpt("check", source)
+        assert result.code == 0 and "problems: 1" in result.out
+
+
+@pytest.mark.parametrize("out", ["file:///tmp/run", "https://example.org/run", "hdfs://host/run"])
+def test_a_dry_run_refuses_the_stores_that_a_run_refuses(
+    out: str, fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TPT_CACHE", str(tmp_path))
+    assert fails("run", QUICKSTART, "--dry-run", "--out", out) == fails("run", QUICKSTART, "--out", out)
+
+
+def test_a_dry_run_refuses_a_link_to_nothing(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path / "gone")
+    assert "run is no folder" in fails("run", QUICKSTART, "--dry-run", "--out", tmp_path / "run")
+
+
+def test_a_function_that_is_not_there_is_told_before_a_run(
+    fails: Fails, problem_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def other():\n    pass\n")
+    rows = problem_file("p.jsonl", [{"question": "How many is 2 and 3?", "answer": "5"}])
+    assert "gone.py: no such file" in fails("check", rows, "--kind", "gone.py:judge")
+    for key in ("think.order", "think.hint_by", "prune.keep", "train.loss", "problems.kind"):
+        for command in (["check", QUICKSTART], ["run", QUICKSTART, "--dry-run", "--out", tmp_path / "run"]):
+            assert "has no function 'judge', it has: other" in fails(*command, "--set", f"{key}=mine.py:judge")
+
+
+def test_a_row_that_ends_early_hides_no_column(fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer,level\nHow many is 2 and 3?\n", encoding="utf-8")
+    assert "line 2: the answer (column 'answer') is missing or empty" in fails("check", tmp_path / "a.csv")
+    (tmp_path / "a.json").write_text("{}", encoding="utf-8")
+    assert "Columns there: none." in fails("check", tmp_path / "a.json")
+    assert "the problem source is empty" in fails("check", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", gzip.compress(b'{"question": "a?", "answer": "1"}'), "a gzip file, whose name must end in .gz"),
+        ("a.parquet", b"PK\x03\x04" + bytes(30), "a ZIP archive"),
+        ("a.csv", b"PAR1" + bytes(30), "a Parquet file, whose name must end in .parquet"),
+        ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.json", b"<!DOCTYPE HTML>\n<html>", "a web page"),
+        ("a.jsonl.gz", b"<html><body>404", "a web page"),
+        ("a.tsv", b"\x28\xb5\x2f\xfd" + bytes(30), "a Zstandard file"),
+    ],
+)
+def test_what_a_file_really_is(name: str, content: bytes, said: str, fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    told = fails("check", tmp_path / name)
+    assert f"{name}: by its first bytes this is " in told and said in told
+
+
+@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "dataset_dict.json"])
+def test_a_folder_of_save_to_disk_says_what_to_write(name: str, fails: Fails, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    (tmp_path / "state.json").write_text("{}")
+    assert "a folder of datasets' save_to_disk" in fails("check", tmp_path)

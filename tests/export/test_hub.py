@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,23 @@ def test_a_name_that_is_none_is_refused_first(finished: Finished, tmp_path: Path
 
     with pytest.raises(ConfigError, match="--push"):
         check_repo(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--public"], "--public says how to upload: add --push OWNER/NAME"),
+        (["--dry-run"], "--dry-run says how to upload: add --push OWNER/NAME"),
+        (["--dataset", "--gguf", "--round", "1"], "leave out --round, --gguf"),
+        (["--dataset", "--dtype", "bfloat16", "--merge"], "leave out --dtype, --merge"),
+        (["--dataset", "--eval-result", "openai/gsm8k"], "leave out --eval-result"),
+    ],
+)
+def test_an_option_without_what_it_is_for_is_not_passed_over(
+    options: list[str], said: str, finished: Finished, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    assert said in fails("export", finished.path, "--to", tmp_path / "m", *options, code=2)
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_dataset_of_examples_and_traces(finished: Finished, hub: HubStub, tmp_path: Path) -> None:

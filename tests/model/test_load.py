@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import socket
+import struct
 import time
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ from tpt.config import PromptConfig
 from tpt.errors import ModelError, ProblemError
 from tpt.model import embedded, load, spec
 from tpt.model.chat import Chat
+from tpt.plan.work import read_architecture
 from tpt.problems import load_problems
 from tpt.records import Problem
 from tpt.system.hub_reach import cache_alone_when_offline
@@ -245,3 +247,59 @@ def test_tied_embeddings_are_those_of_the_file_whatever_its_config_says(folder: 
     tied = load.load_model(str(folder), dtype="float32", device="cpu")
     assert tied.config.tie_word_embeddings
     assert tied.get_output_embeddings().weight is tied.get_input_embeddings().weight
+
+
+def damage_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b"[]"),
+        ("config.json", b"null"),
+        ("config.json", b"\xff\xfe"),
+        ("tokenizer_config.json", b"[]"),
+        ("tokenizer_config.json", b"7"),
+        ("tokenizer.json", b""),
+        ("tokenizer.json", b'{"version": "1.0", "model": {"type": "BPE"}}'),
+        ("tokenizer.json", b'{"version": "1.0", "added_tokens": 5}'),
+        ("generation_config.json", b"[]"),
+    ],
+)
+def test_a_file_that_is_damaged_is_a_sentence_whatever_its_library_raises(
+    name: str, content: bytes, folder: Path
+) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=r"cannot be (loaded|read)"):
+        load.load_tokenizer(str(folder))
+        load.load_stop_ids(str(folder))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hidden_size": "big"}, {"num_attention_heads": None}, {"num_hidden_layers": "two"}]
+)
+def test_a_config_of_wrong_types_is_a_sentence_in_a_plan_too(changes: dict[str, object], folder: Path) -> None:
+    damage_config(folder, **changes)
+    with pytest.raises(ModelError):
+        load.load_model(str(folder), dtype="float32", device="cpu")
+    if "hidden_size" in changes:
+        with pytest.raises(ModelError, match=r"To plan, the model's config\.json is enough"):
+            read_architecture(str(folder))
+
+
+def test_a_plan_asks_nobody_whether_to_run_a_model_s_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage_config(folder, model_type="mine", auto_map={"AutoConfig": "evil.Config"})
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ModelError, match="To plan"):
+        read_architecture(str(folder))
+
+
+@pytest.mark.parametrize("length", [0, 3, 8, 16, 24, 31])
+def test_a_gguf_file_that_is_cut_is_a_sentence(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "cut.gguf"
+    path.write_bytes((b"GGUF" + struct.pack("<IQQ", 3, 5, 9) + struct.pack("<Q", 2**60))[:length])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load.load_tokenizer(str(path))

@@ -156,6 +156,9 @@ def test_what_cannot_be_planned_is_said(fails: Callable[..., str], tmp_path: Pat
     said = fails("plan", QUICKSTART, "--gpu", "h1000", code=2)
     assert "there are: a100-40, a100, h100" in said
     assert "Did you mean 'h100'?" in said
+    for option in ("--price", "--completion-tokens", "--detect", "--solve-rate", "--mfu"):
+        for number in ("inf", "nan"):
+            fails("plan", QUICKSTART, "--gpu", "h100", option, number, code=2)
     said = fails("plan", QUICKSTART, "--out", tmp_path, *sets("model=./nowhere"))
     assert "put it into a folder and give that, --set model=FOLDER" in said
     (tmp_path / "config.json").write_text("{", encoding="utf-8")

@@ -152,8 +152,8 @@ def load_verdicts(run: RunDir, round_index: int | None) -> tuple[int, list[Audit
     index = max(round_dirs, default=None) if round_index is None else round_index
     if index is None or index not in round_dirs:
         there = ", ".join(map(str, round_dirs)) or "none"
-        asked = "no round" if index is None else f"round {index}"
-        raise RunError(f"{run.path}: {asked} has verdicts to audit; rounds that have: {there}")
+        asked = "no round has" if index is None else f"round {index} has no"
+        raise RunError(f"{run.path}: {asked} verdicts to audit; rounds that have: {there}")
     round_dir = round_dirs[index]
     traces_path, verdicts_path = _files(round_dir)
     problems = problems_by_id(run.problems if index else run.heldout)

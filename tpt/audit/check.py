@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tpt.errors import ProblemError
 from tpt.problems.overlap import Overlap, check_disjoint, closest_pairs, duplicates
 from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.system.own_code import is_own_code, load_own_code
 from tpt.verifiers import Judge
 from tpt.verifiers.gold import fenced, gold_completion
 
@@ -128,6 +129,8 @@ def check_problems(
     """
     by_id = {problem.id: problem for problem in problems}
     golds = {problem.id: gold_completion(problem) for problem in problems}
+    for kind in {problem.kind for problem in problems if golds[problem.id] is None and is_own_code(problem.kind)}:
+        load_own_code(kind)  # nothing is shown to it here, so that it is not there would be found by the first sample
     patterns = {problem.id for problem in problems if problem.kind == "regex" and golds[problem.id] is None}
     shown = {key: "#### 0" if key in patterns else completion for key, completion in golds.items()}
     verdicts = judge([_shown(key, completion) for key, completion in shown.items() if completion is not None], by_id)

@@ -32,6 +32,8 @@ class ImportedDir:
         self.traces = self.path / "traces.jsonl"
         self.verdicts = self.path / "verdicts.jsonl"
         self.manifest = self.path / "import.json"
+        self.begun = self.path / "import.json.partial"
+        """Tells what a killed import left from files of the user's own of the same names."""
 
     def exists(self) -> bool:
         """Return whether a finished import is there; its manifest is written last."""
@@ -65,8 +67,7 @@ def import_samples(paths: Sequence[Path], to: Path, reading: Reading, gold: Gold
     out = ImportedDir(to)
     if out.path.exists() and not out.path.is_dir():
         raise RunError(f"{out.path}: a file, not a folder. Name another one with --to")
-    ours = {out.problems, out.traces, out.verdicts}
-    if out.exists() or (out.path.exists() and any(each not in ours for each in out.path.iterdir())):
+    if out.path.exists() and any(out.path.iterdir()) and not out.begun.exists():
         raise RunError(f"{out.path}: not an empty folder. Name another one with --to, or delete it")
     named = ", ".join(map(str, paths))
     files = [(path, each) for path in paths for each in sample_files(path)]
@@ -76,6 +77,8 @@ def import_samples(paths: Sequence[Path], to: Path, reading: Reading, gold: Gold
     read.require_samples(named)
     bad = [] if read.is_judged else _bad_golds(read.problems, named)
     verdicts = read.verdicts() if read.is_judged else judge(read.in_order(), read.problems)
+    out.path.mkdir(parents=True, exist_ok=True)
+    out.begun.touch()
     replace_records(out.problems, (problem for _, problem in sorted(read.problems.items())))
     replace_records(out.traces, read.in_order())
     replace_records(out.verdicts, verdicts)

@@ -16,6 +16,7 @@ from tpt.errors import ConfigError
 from tpt.evidence.best_round import split_heldout
 from tpt.plan import expected_power, power_warnings
 from tpt.problems import load_wrong_programs
+from tpt.problems.spec import is_named_source
 from tpt.records import Problem
 from tpt.run.directory import is_run
 from tpt.scoring import fewest_units
@@ -27,7 +28,7 @@ from tpt.verifiers.judge import judge
 
 def is_config(text: str) -> bool:
     """Return whether what is to be checked is a config or a run, and no source of problems."""
-    return is_url(text) or text.endswith(".toml") or is_run(text)
+    return (is_url(text) and not is_named_source(text)) or text.endswith(".toml") or is_run(text)
 
 
 def require_alone(checked: str, *, model: bool, sets: list[str], **given: object) -> None:

@@ -147,10 +147,9 @@ def _disk(folder: Path) -> Found:
     there = next(each for each in (folder.resolve(), *folder.resolve().parents) if each.exists())
     free = shutil.disk_usage(there).free / _GIB
     said = f"{free:,.1f} GiB free at {there}"
-    if not os.access(there, os.W_OK):
-        return Found(
-            "disk", "broken", f"{there} cannot be written to", "tpt doctor DIR looks at another folder; --out names one"
-        )
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written to" if there.is_dir() else "is no folder"
+        return Found("disk", "broken", f"{there} {why}", "tpt doctor DIR looks at another folder; --out names one")
     if free < _SCARCE_GIB:
         return Found(
             "disk", "broken", f"{said}: too little for checkpoints", "free some, or put runs elsewhere with --out"

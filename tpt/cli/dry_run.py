@@ -19,6 +19,7 @@ from tpt.plan.work import is_here
 from tpt.records import Problem
 from tpt.rounds import Run, check_elsewhere
 from tpt.stage_process import check_run_lengths
+from tpt.store import refresh
 
 _GB = 1e9
 
@@ -29,11 +30,12 @@ def dry_run(config: RunConfig, out: Path) -> dict[str, Any]:
     Raises:
         TPTError: whatever would end the run.
     """
+    refresh(out)
     run = Run(out, config)
     run.require_same_config()
+    require_own_code(run.config)
     _require_writable(run.dir.path)
     config = run.config
-    require_own_code(config)
     train, heldout, left_out = load_both(config)
     further = load_also(config, train, config.evaluate.also)
     longest = check_elsewhere(config, (train, heldout, further), partial(check_run_lengths, even_gguf=True))
@@ -94,8 +96,8 @@ def _require_writable(path: Path) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """Return the path, or the first folder above it that is there."""
-    return next(each for each in (path, *path.absolute().parents) if each.exists())
+    """Return the path, or the first folder above it that is there; a link that leads to nothing is there, and no folder."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists() or each.is_symlink())
 
 
 def _memory(planned: RunPlan) -> dict[str, str]:
@@ -113,7 +115,7 @@ def _disk(planned: RunPlan, path: Path) -> str:
     needed, free = sum(planned.disk.values()), shutil.disk_usage(there).free
     if needed > free:
         raise RunError(
-            f"{path}: the run leaves up to {needed / _GB:.1f} GB there, and {free / _GB:.1f} GB are free. Use another disk "
+            f"{path}: the run leaves up to {needed / _GB:.3f} GB there, and {free / _GB:.3f} GB are free. Use another disk "
             'with --out, or train.adapter = "keep" with train.method = "lora"'
         )
     return f"{needed / _GB:.1f} of {free / _GB:.1f} GB"

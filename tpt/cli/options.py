@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+_PAGE = b"<!doctype html>"
 
 
 def local_copy(path: str) -> Path:
@@ -15,14 +18,14 @@ def local_copy(path: str) -> Path:
     from tpt.store import downloaded
 
     _require_named(path)
-    return downloaded(path)
+    return downloaded(_at_home(path))
 
 
 def _working_copy(path: str) -> Path:
     from tpt.store import working_copy_of
 
     _require_named(path)
-    return working_copy_of(path)
+    return working_copy_of(_at_home(path))
 
 
 def path_here(path: str) -> Path:
@@ -32,7 +35,22 @@ def path_here(path: str) -> Path:
     _require_named(path)
     if is_url(path):
         raise typer.BadParameter(f"{path} is a URL; a path on this machine is wanted")
-    return Path(path)
+    return Path(_at_home(path))
+
+
+def page_here(path: str) -> Path:
+    """Return where an HTML page is to be written, which takes no other file's place."""
+    found = path_here(path)
+    if found.is_file():
+        with found.open("rb") as file:
+            if file.read(len(_PAGE)).lower() not in (b"", _PAGE):
+                raise typer.BadParameter(f"{path} is a file and no HTML page, so it is not replaced. Name another path")
+    return found
+
+
+def _at_home(path: str) -> str:
+    """Return a path with its ``~`` spelt out, which a shell leaves as it is in quotes and in --out=~/run."""
+    return os.path.expanduser(path)
 
 
 def _require_named(path: str) -> None:

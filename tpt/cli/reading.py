@@ -17,7 +17,7 @@ from tpt.cli.options import (
     RunPath,
     ToOption,
     local_copy,
-    path_here,
+    page_here,
 )
 from tpt.errors import ConfigError
 
@@ -25,7 +25,9 @@ from tpt.errors import ConfigError
 def status(
     path: RunPath,
     watch: Annotated[bool, typer.Option("--watch", help="Say it again and again until the run ends.")] = False,
-    every: Annotated[float, typer.Option("--every", help="With --watch: seconds between looks.", min=0.1)] = 2.0,
+    every: Annotated[
+        float, typer.Option("--every", help="With --watch: seconds between looks.", min=0.1, max=86_400)
+    ] = 2.0,
     format: FormatOption = Format.table,
 ) -> None:
     """Say how far a run is, whether it is alive, what it is doing and how long that will take."""
@@ -70,7 +72,7 @@ def report(
     html: Annotated[bool, typer.Option("--html", help="Write report.html into the run directory too.")] = False,
     html_to: Annotated[
         Path | None,
-        typer.Option("--html-to", parser=path_here, help="Write the page there instead.", metavar="PATH"),
+        typer.Option("--html-to", parser=page_here, help="Write the page there instead.", metavar="PATH"),
     ] = None,
     html_traces: HtmlTracesOption = 0,
     format: FormatOption = Format.table,
@@ -129,7 +131,7 @@ def audit(
     seed: Annotated[int, typer.Option("--seed", help="Which random set.", min=0)] = 0,
     html: Annotated[
         Path | None,
-        typer.Option("--html", parser=path_here, help="Write the set as a page instead of asking.", metavar="PATH"),
+        typer.Option("--html", parser=page_here, help="Write the set as a page instead of asking.", metavar="PATH"),
     ] = None,
     marks: Annotated[
         list[str], typer.Option("--mark", help="Store a mark without asking.", metavar="ID:SAMPLE=MARK")
@@ -186,6 +188,10 @@ def export_model(
     from tpt.export.hub import push as push_folder
     from tpt.run.directory import RunDir
 
+    _require_company(push=push, public=public, dry_run=dry_run)
+    if dataset:
+        is_of_model = {"--round": round != "best", "--dtype": dtype is not ExportDtype.as_saved, "--merge": merge}
+        _require_model(is_of_model | {"--gguf": gguf, "--eval-result": bool(eval_result)})
     if push:
         check_repo(push)
     options = ExportOptions(
@@ -196,3 +202,16 @@ def export_model(
     if push:
         written |= push_folder(to, push, repo="dataset" if dataset else "model", public=public, dry_run=dry_run)
     print_result(written, format)
+
+
+def _require_company(*, push: str, public: bool, dry_run: bool) -> None:
+    """Refuse what says how to upload where nothing is uploaded; --dry-run would write the folder all the same."""
+    if (public or dry_run) and not push:
+        named = "--public" if public else "--dry-run"
+        raise ConfigError(f"{named} says how to upload: add --push OWNER/NAME, or leave {named} out")
+
+
+def _require_model(given: dict[str, bool]) -> None:
+    """Refuse options of a model where a dataset is exported, which has all rounds and no weights."""
+    if named := [option for option, is_given in given.items() if is_given]:
+        raise ConfigError(f"--dataset exports no model, but the data of all rounds: leave out {', '.join(named)}")

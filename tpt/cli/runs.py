@@ -93,11 +93,13 @@ def plan(
     out: OutOption = None,
     sets: SetOption = [],  # noqa: B006
     gpu: Annotated[str, typer.Option(help="Plan for NAME or NAME:COUNT, such as h100:8, not this machine.")] = "",
-    price: Annotated[float | None, typer.Option(help="Of a device for an hour.", min=0)] = None,
+    price: Annotated[float | None, typer.Option(help="Of a device for an hour.", min=0, max=1e6)] = None,
     solve_rate: Annotated[
         float | None, typer.Option(help="Mean share of samples that are right.", min=0, max=1)
     ] = None,
-    completion_tokens: Annotated[float | None, typer.Option(help="Mean length of a completion.", min=1)] = None,
+    completion_tokens: Annotated[
+        float | None, typer.Option(help="Mean length of a completion.", min=1, max=1e9)
+    ] = None,
     mfu: Annotated[
         float | None,
         typer.Option(
@@ -105,7 +107,7 @@ def plan(
         ),
     ] = None,
     detect: Annotated[
-        float | None, typer.Option(help="A gain in points: how many held-out problems show it.", min=0.01)
+        float | None, typer.Option(help="A gain in points: how many held-out problems show it.", min=0.01, max=100)
     ] = None,
     format: FormatOption = Format.table,
 ) -> None:

@@ -48,7 +48,8 @@ def check(
         ),
     ] = None,
     detect: Annotated[
-        float | None, typer.Option("--detect", help="Of a config: a gain in points that should be seen.", min=0.01)
+        float | None,
+        typer.Option("--detect", help="Of a config: a gain in points that should be seen.", min=0.01, max=100),
     ] = None,
     sandbox: SandboxOption = SandboxMode.bubblewrap,
     format: FormatOption = Format.table,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tpt.cli.options import Format, FormatOption, SetOption
+from tpt.cli.options import Format, FormatOption, SetOption, path_here
 
 
 def init(
@@ -34,8 +34,9 @@ def schema() -> None:
 
 def doctor(
     path: Annotated[
-        Path, typer.Argument(help="Where runs will lie: the disk that is looked at.", metavar="DIR")
-    ] = Path(),
+        Path,
+        typer.Argument(parser=path_here, help="Where runs will lie: the disk that is looked at.", metavar="DIR"),
+    ] = Path("."),
     format: FormatOption = Format.table,
 ) -> None:
     """Look at this machine: what works, what does not, and the command that mends it. Exit code 1: no run can work."""

@@ -101,6 +101,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _scores_need_problems(self) -> Self:
+        if not self.problems.heldout:
+            raise ValueError("problems.heldout is empty, and every run is scored on it: name a source")
+        return self
+
+    @model_validator(mode="after")
     def _rounds_need_problems(self) -> Self:
         if self.rounds and not self.problems.train:
             raise ValueError(

@@ -49,15 +49,22 @@ def read_toml(path: Path, *, missing: str = "no such file") -> dict[str, Any]:
         ConfigError: it cannot be read.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows begin a file with a signature.
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: {missing}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}. Save the file as UTF-8") from None
     except OSError as error:
         raise ConfigError(said_of(error)) from None
+    if not text.strip():
+        raise ConfigError(f"{path}: the file is empty. tpt init prints a config")
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: lists or tables nested too deeply") from None
 
 
 def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, where: str = "config") -> RunConfig:
@@ -67,7 +74,7 @@ def parse_config(table: dict[str, Any], overrides: list[str] | None = None, *, w
     preset = table.get("preset", "tpt")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(
-            f"{where}: preset = {preset!r} is not known, allowed: {', '.join(PRESETS)}."
+            f"{given.get('preset', where)}: preset = {preset!r} is not known, allowed: {', '.join(PRESETS)}."
             + did_you_mean(str(preset), PRESETS)
         )
     try:
@@ -131,9 +138,13 @@ def _apply_override(table: dict[str, Any], override: str) -> str:
         if not isinstance(target, dict):
             raise ConfigError(f"--set {override}: {section!r} is a value, not a section")
     try:
-        target[last] = tomllib.loads(f"value = {text}")["value"]
+        found = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        target[last] = text
+        found = {}
+    except RecursionError:
+        raise ConfigError(f"--set {key}: lists or tables nested too deeply") from None
+    # A text of several lines may be TOML of several keys; it is a text all the same.
+    target[last] = found["value"] if len(found) == 1 else text
     return ".".join([*sections, last])
 
 

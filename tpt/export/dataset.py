@@ -28,8 +28,9 @@ def export_dataset(run: RunDir, out: Path, *, force: bool = False) -> dict[str, 
     Raises:
         RunError: no round was pruned yet, its files are changed, or ``out`` is there already.
     """
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     run.require()
     rounds = [each for each in run.rounds() if each.index and each.manifest("prune").exists()]
     if not rounds:

@@ -63,7 +63,7 @@ def _generation_config(source: ModelSource) -> GenerationConfig | None:
         return None
     try:
         found: GenerationConfig = GenerationConfig.from_pretrained(source.location, revision=source.hub_revision)
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever a damaged file makes the library raise
         raise ModelError(f"model = {source.spec!r}: generation_config.json cannot be read: {error}") from error
     return found
 

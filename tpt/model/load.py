@@ -37,7 +37,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from tpt.errors import ModelError
+from tpt.errors import ModelError, TPTError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
 from tpt.model.number_format import gains_by_bfloat16, has_bfloat16
@@ -368,8 +368,12 @@ def _explained(source: ModelSource) -> Iterator[None]:
     """Turn the libraries' loading errors into a ModelError that names the spec."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        hint = ""
+    except (TPTError, MemoryError):
+        raise
+    # A damaged file makes the libraries raise anything: struct.error, TypeError, of tokenizers a plain Exception.
+    except Exception as error:
+        damaged = isinstance(error, SafetensorError)
+        hint = "\nA file of its weights is damaged or not whole: download or copy it again" if damaged else ""
         if source.kind == "hub":
             hint = (
                 f"\n{source.spec!r} is no local folder, so it was taken for a Hub id: check the spelling, the network, "

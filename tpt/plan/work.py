@@ -168,12 +168,12 @@ def read_architecture(model: str) -> PreTrainedConfig:
         if (folder / "config.json").is_file():
             from transformers import AutoConfig
 
-            architecture: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+            architecture: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             return architecture
         from tpt.model.load import load_architecture
 
         return load_architecture(model)
-    except (ModelError, OSError, ValueError) as error:
+    except Exception as error:  # whatever a damaged file makes the library raise
         raise ModelError(
             f"{error}\nTo plan, the model's config.json is enough: put it into a folder and give that, "
             "--set model=FOLDER"
@@ -226,7 +226,7 @@ def _guess_completion(
 ) -> tuple[float, str]:
     most = config.think.max_tokens
     if given is not None:
-        return min(given, most), "what you gave"
+        return min(given, most), "what you gave" + (", cut off at think.max_tokens" if given > most else "")
     texts, source = [problem.solution for problem in problems if problem.solution], "the problems' own solutions"
     if not texts:
         texts, source = [shot.answer for shot in config.prompt.few_shot], "the prompt's worked examples"

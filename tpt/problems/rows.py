@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -30,6 +30,16 @@ _MOST_BYTES = 2**31
 _LISTS = ("data", "examples", "items", "problems", "questions", "rows", "samples")
 """Under what names an object holds the rows of a file."""
 _EXCERPT = 60
+_CONTENTS = {
+    b"\x1f\x8b": "a gzip file, whose name must end in .gz",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file, which is not read: unpack it",
+    b"pk\x03\x04": "a ZIP archive, as spreadsheets are too: unpack it, or save it as CSV UTF-8",
+    b"par1": "a Parquet file, whose name must end in .parquet",
+    b"version https://git-lfs": "a pointer of Git LFS: get the file itself with git lfs pull",
+    b"<!doctype html": "a web page: download the file itself",
+    b"<html": "a web page: download the file itself",
+}
+"""How files begin that have another name than what is in them, in lower case, and what to say of them."""
 _CELL_LIMIT = 2**31 - 1
 
 
@@ -62,6 +72,7 @@ def iter_rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a file one by one, as ``read_rows`` would list them, for files larger than memory."""
     _require_file(path)
     try:
+        _require_content(path)
         rows = _rows_of(path)
         first = next(rows, None)
         if first is None:
@@ -174,6 +185,16 @@ def _require_file(path: Path) -> None:
         raise ProblemError(f"{path}: no such file; the folder {folder} does not exist.")
     names = sorted(each.name for each in folder.iterdir() if table_suffix(each))
     raise ProblemError(f"{path}: no such file.{did_you_mean(path.name, names)}")
+
+
+def _require_content(path: Path) -> None:
+    """Refuse a file that holds something else than its name says: that it is no UTF-8 would lead nowhere."""
+    with path.open("rb") as file:
+        begin = file.read(32).lower()
+    named = {COMPRESSED: b"\x1f\x8b", ".parquet": b"par1"}.get(path.suffix.lower())
+    told = next((told for mark, told in _CONTENTS.items() if begin.startswith(mark) and mark != named), None)
+    if told is not None:
+        raise ProblemError(f"{path}: by its first bytes this is {told}.")
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -289,7 +310,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
             if len(cells) > len(header):
                 raise ProblemError(f"{where}: {len(cells)} cells, but the header names {len(header)} columns.")
             if cells:
-                yield Row(where, {name: cell or None for name, cell in zip(header, cells, strict=False)})
+                yield Row(where, {name: cell or None for name, cell in zip_longest(header, cells)})
             line = reader.line_num + 1
     except csv.Error as error:
         raise ProblemError(f"{path}, from line {line} on: not valid CSV: {error}. Check the quotes.") from None

@@ -62,6 +62,11 @@ def table_files(rest: str) -> list[Path]:
     """
     path = Path(rest).expanduser()
     if path.is_dir():
+        if (path / "dataset_dict.json").is_file() or any(path.glob("*.arrow")):
+            raise ProblemError(
+                f"{rest}: a folder of datasets' save_to_disk, whose .arrow files are not read. Write a split as Parquet: "
+                f"load_from_disk({rest!r}).to_parquet('mine.parquet')"
+            )
         found = sorted(each for each in path.iterdir() if table_suffix(each) and each.is_file())
     elif path.exists() or "*" not in path.name:
         return [path]
@@ -93,9 +98,11 @@ def parse_spec(text: str) -> Spec:
         return Spec(text, head, rest, params)
     if is_own_code(body):
         return Spec(text, OWN, body, params)
+    if not body:
+        raise ProblemError("the problem source is empty. Name one, such as gsm8k?split=train or mine.jsonl")
     require_no_url(body, ProblemError)
     path = Path(body).expanduser()
-    if table_suffix(path) or (body and path.is_dir()):
+    if table_suffix(path) or path.is_dir():
         return Spec(text, TABLE, body, params)
     if path.is_file():
         raise ProblemError(

@@ -77,7 +77,7 @@ def _mapping(path: Path, rows: Sequence[Row], columns: Mapping[str, str]) -> dic
         if field not in found and (required or field in columns):
             raise ProblemError(
                 f"{path}: there is no column {column!r} for the {field}.{did_you_mean(column, there)} "
-                f'Columns there: {", ".join(there)}. Name the right one: problems.columns = {{ {field} = "..." }}, '
+                f'Columns there: {", ".join(there) or "none"}. Name the right one: problems.columns = {{ {field} = "..." }}, '
                 f"or --column {field}=..."
             )
     return found

@@ -83,17 +83,25 @@ def downloaded(run: str | Path) -> Path:
         RunError: the store cannot be read, or holds no run there.
     """
     path = working_copy_of(run)
-    bound = bound_to(path)
-    if bound is not None:
-        store = bound.open(Timing.read())
-        try:
-            with lock(RunDir(path), wait_s=0.0):
-                WorkingCopy(RunDir(path), store).download()
-        except RunLockedError:
-            pass
-        if not RunDir(path).exists():
-            raise RunError(f"{store.url}: no run there. Start one with: tpt run run.toml --out {store.url}")
+    store = refresh(path)
+    if store is not None and not RunDir(path).exists():
+        raise RunError(f"{store.url}: no run there. Start one with: tpt run run.toml --out {store.url}")
     return path
+
+
+def refresh(path: Path) -> Store | None:
+    """Download what a working copy's store has of the run but checkpoints, and return the store; None where there is none.
+
+    Raises:
+        RunError: the store cannot be read.
+    """
+    bound = bound_to(path)
+    if bound is None:
+        return None
+    store = bound.open(Timing.read())
+    with contextlib.suppress(RunLockedError), lock(RunDir(path), wait_s=0.0):
+        WorkingCopy(RunDir(path), store).download()
+    return store
 
 
 def address_of(path: Path) -> str:

@@ -33,7 +33,7 @@ def absolute_name(name: str) -> str:
     """Return a name of a function in a file with the file's absolute path; other names as they are."""
     source, colon, function = name.rpartition(":")
     is_file = colon and source.endswith(".py") and is_own_code(name) and not is_url(source)
-    return f"{Path(source).absolute()}:{function}" if is_file else name
+    return f"{Path(source).expanduser().absolute()}:{function}" if is_file else name
 
 
 def own_code_digest(name: str) -> str:
@@ -43,7 +43,7 @@ def own_code_digest(name: str) -> str:
         OwnCodeError: there is no such file.
     """
     source = name.rpartition(":")[0]
-    path = Path(source) if source.endswith(".py") else _file_of(source)
+    path = Path(source).expanduser() if source.endswith(".py") else _file_of(source)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -59,7 +59,7 @@ def load_own_code(name: str) -> Callable[..., Any]:
     """
     source, _, function_name = name.rpartition(":")
     try:
-        module = _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+        module = _load_file(Path(source).expanduser()) if source.endswith(".py") else importlib.import_module(source)
     except OwnCodeError:
         raise
     except BaseException as error:
