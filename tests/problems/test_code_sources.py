@@ -207,7 +207,7 @@ def test_every_source_of_programs_takes_a_time_limit(tmp_path, source, row):
     path = write(tmp_path / "rows.jsonl", row)
     problem = load_problems(f"{source}:{path}?time_limit_s=40")[0]
     assert {test["time_limit_s"] for test in problem.tests or []} == {40}
-    with pytest.raises(ProblemError, match="time_limit_s.*a whole number from 1 up"):
+    with pytest.raises(ProblemError, match=r"time_limit_s.*a whole number from 1 up"):
         load_problems(f"{source}:{path}?time_limit_s=0")
 
 
