@@ -46,7 +46,8 @@ def evaluate_stage(context: StageContext) -> dict[str, Any]:
     started = time.monotonic() - spent_s
     problems = problems_by_id(run.heldout)
     watch = watch_evaluation(context, problems)
-    passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch)
+    first = watch.first if watch else (0, 0)
+    passes = score_passes(config.evaluate, sorted(problems), round_dir.scored, watch=watch, first=first)
     scoring = dataclasses.replace(context, config=config.for_scoring)
     total = sum(each.sampler.target for each in passes)
     with context.display(title, total=total, spent_s=spent_s) as display:

@@ -95,10 +95,11 @@ def think_with_model(
     config, round_dir = context.config, context.round_dir
     closed = human_part(problems, config, round_dir.index).closed
     order = [each for each in walked_order(context, problems) if each not in closed]
+    watch = watch_thinking(context, problems, order if config.think.sampler == "until_full" else sorted(order))
     sampler: Sampler
     if config.think.sampler == "fixed":
-        order = sorted(order)
-        sampler, unit = Fixed(order, config.think.samples), "samples"
+        first = watch.first if watch else (0, 0)
+        sampler, unit = Fixed(sorted(order), config.think.samples, first=first), "samples"
     else:
         size = own_size(config, round_dir.index)
         most = config.prune.per_problem
@@ -111,7 +112,7 @@ def think_with_model(
             context,
             model,
             problems,
-            Pass(sampler, sampling_of(config.think), round_dir.path, watch_thinking(context, problems, order)),
+            Pass(sampler, sampling_of(config.think), round_dir.path, watch),
             display=display,
             keepable=lambda trace, verdict: is_keepable(
                 trace, verdict, problems[trace.problem_id], config.prune, config.verify

@@ -12,8 +12,8 @@ from scripted_models import Configure, Script
 CASES = {
     "good": (models.good, False, []),
     "wrong format": (models.boxed, True, ['verify.answer_format = "boxed"']),
-    "too hard": (models.hard, True, ["problems.train: easier problems"]),
-    "too easy": (models.easy, False, ["problems.train: harder problems"]),
+    "too hard": (models.hard, True, ["problems.train, problems.heldout: easier problems"]),
+    "too easy": (models.easy, False, ["problems.train, problems.heldout: harder problems"]),
     "cut off": (models.cut, True, ["think.max_tokens and evaluate.max_tokens: 1024"]),
     "saturated": (models.saturated, False, ["think.temperature: higher, for more different solutions"]),
 }

@@ -6,21 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tpt.audit.check import check, check_problems
 from tpt.audit.run_problems import load_also_sources, load_sources
 from tpt.config import RunConfig
 from tpt.config.own_code_keys import require_own_code
 from tpt.errors import ConfigError
-from tpt.evidence.best_round import split_heldout
+from tpt.evidence.best_round import split_problems, units_of
 from tpt.plan import expected_power, power_warnings
 from tpt.problems import load_wrong_programs
 from tpt.problems.spec import is_named_source
 from tpt.records import Problem
 from tpt.run.directory import is_run
 from tpt.scoring import fewest_units
-from tpt.scoring.score import clusters_of
 from tpt.system.jsonl import to_table
 from tpt.system.url import is_url
 from tpt.verifiers.judge import judge
@@ -70,12 +67,8 @@ def check_config(config: RunConfig, out: Path, *, detect: float) -> dict[str, An
 def _warnings(config: RunConfig, heldout: list[Problem], out: Path, detect: float) -> list[str]:
     if not config.rounds:
         return []
-    ids = sorted(problem.id for problem in heldout)
-    clusters = clusters_of(heldout, ids)
-    choosing = set(split_heldout(ids, share=config.evaluate.choose_share, seed=config.seed, clusters=clusters).choosing)
-    units = len(choosing)
-    if clusters is not None:
-        units = len(np.unique([cluster for each, cluster in zip(ids, clusters, strict=True) if each in choosing]))
-    needed = fewest_units(config.stop.alpha / config.rounds, clustered=clusters is not None)
+    units = units_of(heldout, set(split_problems(heldout, config).choosing))
+    clustered = any(problem.cluster for problem in heldout)
+    needed = fewest_units(config.stop.alpha / config.rounds, clustered=clustered)
     power = expected_power(config, out, problems=len(heldout), asked=detect)
     return power_warnings(power, choosing_units=units, needed_for_star=needed)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tpt.config import RunConfig
 from tpt.config.answer_format import format_warnings
 from tpt.gate import EarlySamples, GateReport, early_problems, gate_report
-from tpt.gate.watch import seen_of
+from tpt.gate.watch import MOST_SAMPLES, seen_of
 from tpt.records import Trace, Verdict
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
@@ -19,9 +19,6 @@ from tpt.sampling.samplers import Fixed
 from tpt.seeds import shuffled
 from tpt.start_model import base_model
 from tpt.system.jsonl import read_records
-
-MOST_SAMPLES = 5
-"""Of one problem: more problems tell more than more samples of them."""
 
 
 def check_model(config: RunConfig) -> GateReport:
@@ -55,7 +52,7 @@ def _seen(context: StageContext) -> EarlySamples:
     )
     pairs = list(zip(traces, verdicts, strict=True))
     pace = collected.sampling_s / max(1, collected.traces)
-    return seen_of(context, problems, pairs, pace, max_tokens=config.evaluate.max_tokens)
+    return seen_of(context, problems, pairs, pace, config.evaluate)
 
 
 def _warnings(run: RunDir, config: RunConfig) -> list[str]:

@@ -12,7 +12,7 @@ other half to say, which had no part in choosing it. The numbers are in docs/res
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -22,9 +22,10 @@ import numpy as np
 from tpt.config import RunConfig
 from tpt.config.stage_sections import StopConfig
 from tpt.evidence.scored import scored_counts
+from tpt.records import Problem
 from tpt.run.directory import RunDir
 from tpt.scoring import FloatArray, IntArray, holm, sign_flip_p
-from tpt.scoring.score import Counts
+from tpt.scoring.score import Counts, clusters_of
 from tpt.seeds import seed_for, shuffled
 
 DRAWS = 10_000
@@ -76,6 +77,18 @@ def heldout_split_of(counts: Counts, config: RunConfig) -> HeldoutSplit:
     """Return the split of the held-out problems that a run's model was scored on."""
     share = config.evaluate.choose_share
     return split_heldout(counts.problem_ids, share=share, seed=config.seed, clusters=counts.clusters)
+
+
+def split_problems(problems: Sequence[Problem], config: RunConfig) -> HeldoutSplit:
+    """Return the split of held-out problems that no model is scored on yet."""
+    ids = sorted(problem.id for problem in problems)
+    clusters = clusters_of(problems, ids)
+    return split_heldout(ids, share=config.evaluate.choose_share, seed=config.seed, clusters=clusters)
+
+
+def units_of(problems: Sequence[Problem], ids: Collection[str]) -> int:
+    """Return how many of the problems with these ids, or clusters of them, stand for themselves."""
+    return len({(bool(each.cluster), each.cluster or each.id) for each in problems if each.id in ids})
 
 
 def best_round_of(run: RunDir, config: RunConfig, rounds: Sequence[int]) -> BestRound:

@@ -38,6 +38,11 @@ class EarlyLook:
         self._began: float | None = None
         self._taken = 0
 
+    @property
+    def first(self) -> tuple[int, int]:
+        """How many problems it looks at, and how many samples of each."""
+        return len(self._wanted), self._samples
+
     def take(self, trace: Trace, verdict: Verdict) -> None:
         """Take in a sample, of whichever problem."""
         self._taken += self._began is not None

@@ -39,8 +39,15 @@ class EarlySamples:
     keepable: Callable[[Trace, Verdict], bool]
     max_tokens: int
     """Limit of these samples."""
+    temperature: float
+    """Of these samples."""
     train_problems: int
-    heldout_problems: int
+    claiming: int
+    """Held-out problems that the claim rests on: those that have no part in choosing the best round."""
+    claiming_units: int
+    """As many of them, or clusters of them, stand for themselves."""
+    clustered: bool
+    """Whether held-out problems are in clusters."""
     seconds_per_sample: float | None = None
     """While sampling; None: not measured."""
 
@@ -52,9 +59,19 @@ class EarlySamples:
         """Return the share of samples of which something holds."""
         return clustered_share([[holds(trace, verdict) for trace, verdict in group] for group in self.groups()])
 
+    @property
+    def tries(self) -> int:
+        """The samples of one problem, at most."""
+        return max(map(len, self.groups()))
+
     def solved(self, holds: Callable[[Trace, Verdict], bool]) -> Share:
         """Return the share of problems with a sample of which something holds."""
         return clustered_share([[any(holds(trace, verdict) for trace, verdict in group)] for group in self.groups()])
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def is_cut_off(trace: Trace, _verdict: Verdict) -> bool:

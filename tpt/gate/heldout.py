@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-import numpy as np
-
-from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding
-from tpt.scoring import expected_detectable, maj_at_k, stderr_over
+from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, counted
+from tpt.gate.shares import mean_interval
+from tpt.scoring import expected_detectable, fewest_units, maj_at_k
 from tpt.scoring.score import is_correct, voted_answer
 
 WEAK = 0.1
 """A held-out set that cannot even show a gain of so much is small."""
-_Z = 1.96
 _LEAST_VOTES = 3
 
 
@@ -22,51 +20,61 @@ def power_finding(seen: EarlySamples) -> Finding:
 
     The scores' own noise is counted, not that a round gains on some problems and loses on others, which wants more.
     """
-    config = seen.config
-    claimed = seen.heldout_problems
-    if config.evaluate.choose_share < 1:
-        claimed -= round(config.evaluate.choose_share * claimed)
+    config, claimed = seen.config, seen.claiming
+    rests = f"The claim rests on {counted(claimed, 'held-out problem')}, evaluate.samples = {config.evaluate.samples}"
+    figures = {"problems": claimed, "detectable gain": None}
+    more = "problems.max_heldout, problems.heldout: more problems"
+    fewest = fewest_units(config.stop.alpha, clustered=seen.clustered)
+    if seen.claiming_units < fewest:
+        unit = "clusters of problems" if seen.clustered else "problems"
+        said = f"{rests}: with fewer than {fewest} {unit} no gain can be told from noise, whatever its size."
+        return Finding("power", "small held-out set", said, [more], figures)
     right = [[is_correct(verdict) for _, verdict in group] for group in seen.groups()]
     strict = [[is_correct(verdict) and verdict.strict for _, verdict in group] for group in seen.groups()]
-    # Where no format is kept, the score will vary like the lenient one once it is.
-    noise = 2 * (_sample_variance(strict) or _sample_variance(right)) / config.evaluate.samples
-    if not claimed or not noise:
+    # Where the format is not kept yet, the score will vary like the lenient one once it is.
+    noise = 2 * max(_sample_variance(strict), _sample_variance(right)) / config.evaluate.samples
+    if not noise:
         said = "The scores of these samples do not vary, so nothing is known of what a gain must exceed."
-        return Finding("power", UNKNOWN, said, [], {"problems": claimed, "detectable gain": None})
+        return Finding("power", UNKNOWN, said, [], figures)
     gain = expected_detectable(math.sqrt(noise), claimed, alpha=config.stop.alpha)
     small = gain > WEAK
     said = (
-        f"The claim rests on {claimed} held-out problems, evaluate.samples = {config.evaluate.samples}: a true gain of "
-        f"about {100 * gain:.1f} points, alike on all problems, would be detected 80 % of the time; a smaller one would "
-        "mostly pass for noise."
+        f"{rests}: a true gain of about {100 * gain:.1f} points, alike on all problems, would be detected 80 % of the "
+        "time; half of it would mostly pass for noise."
     )
-    keys = ["problems.max_heldout, problems.heldout: more problems", "evaluate.samples: more"] if small else []
-    figures = {"problems": claimed, "detectable gain": gain}
-    return Finding("power", "small held-out set" if small else "fine", said, keys, figures)
+    keys = [more, "evaluate.samples: more"] if small else []
+    return Finding("power", "small held-out set" if small else "fine", said, keys, figures | {"detectable gain": gain})
 
 
 def greedy_finding(seen: EarlySamples) -> Finding:
     """Return how much better a vote of a problem's samples is than one of them: what sharpening alone would gain."""
     groups = [[verdict for _, verdict in group] for group in seen.groups()]
     votes = min(map(len, groups))
+    nothing = {"votes": votes, "gap": None}
+    if seen.temperature == 0:
+        return Finding("greedy", UNKNOWN, "These samples are greedy, so there is nothing to sharpen.", [], nothing)
     if votes < _LEAST_VOTES:
         said = f"A vote needs {_LEAST_VOTES} samples of a problem or more; evaluate.samples = {votes}."
-        return Finding("greedy", UNKNOWN, said, [], {"votes": votes, "gap": None})
+        return Finding("greedy", UNKNOWN, said, [], nothing)
     gaps = []
     for group in groups:
         right = [is_correct(verdict) for verdict in group]
         vote = maj_at_k([[voted_answer(verdict) for verdict in group]], [right], len(group))
         gaps.append(vote.mean - fmean(right))
-    gap = fmean(gaps)
-    error = _Z * stderr_over(np.array(gaps)) if len(gaps) > 1 else 1.0
-    low, high = gap - error, gap + error
+    gap, (low, high) = fmean(gaps), mean_interval(gaps)
+    verdict = "some" if low > 0 else UNKNOWN if high > 0 else "none"
     said = (
         f"The majority of a problem's {votes} samples is right {100 * gap:+.1f} points more often than one of them "
-        f"[{100 * low:+.1f}, {100 * high:+.1f}], in any format: so much of a gain would be sharpening, which greedy "
-        "decoding or a vote gives without training."
+        f"[{100 * low:+.1f}, {100 * high:+.1f}], in any format: "
     )
-    verdict = "some" if low > 0 else UNKNOWN if high > 0 else "none"
+    said += _SHARPENING.get(verdict, f"up to {100 * high:.1f} points of a gain may be mere sharpening.")
     return Finding("greedy", verdict, said, [], {"votes": votes, "gap": gap, "low": low, "high": high})
+
+
+_SHARPENING = {
+    "some": "so much of a gain would be sharpening, which greedy decoding or a vote gives without training.",
+    "none": "sharpening alone would gain nothing.",
+}
 
 
 def _sample_variance(rows: list[list[bool]]) -> float:

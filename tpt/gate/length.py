@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+from tpt.config.answer_format import format_of
 from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, is_cut_off
+from tpt.prune import is_wrong_as_asked
+from tpt.records import Trace, Verdict
 from tpt.scoring.repetition import looped, words_of
 
 FEW = 0.02
@@ -18,27 +21,49 @@ _LEAST_FINISHED = 20
 _FARTHEST = 4
 """A limit so many times as long is beyond what cut-off data can tell."""
 _ROUNDS = 200
+_RUNS_ON = ['think.stop and evaluate.stop: what follows the answer, such as "\\nQuestion:"']
+_LOOPS = [
+    "think.temperature and evaluate.temperature: higher, where loops are fewer",
+    "prompt.few_shot: worked examples that end",
+]
 
 
 def length_finding(seen: EarlySamples) -> Finding:
     """Return the share cut off and the limit that would cut off few, as far as cut-off data tell."""
     cut = seen.share(is_cut_off)
     finished = sorted(trace.completion_tokens for trace, _ in seen.pairs if trace.finish_reason == "stop")
-    texts = [trace.completion for trace, verdict in seen.pairs if is_cut_off(trace, verdict)]
-    loops = sum(looped([words_of(text) for text in texts])) if texts else 0
-    limit = enough_tokens(finished, cut.hits - loops, seen.max_tokens)
+    pairs = [pair for pair in seen.pairs if is_cut_off(*pair)]
+    rest = [trace.completion for trace, verdict in pairs if not _is_answered(seen, trace, verdict)]
+    answered, loops = len(pairs) - len(rest), sum(looped(map(words_of, rest))) if rest else 0
+    short = len(rest) - loops
+    limit = enough_tokens(finished, short, seen.max_tokens)
     verdict = "fine" if cut.high < MANY else UNKNOWN
     if cut.low > FEW:
         verdict = "cut off" if cut.low > MANY else "some cut off"
     said = f"{cut} of completions are cut off at {seen.max_tokens} tokens"
-    said += f", {loops} of these {cut.hits} caught in a loop, which no limit would end. " if loops else ". "
-    keys = []
-    if cut.hits > FEW * cut.of:
+    said += f", {answered} of these {cut.hits} behind an answer written as asked" if answered else ""
+    said += f", {loops} of these {cut.hits} caught in a loop" if loops else ""
+    said += ", which no limit would end." if answered or loops else "."
+    longer = []
+    if short > FEW * cut.of:
         said += _of_limit(limit, seen.max_tokens)
-        if limit is None or limit > seen.max_tokens:
-            keys = [f"think.max_tokens and evaluate.max_tokens: {limit or 2 * seen.max_tokens}"]
-    figures = {"cut off": cut, "in a loop": loops, "max_tokens": seen.max_tokens, "estimated limit": limit}
-    return Finding("length", verdict, said.strip(), keys if verdict in ("cut off", "some cut off") else [], figures)
+        if limit != seen.max_tokens:
+            longer = [f"think.max_tokens and evaluate.max_tokens: {limit or 2 * seen.max_tokens}"]
+    elif cut.hits > FEW * cut.of and len(finished) >= _LEAST_FINISHED:
+        said += " Without these, the limit would do."
+    causes = sorted([(short, longer), (answered, _RUNS_ON), (loops, _LOOPS)], key=lambda cause: -cause[0])
+    keys = [key for count, keys in causes if count for key in keys]
+    figures = {"cut off": cut, "behind an answer": answered, "in a loop": loops}
+    figures |= {"max_tokens": seen.max_tokens, "estimated limit": limit}
+    return Finding("length", verdict, said, keys if verdict in ("cut off", "some cut off") else [], figures)
+
+
+def _is_answered(seen: EarlySamples, trace: Trace, verdict: Verdict) -> bool:
+    """Return whether a completion holds an answer that is written as asked, right or wrong."""
+    problem, limits = seen.problems[trace.problem_id], seen.config.verify
+    if format_of(problem.kind, limits.answer_format) == "last":
+        return False  # any number is one
+    return verdict.strict or is_wrong_as_asked(trace, verdict, problem, limits)
 
 
 def enough_tokens(finished: Sequence[int], cut: int, limit: int) -> int | None:
@@ -70,9 +95,9 @@ def enough_tokens(finished: Sequence[int], cut: int, limit: int) -> int | None:
 def _of_limit(limit: int | None, now: int) -> str:
     if limit is None:
         return (
-            f"What limit would cut off fewer than {FEW:.0%} cannot be told from these: more than {now} tokens. "
+            f" What limit would cut off fewer than {FEW:.0%} cannot be told from these: more than {now} tokens. "
             f"Try {2 * now} and look again."
         )
     if limit == now:
-        return "Without the loops, the limit would do."
-    return f"A limit of about {limit} would cut off fewer than {FEW:.0%}: an estimate from those that did end."
+        return ""
+    return f" A limit of about {limit} would cut off fewer than {FEW:.0%}: an estimate from those that did end."

@@ -13,7 +13,9 @@ from tpt.gate.support import nothing_to_keep, support_finding
 
 __all__ = ["EarlySamples", "Finding", "GateReport", "GateVerdict", "gate_report"]
 
-GateVerdict = Literal["good", "wrong format", "too hard", "too easy", "saturated", "cut off", "cannot tell yet"]
+GateVerdict = Literal[
+    "good", "wrong format", "no answer", "too hard", "too easy", "saturated", "cut off", "cannot tell yet"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class GateReport:
 
 _TOPIC = {
     "wrong format": "format",
+    "no answer": "support",
     "too hard": "support",
     "too easy": "support",
     "saturated": "support",
@@ -72,9 +75,12 @@ def gate_report(seen: EarlySamples, *, warnings: list[str]) -> GateReport:
 def _verdict(said: dict[str, str]) -> GateVerdict:
     if said["format"] == "not kept":
         return "wrong format"
-    if said["length"] == "cut off":
+    # Where even those that did end are all wrong, a longer limit would not help.
+    if said["length"] == "cut off" and said["support"] not in ("no answer", "too hard"):
         return "cut off"
     match said["support"]:
+        case "no answer":
+            return "no answer"
         case "too easy":
             return "too easy"
         case "saturated":

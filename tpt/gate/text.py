@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from tpt.gate.early_samples import counted
 from tpt.gate.report import GateReport
 
 WIDTH = 80
@@ -11,10 +12,11 @@ _INDENT = 10
 _VERDICTS = {
     "good": "nothing speaks against this run",
     "wrong format": "the right answers are not written in the asked format",
+    "no answer": "most completions end without an answer",
     "too hard": "too little of what the model writes can be kept",
     "too easy": "the model solves nearly everything already",
     "saturated": "the samples of a problem are too alike to choose among",
-    "cut off": "many completions are cut off before their answer",
+    "cut off": "many completions are cut off at the token limit",
     "cannot tell yet": "these samples are too few to tell",
 }
 
@@ -32,9 +34,11 @@ def gate_text(report: GateReport) -> str:
 
 def verdict_line(report: GateReport) -> str:
     """Return the verdict in a sentence."""
-    said = _VERDICTS[report.verdict] + ("; see what to set" if report.keys and not report.cause else "")
-    counted = f"{report.samples} samples of {report.problems} problems"
-    return _filled(f"Gate: {report.verdict}: {said} ({counted}).")
+    said = _VERDICTS[report.verdict]
+    if report.keys and not report.cause:
+        said = "it can go on; see what to set" if report.verdict == "good" else f"{said}; see what to set"
+    seen = f"{counted(report.samples, 'sample')} of {counted(report.problems, 'problem')}"
+    return _filled(f"Gate: {report.verdict}: {said} ({seen}).")
 
 
 def stop_text(report: GateReport, sampled: str) -> str:
@@ -45,12 +49,12 @@ def stop_text(report: GateReport, sampled: str) -> str:
     support = report.finding("support").figures["keepable problems"]
     said = [
         f"the run can keep nothing: of {report.samples} samples of {report.problems} {sampled} none may be trained on, so "
-        f"at most {support.high:.0%} of problems have something to keep (95 % confidence). Verdict: {report.verdict}, "
-        f"{_VERDICTS[report.verdict]}.",
+        f"at most {support.high:.0%} of problems have something to keep in as many tries (95 % confidence). Verdict: "
+        f"{report.verdict}, {_VERDICTS[report.verdict]}.",
         *(finding.said for finding in report.findings if finding.topic in ("format", report.cause)),
-        "Set, in a new run directory (--out):",
     ]
     keys = [f"  {key}" for key in report.keys if not key.startswith(("problems.max_heldout", "evaluate.samples"))]
+    said += ["Set, in a new run directory (--out):"] if keys else []
     last = 'The samples are kept: stop.gate = "warn" goes on nevertheless (docs/gate.md).'
     return "\n".join([*(textwrap.fill(each, WIDTH) for each in said), *map(_wrapped_key, keys), last])
 

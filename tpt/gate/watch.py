@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from tpt.config import EvaluateConfig, ThinkConfig
 from tpt.errors import GateError
+from tpt.evidence.best_round import split_problems, units_of
 from tpt.gate.early_look import EarlyLook
 from tpt.gate.early_samples import EarlySamples
 from tpt.gate.report import GateReport, gate_report
@@ -15,12 +17,16 @@ from tpt.records import Problem, Trace, Verdict
 from tpt.run.directory import log_event
 from tpt.run.journal import Pair
 from tpt.run.stage import StageContext
-from tpt.system.jsonl import iterate_lines
+from tpt.system.jsonl import iterate_lines, read_records
 
 EARLY_PROBLEMS = 40
 """Problems looked at: none of so many with anything to keep means fewer than one in ten (95 % confidence)."""
 EARLY_SAMPLES = 200
 """Samples looked at, at least, where there are so many."""
+MOST_SAMPLES = 5
+"""Of one problem, while a model is scored: more problems tell more than more samples of them."""
+MOST_TRIES = 10
+"""Of one problem, while it is thought about."""
 
 
 def early_problems(order: Sequence[str], samples: int) -> list[str]:
@@ -33,10 +39,10 @@ def watch_evaluation(context: StageContext, problems: dict[str, Problem]) -> Ear
     config = context.config
     if context.round_dir.index or config.stop.gate == "off":
         return None
-    samples = config.evaluate.samples
+    samples = min(config.evaluate.samples, MOST_SAMPLES)
 
     def decide(pairs: list[Pair], pace: float | None) -> None:
-        seen = seen_of(context, problems, pairs, pace, max_tokens=config.evaluate.max_tokens)
+        seen = seen_of(context, problems, pairs, pace, config.evaluate)
         report = gate_report(seen, warnings=[])
         # How many tests a program passes is not found out while scoring.
         _act(context, report, "held-out problems", stops=report.stops and not config.prune.min_tests_passed)
@@ -54,11 +60,12 @@ def watch_thinking(context: StageContext, problems: dict[str, Problem], order: S
         return None
 
     def decide(pairs: list[Pair], pace: float | None) -> None:
-        seen = seen_of(context, problems, pairs, pace, max_tokens=config.think.max_tokens)
+        seen = seen_of(context, problems, pairs, pace, config.think)
         report = gate_report(seen, warnings=[])
         _act(context, report, "training problems", stops=report.stops)
 
-    return EarlyLook(order[:EARLY_PROBLEMS], config.think.samples, decide, until=keepable_by(context, problems))
+    tries = min(config.think.samples, MOST_TRIES)
+    return EarlyLook(order[:EARLY_PROBLEMS], tries, decide, until=keepable_by(context, problems))
 
 
 def keepable_by(context: StageContext, problems: dict[str, Problem]) -> Callable[[Trace, Verdict], bool]:
@@ -68,18 +75,27 @@ def keepable_by(context: StageContext, problems: dict[str, Problem]) -> Callable
 
 
 def seen_of(
-    context: StageContext, problems: dict[str, Problem], pairs: list[Pair], pace: float | None, *, max_tokens: int
+    context: StageContext,
+    problems: dict[str, Problem],
+    pairs: list[Pair],
+    pace: float | None,
+    asked: ThinkConfig | EvaluateConfig,
 ) -> EarlySamples:
-    """Return samples of some problems with what the gate must know besides."""
+    """Return samples of some problems with what the gate must know besides; ``asked`` says how they were sampled."""
     run, config = context.run, context.config
+    heldout = read_records(run.heldout, Problem)
+    claiming = split_problems(heldout, config).claiming
     return EarlySamples(
         config=config,
         pairs=pairs,
         problems=problems,
         keepable=keepable_by(context, problems),
-        max_tokens=max_tokens,
+        max_tokens=asked.max_tokens,
+        temperature=asked.temperature,
         train_problems=sum(1 for _ in iterate_lines(run.problems, Problem)),
-        heldout_problems=sum(1 for _ in iterate_lines(run.heldout, Problem)),
+        claiming=len(claiming),
+        claiming_units=units_of(heldout, set(claiming)),
+        clustered=any(problem.cluster for problem in heldout),
         seconds_per_sample=pace,
     )
 

@@ -43,7 +43,10 @@ class Sampler(Protocol):
 class Fixed:
     """N samples of every problem; a byte for each is all that it remembers."""
 
-    def __init__(self, problem_ids: list[str], samples: int) -> None:
+    def __init__(self, problem_ids: list[str], samples: int, *, first: tuple[int, int] = (0, 0)) -> None:
+        """Take ``samples`` of each problem, problem by problem; of the first so many problems so many ones come before."""
+        problems, few = min(first[0], len(problem_ids)), min(first[1], samples)
+        self._early = iter([problem * samples + sample for problem in range(problems) for sample in range(few)])
         self.target = len(problem_ids) * samples
         self._problem_ids = problem_ids
         self._samples = samples
@@ -53,12 +56,20 @@ class Fixed:
         """All samples before this one have been asked for."""
         self._recorded = 0
 
+    def _following(self) -> int:
+        """Return the place of the next sample to ask for; -1: there is none."""
+        early = next((at for at in self._early if not self._asked[at]), -1)
+        if early >= 0:
+            return early
+        found = self._asked.find(0, self._next)
+        self._next = max(self._next, found)
+        return found
+
     def next_requests(self, room: int) -> list[RequestId]:
         """See Sampler."""
         chosen: list[RequestId] = []
-        while len(chosen) < room and (at := self._asked.find(0, self._next)) >= 0:
+        while len(chosen) < room and (at := self._following()) >= 0:
             self._asked[at] = 1
-            self._next = at + 1
             chosen.append((self._problem_ids[at // self._samples], at % self._samples))
         return chosen
 

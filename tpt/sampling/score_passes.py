@@ -24,11 +24,19 @@ from tpt.system.jsonl import read_records
 
 
 def score_passes(
-    section: EvaluateConfig, problem_ids: list[str], at: ScoredDir, *, watch: Watch | None = None
+    section: EvaluateConfig,
+    problem_ids: list[str],
+    at: ScoredDir,
+    *,
+    watch: Watch | None = None,
+    first: tuple[int, int] = (0, 0),
 ) -> list[Pass]:
-    """Return the samples, and one greedy sample of every problem unless they are greedy themselves."""
+    """Return the samples, and one greedy sample of every problem unless they are greedy themselves.
+
+    ``first``: see ``Fixed``.
+    """
     sampling = sampling_of(section)
-    passes = [Pass(Fixed(problem_ids, section.samples), sampling, at.path, watch)]
+    passes = [Pass(Fixed(problem_ids, section.samples, first=first), sampling, at.path, watch)]
     if section.greedy_samples:
         greedy = dataclasses.replace(sampling, temperature=0.0, top_p=1.0, top_k=0)
         passes.append(Pass(Fixed(problem_ids, section.greedy_samples), greedy, at.greedy))
