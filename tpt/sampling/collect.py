@@ -109,6 +109,10 @@ class SamplingJob:
         return [replace(verdict, checksum=checksum_of(trace, verdict)) for trace, verdict in pairs]
 
 
+_InFlight = dict[RequestId, tuple[int, float]]
+"""Seed and time of the asking; the oldest comes first."""
+
+
 def collect(
     sampler: Sampler, job: SamplingJob, *, traces_path: Path, verdicts_path: Path, surplus_path: Path
 ) -> Collected:
@@ -124,8 +128,7 @@ def collect(
     if job.watch:
         job.watch.decide()
     started = time.monotonic()
-    in_flight: dict[RequestId, tuple[int, float]] = {}
-    """Seed and time of the asking; the oldest comes first."""
+    in_flight: _InFlight = {}
     cancelled = cancelled_tokens = 0
     with open_append(traces_path) as traces_file, open_append(verdicts_path) as verdicts_file:
         judging = Judging(job.judged, apart=job.judges_apart)
@@ -138,11 +141,7 @@ def collect(
             return bool(pairs)
 
         while not sampler.finished():
-            for key in sampler.next_requests(max(0, job.engine.slots - len(in_flight))):
-                in_flight[key] = job.seed_of(key), time.monotonic()
-                prompt = job.prompt_of(key)
-                progress.prompt_tokens += len(prompt)
-                job.engine.add(Request(key, prompt, in_flight[key][0], job.sampling))
+            _ask(sampler.next_requests(max(0, job.engine.slots - len(in_flight))), in_flight, job, progress)
             done = job.engine.step() if in_flight else []
             traces = [trace_of(each, in_flight.pop(each.id)[0], job.chat, job.hints) for each in done]
             append_records(traces_file, traces)
@@ -171,6 +170,14 @@ def collect(
         failed_requests=progress.failed,
         sampling_s=round(sampling_s, 3),
     )
+
+
+def _ask(keys: Iterable[RequestId], in_flight: _InFlight, job: SamplingJob, progress: Progress) -> None:
+    for key in keys:
+        in_flight[key] = job.seed_of(key), time.monotonic()
+        prompt = job.prompt_of(key)
+        progress.prompt_tokens += len(prompt)
+        job.engine.add(Request(key, prompt, in_flight[key][0], job.sampling))
 
 
 def _recovered(journal: Journal, job: SamplingJob, progress: Progress) -> Iterator[tuple[RequestId, int | None]]:
