@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -17,8 +18,10 @@ from tpt.evidence import Evidence, compare_runs, evidence_of
 from tpt.evidence.best_round import DRAWS
 from tpt.records import Outcome, Verdict
 from tpt.report.compared import comparison_text
+from tpt.report.html.words import short_headline
 from tpt.report.markdown import markdown_report
 from tpt.report.rows import report_rows
+from tpt.report.sentences import gain_text
 from tpt.report.text import headline, notes
 from tpt.scoring import sign_flip_p
 from tpt.system.jsonl import from_table, replace_records, to_table
@@ -114,6 +117,30 @@ def test_a_gain_that_the_choosing_problems_cannot_see_is_named_as_such(tmp_path:
     assert "On all 60, round 1 is a gain" in headline(found)
 
 
+def test_rounds_that_lost_are_called_losses(tmp_path: Path) -> None:
+    found = evidence(tmp_path / "one", many(2), many(1), many(2))
+    lost = found.rounds[1].to_base
+    assert lost is not None and lost.strict.finding == "loss"
+    assert f"Round 1 ({gain_text(lost.strict)} points) is a loss, on all 60." in headline(found)
+    both = headline(evidence(tmp_path / "two", many(2), many(1), many(1), settings=("evaluate.choose_share=1.0",)))
+    assert re.search(r"Round 1 \(.* points\), round 2 \(.* points\) are losses, on all 60\.", both)
+    assert "loss" not in headline(evidence(tmp_path / "none", many(2), many(2)))
+
+
+def test_scores_that_never_change_say_nothing_of_what_would_be_seen(tmp_path: Path) -> None:
+    for name, row in (("none", "WWWW"), ("all", "SSSS")):
+        same = {f"p{index:02d}": row for index in range(40)}
+        (said,) = [each for each in notes(evidence(tmp_path / name, same, same)) if "Holm" in each]
+        assert "not known how large a true gain would be detected" in said and "80 %" not in said
+
+
+def test_too_few_choosing_problems_are_not_helped_by_samples(tmp_path: Path) -> None:
+    before, after = ({f"p{index:02d}": row for index in range(9)} for row in ("WWWW", "SSSS"))
+    found = evidence(tmp_path, before, after)
+    assert found.best == 0 and found.choosing_units < found.needed_for_star
+    assert "more held-out problems would settle it" in headline(found)
+
+
 def test_curves_that_cross(tmp_path: Path) -> None:
     spread = {f"p{index:02d}": "SWWWWWWW" for index in range(40)}
     sharp = {f"p{index:02d}": "SSSSSSSS" if index < 10 else "WWWWWWWW" for index in range(40)}
@@ -136,6 +163,8 @@ def test_nothing_is_claimed_without_a_gain(tmp_path: Path) -> None:
     assert "is a gain" not in headline(found)
     alone = evidence(tmp_path / "alone", {"a": "WW"}, {"a": "SS"})
     assert alone.rounds[1].to_base is None and alone.claim is None
+    assert headline(alone) == short_headline(alone)
+    assert "a single held-out problem leaves nothing to pair" in headline(alone)
     assert evidence(tmp_path / "base", BASE).rounds[0].to_best is None
 
 

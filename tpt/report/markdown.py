@@ -22,9 +22,10 @@ def markdown_report(
     if not rows:
         return f"# {title}\n\nNo round is finished yet.\n"
     base = records[0].evaluate
+    units = "problems" if evidence.clusters is None else "clusters of problems"
     scored = (
         f"Scored on {base.problems:,} held-out problems, {base.samples} samples each; ± and brackets: 95 % intervals over "
-        "problems. Strict: the value is right and the asked answer format was kept; lenient: the value is right; greedy: the "
+        f"{units}. Strict: the value is right and the asked answer format was kept; lenient: the value is right; greedy: the "
         "value of one greedy sample is right. Gain: strict pass@1 less round 0's, paired by problem. Its three parts add up: "
         "format (right values written as asked), sharpening (samples nearer to the greedy answer) and skill (the greedy "
         f"answer right). {evidence.choosing:,} of the problems chose the best round; the claim above is about "
@@ -64,7 +65,7 @@ def _differences(evidence: Evidence) -> str:
             p_cell(found.p_value),
             p_cell(found.p_holm),
             found.finding,
-            "none" if found.detectable is None else f"{100 * found.detectable:.1f}",
+            _detectable(found),
         )
         for card in evidence.rounds
         for name, compared in _compared(card)
@@ -77,9 +78,15 @@ def _differences(evidence: Evidence) -> str:
         aligned_table(header, lines)
         + f"\nIn points; p of a two-sided sign-flip test by problem, level {evidence.level:g}. {evidence.family}. Each interval "
         "holds what that test does not reject at the level its adjustment leaves it. Detectable: the smallest true difference "
-        "that is detected 80 % of the time. Differences to the best round are on the "
+        "that is detected 80 % of the time (?: all problems changed alike). Differences to the best round are on the "
         f"{evidence.claiming:,} problems of the claim.\n"
     )
+
+
+def _detectable(found: Difference) -> str:
+    if found.stderr == 0:
+        return "?"
+    return "none" if found.detectable is None else f"{100 * found.detectable:.1f}"
 
 
 def _scores(found: Comparison) -> list[tuple[str, Difference | None]]:
@@ -107,7 +114,10 @@ def _coverage(evidence: Evidence) -> str:
     return (
         aligned_table(header, lines)
         + "\nSolved: some sample is right. Gained and lost are against round 0, by as many samples of each; p of McNemar's "
-        "exact test.\n\n" + "\n".join(f"- {note}" for note in notes(evidence)) + "\n" + listed
+        "exact test, or of sign flips where problems are clustered or counts not whole.\n\n"
+        + "\n".join(f"- {note}" for note in notes(evidence))
+        + "\n"
+        + listed
     )
 
 

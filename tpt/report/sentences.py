@@ -134,11 +134,9 @@ def power_text(evidence: Evidence) -> list[str]:
     if last is None:
         return []
     unit = "problems" if evidence.clusters is None else "clusters of problems"
-    called, starred = _true_gain(last.strict.detectable), _true_gain(evidence.detectable_star)
     said = (
         f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not significant. "
-        f"{called.capitalize()} would be detected 80 % of the time; {starred} would make a round the best one as often, on "
-        f"the {evidence.choosing:,} problems that pick it."
+        f"{_seen_text(last.strict, evidence)}"
     )
     few = evidence.needed_for_star
     if evidence.choosing_units < few:
@@ -146,6 +144,16 @@ def power_text(evidence: Evidence) -> list[str]:
     if evidence.clusters is not None:
         said += f" The {evidence.rounds[0].problems:,} problems are {evidence.clusters:,} clusters, which count as the units."
     return [said]
+
+
+def _seen_text(strict: Difference, evidence: Evidence) -> str:
+    if strict.stderr == 0:
+        return "As all problems changed alike, it is not known how large a true gain would be detected."
+    called, starred = _true_gain(strict.detectable), _true_gain(evidence.detectable_star)
+    return (
+        f"{called.capitalize()} would be detected 80 % of the time; {starred} would make a round the best one as often, on "
+        f"the {evidence.choosing:,} problems that pick it."
+    )
 
 
 def _true_gain(smallest: float | None) -> str:

@@ -99,12 +99,25 @@ def unclaimed(evidence: Evidence) -> str:
     base = evidence.rounds[0]
     if len(evidence.rounds) == 1:
         return f"Only the base model is scored so far. Its strict pass@1 is {score_text(base.strict)}."
+    if all(card.to_base is None for card in evidence.rounds):
+        return "No round can be compared with the base model: a single held-out problem leaves nothing to pair."
     if evidence.choosing == base.problems:
-        return f"No round beat the base model ({score_text(base.strict)} strict pass@1) by more than noise."
-    return (
-        f"No round beat the base model by more than noise on the {evidence.choosing:,} held-out problems that pick the best "
-        "round, so the base model stays the best."
-    )
+        said = f"No round beat the base model ({score_text(base.strict)} strict pass@1) by more than noise."
+    else:
+        said = (
+            f"No round beat the base model by more than noise on the {evidence.choosing:,} held-out problems that pick the "
+            "best round, so the base model stays the best."
+        )
+    return f"{said} {_losses(evidence)}".rstrip()
+
+
+def _losses(evidence: Evidence) -> str:
+    lost = [(card.to_base.strict, card.round) for card in evidence.rounds if card.to_base]
+    told = [f"round {index} ({gain_text(found)} points)" for found, index in lost if found.finding == "loss"]
+    if not told:
+        return ""
+    which = f"{told[0]} is a loss" if len(told) == 1 else f"{', '.join(told)} are losses"
+    return f"{which[0].upper()}{which[1:]}, on all {evidence.rounds[0].problems:,}."
 
 
 def unclaimed_gain(evidence: Evidence) -> str:
@@ -113,9 +126,10 @@ def unclaimed_gain(evidence: Evidence) -> str:
     most, index = max(gains, key=lambda gain: gain[0].mean, default=(None, 0))
     if most is None or most.finding != "gain":
         return ""
+    too_few = evidence.choosing_units < evidence.needed_for_star
     return (
-        f"On all {evidence.rounds[0].problems:,}, round {index} is a gain ({gain_text(most)} points): more held-out problems or "
-        "samples (evaluate.samples) would settle it."
+        f"On all {evidence.rounds[0].problems:,}, round {index} is a gain ({gain_text(most)} points): more held-out problems"
+        f"{'' if too_few else ' or samples (evaluate.samples)'} would settle it."
     )
 
 

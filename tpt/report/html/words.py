@@ -29,6 +29,8 @@ def short_headline(evidence: Evidence) -> str:
 
 def _no_gain(evidence: Evidence) -> str:
     """Return that no round is the best one, and which ones are worse than the base model."""
+    if all(card.to_base is None for card in evidence.rounds):
+        return unclaimed(evidence)
     worse = [str(card.round) for card in evidence.rounds if card.to_base and card.to_base.strict.finding == "loss"]
     last = evidence.rounds[-1].round
     if worse:
