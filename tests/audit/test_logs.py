@@ -119,6 +119,19 @@ def test_a_log_without_gold_answers_keeps_its_own_verdicts(tmp_path: Path) -> No
     assert found["told"]["verdicts"] == "the file's own" and found["outcomes"] == {"": "CWWCCW"}
 
 
+def test_prompt_and_completion_as_chats(tmp_path: Path) -> None:
+    def row(said: str, **more: Any) -> dict[str, Any]:
+        asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How many are 5 and 5?"}]
+        return {"prompt": asked, "completion": [{"role": "assistant", "content": said}], **more}
+
+    path = tmp_path / "trl.jsonl"
+    rows = [row("#### 10", answer="10"), row("#### 9", answer="10")]
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    assert imported(tmp_path / "in", path)["outcomes"] == {"10": "CW"}
+    path.write_text("".join(json.dumps({**each, "prompt": "How many?"}) + "\n" for each in rows))
+    assert imported(tmp_path / "text", path, layout="trl")["outcomes"] == {"10": "CW"}
+
+
 def test_a_file_for_each_sample(tmp_path: Path) -> None:
     texts = {
         "marbles-0/0.txt": "#### 10",

@@ -195,6 +195,17 @@ def _rollout(cells: Mapping[str, Any]) -> Cells:
     }
 
 
+def _prompt_completion(cells: Mapping[str, Any]) -> Iterator[Cells]:
+    said = reply(turns_of(cells["completion"]))
+    yield {
+        "problem_id": cells.get("id"),
+        "question": last_question(turns_of(cells["prompt"])) or cells["prompt"],
+        **_gold(_first(cells, GOLDS)),
+        "completion": said,
+        FAILED: not said,
+    }
+
+
 def _chat(cells: Mapping[str, Any]) -> Iterator[Cells]:
     turns = next(filter(None, (turns_of(cells.get(name)) for name in _CHATS)))
     told = cells.get("is_correct", cells.get("correct", cells.get("reward", cells.get("result"))))
@@ -249,6 +260,11 @@ LAYOUTS = {
         ),
         _verifiers,
         "traces (or prompt, completion and reward)",
+    ),
+    "trl": Layout(
+        lambda cells: "prompt" in cells and bool(turns_of(cells.get("completion"))),
+        _prompt_completion,
+        "prompt, and a chat in completion",
     ),
     "rllm": Layout(
         lambda cells: isinstance(cells.get("trajectories"), list) and "is_correct" in cells,
