@@ -132,6 +132,24 @@ def test_prompt_and_completion_as_chats(tmp_path: Path) -> None:
     assert imported(tmp_path / "text", path, layout="trl")["outcomes"] == {"10": "CW"}
 
 
+@pytest.mark.parametrize(
+    ("name", "emptied"),
+    [
+        ("lm_eval.jsonl", {"resps": []}),
+        ("batch_output.jsonl", {"response": {"body": {"choices": []}}}),
+        ("rllm.jsonl", {"trajectories": []}),
+    ],
+)
+def test_a_row_without_a_sample_is_a_failed_one(tmp_path: Path, name: str, emptied: dict[str, Any]) -> None:
+    rows = [json.loads(line) for line in (LOGS / name).read_text().splitlines()]
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(each) + "\n" for each in [*rows, {**rows[0], **emptied}]))
+    gold = from_source() if name.startswith("batch") else OF_ITS_OWN
+    told = [imported(tmp_path / str(index), each, gold=gold)["told"] for index, each in enumerate((LOGS / name, path))]
+    failed = [each.get("failed requests left out", 0) for each in told]
+    assert failed[1] == failed[0] + 1
+
+
 def test_a_file_for_each_sample(tmp_path: Path) -> None:
     texts = {
         "marbles-0/0.txt": "#### 10",

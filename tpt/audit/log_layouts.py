@@ -88,8 +88,8 @@ def _lm_eval(cells: Mapping[str, Any]) -> Iterator[Cells]:
         "question": _first(doc, QUESTIONS) or asked,
         **_gold(cells["target"]),
     }
-    for completion in _flat(cells["resps"]):
-        yield {**told, "completion": completion}
+    for completion in list(_flat(cells["resps"])) or [None]:
+        yield {**told, "completion": completion, FAILED: completion is None}
 
 
 def _inspect(cells: Mapping[str, Any]) -> Iterator[Cells]:
@@ -144,7 +144,7 @@ def _batch(cells: Mapping[str, Any]) -> Iterator[Cells]:
         yield {**told, "completion": text, "finish_reason": ended, FAILED: not text}
         return
     tokens = cell_at(body, "usage.completion_tokens") if len(choices) == 1 else None
-    for choice in choices:
+    for choice in choices or [None]:
         said = _message(choice)
         ended = choice.get("finish_reason") if isinstance(choice, dict) else None
         yield {**told, "completion": said, "finish_reason": ended, "completion_tokens": tokens, FAILED: said is None}
@@ -222,7 +222,7 @@ def _chat(cells: Mapping[str, Any]) -> Iterator[Cells]:
 
 def _episodes(cells: Mapping[str, Any]) -> Iterator[Cells]:
     task = cells.get("task") if isinstance(cells.get("task"), dict) else {}
-    for trajectory in cells["trajectories"]:
+    for trajectory in cells["trajectories"] or [{}]:
         turns = turns_of(cell_at(trajectory, "steps[-1].chat_completions")) if isinstance(trajectory, dict) else []
         own = trajectory.get("task") if isinstance(trajectory, dict) else None
         about = own if isinstance(own, dict) else task or {}
