@@ -107,6 +107,6 @@ def test_thousands_of_questions_take_seconds():
     rng = random.Random(0)
     words = [f"w{index}" for index in range(300)]
     questions = [" ".join(rng.choices(words, k=45)) + " how much did all of them pay in the end" for _ in range(9000)]
-    start = time.monotonic()
+    start = time.process_time()  # a busy machine is no slower a search
     closest_pairs(problems("train", *questions[:7500]), problems("held", *questions[7500:]))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tpt.evidence import Comparison, Coverage, Difference, Evidence, RoundCard
 from tpt.records import RoundRecord
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import count, gain_text, p_cell, score_text
+from tpt.report.sentences import count, gain_text, is_unmoved, p_cell, score_text
 from tpt.report.text import cells, headings, headline, notes
 from tpt.system.terminal import printable
 
@@ -78,13 +78,13 @@ def _differences(evidence: Evidence) -> str:
         aligned_table(header, lines)
         + f"\nIn points; p of a two-sided sign-flip test by problem, level {evidence.level:g}. {evidence.family}. Each interval "
         "holds what that test does not reject at the level its adjustment leaves it. Detectable: the smallest true difference "
-        "that is detected 80 % of the time (?: all problems changed alike). Differences to the best round are on the "
+        "that is detected 80 % of the time (?: no problem's score changed). Differences to the best round are on the "
         f"{evidence.claiming:,} problems of the claim.\n"
     )
 
 
 def _detectable(found: Difference) -> str:
-    if found.stderr == 0:
+    if is_unmoved(found):
         return "?"
     return "none" if found.detectable is None else f"{100 * found.detectable:.1f}"
 

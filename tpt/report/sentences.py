@@ -146,9 +146,14 @@ def power_text(evidence: Evidence) -> list[str]:
     return [said]
 
 
+def is_unmoved(found: Difference) -> bool:
+    """Tell whether no problem's score changed, which says nothing of how much scores vary."""
+    return found.stderr == 0 and found.mean == 0
+
+
 def _seen_text(strict: Difference, evidence: Evidence) -> str:
-    if strict.stderr == 0:
-        return "As all problems changed alike, it is not known how large a true gain would be detected."
+    if is_unmoved(strict):
+        return "As no problem's score changed, it is not known how large a true gain would be detected."
     called, starred = _true_gain(strict.detectable), _true_gain(evidence.detectable_star)
     return (
         f"{called.capitalize()} would be detected 80 % of the time; {starred} would make a round the best one as often, on "
