@@ -3,8 +3,7 @@
     python benchmarks/judging.py [--kind code|math] [--problems 100] [--samples 4] [--slots 256] [--step-ms 15] [--repeats 3]
 
 The engine is a script that sleeps for each decode step, as a driver does while a GPU computes; the verifiers are the real
-ones, on real problems from TPT_DATA: MBPP's own programs, one in fifty of them followed by an endless loop, or GSM8K's
-answers judged as mathematics. A token is four bytes.
+ones, on real problems from TPT_DATA: MBPP's own programs, or GSM8K's answers judged as mathematics. A token is four bytes.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ from tpt.verifiers.gold import gold_completion
 from tpt.verifiers.judge import judge
 
 DATA = os.environ.get("TPT_DATA", "data")
-SOURCES = {"code": f"mbpp:{DATA}/code/mbpp.jsonl", "math": f"gsm8k:{DATA}/gsm8k?split=test"}
-LOOP = "\nwhile True: pass\n```"
+SOURCES = {"code": f"mbpp:{DATA}/code/mbpp.jsonl", "math": f"gsm8k:{DATA}/math/gsm8k_test.jsonl"}
 
 
 class Sleeping(ScriptedEngine):
@@ -87,12 +85,10 @@ def timed(problems: dict[str, Problem], given: argparse.Namespace, *, apart: boo
 
 
 def written(problem: Problem, request: Request) -> str:
-    """Return the problem's own solution behind as much thought as models differ by, a few of the programs endless."""
+    """Return the problem's own solution behind as much thought as models differ by."""
     chance = random.Random(request.seed)
     text = gold_completion(problem)
     assert text is not None
-    if problem.kind == "code" and chance.random() < 0.02:
-        text = text.rstrip().removesuffix("```") + LOOP
     return "Let me think. " * chance.randint(1, 20) + "\n" + text
 
 

@@ -181,8 +181,8 @@ def test_human_eval_and_mbpp(tmp_path):
     first, second = load_problems(f"mbpp:{write(tmp_path / 'm.jsonl', basic, clean)}")
     assert first.question.endswith("It must pass tests such as:\n\nassert plus(1, 2) == 3")
     assert first.tests == [
-        {"type": "assert", "code": "assert plus(1, 2) == 3", "entry_point": "plus", "time_limit_s": 15},
-        {"type": "assert", "code": "assert plus(0, 0) == 0", "entry_point": "plus", "time_limit_s": 15},
+        {"type": "assert", "code": "assert plus(1, 2) == 3", "entry_point": "plus", "time_limit_s": 10},
+        {"type": "assert", "code": "assert plus(0, 0) == 0", "entry_point": "plus", "time_limit_s": 10},
     ]
     assert first.solution == "import math\ndef plus(a, b):\n    return a + b"
     assert (second.tests or [])[0] | {"code": ""} == {
@@ -190,7 +190,7 @@ def test_human_eval_and_mbpp(tmp_path):
         "code": "",
         "setup": "import math",
         "entry_point": "minus",
-        "time_limit_s": 15,
+        "time_limit_s": 10,
     }
     assert "plus(0, 0)" in load_problems(f"mbpp:{tmp_path / 'm.jsonl'}?shown=2")[0].question
 

@@ -16,7 +16,7 @@ HUMAN_EVAL = Hub("openai/openai_humaneval", ("test",))
 MBPP_SPLITS = ("train", "test", "validation", "prompt")
 MBPP = {name: Hub("google-research-datasets/mbpp", MBPP_SPLITS, config=name) for name in ("full", "sanitized")}
 
-_MBPP_TIME_LIMIT_S = 15
+_MBPP_TIME_LIMIT_S = 10
 """One of its own solutions takes 5 s of a middling core."""
 
 
