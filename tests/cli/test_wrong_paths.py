@@ -197,7 +197,7 @@ def test_a_published_set_in_a_folder_of_an_absolute_path_is_no_url(tpt: Tpt, tmp
         assert result.code == 0 and "problems: 1" in result.out
 
 
-@pytest.mark.parametrize("out", ["file:///tmp/run", "https://example.org/run", "hdfs://host/run"])
+@pytest.mark.parametrize("out", ["file:///srv/run", "https://example.org/run", "hdfs://host/run"])
 def test_a_dry_run_refuses_the_stores_that_a_run_refuses(
     out: str, fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

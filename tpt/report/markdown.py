@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tpt.evidence import Comparison, Coverage, Difference, Evidence, RoundCard
 from tpt.records import RoundRecord
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import count, gain_text, is_unmoved, p_cell, score_text
+from tpt.report.sentences import count, gain_text, is_unmoved, p_cell, score_text, unit_text
 from tpt.report.text import cells, headings, headline, notes
 from tpt.system.terminal import printable
 
@@ -22,11 +22,10 @@ def markdown_report(
     if not rows:
         return f"# {title}\n\nNo round is finished yet.\n"
     base = records[0].evaluate
-    units = "problems" if evidence.clusters is None else "clusters of problems"
     scored = (
         f"Scored on {base.problems:,} held-out problems, {base.samples} samples each; ± and brackets: 95 % intervals over "
-        f"{units}. Strict: the value is right and the asked answer format was kept; lenient: the value is right; greedy: the "
-        "value of one greedy sample is right. Gain: strict pass@1 less round 0's, paired by problem. Its three parts add up: "
+        f"{unit_text(evidence)}. Strict: the value is right and the asked answer format was kept; lenient: the value is right; "
+        "greedy: the value of one greedy sample is right. Gain: strict pass@1 less round 0's, paired by problem. Its three parts add up: "
         "format (right values written as asked), sharpening (samples nearer to the greedy answer) and skill (the greedy "
         f"answer right). {evidence.choosing:,} of the problems chose the best round; the claim above is about "
         + (f"the {evidence.claiming:,} others." if evidence.claiming < base.problems else "the same ones.")

@@ -133,7 +133,7 @@ def power_text(evidence: Evidence) -> list[str]:
     last = evidence.rounds[-1].to_base
     if last is None:
         return []
-    unit = "problems" if evidence.clusters is None else "clusters of problems"
+    unit = unit_text(evidence)
     said = (
         f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not significant. "
         f"{_seen_text(last.strict, evidence)}"
@@ -144,6 +144,11 @@ def power_text(evidence: Evidence) -> list[str]:
     if evidence.clusters is not None:
         said += f" The {evidence.rounds[0].problems:,} problems are {evidence.clusters:,} clusters, which count as the units."
     return [said]
+
+
+def unit_text(evidence: Evidence) -> str:
+    """Return what counts as one where held-out problems are drawn or flipped."""
+    return "problems" if evidence.clusters is None else "clusters of problems"
 
 
 def is_unmoved(found: Difference) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tpt.evidence import Evidence
+from tpt.evidence import Difference, Evidence
 from tpt.records import Estimate
 from tpt.report.rows import RoundRow
 from tpt.report.sentences import (
@@ -99,7 +99,7 @@ def unclaimed(evidence: Evidence) -> str:
     base = evidence.rounds[0]
     if len(evidence.rounds) == 1:
         return f"Only the base model is scored so far. Its strict pass@1 is {score_text(base.strict)}."
-    if all(card.to_base is None for card in evidence.rounds):
+    if not is_compared(evidence):
         return "No round can be compared with the base model: a single held-out problem leaves nothing to pair."
     if evidence.choosing == base.problems:
         said = f"No round beat the base model ({score_text(base.strict)} strict pass@1) by more than noise."
@@ -108,16 +108,22 @@ def unclaimed(evidence: Evidence) -> str:
             f"No round beat the base model by more than noise on the {evidence.choosing:,} held-out problems that pick the "
             "best round, so the base model stays the best."
         )
-    return f"{said} {_losses(evidence)}".rstrip()
-
-
-def _losses(evidence: Evidence) -> str:
-    lost = [(card.to_base.strict, card.round) for card in evidence.rounds if card.to_base]
-    told = [f"round {index} ({gain_text(found)} points)" for found, index in lost if found.finding == "loss"]
+    told = [f"round {index} ({gain_text(found)} points)" for index, found in losses(evidence)]
     if not told:
-        return ""
+        return said
     which = f"{told[0]} is a loss" if len(told) == 1 else f"{', '.join(told)} are losses"
-    return f"{which[0].upper()}{which[1:]}, on all {evidence.rounds[0].problems:,}."
+    return f"{said} {which[0].upper()}{which[1:]}, on all {base.problems:,}."
+
+
+def is_compared(evidence: Evidence) -> bool:
+    """Tell whether any round is compared with the base model."""
+    return any(card.to_base for card in evidence.rounds)
+
+
+def losses(evidence: Evidence) -> list[tuple[int, Difference]]:
+    """Return the rounds that are worse than the base model, with their strict change on all problems."""
+    changes = [(card.round, card.to_base.strict) for card in evidence.rounds if card.to_base]
+    return [(index, found) for index, found in changes if found.finding == "loss"]
 
 
 def unclaimed_gain(evidence: Evidence) -> str:

@@ -60,7 +60,7 @@ def sample(
     chat = open_chat(config.asked_prompt, model.spec, cache)
     for each in passes:
         each.at.mkdir(parents=True, exist_ok=True)
-    kinds = {problem.kind for problem in problems.values()}
+    apart = config.verify.where == "ray" or any(problem.kind not in AT_ONCE for problem in problems.values())
     hints = Hints(hint_function, problems, config.think.samples)
     with (
         PromptFile(hints.prompts(chat), passes[0].at) as prompt_ids,
@@ -85,7 +85,7 @@ def sample(
                     watch=each.watch,
                     chat=chat,
                     hints=hints,
-                    judges_apart=config.verify.where == "ray" or not kinds <= AT_ONCE,
+                    judges_apart=apart,
                 )
                 collected.append(collect(each.sampler, job, **_files(each.at)))
             return collected, {**engine.describe(), "guarantee": engine.guarantee, "prompt": chat.fingerprint()}

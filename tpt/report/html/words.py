@@ -5,7 +5,7 @@ from __future__ import annotations
 from tpt.evidence import Comparison, Difference, Evidence, RoundCard
 from tpt.report.html.page_data import round_name
 from tpt.report.sentences import coverage_text, p_text, parts_text
-from tpt.report.text import unclaimed, unclaimed_gain
+from tpt.report.text import is_compared, losses, unclaimed, unclaimed_gain
 
 
 def short_headline(evidence: Evidence) -> str:
@@ -14,7 +14,7 @@ def short_headline(evidence: Evidence) -> str:
         return "No round is finished yet."
     claim = evidence.claim
     if claim is None:
-        return _no_gain(evidence) if len(evidence.rounds) > 1 else unclaimed(evidence)
+        return _no_gain(evidence) if is_compared(evidence) else unclaimed(evidence)
     after, before = share_text(claim.strict_after.mean), share_text(claim.strict_before.mean)
     strict, most = claim.comparison.strict, claim.comparison.most
     if strict.finding == "within noise":
@@ -29,9 +29,7 @@ def short_headline(evidence: Evidence) -> str:
 
 def _no_gain(evidence: Evidence) -> str:
     """Return that no round is the best one, and which ones are worse than the base model."""
-    if all(card.to_base is None for card in evidence.rounds):
-        return unclaimed(evidence)
-    worse = [str(card.round) for card in evidence.rounds if card.to_base and card.to_base.strict.finding == "loss"]
+    worse = [str(index) for index, _ in losses(evidence)]
     last = evidence.rounds[-1].round
     if worse:
         which = f"round {worse[0]} is" if len(worse) == 1 else f"rounds {', '.join(worse)} are"
@@ -43,7 +41,7 @@ def _no_gain(evidence: Evidence) -> str:
 def claim_note(evidence: Evidence) -> str:
     """Return what the headline rests on."""
     if evidence.claim is None:
-        said = unclaimed(evidence) if len(evidence.rounds) > 1 else ""
+        said = unclaimed(evidence) if is_compared(evidence) else ""
         return f"{said} {unclaimed_gain(evidence)}".strip() if evidence.rounds else ""
     claim = evidence.claim
     strict = claim.comparison.strict
