@@ -25,7 +25,8 @@ def markdown_report(
     scored = (
         f"Scored on {base.problems:,} held-out problems, {base.samples} samples each; ± and brackets: 95 % intervals over "
         f"{unit_text(evidence)}. Strict: the value is right and the asked answer format was kept; lenient: the value is right; "
-        "greedy: the value of one greedy sample is right. Gain: strict pass@1 less round 0's, paired by problem. Its three parts add up: "
+        "greedy: the value of one greedy sample is right. "
+        "Gain: strict pass@1 less round 0's, paired by problem. Its three parts add up: "
         "format (right values written as asked), sharpening (samples nearer to the greedy answer) and skill (the greedy "
         f"answer right). {evidence.choosing:,} of the problems chose the best round; the claim above is about "
         + (f"the {evidence.claiming:,} others." if evidence.claiming < base.problems else "the same ones.")
