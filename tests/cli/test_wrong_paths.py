@@ -233,7 +233,11 @@ def test_a_row_that_ends_early_hides_no_column(fails: Fails, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jsonl", gzip.compress(b'{"question": "a?", "answer": "1"}'), "a gzip file, whose name must end in .gz"),
+        (
+            "a.jsonl",
+            gzip.compress(b'{"question": "a?", "answer": "1"}', mtime=0),
+            "a gzip file, whose name must end in .gz",
+        ),
         ("a.parquet", b"PK\x03\x04" + bytes(30), "a ZIP archive"),
         ("a.csv", b"PAR1" + bytes(30), "a Parquet file, whose name must end in .parquet"),
         ("a.parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
