@@ -96,16 +96,16 @@ def think_with_model(
     closed = human_part(problems, config, round_dir.index).closed
     order = [each for each in walked_order(context, problems) if each not in closed]
     watch = watch_thinking(context, problems, order if config.think.sampler == "until_full" else sorted(order))
+    first = watch.first if watch else (0, 0)
     sampler: Sampler
     if config.think.sampler == "fixed":
-        first = watch.first if watch else (0, 0)
         sampler, unit = Fixed(sorted(order), config.think.samples, first=first), "samples"
     else:
         size = own_size(config, round_dir.index)
         most = config.prune.per_problem
         assert most != "all", "which the config refuses"
         tries, expected = config.think.samples, _expected(context, model)
-        sampler = UntilFull(order, samples=tries, size=size, per_problem=most, expected=expected)
+        sampler = UntilFull(order, samples=tries, size=size, per_problem=most, expected=expected, first=first)
         unit = "solved"
     with context.display(f"think ({unit})", total=sampler.target, spent_s=spent_s) as display:
         (collected,), described = sample(

@@ -13,7 +13,7 @@ from command_line import ENTRY, QUICKSTART, Finished, Tpt
 
 from tpt.errors import RunError
 from tpt.run.directory import RunDir
-from tpt.system.folders import said_of
+from tpt.system.folders import beside, said_of
 
 Fails = Callable[..., str]
 LOGS = Path(__file__).parents[1] / "data" / "logs"
@@ -87,7 +87,7 @@ def test_files_in_the_place_of_others_are_told_apart(
     assert told == f"error: {rows}: File exists. Name another path\n"
     told = fails("report", finished.path, "--html-to", tmp_path)
     assert f"error: {tmp_path}: Is a directory. Name another path" in told
-    assert not tmp_path.with_name(tmp_path.name + ".partial").exists()
+    assert not beside(tmp_path).exists()
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_a_folder_of_other_files_is_no_place_for_a_run(arguments: list[object], 
 
 @pytest.mark.parametrize("name", ["config.toml", "frozen.json", "logs", "round-0"])
 def test_what_a_killed_run_was_writing_is_its_own(name: str, tmp_path: Path) -> None:
-    (tmp_path / f"{name}.partial").write_text("")
+    beside(tmp_path / name).write_text("")
     RunDir(tmp_path).require_own()
-    (tmp_path / "thesis.tex.partial").write_text("")
-    with pytest.raises(RunError, match=r"such as .thesis\.tex\.partial"):
+    (tmp_path / f"{name}.partial").write_text("")
+    with pytest.raises(RunError, match=rf"such as .{name}\.partial"):
         RunDir(tmp_path).require_own()
 
 

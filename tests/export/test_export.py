@@ -186,16 +186,29 @@ def test_a_changed_checkpoint_is_refused(finished_copy: Path, tmp_path: Path, fa
     assert "changed since" in fails("export", finished_copy, "--round", "1", "--to", tmp_path / "x")
 
 
+def test_nothing_of_the_user_s_beside_an_export_is_touched(finished: Finished, tmp_path: Path, tpt: Tpt) -> None:
+    """Neither by the first export nor by one that takes its place, whatever they are written under."""
+    mine = [tmp_path / f"model.{end}" for end in ("partial", "replaced", "tmp", "old", "partial.partial")]
+    for each in mine:
+        each.mkdir()
+        (each / "thesis.tex").write_text("mine")
+    for again in ((), ("--force",)):
+        assert tpt("export", finished.path, "--to", tmp_path / "model", *again).code == 0
+        assert tpt("export", finished.path, "--dataset", "--to", tmp_path / "data", *again).code == 0
+    assert all((each / "thesis.tex").read_text() == "mine" for each in mine)
+    assert {each.name for each in tmp_path.iterdir()} == {"model", "data", *(each.name for each in mine)}
+
+
 def test_killed_at_any_moment_it_leaves_nothing_or_all(finished: Finished, tmp_path: Path, tpt: Tpt) -> None:
     out = tmp_path / "model"
     command = [*ENTRY, "export", str(finished.path), "--round", "0", "--to", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("model.partial*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob(".model.partial*")) and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(tmp_path.glob("model.partial*"))
+    assert list(tmp_path.glob(".model.partial*"))
     assert not out.exists()
     assert tpt("export", finished.path, "--round", "0", "--to", out).code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

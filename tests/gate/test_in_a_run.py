@@ -165,12 +165,14 @@ def test_thinking_stops_too(tmp_path: Path, sampler: str) -> None:
         context = opened(tmp_path / name, f'think.sampler="{sampler}"')
         problems, samples = problems_by_id(context.run.problems), context.config.think.samples
         order = problem_order(list(problems), 0, 1) if sampler == "until_full" else sorted(problems)
+        watch = watch_thinking(context, problems, order)
+        assert watch is not None
         made: Sampler = (
-            UntilFull(order, samples=samples, size=None, per_problem=1)
+            UntilFull(order, samples=samples, size=None, per_problem=1, first=watch.first)
             if sampler == "until_full"
-            else Fixed(order, samples)
+            else Fixed(order, samples, first=watch.first)
         )
-        return sampled(context, script, made, problems, watch_thinking(context, problems, order), **engine)
+        return sampled(context, script, made, problems, watch, **engine)
 
     with pytest.raises(KeyboardInterrupt):
         think("hopeless", models.hard, steps=20)

@@ -43,7 +43,7 @@ from tpt.run import outputs
 from tpt.run.directory import RunDir
 from tpt.seeds import seed_for
 from tpt.stage_process import do_stage
-from tpt.system.folders import take_place
+from tpt.system.folders import beside, take_place
 from tpt.system.jsonl import read_records, to_line
 from tpt.train import Training
 
@@ -175,7 +175,7 @@ def _train(training: Training, *unused: Any, **more: Any) -> dict[str, Any]:
     for each in training.examples:
         learned.update(to_line(each))
 
-    partial = training.out.with_name(training.out.name + ".partial")
+    partial = beside(training.out)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     (partial / "weights.bin").write_bytes(learned.digest())

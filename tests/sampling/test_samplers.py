@@ -55,6 +55,7 @@ def chosen_by_until_full(
     finishing: int,
     per_problem: int = 1,
     expected: Rates = KNOWN[1],
+    first: tuple[int, int] = (0, 0),
 ) -> tuple[tuple[str, int], ...]:
     """Return what pruning takes of what was sampled: the first keepable traces of each problem, one of each mark."""
     asked: Marks = {}
@@ -65,7 +66,7 @@ def chosen_by_until_full(
             asked[key] = mark
             super().record(key, mark)
 
-    sampler = Recording(problems, samples=samples, size=size, per_problem=per_problem, expected=expected)
+    sampler = Recording(problems, samples=samples, size=size, per_problem=per_problem, expected=expected, first=first)
     drive(sampler, marks, room=room, order=random.Random(finishing))
     return first_of({key: mark for key, mark in asked.items() if sampler.belongs(key)}, problems, size, per_problem)
 
@@ -149,9 +150,16 @@ def test_until_full_draws_the_distribution_of_sampling_everything_and_picking(
     st.sampled_from([1, 2, 5, 9, 40]),
     st.integers(0, 9),
     st.sampled_from(KNOWN),
+    st.tuples(st.integers(0, 7), st.integers(0, 5)),
 )
 def test_until_full_takes_what_sampling_everything_and_picking_the_first_takes(
-    drawn: tuple[list[int | None], ...], per_problem: int, size: int, room: int, finishing: int, expected: Rates
+    drawn: tuple[list[int | None], ...],
+    per_problem: int,
+    size: int,
+    room: int,
+    finishing: int,
+    expected: Rates,
+    first: tuple[int, int],
 ) -> None:
     marks: Marks = {(f"p{at}", sample): row[sample] for at, row in enumerate(drawn) for sample in range(4)}
     order = [f"p{at}" for at in range(len(drawn))]
@@ -164,6 +172,7 @@ def test_until_full_takes_what_sampling_everything_and_picking_the_first_takes(
         finishing=finishing,
         per_problem=per_problem,
         expected=expected,
+        first=first,
     )
     assert taken == first_of(marks, order, size, per_problem)
 
@@ -177,7 +186,8 @@ def test_until_full_goes_on_from_any_samples_in_any_order(data: st.DataObject) -
     }
     left = data.draw(st.lists(st.sampled_from(sorted(marks)), unique=True))
     room, expected = data.draw(st.sampled_from([1, 2, 20])), data.draw(st.sampled_from(KNOWN))
-    sampler = UntilFull(order, samples=3, size=2, per_problem=2, expected=expected)
+    first = data.draw(st.sampled_from([(0, 0), (1, 3), (2, 2), (3, 1)]))
+    sampler = UntilFull(order, samples=3, size=2, per_problem=2, expected=expected, first=first)
     sampler.restore([(key, marks[key]) for key in left])
     known = {key: marks[key] for key in left}
     while not sampler.finished():
@@ -268,6 +278,37 @@ def test_in_the_tail_idle_slots_try_what_is_still_needed_several_times_at_once()
     sampler.record(("a", 1), None)
     assert sampler.finished()
     assert [sampler.belongs(("a", sample)) for sample in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("slots", [8, 300, 1000])
+def test_where_nothing_is_keepable_the_first_problems_are_tried_out_before_all_else(slots: int) -> None:
+    """Whoever gives up after ten tries of 40 problems has paid for those and one wave of the slots, not for ten."""
+    order = [f"p{n}" for n in range(3000)]
+    sampler = UntilFull(order, samples=20, size=1000, per_problem=1, expected=Rates.of_mean(0.2), first=(40, 10))
+    decides = {(problem, sample) for problem in order[:40] for sample in range(10)}
+    in_flight, source, asked = sampler.next_requests(slots), random.Random(1), slots
+    while decides:
+        key = in_flight.pop(source.randrange(len(in_flight)))
+        sampler.record(key, None)
+        decides.discard(key)
+        further = sampler.next_requests(slots - len(in_flight)) if decides else []
+        in_flight += further
+        asked += len(further)
+    assert asked <= 400 + 40 + slots
+    # If it does not give up, or something is to be kept at last, the others' turn comes.
+    if slots > 8:
+        assert {key[0] for key in sampler.next_requests(slots - len(in_flight))} - set(order[:40])
+
+
+def test_a_sample_to_keep_ends_the_first_problems_precedence() -> None:
+    sampler = UntilFull([f"p{n}" for n in range(100)], samples=4, size=50, per_problem=1, first=(10, 4))
+    asked = sampler.next_requests(12)
+    assert [sample for _, sample in asked] == [0] * 12
+    for key in asked[:11]:
+        sampler.record(key, None)
+    assert {key[0] for key in sampler.next_requests(8)} <= {f"p{n}" for n in range(10)}
+    sampler.record(asked[11], 0)
+    assert ("p12", 0) in sampler.next_requests(40)
 
 
 def test_until_full_ends_when_every_problem_is_used_up() -> None:

@@ -56,8 +56,8 @@ def test_an_earlier_checkpoint_is_replaced(build_model: BuildModel, chat: Chat, 
     model, out = build_model(), tmp_path / "out"
     save_checkpoint(model, chat, out)
     (out / "stray").touch()
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "torn.safetensors").touch()
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / "torn.safetensors").touch()
     before = (out / "model.safetensors").read_bytes()
     with torch.no_grad():
         model.model.norm.weight.add_(1.0)

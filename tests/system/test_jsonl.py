@@ -275,7 +275,7 @@ def test_a_failing_source_of_records_leaves_the_old_file(tmp_path: Path) -> None
 
 
 def test_a_partial_file_of_a_killed_process_is_written_over(tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl.partial").write_text("rubbish")
+    (tmp_path / ".t.jsonl.partial").write_text("rubbish")
     replace_records(tmp_path / "t.jsonl", [trace(0)])
     assert [each.name for each in tmp_path.iterdir()] == ["t.jsonl"]
 

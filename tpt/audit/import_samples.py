@@ -17,6 +17,7 @@ from tpt.problems.overlap import normalised
 from tpt.problems.spec import table_stem
 from tpt.problems.table import answer_in
 from tpt.records import Outcome, Problem, Trace, Verdict
+from tpt.system.folders import beside
 from tpt.system.jsonl import digest, replace_records, write_json
 from tpt.verifiers.judge import judge
 
@@ -32,7 +33,7 @@ class ImportedDir:
         self.traces = self.path / "traces.jsonl"
         self.verdicts = self.path / "verdicts.jsonl"
         self.manifest = self.path / "import.json"
-        self.begun = self.path / "import.json.partial"
+        self.begun = beside(self.manifest)
         """Tells what a killed import left from files of the user's own of the same names."""
 
     def exists(self) -> bool:

@@ -14,7 +14,7 @@ from tpt.config import RunConfig, load_config
 from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_think
 from tpt.run.directory import RoundDir, RunDir
 from tpt.run.manifest import require_unchanged
-from tpt.system.folders import sync_folder
+from tpt.system.folders import beside, sync_folder
 
 _MODEL_AND_PROBLEMS = ("seed", "threads", "model", "problems", "prompt", "engine", "verify")
 _THOUGHT = ("traces.jsonl", "verdicts.jsonl", "surplus.jsonl", "think.json")
@@ -47,7 +47,7 @@ def _take(source: RoundDir, target: RoundDir, stage: str) -> None:
     if target.path.exists() or not source.manifest(stage).exists():
         return
     require_unchanged(source, stage)
-    partial = target.path.with_name(target.path.name + ".partial")
+    partial = beside(target.path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     if stage == "evaluate":

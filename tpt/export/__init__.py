@@ -19,7 +19,7 @@ from tpt.report.rows import report_rows
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
 from tpt.store import address_of, download_checkpoint
-from tpt.system.folders import take_place
+from tpt.system.folders import beside, take_place
 from tpt.system.jsonl import digest, write_json, write_text
 
 Dtype = Literal["as-saved", "float32", "bfloat16"]
@@ -61,8 +61,8 @@ def export(run: RunDir, out: Path, options: ExportOptions) -> dict[str, Any]:
     record = _chosen(records, options.round, run)
     download_checkpoint(run, record.index)
     _check_place(out, force=options.force)
-    staging = out.with_name(out.name + ".partial")
-    for leftover in (staging, staging.with_name(staging.name + ".partial")):
+    staging = beside(out)
+    for leftover in (staging, beside(staging)):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         written = _write(opened, records, record, staging, options, name=out.name)

@@ -14,7 +14,7 @@ from tpt.run.directory import RoundDir, RunDir
 from tpt.run.journal import Journal
 from tpt.run.manifest import require_unchanged
 from tpt.run.stage import problems_by_id
-from tpt.system.folders import take_place
+from tpt.system.folders import beside, take_place
 from tpt.system.jsonl import iterate_records, to_table, write_text
 
 ORIGIN = "tpt-dataset.json"
@@ -44,7 +44,7 @@ def export_dataset(run: RunDir, out: Path, *, force: bool = False) -> dict[str, 
         "examples": _examples,
         "traces": lambda round_dir: _traces(round_dir, problems),
     }
-    staging, counts = out.with_name(out.name + ".partial"), dict[str, int]()
+    staging, counts = beside(out), dict[str, int]()
     shutil.rmtree(staging, ignore_errors=True)
     for part, rows in parts.items():
         for each in rounds:

@@ -74,8 +74,7 @@ class RunDir:
         own = {each.name for each in vars(self).values() if isinstance(each, Path) and each.parent == self.path}
         names = sorted(each.name for each in self.path.iterdir() if not each.name.startswith("."))
         for name in names:
-            stem = name.removesuffix(".partial")  # left by a process that was killed while it wrote
-            if stem not in own | {"also", "cache"} and not _ROUND.fullmatch(stem):
+            if name not in own | {"also", "cache"} and not _ROUND.fullmatch(name):
                 raise RunError(
                     f"{self.path}: a folder with other files in it, such as {name!r}. A run needs a folder of its own: "
                     f"--out {self.path / 'run'}"

@@ -61,17 +61,27 @@ class UntilFull:
     """
 
     def __init__(
-        self, order: list[str], *, samples: int, size: int | None, per_problem: int, expected: Rates = _UNKNOWN
+        self,
+        order: list[str],
+        *,
+        samples: int,
+        size: int | None,
+        per_problem: int,
+        expected: Rates = _UNKNOWN,
+        first: tuple[int, int] = (0, 0),
     ) -> None:
         """Take the problems in order.
 
         ``samples`` is N, ``size`` M (None: all) and ``per_problem`` k. What is ``expected`` of the model decides how
-        much is asked for, never what belongs.
+        much is asked for, never what belongs. Once as many samples as the ``first`` so many problems are have come in
+        without one to keep, so many ones of each of those come before all else: whoever judges by them, and may give
+        up, need not wait for as many samples as there are slots, times N.
         """
         self.target = len(order) if size is None else min(size, len(order))
         self._size = len(order) if size is None else size
         self._order = order
         self._samples = samples
+        self._first = min(first[0], len(order)), min(first[1], samples)
         self._per_problem = per_problem
         self._rates = expected
         self._chances: dict[tuple[int, int, int, int], float] = {}
@@ -103,6 +113,8 @@ class UntilFull:
 
     def next_requests(self, room: int) -> list[RequestId]:
         """See Sampler."""
+        if self._seems_hopeless():
+            return list(islice(self._of_the_first(), room))
         chosen: list[RequestId] = []
         slots = room + self._in_flight
         # Even if every open problem were solved, more would be needed: nothing has to be guessed.
@@ -170,6 +182,24 @@ class UntilFull:
         """See Sampler."""
         position = self._position[key[0]]
         return position < self._settled and key[1] < self._counted[position]
+
+    def _seems_hopeless(self) -> bool:
+        """Return whether no sample was keepable so far, and some of those that decide are not there yet."""
+        problems, tries = self._first
+        if self._solved_count or self._recorded < max(problems, 1):
+            return False
+        return self._opened < problems or any(
+            len(self._open[at].marks) < tries for at in range(problems) if at in self._open
+        )
+
+    def _of_the_first(self) -> Iterator[RequestId]:
+        """Ask for what is missing of the first problems' samples."""
+        problems, tries = self._first
+        for position in range(problems):
+            if position == self._opened:
+                yield self._open_next()
+            while position in self._open and self._open[position].following() < tries:
+                yield self._ask(position, self._open[position])
 
     def _sure(self) -> RequestId | None:
         """Return the next try of the first problem that has none in flight, or else the first of a further one."""

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from tpt.errors import TrainError
 from tpt.model.adapter_folder import CONFIG as ADAPTER_CONFIG
 from tpt.model.chat import Chat
-from tpt.system.folders import take_place
+from tpt.system.folders import beside, take_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def save_folder(write: Callable[[Path], None], out: Path) -> None:
     """
     if out.exists() and not any((out / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         raise TrainError(f"{out}: exists and is no checkpoint, so it is not replaced. Move it away")
-    partial = out.with_name(out.name + ".partial")
+    partial = beside(out)
     shutil.rmtree(partial, ignore_errors=True)
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

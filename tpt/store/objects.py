@@ -20,6 +20,7 @@ from obstore.store import from_url
 
 from tpt.errors import RunError
 from tpt.store.url import checked, store_options
+from tpt.system.folders import beside
 from tpt.system.url import require_no_url
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Store:
     def download(self, name: str, path: Path) -> None:
         """Write an object's content to a file, which appears when it is whole; FileNotFoundError as with ``get``."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
+        partial = beside(path)
         try:
             with partial.open("wb") as file:
                 self._ask(f"read {name}", lambda objects, ended: _download(objects, name, file, ended), long=True)

@@ -45,9 +45,14 @@ def said_of(error: OSError) -> str:
     return f"{said}. {_INSTEAD[error.errno]}" if error.errno in _INSTEAD else said
 
 
+def beside(path: Path, what: str = "partial") -> Path:
+    """Return the hidden name beside a path under which it is written, or lies while it is replaced: nobody else's."""
+    return path.with_name(f".{path.name}.{what}")
+
+
 def take_place(partial: Path, out: Path) -> None:
     """Bring a finished folder to the disk and give it its name; whatever had that name is gone only after that."""
-    replaced = out.with_name(out.name + ".replaced")
+    replaced = beside(out, "replaced")
     sync_folder(partial)
     if out.exists():
         shutil.rmtree(replaced, ignore_errors=True)

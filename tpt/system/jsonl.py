@@ -16,7 +16,7 @@ import msgspec
 
 from tpt.errors import RunError
 from tpt.records import Example, Trace, Verdict
-from tpt.system.folders import sync_names
+from tpt.system.folders import beside, sync_names
 
 R = TypeVar("R")
 _WITHOUT_FLOATS = (Trace, Verdict, Example)
@@ -110,7 +110,7 @@ def replace_records(path: Path, records: Iterable[Any]) -> int:
 
 def replace_lines(path: Path, lines: Iterable[bytes]) -> int:
     """Write a whole file atomically: a reader sees the old file or the new one, never a part; return its lines."""
-    partial = path.with_name(path.name + ".partial")
+    partial = beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     try:

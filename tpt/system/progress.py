@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
+from tpt.system.folders import beside
 from tpt.system.terminal import tell
 
 _LINE_EVERY_S = 30.0
@@ -108,7 +109,7 @@ class Display:
             "note": note,
             "spent_s": round(time.monotonic() - self._begun, 3),
         }
-        partial = self._file.with_name(f"{self._file.name}.partial")
+        partial = beside(self._file)
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps({**told, "pid": os.getpid(), "time": time.time()}), encoding="utf-8")
