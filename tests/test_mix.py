@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from command_line import QUICKSTART, Tpt
 
+from tpt.audit.run_problems import load_sources
 from tpt.config import RunConfig, load_config, parse_config
 from tpt.errors import ConfigError, RunError
 from tpt.mix import HUMAN_SAMPLE, HumanPart, human_part, human_size, own_size, require_solutions
@@ -232,17 +233,16 @@ def test_the_stages_sample_and_prune_a_mix(tmp_path: Path, one_thread: None, sam
 )
 def test_human_solutions_do_not_fill_in_for_traces_of_a_file(tmp_path: Path, right: int, said: str) -> None:
     traces = tmp_path / "traces.jsonl"
-    traces.touch()
     config = load_config(QUICKSTART, [*SMALL, "data.source=file", f"data.file={traces}", "prune.if_short=stop"])
-    Run(tmp_path / "run", config).prepare()
-    run = RunDir(tmp_path / "run")
-    problems = problems_by_id(run.problems)
+    problems = {each.id: each for each in load_sources(config)[0]}
     others = sorted(problems.keys() - human_part(problems, config, 1).solutions.keys())
     given = [
         Trace(problem.id, 0, f"#### {problem.answer}" if problem.id in others[:right] else "#### 0.5", "stop", 9, 0)
         for problem in problems.values()
     ]
     replace_records(traces, given)
+    Run(tmp_path / "run", config).prepare()
+    run = RunDir(tmp_path / "run")
     do_stage(run.path, "think", 1)
     with pytest.raises(RunError) as caught:
         do_stage(run.path, "prune", 1)

@@ -145,7 +145,12 @@ class Run:
         return [read_record(self.dir, each) for each in self.dir.rounds() if each.record.exists()]
 
     def problems(self, *, scored: bool = False) -> RecordList[Problem]:
-        """Return the training problems, or the held-out ones."""
+        """Return the training problems, or the held-out ones.
+
+        Raises:
+            RunError: they are not there yet.
+        """
+        self.dir.require_problems()
         return RecordList(read_records(self.dir.heldout if scored else self.dir.problems, Problem))
 
     def traces(self, round_index: int, *, scored: bool = False) -> RecordList[Trace]:
@@ -265,7 +270,7 @@ def check_elsewhere(
 
 def do_alone(run: RunDir, stage: str, index: int) -> dict[str, Any]:
     """Do one stage of one round in this process, unless it is done, and return its manifest."""
-    run.require()
+    run.require_problems()
     round_dir = run.round(index)
     with lock(run), synced(run) as sync:
         require_frozen(run)

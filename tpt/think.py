@@ -9,24 +9,20 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
-from tpt.audit.import_samples import ImportedDir
+from tpt.audit.given_traces import given_file, given_traces, lineage, require_given
 from tpt.config import RunConfig
 from tpt.config.engine_section import sampling_settings
 from tpt.config.own_code_keys import own_code_settings
 from tpt.config.stage_sections import data_needed_to_think, pruning_needed_to_think
-from tpt.errors import ConfigError
 from tpt.gate import watch_thinking
 from tpt.mix import human_part, own_size, require_solutions
 from tpt.plan.history import shown_by
-from tpt.problems.overlap import normalised
 from tpt.prune import distinct_by, is_keepable
-from tpt.records import Outcome, Problem, Trace, Verdict, well_formed
+from tpt.records import Outcome, Problem, Trace, Verdict
 from tpt.run.journal import JUDGED_AT_ONCE, Journal
 from tpt.run.manifest import read_manifest, write_manifest
 from tpt.run.outputs import fingerprint
@@ -41,8 +37,7 @@ from tpt.scoring.diversity import training_diversity
 from tpt.scoring.solve_rates import SOLVE_RATE, Rates
 from tpt.start_model import StartModel, require_weights, sampled_model_of
 from tpt.system.external_sort import sorted_rows
-from tpt.system.jsonl import iterate_records, read_json, replace_lines, replace_records, to_line, to_table
-from tpt.verifiers.gold import human_trace
+from tpt.system.jsonl import iterate_records, replace_lines, replace_records, to_line, to_table
 
 
 def think_stage(context: StageContext) -> dict[str, Any]:
@@ -63,7 +58,7 @@ def think_stage(context: StageContext) -> dict[str, Any]:
     inputs = {"problems": fingerprint(run.problems), "model": model.digest, "settings": digest_of(settings)}
     source = config.data.source_of(round_dir.index)
     if source == "file":
-        inputs["file"] = fingerprint(_given_file(config.data.file))
+        inputs["file"] = fingerprint(given_file(config))
     if done := read_manifest(round_dir, "think", inputs):
         return done
     require_weights(model)
@@ -152,61 +147,12 @@ def take_traces(context: StageContext, problems: dict[str, Problem]) -> dict[str
     """Take traces that the round's model did not sample: human solutions, or another model's file."""
     config, round_dir = context.config, context.round_dir
     require_solutions(problems, config)
-    given = _given(config, problems)
-    first = next(given, None)
-    if first is None:
-        raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
-    rows = ((each.problem_id, each.sample, to_line(each)) for each in chain([first], given))
+    require_given(problems, config)
+    rows = ((each.problem_id, each.sample, to_line(each)) for each in given_traces(problems, config))
     round_dir.path.mkdir(parents=True, exist_ok=True)
     replace_lines(round_dir.traces, (line for _, _, line in sorted_rows(rows, round_dir.path)))
     taken = replace_records(round_dir.verdicts, _judged(round_dir.traces, problems, config))
-    return {"traces": taken, **_lineage(config.data.file)}
-
-
-def _given(config: RunConfig, problems: dict[str, Problem]) -> Iterator[Trace]:
-    if config.data.source == "human":
-        return (human_trace(problem) for problem in problems.values() if problem.solution)
-    traces = iterate_records(_given_file(config.data.file), Trace)
-    given = _of_this_run(traces, ImportedDir(config.data.file), problems)
-    return (_of_this_model(trace) for trace in given if trace.problem_id in problems)
-
-
-def _given_file(path: str) -> Path:
-    """Return the traces that ``data.file`` names: a file, or those of an import."""
-    if ImportedDir(path).exists():
-        return ImportedDir(path).traces
-    if not Path(path).is_file():
-        raise ConfigError(f"data.file = {path!r}: no such file, and no folder that tpt import made")
-    return Path(path)
-
-
-def _of_this_run(traces: Iterator[Trace], imported: ImportedDir, problems: dict[str, Problem]) -> Iterator[Trace]:
-    """Yield the traces under this run's ids: an import may call a problem otherwise, but asks the same question.
-
-    A problem whose question the run does not ask is none of the run's, whatever it is called.
-    """
-    if not imported.exists():
-        yield from traces
-        return
-    asked = {normalised(problem.question): problem.id for problem in problems.values()}
-    known = iterate_records(imported.problems, Problem)
-    ids = {each.id: asked.get(normalised(each.question), "") for each in known if each.question}
-    taken: Counter[str] = Counter()
-    for trace in traces:
-        problem_id = ids.get(trace.problem_id, trace.problem_id)
-        # Two ids of an import may stand for one question, so its samples are counted anew.
-        yield replace(trace, problem_id=problem_id, sample=taken[problem_id])
-        taken[problem_id] += 1
-
-
-def _lineage(path: str) -> dict[str, Any]:
-    """Return what an import says of where its samples come from; empty where the traces are no import's."""
-    return {"imported": read_json(ImportedDir(path).manifest)} if ImportedDir(path).exists() else {}
-
-
-def _of_this_model(trace: Trace) -> Trace:
-    """Return another model's trace without its tokens, which may not be this model's."""
-    return replace(trace, completion=well_formed(trace.completion), token_ids=None, token_digest="")
+    return {"traces": taken, **lineage(config.data.file)}
 
 
 def _judged(path: Path, problems: dict[str, Problem], config: RunConfig) -> Iterator[Verdict]:

@@ -337,13 +337,26 @@ def test_completions_longer_than_the_engine_s_sequences(prepared: Callable[..., 
 def test_a_data_file_that_is_not_there_or_of_other_problems(
     prepared: Callable[..., Path], fails: Fails, problem_file: Callable[..., Path], tmp_path: Path
 ) -> None:
-    run = prepared("data.source=file", f"data.file={tmp_path / 'other.jsonl'}")
-    assert "other.jsonl': no such file" in fails("think", run, "--round", "1", code=2)
+    """Before anything is sampled, and again where the file changes while a run goes on."""
     row = {"problem_id": "x", "sample": 0, "completion": "", "finish_reason": "stop", "completion_tokens": 0, "seed": 0}
-    problem_file("other.jsonl", [row])
-    assert "no trace is of a problem of this run" in fails("think", run, "--round", "1", code=2)
-    problem_file("other.jsonl", [ROW])
-    assert "other.jsonl, line 1: not a Trace record: unknown field" in fails("think", run, "--round", "1")
+    ours = problem_file("ours.jsonl", [row | {"problem_id": "word_problems/train/00001"}])
+    run = prepared("data.source=file", f"data.file={ours}")
+    other = tmp_path / "other.jsonl"
+    for rows, code, said in (
+        (None, 2, ".jsonl': no such file"),
+        ([row], 2, "no trace is of a problem of this run"),
+        ([row, ROW], 1, ".jsonl, line 2: not a Trace record: unknown field"),
+    ):
+        for path, *command in (
+            (ours, "think", run, "--round", "1"),
+            (other, "run", QUICKSTART, "--out", tmp_path / "new"),
+        ):
+            path.unlink(missing_ok=True)
+            if rows:
+                problem_file(path.name, rows)
+            given = sets(*TINY, "data.source=file", f"data.file={other}") if command[0] == "run" else []
+            assert said in fails(*command, *given, code=code)
+        assert not list(tmp_path.glob("new/round-*")), "nothing was sampled"
 
 
 def test_a_full_disk_is_one_sentence(finished_copy: Path) -> None:

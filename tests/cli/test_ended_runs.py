@@ -56,6 +56,21 @@ def test_a_run_that_is_refused_leaves_no_log(tmp_path: Path, fails: Callable[...
     assert not (tmp_path / "run" / "logs").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["think", "--round", "1"], ["evaluate", "--round", "0"], ["show", "--round", "0"], ["audit", "--n", "2"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_run_killed_before_its_problems_were_there_says_how_it_goes_on(
+    arguments: list[str], tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    shutil.copy(QUICKSTART, tmp_path / "config.toml")
+    told = fails(arguments[0], tmp_path, *arguments[1:])
+    assert told == f"error: {tmp_path}: its problems were not read to the end yet. Go on with: tpt run {tmp_path}\n"
+    assert "no round is finished yet" in fails("score", tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["config.toml"]
+
+
 @pytest.mark.parametrize("arguments", [["run"], ["train", "--round", "1"]], ids=["run", "train"])
 @pytest.mark.parametrize("settings", [[], ["train.save_every_steps=1"]], ids=["at the end", "under way"])
 def test_a_disk_that_is_full_in_training_is_one_sentence(

@@ -30,7 +30,9 @@ def test_what_is_a_url() -> None:
         ("s3:///run", "expected a bucket and a name in it"),
         ("s3://bucket/run?colour=red", "unknown option colour; known: endpoint_override, region, scheme"),
         ("abfs://bucket/run", "cannot be opened as an object store: Generic MicrosoftAzure error: Account must be"),
-        ("file://bucket/run", "file://bucket/run: file:// cannot be used for runs. Known are s3, "),
+        ("file:///data/run", "file:///data/run: name the path itself: /data/run"),
+        ("file:/data/run", "name the path itself: /data/run"),
+        ("https://example.org/run", "https:// cannot be used for runs. A run lies on this machine or on a store"),
         ("s4://bucket/run", "s4://bucket/run: s4:// cannot be used for runs"),
     ],
 )

@@ -146,7 +146,7 @@ def load_verdicts(run: RunDir, round_index: int | None) -> tuple[int, list[Audit
     Raises:
         RunError: the round has no verdicts, or a file of a finished stage was changed.
     """
-    run.require()
+    run.require_problems()
     require_unchanged_run(run)
     round_dirs = {round_dir.index: round_dir for round_dir in run.rounds() if _files(round_dir)[1].exists()}
     index = max(round_dirs, default=None) if round_index is None else round_index

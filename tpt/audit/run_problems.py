@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tpt.audit.check import check_problems, remedy
+from tpt.audit.given_traces import require_given
 from tpt.config import RunConfig
 from tpt.config.also_section import AlsoSource
 from tpt.errors import ProblemError
@@ -31,7 +32,8 @@ def load_both(config: RunConfig) -> Loaded:
 
     Raises:
         ProblemError: they are not.
-        ConfigError: the run is to train on human solutions, and there are too few.
+        ConfigError: the run is to train on human solutions, and there are too few, or on a file's traces, and none is there.
+        RunError: a line of that file is no trace.
     """
     source = config.problems
     train, heldout = load_sources(config)
@@ -40,7 +42,9 @@ def load_both(config: RunConfig) -> Loaded:
     if not source.drop_bad_heldout:
         bad_heldout = []
     train = _without(train, bad_train, "problems.train")
-    require_solutions({problem.id: problem for problem in train}, config)
+    by_id = {problem.id: problem for problem in train}
+    require_solutions(by_id, config)
+    require_given(by_id, config)
     return Loaded(train, _without(heldout, bad_heldout, "problems.heldout"), bad_train + bad_heldout)
 
 

@@ -79,7 +79,7 @@ def problem_traces(run: RunDir, index: int, problem_id: str) -> dict[str, Any]:
     Raises:
         RunError: the round or the problem is not there.
     """
-    run.require()
+    run.require_problems()
     require_unchanged_run(run)
     round_dir = run.round(index)
     config = load_config(run.config)

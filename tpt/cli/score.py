@@ -105,5 +105,7 @@ def _round_of(run: RunDir, round: int | None) -> int:
         return round
     records = Run(run.path).records()
     if not records:
-        raise RunError(f"{run.path}: has no best round yet. Name one: --round R")
+        raise RunError(
+            f"{run.path}: no round is finished yet, so none is the best. Name one: --round 0 is the base model"
+        )
     return best_round(run, records).index

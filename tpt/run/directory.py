@@ -89,6 +89,12 @@ class RunDir:
                 f"{self.path}: not a run directory (no config.toml). Start one with: tpt run run.toml --out {self.path}"
             )
 
+    def require_problems(self) -> None:
+        """Raise RunError unless this is a run directory whose problems are there: they come after its config."""
+        self.require()
+        if not (self.problems.exists() and self.heldout.exists()):
+            raise RunError(f"{self.path}: its problems were not read to the end yet. Go on with: tpt run {self.path}")
+
 
 def is_run(path: Path | str) -> bool:
     """Return whether a path that may be anything else is a run directory."""

@@ -42,7 +42,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         changed = changed.model_copy(update={"model": str(Path(config.model).resolve())})
     if config.data.file:
         require_no_url(config.data.file, ConfigError)
-        data = config.data.model_copy(update={"file": str(Path(config.data.file).resolve())})
+        data = config.data.model_copy(update={"file": str(Path(config.data.file).expanduser().resolve())})
         changed = changed.model_copy(update={"data": data})
     return changed
 

@@ -186,12 +186,13 @@ def open_store(url: str, *, patience_s: float) -> Store:
     """
     parts = checked(url)
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
-    if parts.scheme in ("http", "https"):
+    if parts.scheme == "file":
         require_no_url(shown, RunError)
     if parts.scheme not in _SCHEMES:
         raise RunError(
-            f"{shown}: {parts.scheme}:// cannot be used for runs. Known are {', '.join(_SCHEMES)}: stores that can write on the "
-            "condition that nobody else has, which keeps a run to one writer"
+            f"{shown}: {parts.scheme}:// cannot be used for runs. A run lies on this machine or on a store that can write on the "
+            f"condition that nobody else has, which keeps a run to one writer: {', '.join(_SCHEMES)}. A config is a file on "
+            "this machine"
         )
     options = store_options(parts, _SCHEMES[parts.scheme])
     try:

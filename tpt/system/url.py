@@ -26,5 +26,9 @@ def require_no_url(path: str | Path, error: type[TPTError]) -> None:
     """Raise an error for a URL in a file's place; what may be a secret in it is not shown."""
     if is_url(path):
         parts = urlsplit(whole_url(path))
+        if parts.scheme == "file":
+            # Whatever became of its third slash.
+            local = f"/{parts.netloc}{parts.path}".replace("//", "/")
+            raise error(f"file://{local}: name the path itself: {local}")
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise error(f"{shown} is a URL, and files are read from this machine. Download it and name the file.")
