@@ -77,6 +77,22 @@ def test_damaged_or_foreign_weights(folder: Path) -> None:
         load.load_model(str(folder), dtype="auto", device="cpu")
 
 
+@pytest.mark.parametrize("change", [{"intermediate_size": 40}, {"vocab_size": 600}, {"num_hidden_layers": 3}])
+def test_weights_that_do_not_fit_the_config_are_told_without_a_table(
+    folder: Path, change: dict[str, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The files of two models are mixed; the library's coloured report stays off the terminal."""
+    config = LlamaConfig.from_pretrained(folder)
+    config.update(change)
+    config.save_pretrained(folder)
+    said = "lacks 9 weights" if "num_hidden_layers" in change else "not those of its config.json, such as"
+    with pytest.raises(ModelError, match=said) as caught:
+        load.load_model(str(folder), dtype="auto", device="cpu")
+    if "intermediate_size" in change:
+        assert "mlp" in str(caught.value) and "40] expected. Are the files of two models mixed?" in str(caught.value)
+    assert "".join(capfd.readouterr()) == ""
+
+
 def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says that the name was taken for a Hub id."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

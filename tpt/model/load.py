@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import logging
 import shutil
 import tempfile
 import warnings
@@ -40,6 +41,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from tpt.errors import ModelError, TPTError
 from tpt.model.adapter_folder import AdapterFolder, find_adapter
 from tpt.model.declared import declared_stop_ids, declared_template
+from tpt.model.loaded_weights import BUFFERS, require_weights_of
 from tpt.model.number_format import gains_by_bfloat16, has_bfloat16
 from tpt.model.quantised import check_stored_types, dequantisation, forget_quantisation
 from tpt.model.same_logits import difference, logits_of, probe_ids
@@ -47,8 +49,6 @@ from tpt.model.shape import width_of
 from tpt.model.spec import ModelSource, has_tokenizer, resolve
 from tpt.system.hub_reach import cache_alone_when_offline
 
-_BUFFERS = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
-"""What older versions of transformers saved besides weights: it is computed anew."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -126,14 +126,18 @@ def load_quantised(spec: str, *, compute: torch.dtype, device: torch.device, cac
         bnb_4bit_compute_dtype=compute,
     )
     with _loading(source):
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.location,
             revision=source.hub_revision,
             quantization_config=settings,
             dtype=compute,
             device_map=str(device),
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name and shapes
         )
+    model = loaded[0]
+    require_weights_of(source, model, loaded[1])
     for module in model.modules():
         # On CPUs a product without gradients would pack the weights anew, in a form that nothing can be trained on.
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -240,32 +244,18 @@ def _load(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
             use_safetensors=None if source.kind == "gguf" else True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name and shapes
         )
     model: PreTrainedModel = loaded[0]
-    _check_weights(source, model, loaded[1])
+    require_weights_of(source, model, loaded[1])
     _untie(model)
     if quantization is None:
-        check_stored_types(source, _files_of(source), _BUFFERS)
+        check_stored_types(source, _files_of(source), BUFFERS)
     else:
         forget_quantisation(model)
         # Some methods leave their own precision behind, whatever was asked for.
         model.to(dtype)  # type: ignore[arg-type]
     return model
-
-
-def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str, set[str]]) -> None:
-    """Refuse a checkpoint that does not hold this architecture's weights, all of them and no others."""
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"model = {source.spec!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]!r}; "
-            "they would be random. Is it the checkpoint of another architecture, or an adapter without its base model?"
-        )
-    if unexpected := sorted(name for name in report["unexpected_keys"] if not name.endswith(_BUFFERS)):
-        raise ModelError(
-            f"model = {source.spec!r} has {len(unexpected)} weights that {type(model).__name__} does not know, such as "
-            f"{unexpected[0]!r}; they would be dropped. Is it quantised in a way that its config does not name, an "
-            "adapter, or the checkpoint of another architecture?"
-        )
 
 
 def _untie(model: PreTrainedModel) -> None:
@@ -385,11 +375,19 @@ def _explained(source: ModelSource) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars off the terminal, which belongs to the command line."""
+    """Keep the libraries' progress bars and tables off the terminal, which belongs to the command line."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(_is_no_table)
     try:
         yield
     finally:
+        logger.removeFilter(_is_no_table)
         if shown:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _is_no_table(record: logging.LogRecord) -> bool:
+    """Tell the coloured table of weights that do not fit from other warnings; ``require_weights_of`` says what is in it."""
+    return "LOAD REPORT" not in str(record.msg)
