@@ -14,7 +14,7 @@ from tpt.compare.arms import ARM_KINDS, StudyPlan, load_arms
 from tpt.compare.budget import Limit, flops, limit_of, sampled_completions, spent, spent_flops
 from tpt.compare.running import run_arms
 from tpt.config.own_code_keys import own_code_of
-from tpt.errors import ConfigError
+from tpt.errors import ConfigError, TPTError
 from tpt.records import Estimate, EvalReport, RoundRecord, think_tokens
 from tpt.system.own_code import load_own_code
 
@@ -154,6 +154,37 @@ def test_a_human_arm_without_solutions_is_an_error_before_anything_is_run(
     with pytest.raises(ConfigError, match=r"arm 'human': .*no training problem .* has a solution"):
         run_arms(plan, tmp_path / "out", jobs=1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('"train.loss" = "{there}/own.py:lost"', r"arm 'odd': .* has no function 'lost', it has: loss"),
+        ('"train.loss" = "{there}/gone.py:loss"', r"arm 'odd': .*{there}/gone\.py: no such file"),
+        ('"train.loss" = "own.py:lost"', r"arm 'odd': .* has no function 'lost'"),
+        ('"problems.train" = "{there}/gone.jsonl"', r"arm 'odd': .*gone\.jsonl: no such file"),
+        ('"data.source" = "file", "data.file" = "{there}/gone.jsonl"', r"arm 'odd': data\.file = .*no such file"),
+    ],
+    ids=["no function", "no file", "beside the arms", "no problems", "no traces"],
+)
+def test_what_an_arm_lacks_is_told_before_any_is_run(arms_file: Write, tmp_path: Path, keys: str, said: str) -> None:
+    (tmp_path / "own.py").write_text("def loss(tokens):\n    return -tokens.log_probs\n")
+    keys, said = (text.replace("{there}", str(tmp_path)) for text in (keys, said))
+    plan = plan_of(arms_file('name = "tpt"', f'name = "odd"\npreset = "tpt"\nset = {{{keys}}}'))
+    with pytest.raises(TPTError, match=said):
+        run_arms(plan, tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("spelt", ["own.py:loss", "{there}/own.py:loss", "../{name}/own.py:loss", "~/own.py:loss"])
+def test_an_arm_s_function_is_found_however_its_file_is_named(
+    arms_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelt: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.py").write_text("def loss(tokens):\n    return -tokens.log_probs\n")
+    spelt = spelt.replace("{there}", str(tmp_path)).replace("{name}", tmp_path.name)
+    plan = plan_of(arms_file(f'name = "tpt"\nset = {{"train.loss" = "{spelt}"}}'))
+    assert callable(load_own_code(plan.arms[0].config(0).train.loss))
 
 
 def done(index: int, tokens: int) -> RoundRecord:

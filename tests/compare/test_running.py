@@ -176,11 +176,12 @@ def test_a_folder_with_another_comparison_is_refused(resumed: Path, tmp_path: Pa
 
 
 def test_an_arm_that_fails_is_named_after_the_others_are_done(resumed: Path, tmp_path: Path) -> None:
-    """The folder has the other arms; the one that is new has no problems."""
+    """The folder has the other arms; the loss of the one that is new cannot be computed."""
     out = shutil.copytree(resumed / "out", tmp_path / "out")
     arms = tmp_path / "arms.toml"
-    spoilt = '[[arm]]\nname = "spoilt"\npreset = "tpt"\nset = {"problems.train" = "gone.jsonl"}\n'
+    (tmp_path / "own.py").write_text("def loss(tokens):\n    return tokens.gone\n")
+    spoilt = '[[arm]]\nname = "spoilt"\npreset = "tpt"\nset = {"train.loss" = "own.py:loss"}\n'
     arms.write_text(ARMS.replace("seeds = [0, 1]", "seeds = [0]") + spoilt)
-    with pytest.raises(RunError, match=r"1 of 3 runs failed:\n  spoilt seed 0: .*gone.jsonl"):
+    with pytest.raises(RunError, match=r"1 of 3 runs failed:\n  spoilt seed 0: .*own.py:loss"):
         run_comparison(load_arms(arms), out)
     assert (out / "arms" / "spoilt" / "seed-0.log").read_text().startswith("error: ")

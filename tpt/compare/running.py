@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -17,8 +17,9 @@ from tpt.audit.run_problems import load_both
 from tpt.compare.arms import Arm, StudyPlan
 from tpt.compare.budget import BY_REFERENCE, Limit, limit_of
 from tpt.compare.reuse import take_over
-from tpt.config import render_toml
-from tpt.errors import ConfigError, RunError
+from tpt.config import RunConfig, render_toml
+from tpt.config.own_code_keys import require_own_code
+from tpt.errors import ConfigError, OwnCodeError, ProblemError, RunError
 from tpt.evidence.looks import LEDGER
 from tpt.records import RoundRecord
 from tpt.rounds import Run
@@ -62,12 +63,12 @@ def run_arms(plan: StudyPlan, out: Path, *, jobs: int, progress: bool = False) -
     machine has cores for.
 
     Raises:
-        ConfigError: an arm's problems cannot give it what it needs.
+        ConfigError, ProblemError, OwnCodeError: an arm's problems cannot give it what it needs, or a function is not there.
         RunError: a run there has another config; or, when all others are done, an arm failed.
         RunLockedError: another comparison is writing ``out``.
     """
     tasks = [arm_run_of(out, arm, seed) for arm in plan.arms for seed in plan.seeds]
-    _check_problems(plan)
+    _check_arms(plan, tasks)
     with lock(RunDir(out)):
         _check_begun(tasks)
         # All arms look at the same problems, so they share one ledger.
@@ -219,8 +220,11 @@ def _check_begun(tasks: list[ArmRun]) -> None:
                 Run(task.run.path, config).prepare()
 
 
-def _check_problems(plan: StudyPlan) -> None:
-    """Raise when the problems cannot give an arm its examples: too few of them, or no human solutions."""
+def _check_arms(plan: StudyPlan, tasks: Sequence[ArmRun]) -> None:
+    """Raise when an arm could not begin: a function that it names is not there, or its problems cannot give it its examples.
+
+    Arms whose problems are frozen have been checked.
+    """
     config = plan.reference.config(plan.seeds[0])
     train = load_both(config).train
     if plan.budget == "examples" and isinstance(config.prune.size, int) and config.prune.size > len(train):
@@ -228,10 +232,21 @@ def _check_problems(plan: StudyPlan) -> None:
             f"prune.size = {config.prune.size}, but there are {len(train)} training problems: no arm can have so many "
             "examples with one trace of each problem. Lower base.prune.size, or add problems"
         )
-    for arm in plan.arms:
-        own = arm.config(plan.seeds[0])
-        if own.data.source == "human" or own.data.mix:
-            try:
+    checked = [_of_problems(config)]
+    for task in tasks:
+        own = task.arm.config(plan.seeds[0])
+        if task.run.frozen.exists():
+            continue
+        try:
+            require_own_code(own)
+            if (wanted := _of_problems(own)) not in checked:
                 load_both(own)
-            except ConfigError as error:
-                raise ConfigError(f"arm {arm.name!r}: {error}; or leave the arm out") from None
+                checked.append(wanted)
+        except (ConfigError, OwnCodeError, ProblemError, RunError) as error:
+            raise type(error)(f"arm {task.arm.name!r}: {error}\nMend it, or leave the arm out") from None
+
+
+def _of_problems(config: RunConfig) -> tuple[object, ...]:
+    """Return what decides whether a config's problems can give it its examples."""
+    prune = config.prune.size, config.prune.growth, config.rounds
+    return config.problems, config.verify, config.data, prune if config.data.mix else ()

@@ -57,7 +57,8 @@ def with_absolute_own_code(config: RunConfig, *, folder: Path | None = None) -> 
         section_name, _, name = key.partition(".")
         section = getattr(config, section_name)
         function, mark, parameters = getattr(section, name).partition("?")
-        beside = f"{folder}/{function}" if folder and (folder / function.rpartition(":")[0]).is_file() else function
+        # An absolute path stays what it is.
+        beside = str(folder / function) if folder and (folder / function.rpartition(":")[0]).is_file() else function
         section = section.model_copy(update={name: absolute_name(beside) + mark + parameters})
         config = config.model_copy(update={section_name: section})
     return config
