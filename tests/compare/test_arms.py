@@ -168,7 +168,7 @@ def test_a_human_arm_without_solutions_is_an_error_before_anything_is_run(
     ids=["no function", "no file", "beside the arms", "no problems", "no traces"],
 )
 def test_what_an_arm_lacks_is_told_before_any_is_run(arms_file: Write, tmp_path: Path, keys: str, said: str) -> None:
-    (tmp_path / "own.py").write_text("def loss(tokens):\n    return -tokens.log_probs\n")
+    (tmp_path / "own.py").write_text("def loss(log_p, weight):\n    return -weight * log_p\n")
     keys, said = (text.replace("{there}", str(tmp_path)) for text in (keys, said))
     plan = plan_of(arms_file('name = "tpt"', f'name = "odd"\npreset = "tpt"\nset = {{{keys}}}'))
     with pytest.raises(TPTError, match=said):
@@ -181,7 +181,7 @@ def test_an_arm_s_function_is_found_however_its_file_is_named(
     arms_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelt: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "own.py").write_text("def loss(tokens):\n    return -tokens.log_probs\n")
+    (tmp_path / "own.py").write_text("def loss(log_p, weight):\n    return -weight * log_p\n")
     spelt = spelt.replace("{there}", str(tmp_path)).replace("{name}", tmp_path.name)
     plan = plan_of(arms_file(f'name = "tpt"\nset = {{"train.loss" = "{spelt}"}}'))
     assert callable(load_own_code(plan.arms[0].config(0).train.loss))

@@ -179,7 +179,7 @@ def test_an_arm_that_fails_is_named_after_the_others_are_done(resumed: Path, tmp
     """The folder has the other arms; the loss of the one that is new cannot be computed."""
     out = shutil.copytree(resumed / "out", tmp_path / "out")
     arms = tmp_path / "arms.toml"
-    (tmp_path / "own.py").write_text("def loss(tokens):\n    return tokens.gone\n")
+    (tmp_path / "own.py").write_text("def loss(log_p, weight):\n    return log_p.gone\n")
     spoilt = '[[arm]]\nname = "spoilt"\npreset = "tpt"\nset = {"train.loss" = "own.py:loss"}\n'
     arms.write_text(ARMS.replace("seeds = [0, 1]", "seeds = [0]") + spoilt)
     with pytest.raises(RunError, match=r"1 of 3 runs failed:\n  spoilt seed 0: .*own.py:loss"):
