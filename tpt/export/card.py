@@ -16,7 +16,8 @@ from tpt.problems.spec import parse_spec
 from tpt.records import Estimate, Message, Problem, RoundRecord
 from tpt.report.groups import groups_table
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import bounds, claim_text, gain_text
+from tpt.report.sentences import claim_text, gain_text
+from tpt.system.words import bounds
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _DATASETS = {
