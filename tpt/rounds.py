@@ -108,7 +108,7 @@ class Run:
                             log_event(self.dir, "checkpoints dropped", rounds=dropped)
                         teller.round(records, is_new=is_new)
                         yield records[-1]
-                    for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
+                    for index in self.scored_at_end(records):
                         self._do(self._also(at_end=True), self.dir.round(index), server, sync)
                 teller.finished(self.stop_reason(records))
             except BaseException as error:
@@ -129,6 +129,10 @@ class Run:
         """Return the stages that score further problems, where this is the time for them."""
         evaluate = self.config.evaluate
         return [each.stage for each in evaluate.also] if at_end == (evaluate.also_rounds == "best") else []
+
+    def scored_at_end(self, records: list[RoundRecord]) -> list[int]:
+        """Return the rounds that score further problems after the last round, where that is the time for them."""
+        return sorted({0, best_round(self.dir, records).index or records[-1].index}) if self._also(at_end=True) else []
 
     def _warn(self) -> None:
         """Say where the prompt asks for another answer format than the one that counts."""
