@@ -40,6 +40,7 @@ from tpt.system.jsonl import (
 )
 from tpt.system.terminal import tell
 from tpt.system.url import is_url
+from tpt.system.words import counted, score_text
 
 _Found = TypeVar("_Found")
 
@@ -107,7 +108,7 @@ class Run:
                             log_event(self.dir, "checkpoints dropped", rounds=dropped)
                         teller.round(records, is_new=is_new)
                         yield records[-1]
-                    for index in sorted({0, best_round(self.dir, records).index or records[-1].index}):
+                    for index in self.scored_at_end(records):
                         self._do(self._also(at_end=True), self.dir.round(index), server, sync)
                 teller.finished(self.stop_reason(records))
             except BaseException as error:
@@ -128,6 +129,10 @@ class Run:
         """Return the stages that score further problems, where this is the time for them."""
         evaluate = self.config.evaluate
         return [each.stage for each in evaluate.also] if at_end == (evaluate.also_rounds == "best") else []
+
+    def scored_at_end(self, records: list[RoundRecord]) -> list[int]:
+        """Return the rounds that score further problems after the last round, where that is the time for them."""
+        return sorted({0, best_round(self.dir, records).index or records[-1].index}) if self._also(at_end=True) else []
 
     def _warn(self) -> None:
         """Say where the prompt asks for another answer format than the one that counts."""
@@ -173,11 +178,13 @@ class Run:
         for record in self.records():
             report, trained = record.evaluate, self.dir.round(record.index).examples
             scores = [report.pass_at_k[1], report.pass_at_k_lenient[1], report.greedy_lenient]
-            shown = [f"{100 * each.mean:.1f} ± {100 * each.stderr:.1f}" if each else "" for each in scores]
+            shown = [score_text(each) if each else "" for each in scores]
             rows.append([str(record.index), *shown, f"{count_lines(trained):,}" if trained.exists() else ""])
         cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
         table = "".join(f"<tr>{row}</tr>" for row in cells)
-        what = html.escape(f"{self.dir.path}: what may be claimed says: tpt report {self.dir.path}")
+        what = html.escape(
+            f"{self.dir.path}: in percent, with 95 % intervals; what may be claimed says: tpt report {self.dir.path}"
+        )
         return f"<table>{table}</table><p>{what}</p>"
 
     def stop_reason(self, records: list[RoundRecord]) -> str:
@@ -216,7 +223,10 @@ class Run:
         if left_out:
             log_event(self.dir, "left out", problems=left_out)
             if self.progress:
-                tell(f"{len(left_out)} problems are left out (problems.drop_bad), see logs/events.jsonl", sys.stderr)
+                tell(
+                    f"left out: {counted(len(left_out), 'problem')} (problems.drop_bad), see logs/events.jsonl",
+                    sys.stderr,
+                )
         self._freeze(train, heldout, also)
 
     def _is_frozen(self) -> bool:
@@ -337,12 +347,14 @@ def best_round(run: RunDir, records: list[RoundRecord]) -> RoundRecord:
 def stop_reason(records: list[RoundRecord], config: RunConfig, choice: BestRound) -> str:
     """Return why no further round is done after these, or "" when one is."""
     if len(records) > config.rounds:
+        if not config.rounds:
+            return "no round is asked for (rounds = 0)"
         return "the one round is done" if config.rounds == 1 else f"all {config.rounds} rounds are done"
     newest = max(choice.best, choice.highest)
     waited = records[-1].index - newest
     if config.stop.patience and waited >= config.stop.patience:
         return (
-            f"no new best and no new highest held-out score after round {newest} in {waited} rounds "
+            f"no new best and no new highest held-out score after round {newest} in {counted(waited, 'round')} "
             f"(stop.patience = {config.stop.patience})"
         )
     return ""

@@ -133,13 +133,14 @@ def test_alarms_show_their_figures() -> None:
     both = told(scored((0, 0), (1, 1)), scored((0, 0), (0, 0), probe=FORGOT))[0]
     assert both.startswith("lenient pass@1 fell from 12.5% to 0.0%, lenient pass@8 fell from 100.0% to 0.0%, and ")
     assert told(scored((2, 2), (6, 6)), scored((5, 5), (6, 7))) == (
-        "strict pass@1 rose by 37.5 points, from 25.0% to 62.5%, but lenient pass@1 by +6.2 (± 1.9), from 75.0% to 81.2%: "
+        "strict pass@1 rose by 37.5 points, from 25.0% to 62.5%, but lenient pass@1 by +6.2 (standard error "
+        "1.9), from 75.0% to 81.2%: "
         "most of the gain is format, how answers are written, not how they are found",
         "alarms.format_share = 0.25",
     )
     assert told(scored(greedy=(0.5, 0.5)), scored((5, 5), (7, 7), (0.5, 0.625))) == (
-        "lenient pass@1 at the sampling temperature rose by 37.5 points, from 50.0% to 87.5%, but greedily by +6.2 (± "
-        "1.9), from 50.0% to 56.2%: samples come nearer to what the base model says greedily",
+        "lenient pass@1 at the sampling temperature rose by 37.5 points, from 50.0% to 87.5%, but greedily by +6.2 "
+        "(standard error 1.9), from 50.0% to 56.2%: samples come nearer to what the base model says greedily",
         "alarms.skill_share = 0.25",
     )
     assert told(scored(), scored(probe=probed((1.5, 0.25)))) == (

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from resealed import reseal
 
 from tpt.config import AlarmConfig, RunConfig
+from tpt.evidence import evidence_of
 from tpt.evidence.alarms import FEWEST, Alarm, Observed, alarms_between, alarms_of, in_words
 from tpt.records import Problem, ProblemDiversity
 from tpt.report.collapse import alarm_lines, collapse_section
@@ -143,8 +144,9 @@ def test_sharpening_only_is_a_gain_that_decoding_greedily_lacks(
     found = alarms_between(base, now, CONFIG)
     assert [alarm.name for alarm in found] == raised
     if raised and (after, unlike) == (before, 0):
-        assert "greedily by +0.0 (± 0.0), from 60.0% to 60.0%: samples come nearer to what the base" in in_words(
-            found[0]
+        assert (
+            "greedily by +0.0 (standard error 0.0), from 60.0% to 60.0%: samples come nearer to what the base"
+            in in_words(found[0])
         )
         every_gain = CONFIG.model_copy(update={"skill_share": 0.0})
         assert alarms_between(base, now, every_gain) == []
@@ -279,9 +281,12 @@ def test_a_quiet_run_says_so(finished: Finished) -> None:
 def test_what_was_not_probed_has_no_columns(finished: Finished) -> None:
     records = Run(finished.path).records()
     bare = [replace(record, evaluate=replace(record.evaluate, probe={}, diversity={})) for record in records]
-    section = collapse_section(bare, [])
-    assert "No alarm." in section and "human NLL |" not in section and "| 1 |  |  |" in section
-    assert "human NLL |" in collapse_section(records, []) and collapse_section([], []) == ""
+    found = evidence_of(Run(finished.path).dir, records)
+    section = collapse_section(bare, [], found)
+    # The ten problems of this run are fewer clusters.
+    assert "No alarm can be raised about these: there are fewer than 10 held-out clusters of problems." in section
+    assert "human NLL |" not in section and "| 1 |  |  |" in section
+    assert "human NLL |" in collapse_section(records, [], found) and collapse_section([], [], found) == ""
 
 
 def test_rounds_without_diversity_are_watched_for_the_rest(finished_copy: Path) -> None:

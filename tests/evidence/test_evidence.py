@@ -185,7 +185,7 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     run = run_of(tmp_path, many(1), many(2), many(1))
     records = records_of(run)
     found = evidence_of(run, records)
-    text = markdown_report(report_rows(records, found), records, found, title="first", stopped="")
+    text = markdown_report(report_rows(records, found), records, found, title="first", said=headline(found), stopped="")
     assert "| 1 | 0 (base) | strict | +12.5 [" in text and "| 2 | 1 (last) | strict | -12.5 [" in text
     assert "| 2 | 1 (best) | lenient |" in text and "| 1 | 0 (base) | format | +0.0 [" in text
     assert "| 1 | 0 (base) | pass@8 | +0.0 [" in text and "| skill (greedy) |" not in text
@@ -202,7 +202,7 @@ def test_an_id_cannot_break_out_of_the_report(tmp_path: Path) -> None:
     run = run_of(tmp_path, {hostile: "WW", "b": "SW"}, {hostile: "WW", "b": "SS"})
     records = records_of(run)
     found = evidence_of(run, records)
-    text = markdown_report(report_rows(records, found), records, found, title="first", stopped="")
+    text = markdown_report(report_rows(records, found), records, found, title="first", said=headline(found), stopped="")
     assert "`x' | <b>\\u{202e} # y`" in text
 
 

@@ -37,7 +37,9 @@ def test_the_greedy_scores_come_from_their_own_files(tmp_path: Path) -> None:
     assert claim is not None and claim.greedy_before is not None and claim.greedy_after is not None
     assert "greedy from " in headline(found) and "Most of the gain is skill" in headline(found)
     run = run_of(tmp_path, *ROUNDS, greedy=(UNSURE, SURE))
-    text = markdown_report(report_rows(records_of(run), found), records_of(run), found, title="first", stopped="")
+    text = markdown_report(
+        report_rows(records_of(run), found), records_of(run), found, title="first", said=headline(found), stopped=""
+    )
     assert "| 1 | 0 (base) | skill (greedy) | +40.0 [" in text and "| 1 | 0 (base) | sharpening | -15.0 [" in text
 
 

@@ -88,7 +88,7 @@ def test_verdicts_say_gain_loss_and_noise(run: RunDir) -> None:
         replace(card, to_base=untold, to_previous=None)
     )
     few = replace(untold, strict=replace(untold.strict, detectable=None))
-    assert "with so few problems no difference would be detected 80 % of the time" in verdict(
+    assert "so few are compared that no difference would be detected 80 % of the time" in verdict(
         replace(card, to_base=few, to_previous=None)
     )
 

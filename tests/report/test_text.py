@@ -12,9 +12,9 @@ from tpt.evidence import Difference
 from tpt.records import Estimate
 from tpt.report.markdown import markdown_table
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import score_text
 from tpt.report.text import round_table
 from tpt.system.terminal import printable
+from tpt.system.words import score_text
 
 PART = Difference(0.0125, 0.01, -0.004, 0.02, 0.1, 0.2, 0.03, "within noise")
 GAIN = Difference(0.0625, 0.02, 0.021, 0.104, 0.01, 0.02, 0.05, "gain")

@@ -270,6 +270,19 @@ def test_of_too_few_problems_or_clusters_no_difference_is_detectable() -> None:
     assert minimal_detectable_difference(gains, alpha=0.05, clusters=np.arange(100) // 20) is None
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.05, 0.025, 0.01, 0.002])
+@pytest.mark.parametrize("sizes", [[1] * 6, [1] * 7, [1] * 9, [1] * 11, [10] * 6, [10] * 7, [20, 5, 5, 5, 5, 5, 5]])
+def test_a_difference_is_detectable_only_where_gaining_everything_is_significant(
+    sizes: list[int], alpha: float
+) -> None:
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    everything = np.ones((len(clusters), 1))
+    significant = sign_flip_p(everything, draws=2**14, seed=0, clusters=clusters)[0] <= alpha
+    for gains in (0 * everything[:, 0], everything[:, 0]):
+        found = minimal_detectable_difference(gains, alpha=alpha, clusters=clusters)
+        assert significant or found is None
+
+
 @pytest.mark.parametrize("level", [0.2, 0.05, 0.05 / 3, 0.01])
 def test_fewest_units(level: float) -> None:
     """Below it no signs reject anything; with two more, a gain on every problem is significant."""

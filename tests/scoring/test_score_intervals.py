@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tpt.errors import EstimateError
 from tpt.records import Estimate
-from tpt.report.sentences import score_text
 from tpt.scoring import mean_and_stderr, pass_at_k, pass_at_k_curve, wilson
+from tpt.system.words import score_text
 
 
 def bounds(estimate: Estimate) -> tuple[float, float]:

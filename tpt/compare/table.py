@@ -10,6 +10,7 @@ from tpt.compare.results import ArmResult, Scores, Study
 from tpt.records import Estimate
 from tpt.report.sentences import p_cell
 from tpt.system.terminal import text_table, wrapped
+from tpt.system.words import counted, points
 
 COLUMNS = (
     "Scores in percent, differences in points. greedy: one greedy sample a problem, its value right. diversity: different "
@@ -85,8 +86,8 @@ def _tables(found: Study) -> list[tuple[str, list[list[str]]]]:
 def _search_title(found: Study) -> str:
     first = found.search[0]
     return (
-        f"Learning rates: strict pass@1 on {first.held_back} training problems held back, after {first.rounds} "
-        f"round{'s' if first.rounds > 1 else ''} at each rate; the best is taken"
+        f"Learning rates: strict pass@1 on {counted(first.held_back, 'training problem')} held back, after "
+        f"{counted(first.rounds, 'round')} at each rate; the best is taken"
     )
 
 
@@ -168,7 +169,7 @@ def _budget(found: Study) -> str:
     said = budget.get(
         str(found.budget), f"about {found.budget:,} sampled tokens" if isinstance(found.budget, int) else ""
     )
-    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
+    seeds = counted(len(found.seeds), "seed")
     base = found.base[0]
     return f"Budget of every arm: {said}; {seeds}. The base model: {_percent(base)} strict pass@1."
 
@@ -178,7 +179,7 @@ def _errors(found: Study) -> str:
         return "One seed: no error over seeds; intervals are over problems alone, and say nothing of another seed."
     return (
         f"±: one standard error over the {len(found.seeds)} seeds. Intervals and p: a bootstrap over seeds and "
-        f"problems of the paired differences; Holm over the {len(found.arms) - 1} arms compared, strict, lenient and "
+        f"problems of the paired differences; Holm over the {counted(len(found.arms) - 1, 'arm')} compared, strict, lenient and "
         "greedy apart."
     )
 
@@ -213,4 +214,4 @@ def _count(found: Estimate) -> str:
 
 
 def _gain(gain: Gain | None) -> str:
-    return "" if gain is None else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    return "" if gain is None else f"{points(gain.mean)} [{points(gain.low)}, {points(gain.high)}]"

@@ -20,6 +20,7 @@ from tpt.records import ProblemDiversity, RoundRecord
 from tpt.run.directory import RunDir
 from tpt.scoring import FloatArray, IntArray, pass_at_k_values, stderr_over
 from tpt.scoring.score import Counts
+from tpt.system.words import points
 
 FEWEST = 10
 """Problems, or clusters of them: the spread of fewer says little about noise, so they raise no alarm."""
@@ -155,7 +156,7 @@ def _format_only(base: Observed, now: Observed, config: AlarmConfig) -> Alarm | 
         now.round,
         "format-only gain",
         f"strict pass@1 rose by {100 * strict.rise:.1f} points, from {strict.before:.1%} to {strict.after:.1%}, but "
-        f"lenient pass@1 by {100 * lenient.rise:+.1f} (± {100 * lenient.stderr:.1f}), from {lenient.before:.1%} to "
+        f"lenient pass@1 by {points(lenient.rise)} (standard error {100 * lenient.stderr:.1f}), from {lenient.before:.1%} to "
         f"{lenient.after:.1%}: most of the gain is format, how answers are written, not how they are found",
         f"alarms.format_share = {config.format_share:g}",
         "Compare lenient scores, or give the base model the format with prompt.few_shot.",
@@ -177,7 +178,7 @@ def _sharpening_only(base: Observed, now: Observed, config: AlarmConfig) -> Alar
         now.round,
         "sharpening only",
         f"lenient pass@1 at the sampling temperature rose by {100 * lenient.rise:.1f} points, from {lenient.before:.1%} to "
-        f"{lenient.after:.1%}, but greedily by {100 * greedy.rise:+.1f} (± {100 * greedy.stderr:.1f}), from "
+        f"{lenient.after:.1%}, but greedily by {points(greedy.rise)} (standard error {100 * greedy.stderr:.1f}), from "
         f"{greedy.before:.1%} to {greedy.after:.1%}: samples come nearer to what the base model says greedily",
         f"alarms.skill_share = {config.skill_share:g}",
         "Decode the base model greedily or by majority vote before believing the gain; harder training problems, or more "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tpt.records import Estimate
+from tpt.system.words import points
 
 Finding = Literal["gain", "within noise", "loss"]
 Part = Literal["format", "sharpening", "skill"]
@@ -33,7 +34,7 @@ class Difference:
 
     def in_points(self) -> str:
         """Return it with its interval, in points."""
-        return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        return f"{points(self.mean)} [{points(self.low)}, {points(self.high)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +187,12 @@ class Evidence:
     """How many clusters the held-out problems are in; None: each stands for itself."""
     detectable_star: float | None
     """The smallest true gain of a round that makes it the best one 80 % of the time, though no other has any; None: only
-    the base model is scored, or there are too few problems for any."""
+    the base model is scored, there are too few problems for any, or the best round needs no test."""
     needed_for_star: int
     """Choosing problems (or clusters) below which no round can become the best one, whatever its gain; 0: nothing is
-    scored."""
+    scored, or the best round needs no test."""
     claim: Claim | None
-    """None while the best round is the base model."""
+    """None while the best round is the base model, and where a single problem or cluster is left to make it on."""
     never_solved: list[str]
     """Problems without a strictly right sample in any round."""
     never_solved_lenient: list[str]
@@ -199,3 +200,5 @@ class Evidence:
     """The further sets that were scored (``evaluate.also``), in the config's order."""
     levels: list[Group]
     """The held-out problems by their level, where they have one; empty where there are fewer than 2 levels or too many."""
+    tested: bool
+    """Whether only a round that is significantly better than the base model can be the best one (``stop.rule``)."""

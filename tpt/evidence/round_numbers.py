@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tpt.evidence.alarms import Alarm
 from tpt.evidence.cards import Evidence
 from tpt.records import RoundRecord, evaluate_tokens, think_tokens
+from tpt.system.words import points
 
 
 def round_numbers(record: RoundRecord, evidence: Evidence, alarms: Sequence[Alarm]) -> dict[str, float]:
@@ -41,7 +42,7 @@ def sentence_of(record: RoundRecord, evidence: Evidence) -> str:
     said = f"round {record.index}: {card.strict.mean:.1%} strict, {card.lenient.mean:.1%} lenient"
     if card.to_base:
         gain = card.to_base.strict
-        said += f", {100 * gain.mean:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]: {gain.finding}"
+        said += f", {points(gain.mean)} points [{points(gain.low)}, {points(gain.high)}]: {gain.finding}"
     return f"{said}; best: {f'round {evidence.best}' if evidence.best else 'the base model'}"
 
 

@@ -39,9 +39,9 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
         RunError: a round's verdicts are missing, damaged, or of other problems than the base model's.
     """
     config = load_config(run.config)
-    level = config.stop.alpha
+    level, tested = config.stop.alpha, config.stop.rule == "significance"
     if not records:
-        return Evidence([], 0, level, FAMILY, 0, 0, 0, None, None, 0, None, [], [], [], [])
+        return Evidence([], 0, level, FAMILY, 0, 0, 0, None, None, 0, None, [], [], [], [], tested=tested)
     rounds = [record.index for record in records]
     counts = scored_counts(run, rounds)
     problem_ids, clusters = counts[0].problem_ids, counts[0].clusters
@@ -62,13 +62,14 @@ def evidence_of(run: RunDir, records: Sequence[RoundRecord]) -> Evidence:
         choosing_units=choosing.units,
         claiming=len(parts.claiming),
         clusters=None if clusters is None else len(np.unique(clusters)),
-        detectable_star=_detectable_star(choosing, level / family),
-        needed_for_star=fewest_units(level / family, clustered=clusters is not None),
+        detectable_star=_detectable_star(choosing, level / family) if tested else None,
+        needed_for_star=fewest_units(level / family, clustered=clusters is not None) if tested else 0,
         claim=_claim(claiming, best, level=level, independent=parts.independent),
         never_solved=_never_solved(everything, STRICT),
         never_solved_lenient=_never_solved(everything, LENIENT),
         also=also_groups(run, config, rounds),
         levels=level_groups(run, everything, level=level),
+        tested=tested,
     )
 
 

@@ -16,6 +16,7 @@ from tpt.export.origin import origin_of
 from tpt.export.weights import cast, is_adapter, saved_dtype, write_base, write_copy, write_merged
 from tpt.records import RoundRecord
 from tpt.report.rows import report_rows
+from tpt.report.sentences import unit_text
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
 from tpt.store import address_of, download_checkpoint
@@ -107,6 +108,7 @@ def _write(
         records=records,
         rows=report_rows(records, evidence),
         claim=evidence.claim,
+        units=unit_text(evidence),
         also=evidence.also,
         record=record,
         best=best,

@@ -10,13 +10,16 @@ from typing import Any
 
 from tpt.config import RunConfig
 from tpt.evidence import Claim, Group
+from tpt.export.recipe import judged_by, made_by
 from tpt.model.chat import Chat
 from tpt.problems.math import aqua, gsm8k, gsm_hard, math
 from tpt.problems.spec import parse_spec
 from tpt.records import Estimate, Message, Problem, RoundRecord
 from tpt.report.groups import groups_table
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import bounds, claim_text, gain_text
+from tpt.report.sentences import claim_text, gain_text
+from tpt.report.summary import beside_scores
+from tpt.system.words import bounds, counted
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _DATASETS = {
@@ -41,6 +44,8 @@ class Card:
     records: list[RoundRecord]
     rows: list[RoundRow]
     claim: Claim | None
+    units: str
+    """What the intervals are over: problems, or clusters of them."""
     also: list[Group]
     """The further sets that rounds were scored on."""
     record: RoundRecord
@@ -93,11 +98,8 @@ def _summary(card: Card) -> str:
     if record.index == 0:
         return f"The base model `{_code(base)}` as it was scored at the start of a Think-Prune-Train run. Nothing was trained."
     adapter = " The folder holds an adapter: `transformers` puts it on its base model where `peft` is installed."
-    return (
-        f"Made from `{_code(base)}` by {record.index} round{'s' if record.index > 1 else ''} of *Think, Prune, Train* "
-        "(arXiv 2504.18116): the model sampled step-by-step solutions, a program kept those whose final answer is right, "
-        "and the model was fine-tuned on one of them per problem. No reinforcement learning, no reward model, no teacher."
-        + (adapter if card.form["adapter"] else "")
+    return f"Made from `{_code(base)}` by {made_by(card.config, record.index)}" + (
+        adapter if card.form["adapter"] else ""
     )
 
 
@@ -108,12 +110,13 @@ def _scores(card: Card) -> str:
     lines = [
         "## Scores",
         "",
-        f"On {report.problems:,} held-out problems (`{_code(card.config.problems.heldout)}`), {report.samples} samples each "
+        f"On {counted(report.problems, 'held-out problem')} (`{_code(card.config.problems.heldout)}`), "
+        f"{counted(report.samples, 'sample')} each "
         f"at temperature {evaluate.temperature:g}, top_p {evaluate.top_p:g}, at most {evaluate.max_tokens:,} tokens. "
         "*Strict*: right and in the asked format; *lenient*: right in any form; *greedy*: lenient, of one greedy sample a "
-        "problem. In percent, [95 % interval over problems]; gains are paired by problem. The strict gain has three parts: "
+        f"problem. In percent, [95 % interval over {card.units}]; gains are paired by problem. The strict gain has three parts: "
         "*format* (right values written as asked), *sharpening* (samples nearer to the greedy answer, which greedy decoding "
-        "of the base model gives without training) and *skill* (the greedy answer right).",
+        f"of the base model gives without training) and *skill* (the greedy answer right).{beside_scores(card.records)}",
         "",
         f"| round | pass@1 strict | pass@1 lenient | greedy | pass@{k} strict | gain strict | format | sharpening | skill |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -150,24 +153,24 @@ def _training(card: Card) -> str:
     if record.index:
         think, prune, train = config.think, config.prune, config.train
         lines.append(
-            f"- Think: at most {think.samples} samples a problem, temperature {think.temperature:g}, top_p {think.top_p:g}, "
-            f"at most {think.max_tokens:,} tokens; sampler `{think.sampler}`; data: `{config.data.source}`, "
-            f"`{config.data.mode}`; human share: {config.data.mix:g}."
+            f"- Think: at most {counted(think.samples, 'sample')} a problem, temperature {think.temperature:g}, "
+            f"top_p {think.top_p:g}, at most {think.max_tokens:,} tokens; sampler `{think.sampler}`; data: "
+            f"`{config.data.source}`, `{config.data.mode}`; human share: {config.data.mix:g}."
         )
         lines.append(
             f"- Prune: correct only: {_yes(prune.correct_only)}; asked format: {_yes(prune.require_format)}; "
             f"{prune.per_problem} per problem, picked `{prune.pick}`; size {prune.size}; duplicates: `{prune.dedupe}`."
         )
         lines.append(
-            f"- Train: from the `{train.start_from}` model, {train.epochs} epoch{'s' if train.epochs > 1 else ''}, learning "
+            f"- Train: from the `{train.start_from}` model, {counted(train.epochs, 'epoch')}, learning "
             f"rate {train.learning_rate:g} ({train.schedule}), {train.batch_size} examples a step, loss on completions only."
         )
     for each in card.records[1 : record.index + 1]:
         if imported := (each.think or {}).get("imported"):
             files = ", ".join(f"`{_code(file['file'])}` ({file['digest'][:12]})" for file in imported["files"][:_FILES])
             lines.append(
-                f"- Round {each.index} took {imported['traces']:,} imported samples, from "
-                f"{len(imported['files']):,} file{'s' if len(imported['files']) > 1 else ''}: {files}."
+                f"- Round {each.index} took {counted(imported['traces'], 'imported sample')}, from "
+                f"{counted(len(imported['files']), 'file')}: {files}."
             )
         train_counts, prune_counts = each.train or {}, each.prune or {}
         lines.append(
@@ -227,14 +230,13 @@ def _usage(card: Card) -> str:
 def _caveats(card: Card) -> str:
     rounds = len(card.records)
     lines = ["## Caveats", ""]
-    if card.record.index == card.best and rounds > 1:
+    if card.record.index and card.record.index == card.best:
         lines.append(
-            f"- This round was chosen as the best of {rounds} by held-out problems that are in the table, so its score and "
-            "gain there are somewhat too good." + _claimed(card.claim)
+            f"- This round was chosen as the best of {rounds} models, the base model among them, by held-out problems "
+            "that are in the table, so its score and gain there are somewhat too good." + _claimed(card.claim)
         )
-    lines.append(
-        "- Solutions were judged by their final answer: a wrong derivation with a right answer was kept and trained on."
-    )
+    if card.record.index:
+        lines.append(f"- {judged_by(card.config)}")
     lines.append("- The interval covers the choice of problems alone, not another training seed.")
     measured = any(each.round == card.record.index for group in card.also for each in group.rounds)
     beside = " and the further sets above" if measured else ""
@@ -244,7 +246,9 @@ def _caveats(card: Card) -> str:
 
 def _claimed(claim: Claim | None) -> str:
     """Say what problems that had no part in the choice show, where some were kept apart."""
-    if claim is None or not claim.independent:
+    if claim is None:
+        return " Too few problems were kept out of the choice to tell: score it on new ones."
+    if not claim.independent:
         return " No problems were kept out of the choice: score it on new ones."
     return f" On the {claim.problems:,} problems that had no part in the choice, {claim_text(claim)}"
 

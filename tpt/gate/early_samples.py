@@ -69,11 +69,6 @@ class EarlySamples:
         return clustered_share([[any(holds(trace, verdict) for trace, verdict in group)] for group in self.groups()])
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things in words."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def is_cut_off(trace: Trace, _verdict: Verdict) -> bool:
     """Return whether a sample ended at the token limit."""
     return trace.finish_reason == "length"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
-from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding, counted
+from tpt.gate.early_samples import UNKNOWN, EarlySamples, Finding
 from tpt.gate.shares import mean_interval
 from tpt.scoring import expected_detectable, fewest_units, maj_at_k
 from tpt.scoring.score import is_correct, voted_answer
+from tpt.system.words import counted, points
 
 WEAK = 0.1
 """A held-out set that cannot even show a gain of so much is small."""
@@ -64,8 +65,8 @@ def greedy_finding(seen: EarlySamples) -> Finding:
     gap, (low, high) = fmean(gaps), mean_interval(gaps)
     verdict = "some" if low > 0 else UNKNOWN if high > 0 else "none"
     said = (
-        f"The majority of a problem's {votes} samples is right {100 * gap:+.1f} points more often than one of them "
-        f"[{100 * low:+.1f}, {100 * high:+.1f}], in any format: "
+        f"The majority of a problem's {votes} samples is right {points(gap)} points more often than one of them "
+        f"[{points(low)}, {points(high)}], in any format: "
     )
     said += _SHARPENING.get(verdict, f"up to {100 * high:.1f} points of a gain may be mere sharpening.")
     return Finding("greedy", verdict, said, [], {"votes": votes, "gap": gap, "low": low, "high": high})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from tpt.gate.early_samples import counted
 from tpt.gate.report import GateReport
+from tpt.system.words import counted
 
 WIDTH = 80
 _INDENT = 10

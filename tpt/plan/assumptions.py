@@ -30,17 +30,17 @@ class PlanOptions:
     """A true gain in points that the held-out problems should show."""
 
 
-def assumptions(setting: Setting, options: PlanOptions, history: History) -> list[str]:
-    """Return what the plan rests on, a sentence each."""
+def assumptions(setting: Setting, options: PlanOptions, history: History, *, is_to_come: bool) -> list[str]:
+    """Return what the plan rests on, a sentence each; ``is_to_come``: whether any stage is."""
     work, config, gpu = setting.work, setting.work.config, setting.hardware.gpu
     said = [f"Prompts: {work.train.mean:.0f} tokens in the mean, by {work.counted_by}."]
-    if history.evaluated:
+    if is_to_come and history.evaluated:
         last = history.evaluated[max(history.evaluated)]
         said.append(
             f"Solve rate and lengths of the stages to come: as the finished ones show; held-out problems "
             f"{last.rates.mean:.0%} in round {max(history.evaluated)}."
         )
-    else:
+    elif is_to_come:
         rate = SOLVE_RATE if options.solve_rate is None else options.solve_rate
         known = "a guess; say what you know with --solve-rate" if options.solve_rate is None else "given"
         said.append(
@@ -72,7 +72,7 @@ def assumptions(setting: Setting, options: PlanOptions, history: History) -> lis
         )
     if config.engine.name == "ray":
         said.append("Sampling is counted for one of Ray's replicas; n of them take about an nth of the time.")
-    if history.done:
+    if history.done and is_to_come:
         said.append("Minutes of the stages to come: scaled to what the finished stages took.")
     said.append(
         f"True gains differ over problems with a standard deviation of {100 * GAIN_SPREAD:.0f} points, a guess; the smaller the "

@@ -9,8 +9,9 @@ from pathlib import Path
 from tpt.config import RunConfig
 from tpt.plan.history import read_history
 from tpt.run.directory import RunDir
-from tpt.scoring import expected_detectable
+from tpt.scoring import expected_detectable, fewest_units
 from tpt.scoring.solve_rates import SOLVE_RATE, Rates
+from tpt.system.words import counted
 
 GAIN_SPREAD = 0.1
 """Standard deviation over problems of their true gains: nothing is known of it before a run."""
@@ -28,6 +29,12 @@ class Power:
     """The smallest true gain of a round that is called a gain, though no other round has any."""
     star: float
     """And that makes the round the best one, by the problems that choose it."""
+    fewest: int
+    """Problems below which no gain can be told from noise, whatever its size."""
+    choosing: int
+    """Problems that choose the best round."""
+    tested: bool
+    """Whether the best round takes a test (``stop.rule``)."""
     asked: float | None
     """A gain that somebody wants to see."""
     problems_for_word: int | None
@@ -49,12 +56,20 @@ def power_of(config: RunConfig, rates: Rates, *, problems: int, asked: float | N
     spread = math.sqrt(2 * within / samples + GAIN_SPREAD**2)
     level = config.stop.alpha / max(1, config.rounds)
     alone = expected_detectable(spread, 1, alpha=level)
-    needed = None if asked is None else math.ceil((alone / asked) ** 2)
+    # Clusters, if there are any, are not known here: they are fewer than the problems, so that this is the least.
+    fewest = fewest_units(level, clustered=False)
+    needed = None if asked is None else max(fewest, math.ceil((alone / asked) ** 2))
+    choosing = round(share * problems)
+    if min(choosing, problems - choosing) < 2:
+        choosing = problems
     return Power(
         problems=problems,
         samples=samples,
         word=alone / math.sqrt(problems),
-        star=alone / math.sqrt(max(1, round(share * problems))),
+        star=alone / math.sqrt(choosing),
+        fewest=fewest,
+        choosing=choosing,
+        tested=config.stop.rule == "significance",
         asked=asked,
         problems_for_word=needed,
         problems_for_star=None if needed is None else math.ceil(needed / share),
@@ -104,10 +119,18 @@ def power_warnings(power: Power, *, choosing_units: int, needed_for_star: int) -
 
 def power_sentence(power: Power) -> str:
     """Return it in a sentence or two."""
-    said = (
-        f"{power.problems:,} held-out problems with {power.samples} samples detect a true gain of {100 * power.word:.1f} points "
-        f"80 % of the time; to make a round the best one it takes {100 * power.star:.1f}."
-    )
+    scored = f"{counted(power.problems, 'held-out problem')} with {counted(power.samples, 'sample')}"
+    if power.problems < power.fewest:
+        return f"{scored}: with fewer than {power.fewest} problems no gain can be detected, whatever its size."
+    said = f"{scored} detect a true gain of {100 * power.word:.1f} points 80 % of the time"
+    if not power.tested:
+        said += "; the round with the highest score is the best one, noise or not (stop.rule)."
+    elif power.choosing < power.fewest:
+        said += (
+            f"; {power.choosing} of them choose the best round, and with fewer than {power.fewest} none can become it."
+        )
+    else:
+        said += f"; to make a round the best one it takes {100 * power.star:.1f}."
     if power.asked is None:
         return f"{said} Another gain: --detect POINTS."
     return (

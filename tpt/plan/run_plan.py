@@ -66,6 +66,8 @@ class RunPlan:
     """The same total as it was planned before the run."""
     power: Power
     """What the held-out problems can show."""
+    may_stop: bool
+    """Whether the rounds are enough for ``stop.patience`` to end the run before the last."""
 
 
 def outline(config: RunConfig, out: Path, *, train: int, heldout: int, left_out: int | None = None) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
     return RunPlan(
         outline=outline(config, out, train=work.train.count, heldout=work.heldout.count),
         hardware=hardware_text(hardware),
-        assumptions=assumptions(setting, options, history),
+        assumptions=assumptions(setting, options, history, is_to_come=not all(stage.done for stage in stages)),
         stages=stages,
         total=total,
         memory=fits,
@@ -137,6 +139,7 @@ def plan_run(config: RunConfig, out: Path, options: PlanOptions) -> RunPlan:
         devices=hardware.devices,
         reality=compare_stages(before, history),
         before=_total(before, setting),
+        may_stop=0 < config.stop.patience < config.rounds,
         power=power_of(
             config,
             _scored_rates(history, guess),

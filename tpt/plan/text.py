@@ -8,6 +8,7 @@ from tpt.plan.hardware import GIB
 from tpt.plan.power import power_sentence
 from tpt.plan.run_plan import RunPlan
 from tpt.system.terminal import text_table, wrapped
+from tpt.system.words import counted
 
 
 def plan_text(plan: RunPlan, outline: str, *, width: int | None = None) -> str:
@@ -104,8 +105,10 @@ def _verdict(plan: RunPlan) -> str:
     if total.seconds is not None:
         said += f", about {_duration(total.seconds)}"
     if plan.price is not None:
-        said += f", price {plan.price:,.2f} for {plan.devices} device{'s' if plan.devices > 1 else ''}"
-    return f"{said}. At most: the run may stop earlier (stop.patience)."
+        said += f", price {plan.price:,.2f} for {counted(plan.devices, 'device')}"
+    if plan.stages and all(stage.done for stage in plan.stages):
+        return f"{said}: all of it is done."
+    return f"{said}.{' The run may stop earlier (stop.patience).' * plan.may_stop}"
 
 
 def _minutes(seconds: float | None) -> str:

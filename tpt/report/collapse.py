@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tpt.evidence.alarms import Alarm, in_words
+from tpt.evidence import Evidence
+from tpt.evidence.alarms import FEWEST, Alarm, in_words
 from tpt.records import EvalReport, RoundRecord
 from tpt.report.markdown import aligned_table
+from tpt.report.sentences import unit_text
 
 _Cell = tuple[str, Callable[[EvalReport], str]]
 
@@ -16,11 +18,22 @@ def alarm_lines(alarms: Sequence[Alarm]) -> list[str]:
     return [in_words(alarm) for alarm in {alarm.name: alarm for alarm in alarms}.values()]
 
 
-def collapse_section(records: Sequence[RoundRecord], alarms: Sequence[Alarm]) -> str:
+def no_alarm(evidence: Evidence) -> str:
+    """Return what it means that no alarm was raised: where nothing is looked at, it is no good sign."""
+    units = (evidence.rounds[0].problems if evidence.clusters is None else evidence.clusters) if evidence.rounds else 0
+    if len(evidence.rounds) < 2:
+        return "No alarm: there is no round yet to hold against the base model."
+    if units < FEWEST:
+        kind = unit_text(evidence)
+        return f"No alarm can be raised about these: there are fewer than {FEWEST} held-out {kind}."
+    return "No alarm: no measure of decay has passed its threshold."
+
+
+def collapse_section(records: Sequence[RoundRecord], alarms: Sequence[Alarm], evidence: Evidence) -> str:
     """Return the alarms of all rounds and the numbers behind them, in Markdown."""
     if not records:
         return ""
-    said = [f"- {in_words(alarm)}" for alarm in alarms] or ["No alarm."]
+    said = [f"- {in_words(alarm)}" for alarm in alarms] or [no_alarm(evidence)]
     reports = [(record.index, record.evaluate) for record in records]
     parts = (_VARIETY, [*_LENGTHS, *(_PROBE if any(report.probe for _, report in reports) else [])])
     tables = [

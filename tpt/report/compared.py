@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tpt.evidence import Pair, RunComparison
 from tpt.evidence.alarms import in_words
-from tpt.report.sentences import coverage_text, gain_text, p_cell, part_text, parts_text, score_text
+from tpt.report.sentences import coverage_text, gain_text, p_cell, part_text, parts_text
 from tpt.system.terminal import text_table, wrapped
+from tpt.system.words import counted, score_text
 
 _HEADINGS = (
     *("round", "first strict", "second strict", "second - first [95 %]", "p, Holm", ""),
@@ -32,7 +33,8 @@ def comparison_text(found: RunComparison, *, width: int | None = None) -> str:
         "",
         _best(found),
         *(in_words(alarm, subject=f"Second against first (rounds {_rounds(found)})") for alarm in found.alarms),
-        f"Scores in percent, differences in points, tested by problem, Holm over the rounds, level {found.level:g}.",
+        "Scores in percent, differences in points, tested by problem, or by cluster where problems are in clusters, Holm over "
+        f"the rounds, level {found.level:g}.",
     ]
     return "\n".join([*heads, *table, *(wrapped(each, width) for each in said)])
 
@@ -51,7 +53,7 @@ def _line(pair: Pair) -> tuple[str, ...]:
 
 
 def _problems(count: int, adjective: str = "") -> str:
-    return f"{count:,} {adjective}problem{'s' if count > 1 else ''}"
+    return counted(count, f"{adjective}problem")
 
 
 def _best(found: RunComparison) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tpt.evidence import Evidence, Group, GroupRound
 from tpt.report.markdown import aligned_table
-from tpt.report.sentences import finding_word, gain_text, score_text
+from tpt.report.sentences import finding_word, gain_text
 from tpt.system.terminal import printable, text_table
+from tpt.system.words import score_text
 
 _SCORES = ("round", "strict", "lenient", "greedy", "lenient, less base [95 %]", "", "greedy, less base [95 %]", "")
 _DROP = (1, 9, 8, 5, 3, 7)

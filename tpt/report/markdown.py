@@ -7,32 +7,31 @@ from collections.abc import Iterable, Sequence
 from tpt.evidence import Comparison, Coverage, Difference, Evidence, RoundCard
 from tpt.records import RoundRecord
 from tpt.report.rows import RoundRow
-from tpt.report.sentences import count, gain_text, is_unmoved, p_cell, score_text, unit_text
-from tpt.report.text import cells, headings, headline, notes
+from tpt.report.sentences import count, gain_text, is_unmoved, p_cell, unit_text, unit_word
+from tpt.report.text import cells, headings, notes
 from tpt.system.terminal import printable
+from tpt.system.words import counted, score_text
 
 _IDS = 20
 """Ids of each list that are written; JSON has all."""
 
 
 def markdown_report(
-    rows: Sequence[RoundRow], records: Sequence[RoundRecord], evidence: Evidence, *, title: str, stopped: str
+    rows: Sequence[RoundRow], records: Sequence[RoundRecord], evidence: Evidence, *, title: str, said: str, stopped: str
 ) -> str:
-    """Return the whole report."""
+    """Return the whole report; ``said``: what the run achieved."""
     if not rows:
         return f"# {title}\n\nNo round is finished yet.\n"
     base = records[0].evaluate
     scored = (
-        f"Scored on {base.problems:,} held-out problems, {base.samples} samples each; ± and brackets: 95 % intervals over "
-        f"{unit_text(evidence)}. Strict: the value is right and the asked answer format was kept; lenient: the value is right; "
-        "greedy: the value of one greedy sample is right. "
-        "Gain: strict pass@1 less round 0's, paired by problem. Its three parts add up: "
-        "format (right values written as asked), sharpening (samples nearer to the greedy answer) and skill (the greedy "
-        f"answer right). {evidence.choosing:,} of the problems chose the best round; the claim above is about "
-        + (f"the {evidence.claiming:,} others." if evidence.claiming < base.problems else "the same ones.")
+        f"Scored on {counted(base.problems, 'held-out problem')}, {counted(base.samples, 'sample')} each; ± and "
+        f"brackets: 95 % intervals over {unit_text(evidence)}. Strict: the value is right and the asked answer format was "
+        "kept; lenient: the value is right; greedy: the value of one greedy sample is right. Gain: strict pass@1 "
+        "less round 0's, paired by problem. Its three parts add up: format (right values written as asked), sharpening "
+        f"(samples nearer to the greedy answer) and skill (the greedy answer right).{_chosen_by(evidence)}"
     )
     parts = [
-        f"# {title}\n\n{headline(evidence)}\n",
+        f"# {title}\n\n{said}\n",
         markdown_table(rows),
         scored + "\n",
         f"Stopped: {stopped}.\n" if stopped else "Not finished yet.\n",
@@ -41,6 +40,17 @@ def markdown_report(
         "## Outcomes on the held-out problems\n\n" + _outcomes(records),
     ]
     return "\n".join(parts)
+
+
+def _chosen_by(evidence: Evidence) -> str:
+    """Return which problems chose the best round, where there are rounds to choose from, and which the claim is about."""
+    if len(evidence.rounds) < 2:
+        return ""
+    said = f" {evidence.choosing:,} of the problems chose the best round"
+    if evidence.claim is None:
+        return f"{said}."
+    others = f"the {evidence.claiming:,} others" if evidence.claim.independent else "the same ones"
+    return f"{said}; the claim above is about {others}."
 
 
 def markdown_table(rows: Sequence[RoundRow]) -> str:
@@ -76,10 +86,10 @@ def _differences(evidence: Evidence) -> str:
         return "Nothing to compare yet.\n"
     return (
         aligned_table(header, lines)
-        + f"\nIn points; p of a two-sided sign-flip test by problem, level {evidence.level:g}. {evidence.family}. Each interval "
-        "holds what that test does not reject at the level its adjustment leaves it. Detectable: the smallest true difference "
-        "that is detected 80 % of the time (?: no problem's score changed). Differences to the best round are on the "
-        f"{evidence.claiming:,} problems of the claim.\n"
+        + f"\nIn points; p of a two-sided sign-flip test by {unit_word(evidence)}, level {evidence.level:g}. "
+        f"{evidence.family}. Each interval holds what that test does not reject at the level its adjustment leaves it. "
+        "Detectable: the smallest true difference that is detected 80 % of the time (?: no problem's score changed). "
+        f"Differences to the best round are on the {evidence.claiming:,} problems of the claim.\n"
     )
 
 

@@ -5,24 +5,9 @@ from __future__ import annotations
 from tpt.evidence import Claim, Comparison, Coverage, Difference, Evidence
 from tpt.evidence.looks import LEDGER, Looks
 from tpt.records import Estimate
+from tpt.system.words import counted, points
 
 _SMALLEST_P = 0.001
-
-
-def score_text(estimate: Estimate) -> str:
-    """Return a score in percent with its 95 % interval: as ± where it is about even, as bounds at the edges."""
-    low, high = bounds(estimate)
-    below, above = estimate.mean - low, high - estimate.mean
-    if max(below, above) <= 1.25 * min(below, above):
-        return f"{100 * estimate.mean:.1f} ± {50 * (high - low):.1f}"
-    return f"{100 * estimate.mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def bounds(estimate: Estimate) -> tuple[float, float]:
-    """Return a score's 95 % interval; what earlier versions stored has a standard error alone."""
-    if estimate.low is None or estimate.high is None:
-        return max(0.0, estimate.mean - 1.96 * estimate.stderr), min(1.0, estimate.mean + 1.96 * estimate.stderr)
-    return estimate.low, estimate.high
 
 
 def gain_text(gain: Difference | None) -> str:
@@ -32,7 +17,7 @@ def gain_text(gain: Difference | None) -> str:
 
 def part_text(part: Difference | None) -> str:
     """Return a difference in points, with its sign."""
-    return "" if part is None else f"{100 * part.mean:+.1f}"
+    return "" if part is None else points(part.mean)
 
 
 def finding_word(change: Difference | None) -> str:
@@ -135,8 +120,8 @@ def power_text(evidence: Evidence) -> list[str]:
         return []
     unit = unit_text(evidence)
     said = (
-        f"Tested by problem, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not significant. "
-        f"{_seen_text(last.strict, evidence)}"
+        f"Tested by {unit_word(evidence)}, Holm over the rounds, level {evidence.level:g}; noise: a difference that is not "
+        f"significant. {_seen_text(last.strict, evidence)}"
     )
     few = evidence.needed_for_star
     if evidence.choosing_units < few:
@@ -147,8 +132,13 @@ def power_text(evidence: Evidence) -> list[str]:
 
 
 def unit_text(evidence: Evidence) -> str:
-    """Return what counts as one where held-out problems are drawn or flipped."""
+    """Return what are drawn or flipped of the held-out problems."""
     return "problems" if evidence.clusters is None else "clusters of problems"
+
+
+def unit_word(evidence: Evidence) -> str:
+    """Return what counts as one where held-out problems are drawn or flipped."""
+    return "problem" if evidence.clusters is None else "cluster"
 
 
 def is_unmoved(found: Difference) -> bool:
@@ -160,10 +150,11 @@ def _seen_text(strict: Difference, evidence: Evidence) -> str:
     if is_unmoved(strict):
         return "As no problem's score changed, it is not known how large a true gain would be detected."
     called, starred = _true_gain(strict.detectable), _true_gain(evidence.detectable_star)
-    return (
-        f"{called.capitalize()} would be detected 80 % of the time; {starred} would make a round the best one as often, on "
-        f"the {evidence.choosing:,} problems that pick it."
-    )
+    said = f"{called.capitalize()} would be detected 80 % of the time"
+    picking = f"the {counted(evidence.choosing, 'problem')} that pick{'s' * (evidence.choosing == 1)}"
+    if not evidence.tested:
+        return f"{said}. The best round is the one with the highest score on {picking} it, noise or not (stop.rule)."
+    return f"{said}; {starred} would make a round the best one as often, on {picking} it."
 
 
 def _true_gain(smallest: float | None) -> str:

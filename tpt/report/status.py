@@ -22,10 +22,14 @@ def run_status(run: RunDir) -> dict[str, Any]:
     """Return how far a run is, who is at it, and what it is doing; sizes in bytes, times in seconds."""
     opened = Run(run.path)
     records = opened.records()
-    rounds = {each.path.name: _stages(opened, each) for each in run.rounds()}
     holder, is_running = holder_of(run)
     why = opened.stop_reason(records)
-    state = "running" if is_running else "finished" if why else "not running"
+    at_end = opened.scored_at_end(records) if why else []
+    rounds = {each.path.name: _stages(opened, each, is_scored_at_end=each.index in at_end) for each in run.rounds()}
+    # Further sets may be scored after the last round.
+    further = {each.stage for each in opened.config.evaluate.also}
+    is_left = any(each[stage] == "to do" for each in rounds.values() for stage in further & each.keys())
+    state = "running" if is_running else "finished" if why and not is_left else "not running"
     free = shutil.disk_usage(run.path).free
     return {
         "run directory": address_of(run.path),
@@ -36,7 +40,7 @@ def run_status(run: RunDir) -> dict[str, Any]:
         "finished rounds": len(records),
         "best": f"round-{best_round(run, records).index}" if records else None,
         "disk": {"used": _size_of(run), "free": free},
-        "next": why or ("" if is_running else f"go on with: tpt run {address_of(run.path)}"),
+        "next": why if state == "finished" else "" if is_running else f"go on with: tpt run {address_of(run.path)}",
     }
 
 
@@ -86,9 +90,9 @@ def size_text(size: int) -> str:
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
-def _stages(opened: Run, round_dir: RoundDir) -> dict[str, str]:
+def _stages(opened: Run, round_dir: RoundDir, *, is_scored_at_end: bool) -> dict[str, str]:
     further = [each.stage for each in opened.config.evaluate.also]
-    if opened.config.evaluate.also_rounds == "best":
+    if opened.config.evaluate.also_rounds == "best" and not is_scored_at_end:
         # Which round that will be is known at the end.
         further = [stage for stage in further if round_dir.manifest(stage).exists()]
     stages = (*round_dir.stages, *further)

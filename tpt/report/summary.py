@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tpt.audit.import_samples import ImportedDir
@@ -43,11 +44,11 @@ def summary_of(run: RunDir) -> Summary:
     evidence = evidence_of(run, records)
     alarms = alarms_of(run, records, opened.config.alarms) + forgetting(evidence.also, level=evidence.level)
     stopped = opened.stop_reason(records)
-    said = headline(evidence) + _beside(records)
+    said = headline(evidence) + beside_scores(records)
     return Summary(report_rows(records, evidence), records, evidence, stopped, said, alarms, looks_of(run, evidence))
 
 
-def _beside(records: list[RoundRecord]) -> str:
+def beside_scores(records: Sequence[RoundRecord]) -> str:
     """Return what stands beside scores in int8, or some of whose samples have no completion; empty where there are none."""
     rough = any(each.evaluate.weights != "full" for each in records)
     said = " Scores are those of the model in int8, not in full precision." if rough else ""
@@ -99,9 +100,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 def write_report(run: RunDir, summary: Summary) -> None:
     """Write report.md into the run directory."""
-    text = markdown_report(
-        summary.rows, summary.records, summary.evidence, title=run.path.name, stopped=summary.stopped
-    )
-    looks = "".join(f"\n{line}\n" for line in looks_text(summary.looks, level=summary.evidence.level))
-    further = looks + groups_markdown(summary.evidence)
-    write_text(run.report, text + further + collapse_section(summary.records, summary.alarms))
+    rows, records, evidence, said = summary.rows, summary.records, summary.evidence, summary.headline
+    text = markdown_report(rows, records, evidence, title=run.path.resolve().name, said=said, stopped=summary.stopped)
+    looks = "".join(f"\n{line}\n" for line in looks_text(summary.looks, level=evidence.level))
+    further = looks + groups_markdown(evidence)
+    write_text(run.report, text + further + collapse_section(records, summary.alarms, evidence))

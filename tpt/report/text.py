@@ -15,9 +15,9 @@ from tpt.report.sentences import (
     gain_text,
     part_text,
     power_text,
-    score_text,
 )
 from tpt.system.terminal import text_table
+from tpt.system.words import counted, score_text
 
 
 class _Column(NamedTuple):
@@ -81,17 +81,20 @@ def headline(evidence: Evidence) -> str:
         return f"{unclaimed(evidence)} {unclaimed_gain(evidence)}".strip()
     claim = evidence.claim
     if claim is None:
-        best = next(card for card in evidence.rounds if card.best)
-        return (
-            f"Round {evidence.best} is the best: strict pass@1 went from {base.strict.mean:.1%} to {best.strict.mean:.1%}, "
-            f"lenient from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}."
-        )
-    borne = (
-        f"on the {claim.problems:,} held-out problems that had no part in picking it"
-        if claim.independent
-        else f"on the {claim.problems:,} held-out problems that also picked it, so biased upwards"
+        return untested(evidence)
+    borne = "that had no part in picking it" if claim.independent else "that also picked it, so biased upwards"
+    return f"Round {claim.round} is the best. On the {claim.problems:,} held-out problems {borne}, {claim_text(claim)}"
+
+
+def untested(evidence: Evidence) -> str:
+    """Return what to say of a best round whose gain nothing is left to test."""
+    base, best = evidence.rounds[0], next(card for card in evidence.rounds if card.best)
+    left = "held-out problem" if evidence.clusters is None else "cluster of held-out problems"
+    return (
+        f"Round {best.round} is the best: strict pass@1 went from {base.strict.mean:.1%} to {best.strict.mean:.1%}, lenient "
+        f"from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}. Whether that is chance cannot be told: a single {left} is "
+        "there to claim it on."
     )
-    return f"Round {claim.round} is the best. {borne[0].upper()}{borne[1:]}, {claim_text(claim)}"
 
 
 def unclaimed(evidence: Evidence) -> str:
@@ -100,7 +103,8 @@ def unclaimed(evidence: Evidence) -> str:
     if len(evidence.rounds) == 1:
         return f"Only the base model is scored so far. Its strict pass@1 is {score_text(base.strict)}."
     if not is_compared(evidence):
-        return "No round can be compared with the base model: a single held-out problem leaves nothing to pair."
+        single = "held-out problem" if evidence.clusters is None else "cluster of held-out problems"
+        return f"No round can be compared with the base model: a single {single} leaves nothing to pair."
     if evidence.choosing == base.problems:
         said = f"No round beat the base model ({score_text(base.strict)} strict pass@1) by more than noise."
     else:
@@ -128,15 +132,22 @@ def losses(evidence: Evidence) -> list[tuple[int, Difference]]:
 
 def unclaimed_gain(evidence: Evidence) -> str:
     """Return what the choosing problems alone do not see, when all problems together show a gain; else nothing."""
-    gains = [(card.to_base.strict, card.round) for card in evidence.rounds if card.to_base]
-    most, index = max(gains, key=lambda gain: gain[0].mean, default=(None, 0))
-    if most is None or most.finding != "gain":
+    if (found := unstarred_gain(evidence)) is None:
         return ""
+    index, most = found
     too_few = evidence.choosing_units < evidence.needed_for_star
+    more = f"{'' if evidence.clusters is None else 'clusters of '}held-out problems"
     return (
-        f"On all {evidence.rounds[0].problems:,}, round {index} is a gain ({gain_text(most)} points): more held-out problems"
+        f"On all {evidence.rounds[0].problems:,}, round {index} is a gain ({gain_text(most)} points): more {more}"
         f"{'' if too_few else ' or samples (evaluate.samples)'} would settle it."
     )
+
+
+def unstarred_gain(evidence: Evidence) -> tuple[int, Difference] | None:
+    """Return the round that gains most on all held-out problems, where that is a gain, while none is the best one."""
+    gains = [(card.round, card.to_base.strict) for card in evidence.rounds if card.to_base]
+    most = max(gains, key=lambda gain: gain[1].mean, default=None)
+    return most if most and most[1].finding == "gain" else None
 
 
 def notes(evidence: Evidence) -> list[str]:
@@ -144,9 +155,11 @@ def notes(evidence: Evidence) -> list[str]:
     best = next((card for card in evidence.rounds if card.best), None)
     if best is None:
         return []
-    tries = f"{len(evidence.rounds)} x {best.samples}" if len(evidence.rounds) > 1 else f"{best.samples}"
+    tries = "any of " * (best.samples > 1 or len(evidence.rounds) > 1)
+    tries += f"{len(evidence.rounds)} x " * (len(evidence.rounds) > 1)
+    tries += f"{best.samples} samples" if len(evidence.rounds) > 1 else counted(best.samples, "sample")
     found = [
-        f"Never solved by any of {tries} samples: {len(evidence.never_solved):,} of {best.problems:,} problems strictly, "
+        f"Never solved by {tries}: {len(evidence.never_solved):,} of {counted(best.problems, 'problem')} strictly, "
         f"{len(evidence.never_solved_lenient):,} leniently."
     ]
     last = evidence.rounds[-1]

@@ -21,6 +21,7 @@ from tpt.sampling.sample import Pass
 from tpt.sampling.samplers import Fixed
 from tpt.scoring.score import Scored, clusters_of, read_counts, score
 from tpt.system.jsonl import read_records
+from tpt.system.words import score_text
 
 
 def score_passes(
@@ -74,9 +75,9 @@ def score_at(at: ScoredDir, problems: Iterable[Problem], *, ks: Sequence[int], s
 
 def score_line(report: EvalReport) -> str:
     """Return a model's scores in a line."""
-    strict, lenient = report.pass_at_k[1], report.pass_at_k_lenient[1]
+    strict, lenient = score_text(report.pass_at_k[1]), report.pass_at_k_lenient[1]
     said = "" if report.greedy_lenient is None else f", greedy {report.greedy_lenient.mean:.1%} lenient"
-    return f"pass@1 {strict.mean:.1%} strict, {lenient.mean:.1%} lenient, ± {strict.stderr:.1%}{said}{beside_score(report)}"
+    return f"pass@1 {strict} % strict, {lenient.mean:.1%} lenient{said}{beside_score(report)}"
 
 
 def beside_score(report: EvalReport) -> str:

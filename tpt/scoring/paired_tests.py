@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -14,6 +15,8 @@ from tpt.scoring.estimates import FloatArray, IntArray, cluster_sums
 
 _CELLS = 4_000_000
 """Random numbers held at once by a resampling loop: 32 MB."""
+_COUNTED = 12
+"""Units whose sign patterns are all tried: of as few, an approximation may find what no pattern can."""
 _TIE = 1e-12
 """Sums that are equal may differ by so much of their size."""
 
@@ -142,13 +145,27 @@ def minimal_detectable_difference(
         moved = own + gain * sizes
         return _flipped_beyond(gain * rows - luck, moved, float(_usual(moved[:, None], rows)[0])) <= alpha
 
-    if not found(1.0):
+    if not found(1.0) or not _finds_all_gained(rows, alpha, clusters):
         return None
     low, high = 0.0, 1.0
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (low, middle) if found(middle) else (middle, high)
     return high
+
+
+@cache
+def _least_p(sizes: tuple[int, ...]) -> float:
+    """Return the p-value of every problem of some clusters gained in full."""
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    gained = np.ones((len(clusters), 1))
+    return float(sign_flip_p(gained, draws=2 ** (len(sizes) + 2), seed=0, clusters=clusters)[0])
+
+
+def _finds_all_gained(rows: int, alpha: float, clusters: IntArray | None) -> bool:
+    """Return whether a gain of 1, which is one of 1 on every problem, is significant: with few signs, by counting them all."""
+    sizes = [1] * rows if clusters is None else np.unique(clusters, return_counts=True)[1].tolist()
+    return len(sizes) > _COUNTED or _least_p(tuple(sorted(sizes))) <= alpha
 
 
 def expected_detectable(spread: float, problems: int, *, alpha: float, power: float = 0.8) -> float:

@@ -12,6 +12,7 @@ from tpt.report.html.markup import Content, node
 from tpt.report.status import clock_text
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import count_lines
+from tpt.system.words import counted
 
 Facts = list[tuple[str, str]]
 
@@ -39,8 +40,8 @@ def _data(run: RunDir, config: RunConfig) -> Facts:
         ("Learned from", config.problems.train, run.problems),
         ("Scored on", config.problems.heldout, run.heldout),
     ]
-    counted = [(name, source, count_lines(path)) for name, source, path in sources if path.exists()]
-    return [(name, f"{source}: {count:,} problems") for name, source, count in counted if count]
+    there = [(name, source, count_lines(path)) for name, source, path in sources if path.exists()]
+    return [(name, f"{source}: {counted(count, 'problem')}") for name, source, count in there if count]
 
 
 def _dates(run: RunDir) -> Facts:

@@ -19,9 +19,10 @@ from tpt.report.html.scores import rounds_element, score_figures, verdicts
 from tpt.report.html.trace_data import TraceData, packed, trace_data
 from tpt.report.html.watch import alarm_list, verdict_figures, watch_figures
 from tpt.report.html.words import claim_note, short_headline
-from tpt.report.summary import Summary
+from tpt.report.summary import Summary, beside_scores
 from tpt.run.directory import RunDir
 from tpt.system.jsonl import write_parts
+from tpt.system.words import counted
 
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = ("data.js", "browser.js", "page.js")
@@ -119,13 +120,16 @@ def _lead(data: PageData) -> str:
     parts = [claim_note(data.evidence)]
     if data.evidence.rounds:
         base = data.evidence.rounds[0]
-        parts.append(f"Scored on {base.problems:,} held-out problems, {base.samples} tries each.")
+        tries = "1 try" if base.samples == 1 else f"{base.samples} tries"
+        parts.append(
+            f"Scored on {counted(base.problems, 'held-out problem')}, {tries} each.{beside_scores(data.records)}"
+        )
     parts.append(f"Stopped: {data.stopped}." if data.stopped else "The run is not finished.")
     return " ".join(part for part in parts if part)
 
 
 def _left_out(traces: TraceData) -> str:
-    said = f"{traces.shown:,} traces of {len(traces.index['ids']):,} problems."
+    said = f"{counted(traces.shown, 'trace')} of {counted(len(traces.index['ids']), 'problem')}."
     if traces.left_out:
         said += (
             f" {traces.left_out:,} more are left out to keep the file small: of each problem and round the first ones are "

@@ -11,7 +11,8 @@ from tpt.report.html.charts import Bar, Line, Part, flow_chart, interval_bars, l
 from tpt.report.html.markup import Content, details, node, table
 from tpt.report.html.page_data import PageData, round_name
 from tpt.report.html.words import interval, model_title, signed_points, verdict
-from tpt.report.sentences import bounds, score_text
+from tpt.report.sentences import unit_text
+from tpt.system.words import bounds, score_text
 
 _LABELLED = 5
 """Curves that are all named at their ends."""
@@ -53,7 +54,10 @@ def rounds_element(data: PageData) -> Element:
                 node("span", {"class": f"finding {found.finding.split()[0]}"}, found.finding) if found else "",
             ]
         )
-    note = "★ the best round. ± and brackets: 95 % intervals over problems; differences in points, paired by problem."
+    note = (
+        f"★ the best round. ± and brackets: 95 % intervals over {unit_text(data.evidence)}; differences in points, paired by "
+        "problem."
+    )
     return table(headings, rows, caption=note)
 
 
@@ -105,7 +109,7 @@ def _learning_curves(data: PageData) -> Element:
     return figure(
         "Score by round",
         "How often a single try at a held-out problem is right: lenient, the value; strict, also in the format asked for. Bands "
-        "are 95 % intervals over problems.",
+        f"are 95 % intervals over {unit_text(data.evidence)}.",
         line_chart("Strict and lenient pass@1 by round, with 95 % intervals", frame, lines),
         numbers=table(["round", "strict, %", "lenient, %"], rows),
     )

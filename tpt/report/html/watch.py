@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
+from tpt.report.collapse import no_alarm
 from tpt.report.html.axes import Frame, number_axis, round_axis
 from tpt.report.html.charts import Line, Part, legend, line_chart, stacked_rows
 from tpt.report.html.markup import Content, node, table
@@ -12,6 +13,7 @@ from tpt.report.html.page_data import PageData, round_name
 from tpt.report.html.scores import figure
 from tpt.report.html.series import Series, diversity_series, length_series, probe_series
 from tpt.report.html.words import model_title
+from tpt.system.words import counted
 
 _OUTCOMES = {
     "CORRECT": "right",
@@ -33,7 +35,7 @@ _DIFFICULTY = (
 def alarm_list(data: PageData) -> Element:
     """Return the alarms, each kind with what its last round has shown."""
     if not data.alarms:
-        return node("p", {"class": "no-alarm"}, "No alarm: no measure of decay has passed its threshold.")
+        return node("p", {"class": "no-alarm"}, no_alarm(data.evidence))
     items: list[Content] = []
     for alarm in {alarm.name: alarm for alarm in data.alarms}.values():
         rounds = [str(each.round) for each in data.alarms if each.name == alarm.name]
@@ -116,7 +118,7 @@ def _difficulty(data: PageData) -> Element:
         shares = data.shares[record.index]
         counts = [sum(low < share <= high for share in shares) for _, _, low, high in _DIFFICULTY]
         parts = [
-            Part(f"{count:,}", look, count, f"{round_name(record.index)}, {label}: {count:,} problems")
+            Part(f"{count:,}", look, count, f"{round_name(record.index)}, {label}: {counted(count, 'problem')}")
             for (label, look, _, _), count in zip(_DIFFICULTY, counts, strict=True)
         ]
         rows.append(("base" if record.index == 0 else str(record.index), parts))

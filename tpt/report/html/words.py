@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tpt.evidence import Comparison, Difference, Evidence, RoundCard
 from tpt.report.html.page_data import round_name
-from tpt.report.sentences import coverage_text, p_text, parts_text
-from tpt.report.text import is_compared, losses, unclaimed, unclaimed_gain
+from tpt.report.sentences import coverage_text, is_unmoved, p_text, parts_text
+from tpt.report.text import is_compared, losses, unclaimed, unclaimed_gain, unstarred_gain, untested
+from tpt.system.words import points
 
 
 def short_headline(evidence: Evidence) -> str:
@@ -14,6 +15,8 @@ def short_headline(evidence: Evidence) -> str:
         return "No round is finished yet."
     claim = evidence.claim
     if claim is None:
+        if evidence.best != evidence.rounds[0].round:
+            return untested(evidence)
         return _no_gain(evidence) if is_compared(evidence) else unclaimed(evidence)
     after, before = share_text(claim.strict_after.mean), share_text(claim.strict_before.mean)
     strict, most = claim.comparison.strict, claim.comparison.most
@@ -31,6 +34,12 @@ def _no_gain(evidence: Evidence) -> str:
     """Return that no round is the best one, and which ones are worse than the base model."""
     worse = [str(index) for index, _ in losses(evidence)]
     last = evidence.rounds[-1].round
+    if (gained := unstarred_gain(evidence)) is not None:
+        return (
+            f"No round is the best one yet: round {gained[0]} is better than the base model on all "
+            f"{evidence.rounds[0].problems:,} held-out problems, but not by more than chance on the {evidence.choosing:,} that "
+            "pick the best round."
+        )
     if worse:
         which = f"round {worse[0]} is" if len(worse) == 1 else f"rounds {', '.join(worse)} are"
         return f"Training did not help: {which} worse than the base model, and none is better."
@@ -40,6 +49,8 @@ def _no_gain(evidence: Evidence) -> str:
 
 def claim_note(evidence: Evidence) -> str:
     """Return what the headline rests on."""
+    if evidence.claim is None and evidence.rounds and evidence.best != evidence.rounds[0].round:
+        return ""
     if evidence.claim is None:
         said = unclaimed(evidence) if is_compared(evidence) else ""
         return f"{said} {unclaimed_gain(evidence)}".strip() if evidence.rounds else ""
@@ -74,15 +85,18 @@ def against(comparison: Comparison) -> str:
     found = comparison.strict
     other = "the base model" if comparison.other == 0 else f"round {comparison.other}"
     if found.finding == "within noise":
-        seen = (
-            "with so few problems no difference would be detected 80 % of the time"
-            if found.detectable is None
-            else f"a true difference of {100 * found.detectable:.1f} points would be detected 80 % of the time"
-        )
-        seen = f"adjusted {p_text(found.p_holm)}; {seen}"
+        seen = f"adjusted {p_text(found.p_holm)}; {_detected(found)}"
         return f"Within noise of {other}: {signed_points(found.mean)} points [{interval(found)}], {seen}."
     said = f"{found.finding.capitalize()} against {other}: {signed_points(found.mean)} points [{interval(found)}]"
     return f"{said}, adjusted {p_text(found.p_holm)}."
+
+
+def _detected(found: Difference) -> str:
+    if is_unmoved(found):
+        return "as no problem's score changed, it is not known how large a true difference would be detected"
+    if found.detectable is None:
+        return "so few are compared that no difference would be detected 80 % of the time"
+    return f"a true difference of {100 * found.detectable:.1f} points would be detected 80 % of the time"
 
 
 def model_title(index: int) -> str:
@@ -98,7 +112,7 @@ def share_text(share: float) -> str:
 
 def signed_points(difference: float) -> str:
     """Return a difference of shares in points, with its sign."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return points(difference).replace("-", "−")
 
 
 def interval(found: Difference) -> str:
