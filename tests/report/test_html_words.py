@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -71,14 +72,15 @@ def test_verdicts_say_gain_loss_and_noise(run: RunDir) -> None:
     card = evidence_of(run, summary_of(run).records).rounds[1]
     say = {each: verdict(replace(card, to_base=compared(each, mean), to_previous=None)) for each, mean in SAID.items()}
     assert say["gain"].startswith(
-        "Gain against the base model: +5.0 points [+3.0 to +7.0], adjusted p = 0.040. Of the strict change, +2.5"
+        "Gain against the base model: +5.0 points [+3.0, +7.0], adjusted p = 0.040. Of the strict change, +2.5"
     )
     assert (
         "+2.5 [+3.0, +7.0] points are format, +2.5 [+3.0, +7.0] sharpening and +0.0 [+3.0, +7.0] skill." in say["gain"]
     )
     assert "Most of the gain is format: the model writes right values as asked more often." in say["gain"]
     assert say["loss"].startswith("Loss against the base model: −5.0 points") and "Most of" not in say["loss"]
-    assert "1 problem gained and 2.5 lost, solved by 8 samples of each (p = 0.500); pass@8 -5.0 [" in say["loss"]
+    assert not any(re.search(r"(?<!\w)-[0-9]", each) for each in say.values()), "a minus sign before every number"
+    assert "1 problem gained and 2.5 lost, solved by 8 samples of each (p = 0.500); pass@8 −5.0 [" in say["loss"]
     assert "Within noise of the base model: +1.0 points" in say["within noise"]
     assert "a true difference of 3.1 points would be detected 80 % of the time" in say["within noise"]
     crossed = replace(card, to_base=compared("gain", 0.05, 8), to_previous=None)

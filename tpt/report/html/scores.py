@@ -37,7 +37,7 @@ def rounds_element(data: PageData) -> Element:
     for card in data.evidence.rounds:
         found = card.to_base.strict if card.to_base else None
         majority = card.maj_at_k.get(most)
-        gain = f"{signed_points(found.mean)} [{interval(found)}]" if found else ""
+        gain = f"{signed_points(found.mean)} {interval(found)}" if found else ""
         rows.append(
             [
                 node(
@@ -166,7 +166,7 @@ def _split_bars(data: PageData) -> Element:
     ends = [0.0, *(100 * end for _, parts in compared for _, _, part in parts for end in (part.low, part.high))]
     frame = Frame(round_axis([index for index, _ in compared], margin=0.6), number_axis(ends), right=14)
     rows = [
-        [model_title(index), *(f"{signed_points(part.mean)} [{interval(part)}]" for _, _, part in parts)]
+        [model_title(index), *(f"{signed_points(part.mean)} {interval(part)}" for _, _, part in parts)]
         for index, parts in compared
     ]
     shown = compared[-1][1]
@@ -235,5 +235,5 @@ def _flow_counts(coverage: Coverage, problems: int) -> tuple[float, float, float
 
 
 def _part_bar(label: str, look: str, part: Difference, index: int) -> Bar:
-    note = f"{round_name(index)}, {label}: {signed_points(part.mean)} points [{interval(part)}]"
+    note = f"{round_name(index)}, {label}: {signed_points(part.mean)} points {interval(part)}"
     return Bar(label, look, 100 * part.mean, 100 * part.low, 100 * part.high, note)

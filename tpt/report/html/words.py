@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tpt.evidence import Comparison, Difference, Evidence, RoundCard
 from tpt.report.html.page_data import round_name
 from tpt.report.sentences import coverage_text, is_unmoved, p_text, parts_text
@@ -57,8 +59,9 @@ def claim_note(evidence: Evidence) -> str:
     claim = evidence.claim
     strict = claim.comparison.strict
     said = (
-        f"95 % interval {interval(strict)} points; adjusted {p_text(strict.p_holm)}. {parts_text(claim.comparison)} Format: "
-        "right values written as asked; sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
+        f"95 % interval {interval(strict)} points; adjusted {p_text(strict.p_holm)}. "
+        f"{_with_minus(parts_text(claim.comparison))} Format: right values written as asked; "
+        "sharpening: samples nearer to the greedy answer; skill: the greedy answer right. "
         f"Lenient pass@1 went from {share_text(claim.lenient_before.mean)} to {share_text(claim.lenient_after.mean)}. "
     )
     if claim.independent:
@@ -77,7 +80,7 @@ def verdict(card: RoundCard) -> str:
         f"{coverage_text(card.to_base)}.",
         against(previous) if previous and previous.other != card.to_base.other else "",
     ]
-    return " ".join(part for part in said if part)
+    return _with_minus(" ".join(part for part in said if part))
 
 
 def against(comparison: Comparison) -> str:
@@ -86,8 +89,8 @@ def against(comparison: Comparison) -> str:
     other = "the base model" if comparison.other == 0 else f"round {comparison.other}"
     if found.finding == "within noise":
         seen = f"adjusted {p_text(found.p_holm)}; {_detected(found)}"
-        return f"Within noise of {other}: {signed_points(found.mean)} points [{interval(found)}], {seen}."
-    said = f"{found.finding.capitalize()} against {other}: {signed_points(found.mean)} points [{interval(found)}]"
+        return f"Within noise of {other}: {signed_points(found.mean)} points {interval(found)}, {seen}."
+    said = f"{found.finding.capitalize()} against {other}: {signed_points(found.mean)} points {interval(found)}"
     return f"{said}, adjusted {p_text(found.p_holm)}."
 
 
@@ -112,9 +115,14 @@ def share_text(share: float) -> str:
 
 def signed_points(difference: float) -> str:
     """Return a difference of shares in points, with its sign."""
-    return points(difference).replace("-", "−")
+    return _with_minus(points(difference))
 
 
 def interval(found: Difference) -> str:
     """Return a 95 % interval in points."""
-    return f"{signed_points(found.low)} to {signed_points(found.high)}"
+    return f"[{signed_points(found.low)}, {signed_points(found.high)}]"
+
+
+def _with_minus(text: str) -> str:
+    """Return a text whose negative numbers have a minus sign, as those of a page's tables and axes have."""
+    return re.sub(r"(?<![\w.])-(?=[0-9])", "−", text)
