@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,11 @@ from scored_run import Scores, many, records_of, run_of
 
 from tpt.evidence import evidence_of
 from tpt.evidence.looks import LEDGER, any_time_p, ledger_of, looks_of, record_look
+from tpt.export import ExportOptions, export
 from tpt.records import Look
+from tpt.report.html.page import write_page
 from tpt.report.sentences import looks_text
+from tpt.report.summary import summary_of
 from tpt.rounds import Run
 from tpt.run.directory import RunDir
 from tpt.run.outputs import fingerprint
@@ -81,6 +85,11 @@ def test_a_run_writes_its_looks_and_the_report_tells_of_others(finished: Finishe
     )
     assert "does not hold" in looks_text(replace(looks, p_any_time=0.2), level=0.05)[0]
     assert looks_text(replace(looks, other_runs=0), level=0.05) == looks_text(None, level=0.05) == []
+    (told,) = looks_text(looks, level=evidence.level)
+    write_page(tmp_path / "page.html", copied, summary_of(copied))
+    export(copied, tmp_path / "model", ExportOptions(round="1"))
+    for path in ("page.html", "model/README.md"):
+        assert told in html.unescape((tmp_path / path).read_text(encoding="utf-8")), f"{path} tells it too"
 
 
 @pytest.mark.parametrize(("scores", "card"), [((many(1), many(3), many(1)), 1), ((many(1), many(1), many(1)), 2)])

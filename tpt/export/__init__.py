@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tpt.errors import ConfigError, RunError
 from tpt.evidence import evidence_of
+from tpt.evidence.looks import looks_of
 from tpt.export.card import Card, model_card, prompt_messages
 from tpt.export.eval_result import check_benchmark, write_eval_result
 from tpt.export.gguf_file import write_gguf
@@ -16,7 +17,7 @@ from tpt.export.origin import origin_of
 from tpt.export.weights import cast, is_adapter, saved_dtype, write_base, write_copy, write_merged
 from tpt.records import RoundRecord
 from tpt.report.rows import report_rows
-from tpt.report.sentences import unit_text
+from tpt.report.sentences import looks_text, unit_text
 from tpt.rounds import Run, best_round
 from tpt.run.directory import RunDir
 from tpt.store import address_of, download_checkpoint
@@ -109,6 +110,7 @@ def _write(
         rows=report_rows(records, evidence),
         claim=evidence.claim,
         units=unit_text(evidence),
+        looks=looks_text(looks_of(opened.dir, evidence), level=evidence.level),
         also=evidence.also,
         record=record,
         best=best,

@@ -46,6 +46,8 @@ class Card:
     claim: Claim | None
     units: str
     """What the intervals are over: problems, or clusters of them."""
+    looks: list[str]
+    """What many looks at the same held-out problems leave of a gain."""
     also: list[Group]
     """The further sets that rounds were scored on."""
     record: RoundRecord
@@ -237,6 +239,7 @@ def _caveats(card: Card) -> str:
         )
     if card.record.index:
         lines.append(f"- {judged_by(card.config)}")
+        lines += [f"- {said}" for said in card.looks]
     lines.append("- The interval covers the choice of problems alone, not another training seed.")
     measured = any(each.round == card.record.index for group in card.also for each in group.rounds)
     beside = " and the further sets above" if measured else ""

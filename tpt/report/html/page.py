@@ -124,7 +124,7 @@ def _lead(data: PageData) -> str:
         parts.append(
             f"Scored on {counted(base.problems, 'held-out problem')}, {tries} each.{beside_scores(data.records)}"
         )
-    parts.append(f"Stopped: {data.stopped}." if data.stopped else "The run is not finished.")
+    parts += [*data.looks, f"Stopped: {data.stopped}." if data.stopped else "The run is not finished."]
     return " ".join(part for part in parts if part)
 
 

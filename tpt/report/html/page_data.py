@@ -9,6 +9,7 @@ from tpt.evidence import Evidence
 from tpt.evidence.alarms import Alarm
 from tpt.records import RoundRecord, evaluate_tokens, think_tokens
 from tpt.report.html.facts import Facts, run_facts
+from tpt.report.sentences import looks_text
 from tpt.report.summary import Summary
 from tpt.run.directory import STAGES, RunDir
 from tpt.run.manifest import load_manifest
@@ -48,6 +49,8 @@ class PageData:
     evidence: Evidence
     alarms: list[Alarm]
     stopped: str
+    looks: list[str]
+    """What many looks at the same held-out problems leave of a gain."""
     manifests: dict[tuple[int, str], dict[str, Any]]
     """(round, stage) to the manifest of each stage that is done."""
     shares: dict[int, list[float]]
@@ -81,6 +84,7 @@ def page_data(run: RunDir, summary: Summary) -> PageData:
         evidence=summary.evidence,
         alarms=summary.alarms,
         stopped=summary.stopped,
+        looks=looks_text(summary.looks, level=summary.evidence.level),
         manifests=manifests,
         shares={
             record.index: read_counts(run.round(record.index).evaluate_verdicts).shares[:, 0].tolist()
