@@ -101,7 +101,7 @@ def unclaimed(evidence: Evidence) -> str:
     """Return what to say while the base model is the best, which is for the choosing problems to decide."""
     base = evidence.rounds[0]
     if len(evidence.rounds) == 1:
-        return f"Only the base model is scored so far. Its strict pass@1 is {score_text(base.strict)}."
+        return f"Only the model that the run starts from is scored: its strict pass@1 is {score_text(base.strict)}."
     if not is_compared(evidence):
         single = "held-out problem" if evidence.clusters is None else "cluster of held-out problems"
         return f"No round can be compared with the base model: a single {single} leaves nothing to pair."
