@@ -181,7 +181,7 @@ def test_one_seed_has_no_error_over_seeds(plan: StudyPlan, tmp_path: Path) -> No
         made_run(tmp_path, plan, index, 0, BASE, BETTER)
     found = compared(alone, tmp_path)
     assert math.isnan(found.arms[0].last.strict.stderr)
-    assert "say nothing of another seed" in study_text(found)
+    assert "says nothing of another seed" in study_text(found)
     json.dumps(comparison_json(found), allow_nan=False)
 
 

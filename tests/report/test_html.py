@@ -205,7 +205,9 @@ def test_the_same_run_gives_the_same_bytes(run: RunDir, page: Page, tmp_path: Pa
 def test_a_page_of_a_run_that_has_only_begun(tmp_path: Path) -> None:
     run = make_run(tmp_path / "base", rounds=0)
     page, _ = written(run, tmp_path / "report.html")
-    assert "Only the model that the run starts from is scored:" in page.text and "Problems won and lost" not in page.text
+    assert (
+        "Only the model that the run starts from is scored:" in page.text and "Problems won and lost" not in page.text
+    )
     for stage in ("evaluate.json", "round.json"):
         (run.round(0).path / stage).unlink()
     page, _ = written(run, tmp_path / "report.html")

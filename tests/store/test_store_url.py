@@ -32,7 +32,10 @@ def test_what_is_a_url() -> None:
         ("abfs://bucket/run", "cannot be opened as an object store: Generic MicrosoftAzure error: Account must be"),
         ("file:///data/run", "file:///data/run: name the path itself: /data/run"),
         ("file:/data/run", "name the path itself: /data/run"),
-        ("https://example.org/run", "https:// cannot be used for runs. A run lies on this machine or on a store"),
+        (
+            "https://example.org/run",
+            "files are read from this machine. Download it and name the file. A run may lie on a store: s3, ",
+        ),
         ("s4://bucket/run", "s4://bucket/run: s4:// cannot be used for runs"),
     ],
 )

@@ -53,7 +53,8 @@ HOSTILE = {
 def test_hostile_completions_are_judged_quickly(name: str) -> None:
     began = time.process_time()
     judgement = judge("18", HOSTILE[name])
-    assert time.process_time() - began < 0.1
+    # The slowest takes 0.06 s of a quiet core; what grows with the square of the length would take minutes.
+    assert time.process_time() - began < 0.4
     assert judgement.extracted is None or len(judgement.extracted) <= 200
     if name not in ("line breaks", "bold", "boxes", "assignments", "marks", "surrogates"):
         assert judgement.outcome in (WRONG, NONE), judgement

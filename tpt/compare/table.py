@@ -175,12 +175,18 @@ def _budget(found: Study) -> str:
 
 
 def _errors(found: Study) -> str:
+    adjusted = (
+        f"each interval holds by itself, p is adjusted for the {counted(len(found.arms) - 1, 'arm')} compared (Holm), strict, "
+        "lenient and greedy apart"
+    )
     if len(found.seeds) == 1:
-        return "One seed: no error over seeds; intervals are over problems alone, and say nothing of another seed."
+        return (
+            "One seed: no error over seeds. Intervals and p: a bootstrap over problems of the paired differences, which says "
+            f"nothing of another seed; {adjusted}."
+        )
     return (
         f"±: one standard error over the {len(found.seeds)} seeds. Intervals and p: a bootstrap over seeds and "
-        f"problems of the paired differences; Holm over the {counted(len(found.arms) - 1, 'arm')} compared, strict, lenient and "
-        "greedy apart."
+        f"problems of the paired differences; {adjusted}."
     )
 
 

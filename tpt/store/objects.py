@@ -186,13 +186,12 @@ def open_store(url: str, *, patience_s: float) -> Store:
     """
     parts = checked(url)
     shown = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
-    if parts.scheme == "file":
-        require_no_url(shown, RunError)
+    if parts.scheme in ("http", "https", "file"):
+        require_no_url(shown, RunError, beside=f" A run may lie on a store: {', '.join(_SCHEMES)}.")
     if parts.scheme not in _SCHEMES:
         raise RunError(
-            f"{shown}: {parts.scheme}:// cannot be used for runs. A run lies on this machine or on a store that can write on the "
-            f"condition that nobody else has, which keeps a run to one writer: {', '.join(_SCHEMES)}. A config is a file on "
-            "this machine"
+            f"{shown}: {parts.scheme}:// cannot be used for runs. Known are {', '.join(_SCHEMES)}: stores that can write on the "
+            "condition that nobody else has, which keeps a run to one writer"
         )
     options = store_options(parts, _SCHEMES[parts.scheme])
     try:

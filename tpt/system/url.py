@@ -22,8 +22,8 @@ def whole_url(path: str | Path) -> str:
     return _SCHEME.sub(r"\1://", str(path), count=1)
 
 
-def require_no_url(path: str | Path, error: type[TPTError]) -> None:
-    """Raise an error for a URL in a file's place; what may be a secret in it is not shown."""
+def require_no_url(path: str | Path, error: type[TPTError], *, beside: str = "") -> None:
+    """Raise an error for a URL in a file's place; what may be a secret in it is not shown. ``beside``: what else to say."""
     if is_url(path):
         parts = urlsplit(whole_url(path))
         if parts.scheme == "file":
@@ -31,4 +31,4 @@ def require_no_url(path: str | Path, error: type[TPTError]) -> None:
             local = f"/{parts.netloc}{parts.path}".replace("//", "/")
             raise error(f"file://{local}: name the path itself: {local}")
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        raise error(f"{shown} is a URL, and files are read from this machine. Download it and name the file.")
+        raise error(f"{shown} is a URL, and files are read from this machine. Download it and name the file.{beside}")
