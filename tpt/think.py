@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tpt.audit.given_traces import given_file, given_traces, lineage, require_given
+from tpt.audit.given_traces import given_file, given_traces, lineage
 from tpt.config import RunConfig
 from tpt.config.engine_section import sampling_settings
 from tpt.config.own_code_keys import own_code_settings
@@ -147,7 +147,6 @@ def take_traces(context: StageContext, problems: dict[str, Problem]) -> dict[str
     """Take traces that the round's model did not sample: human solutions, or another model's file."""
     config, round_dir = context.config, context.round_dir
     require_solutions(problems, config)
-    require_given(problems, config)
     rows = ((each.problem_id, each.sample, to_line(each)) for each in given_traces(problems, config))
     round_dir.path.mkdir(parents=True, exist_ok=True)
     replace_lines(round_dir.traces, (line for _, _, line in sorted_rows(rows, round_dir.path)))

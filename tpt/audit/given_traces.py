@@ -19,23 +19,33 @@ from tpt.verifiers.gold import human_trace
 
 
 def given_traces(problems: Mapping[str, Problem], config: RunConfig) -> Iterator[Trace]:
-    """Yield what ``data.source`` gives of a run's problems."""
+    """Yield what ``data.source`` gives of a run's problems.
+
+    Raises:
+        ConfigError: at the end, if ``data.file`` gave nothing; it is no file of traces.
+        RunError: a line of it is no trace.
+    """
     if config.data.source == "human":
-        return (human_trace(problem) for problem in problems.values() if problem.solution)
-    traces = iterate_records(given_file(config), Trace)
-    given = _of_this_run(traces, ImportedDir(config.data.file), problems)
-    return (_of_this_model(trace) for trace in given if trace.problem_id in problems)
+        yield from (human_trace(problem) for problem in problems.values() if problem.solution)
+        return
+    found, traces = False, iterate_records(given_file(config), Trace)
+    for trace in _of_this_run(traces, ImportedDir(config.data.file), problems):
+        if trace.problem_id in problems:
+            found = True
+            yield _of_this_model(trace)
+    if not found:
+        raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
 
 
 def require_given(problems: Mapping[str, Problem], config: RunConfig) -> None:
     """Read what ``data.file`` gives to the end, before anything is spent on a run that needs it.
 
     Raises:
-        ConfigError: it is no file of traces, or none of them is of a problem of the run.
-        RunError: a line of it is no trace.
+        ConfigError, RunError: as ``given_traces``.
     """
-    if config.data.source == "file" and not sum(1 for _ in given_traces(problems, config)):
-        raise ConfigError(f"{config.data.file}: no trace is of a problem of this run (data.file)")
+    if config.data.source == "file":
+        for _ in given_traces(problems, config):
+            pass
 
 
 def given_file(config: RunConfig) -> Path:

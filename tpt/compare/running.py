@@ -234,9 +234,9 @@ def _check_arms(plan: StudyPlan, tasks: Sequence[ArmRun]) -> None:
         )
     checked = [_of_problems(config)]
     for task in tasks:
-        own = task.arm.config(plan.seeds[0])
         if task.run.frozen.exists():
             continue
+        own = task.arm.config(plan.seeds[0])
         try:
             require_own_code(own)
             if (wanted := _of_problems(own)) not in checked:

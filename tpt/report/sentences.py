@@ -141,6 +141,11 @@ def unit_word(evidence: Evidence) -> str:
     return "problem" if evidence.clusters is None else "cluster"
 
 
+def heldout_unit(evidence: Evidence) -> str:
+    """Return what counts as one, said of the held-out problems."""
+    return "held-out problem" if evidence.clusters is None else "cluster of held-out problems"
+
+
 def is_unmoved(found: Difference) -> bool:
     """Tell whether no problem's score changed, which says nothing of how much scores vary."""
     return found.stderr == 0 and found.mean == 0

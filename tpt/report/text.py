@@ -13,6 +13,7 @@ from tpt.report.sentences import (
     coverage_text,
     finding_word,
     gain_text,
+    heldout_unit,
     part_text,
     power_text,
 )
@@ -89,11 +90,10 @@ def headline(evidence: Evidence) -> str:
 def untested(evidence: Evidence) -> str:
     """Return what to say of a best round whose gain nothing is left to test."""
     base, best = evidence.rounds[0], next(card for card in evidence.rounds if card.best)
-    left = "held-out problem" if evidence.clusters is None else "cluster of held-out problems"
     return (
         f"Round {best.round} is the best: strict pass@1 went from {base.strict.mean:.1%} to {best.strict.mean:.1%}, lenient "
-        f"from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}. Whether that is chance cannot be told: a single {left} is "
-        "there to claim it on."
+        f"from {base.lenient.mean:.1%} to {best.lenient.mean:.1%}. Whether that is chance cannot be told: "
+        f"a single {heldout_unit(evidence)} is there to claim it on."
     )
 
 
@@ -103,8 +103,9 @@ def unclaimed(evidence: Evidence) -> str:
     if len(evidence.rounds) == 1:
         return f"Only the model that the run starts from is scored: its strict pass@1 is {score_text(base.strict)}."
     if not is_compared(evidence):
-        single = "held-out problem" if evidence.clusters is None else "cluster of held-out problems"
-        return f"No round can be compared with the base model: a single {single} leaves nothing to pair."
+        return (
+            f"No round can be compared with the base model: a single {heldout_unit(evidence)} leaves nothing to pair."
+        )
     if evidence.choosing == base.problems:
         said = f"No round beat the base model ({score_text(base.strict)} strict pass@1) by more than noise."
     else:
@@ -155,9 +156,10 @@ def notes(evidence: Evidence) -> list[str]:
     best = next((card for card in evidence.rounds if card.best), None)
     if best is None:
         return []
-    tries = "any of " * (best.samples > 1 or len(evidence.rounds) > 1)
-    tries += f"{len(evidence.rounds)} x " * (len(evidence.rounds) > 1)
-    tries += f"{best.samples} samples" if len(evidence.rounds) > 1 else counted(best.samples, "sample")
+    if (models := len(evidence.rounds)) > 1:
+        tries = f"any of {models} x {best.samples} samples"
+    else:
+        tries = "any of " * (best.samples > 1) + counted(best.samples, "sample")
     found = [
         f"Never solved by {tries}: {len(evidence.never_solved):,} of {counted(best.problems, 'problem')} strictly, "
         f"{len(evidence.never_solved_lenient):,} leniently."
